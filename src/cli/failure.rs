@@ -1,0 +1,63 @@
+//! The one way in which a command fails: a line on stderr and an exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Exit codes that scripts can rely on, from sysexits(3head).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// The command line is wrong (`EX_USAGE`).
+    Usage = 64,
+    /// An input file does not exist or cannot be read (`EX_NOINPUT`).
+    NoInput = 66,
+    /// A service is not there: nothing listens, the peer closed (`EX_UNAVAILABLE`).
+    Unavailable = 69,
+    /// The operating system refused something that has to work (`EX_OSERR`).
+    OsError = 71,
+    /// The caller may not do that (`EX_NOPERM`).
+    NoPermission = 77,
+    /// The configuration is wrong (`EX_CONFIG`).
+    Config = 78,
+}
+
+/// Why a command ended without doing its work: `wschat: what: why`.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    what: String,
+    why: String,
+}
+
+impl Failure {
+    /// A failure of `what` (a file, an address, an option) because of `why`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wschat::cli::{Exit, Failure};
+    /// let failure = Failure::new(Exit::NoInput, "/etc/wschat.toml", "no such file");
+    /// assert_eq!(failure.to_string(), "wschat: /etc/wschat.toml: no such file");
+    /// ```
+    pub fn new(exit: Exit, what: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self { exit, what: what.into(), why: why.to_string() }
+    }
+
+    /// The code that the process ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One line whatever a peer or the system put into the reason.
+        let line = format!("wschat: {}: {}", self.what, self.why);
+        for c in line.chars() {
+            fmt::Write::write_char(out, if c.is_control() { ' ' } else { c })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
