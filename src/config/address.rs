@@ -1,0 +1,93 @@
+//! Where to listen, as an operator writes it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// A place to listen at: `IP:PORT`, `[IP6]:PORT` or `unix:/PATH`.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::config::ListenAddress;
+/// let address: ListenAddress = "unix:/run/wschat/room.sock".parse().unwrap();
+/// assert_eq!(address.to_string(), "unix:/run/wschat/room.sock");
+/// assert!("8080".parse::<ListenAddress>().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// A TCP address; port 0 lets the system choose one.
+    Tcp(SocketAddr),
+    /// The absolute path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// Bytes of a path in a `sockaddr_un`, its closing zero left out (unix(7)).
+const UNIX_PATH_BYTES_MAX: usize = 107;
+
+impl FromStr for ListenAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let Some(path) = text.strip_prefix("unix:") else {
+            return text.parse().map(Self::Tcp).map_err(|_| AddressError::Form);
+        };
+        if !Path::new(path).is_absolute() || path.contains('\0') {
+            return Err(AddressError::Form);
+        }
+        if path.len() > UNIX_PATH_BYTES_MAX {
+            return Err(AddressError::PathTooLong);
+        }
+        Ok(Self::Unix(path.into()))
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why a text is no [`ListenAddress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// It is none of the three forms.
+    #[error("not an address, which is IP:PORT, [IP6]:PORT or unix:/PATH")]
+    Form,
+    /// The system cannot bind so long a path.
+    #[error("the path of a Unix socket has at most {UNIX_PATH_BYTES_MAX} bytes")]
+    PathTooLong,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_all_forms() {
+        let check = |text: &str, want: Result<&str, AddressError>| {
+            let got = text.parse::<ListenAddress>().map(|address| address.to_string());
+            assert_eq!(got.as_deref().map_err(|error| *error), want, "{text:?}");
+        };
+        check("127.0.0.1:8080", Ok("127.0.0.1:8080"));
+        check("0.0.0.0:0", Ok("0.0.0.0:0"));
+        check("[::1]:8080", Ok("[::1]:8080"));
+        check("unix:/run/a.sock", Ok("unix:/run/a.sock"));
+        check("unix:run/a.sock", Err(AddressError::Form));
+        check("unix:", Err(AddressError::Form));
+        check("unix:/a\0b", Err(AddressError::Form));
+        check("/run/a.sock", Err(AddressError::Form));
+        check("localhost:8080", Err(AddressError::Form));
+        check("127.0.0.1", Err(AddressError::Form));
+        check("127.0.0.1:65536", Err(AddressError::Form));
+        check("::1:8080", Err(AddressError::Form));
+        check("", Err(AddressError::Form));
+        let longest = format!("unix:/{}", "a".repeat(106));
+        check(&longest, Ok(&longest));
+        check(&format!("{longest}a"), Err(AddressError::PathTooLong));
+    }
+}

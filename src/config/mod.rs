@@ -1,0 +1,158 @@
+//! The configuration: `/etc/wschat.toml`, the secret's other sources and the
+//! command line, turned into one [`Config`] that has no invalid state.
+//!
+//! ```text
+//! Environment ─► load ─► read (TOML with spans) ─► keys (one table) ─► Config
+//!                  └────► problems: every one at once, FILE:LINE:COL: key: text
+//! ```
+//!
+//! Nothing in here looks at the process's environment by itself: all that comes
+//! from outside is in an [`Environment`], which the program's edge fills in.
+
+mod address;
+mod secret;
+
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use tracing::Level;
+
+pub use address::{AddressError, ListenAddress};
+pub use secret::{EmptySecret, Secret};
+
+/// Everything that an operator can decide, checked.
+///
+/// # Examples
+///
+/// ```
+/// let config = wschat::config::Config::default();
+/// assert_eq!(config.limits.message_bytes_max, 16_384);
+/// assert!(config.auth.secret.is_none());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// Who may speak.
+    pub auth: Auth,
+    /// Where connections come from.
+    pub listen: Listen,
+    /// Every bound that an operator can set.
+    pub limits: Limits,
+    /// The chat page on the same port.
+    pub page: Page,
+    /// What is logged.
+    pub log: Log,
+    /// The process itself.
+    pub server: Server,
+}
+
+/// Who may speak (`[auth]`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Auth {
+    /// What tokens are verified with; without one, everybody may speak.
+    pub secret: Option<Secret>,
+    /// The only algorithms that a token may use; never empty.
+    pub algorithms: Vec<Algorithm>,
+    /// Whether `exp` and `nbf` are looked at, for every message.
+    pub check_exp: bool,
+    /// How far clocks may differ when `exp` and `nbf` are looked at.
+    pub leeway: Duration,
+}
+
+/// Where connections come from (`[listen]`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listen {
+    /// Addresses to bind where systemd passes no socket; never empty.
+    pub addresses: Vec<ListenAddress>,
+}
+
+/// Every bound that an operator can set (`[limits]`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Open WebSockets; one more is answered with 503.
+    pub connections_max: usize,
+    /// Bytes of one message; more closes the connection with 1009.
+    pub message_bytes_max: usize,
+    /// How long a client may take over its HTTP request.
+    pub handshake_timeout: Duration,
+    /// How often every connection is pinged; less than `idle_timeout`.
+    pub ping_interval: Duration,
+    /// How long a connection may send no frame at all before it is closed.
+    pub idle_timeout: Duration,
+    /// Bytes of the feed kept for slow listeners, all together; at least four
+    /// times `message_bytes_max`.
+    pub feed_tail_bytes: usize,
+    /// Bytes the kernel may hold for one connection (`SO_SNDBUF`).
+    pub send_buffer_bytes: usize,
+}
+
+/// The chat page (`[page]`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// Whether `GET /` gives the page; 426 otherwise.
+    pub enabled: bool,
+}
+
+/// What is logged (`[log]`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// The least important level that is still logged.
+    pub level: Level,
+}
+
+/// The process itself (`[server]`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Shards to run; 0 is one per core.
+    pub threads: usize,
+    /// How long clients get to take what the feed holds for them at a stop.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            algorithms: vec![Algorithm::HS256],
+            check_exp: false,
+            leeway: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { addresses: vec![ListenAddress::Tcp(([127, 0, 0, 1], 8080).into())] }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 100_000,
+            message_bytes_max: 16_384,
+            handshake_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(25),
+            idle_timeout: Duration::from_secs(60),
+            feed_tail_bytes: 4_194_304,
+            send_buffer_bytes: 65_536,
+        }
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::INFO }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { threads: 0, shutdown_timeout: Duration::from_secs(10) }
+    }
+}
