@@ -1,0 +1,20 @@
+//! The rules of the chat: what a message is, who may speak, what a refusal says.
+//!
+//! Pure: text and the time go in, values come out. A text from a client goes
+//! through [`Rules::admit`]; what comes back is either a [`Message`], which is
+//! encoded once for everybody and gets its [`Tim`] from the room, or a
+//! [`Refusal`], whose [`notice()`] goes to the sender alone.
+
+mod admit;
+mod auth;
+mod limits;
+mod message;
+mod notice;
+mod tim;
+
+pub use admit::{Rules, Speaker};
+pub use auth::AuthSettings;
+pub use limits::NoticeBudget;
+pub use message::{DEPTH_MAX, Message, NAME_OF_SERVER, stamp};
+pub use notice::{Refusal, notice};
+pub use tim::{ParseTimError, Stamper, Tim};
