@@ -15,4 +15,5 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod feed;
+pub mod net;
 pub mod wire;

@@ -1,0 +1,65 @@
+//! The chat page's files, built into the binary, and what a browser is told
+//! about them.
+
+use std::sync::LazyLock;
+
+use aws_lc_rs::digest;
+
+/// One file of the page.
+#[derive(Debug)]
+pub(super) struct File {
+    /// The path of its URL.
+    pub path: &'static str,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// What it holds.
+    pub bytes: &'static [u8],
+}
+
+/// All files; the page itself is at `/`.
+pub(super) static FILES: [File; 4] = [
+    File {
+        path: "/",
+        media_type: "text/html; charset=utf-8",
+        bytes: include_bytes!("../../static/index.html"),
+    },
+    File {
+        path: "/wschat.js",
+        media_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../static/wschat.js"),
+    },
+    File {
+        path: "/wschat.css",
+        media_type: "text/css; charset=utf-8",
+        bytes: include_bytes!("../../static/wschat.css"),
+    },
+    File {
+        path: "/icon.svg",
+        media_type: "image/svg+xml",
+        bytes: include_bytes!("../../static/icon.svg"),
+    },
+];
+
+/// What the page may do: use its own files and this server's WebSocket, and
+/// nothing else; nobody may frame it.
+pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; \
+    style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'";
+
+/// The file at `path` and its entity tag.
+pub(super) fn find(path: &str) -> Option<(&'static File, &'static str)> {
+    // The tag is made of the content, so that it changes with every build that
+    // changes the file and with no other.
+    static TAGS: LazyLock<[String; 4]> = LazyLock::new(|| {
+        FILES.each_ref().map(|file| {
+            let hash = digest::digest(&digest::SHA256, file.bytes);
+            let start = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
+            format!("\"{}\"", start.collect::<String>())
+        })
+    });
+    FILES
+        .iter()
+        .zip(TAGS.iter())
+        .find(|(file, _)| file.path == path)
+        .map(|(file, tag)| (file, tag.as_str()))
+}
