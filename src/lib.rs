@@ -14,6 +14,7 @@
 pub mod chat;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod feed;
 pub mod net;
 pub mod wire;

@@ -1,0 +1,100 @@
+//! Sockets that systemd opened for us (sd_listen_fds(3)).
+
+use std::env;
+use std::io;
+use std::process;
+
+use listenfd::ListenFd;
+use socket2::SockRef;
+
+use crate::net::Listener;
+
+/// The name of the room's sockets (`FileDescriptorName=`).
+pub const ROOM: &str = "wschat";
+
+/// What was passed to us.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// The room's listeners.
+    pub room: Vec<Listener>,
+    /// Names of descriptors that are not ours to use.
+    pub foreign: Vec<String>,
+}
+
+/// Takes the descriptors that were passed to this process, if any were.
+///
+/// They are told apart by name, never by order, which is not stable across
+/// units. To be called once, before any thread is started.
+///
+/// # Errors
+///
+/// A socket of the room is not one that the room can use: not a stream, or not
+/// listening.
+pub fn inherited() -> io::Result<Inherited> {
+    let mut inherited = Inherited::default();
+    // listenfd would take descriptors also where nobody says whose they are.
+    if env::var("LISTEN_PID").ok().and_then(|pid| pid.parse().ok()) != Some(process::id()) {
+        return Ok(inherited);
+    }
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    let mut descriptors = ListenFd::from_env();
+    for index in 0..descriptors.len() {
+        let name = names.next().unwrap_or_default();
+        if is_room(name) {
+            let listener = take(&mut descriptors, index).map_err(|error| {
+                io::Error::new(error.kind(), format!("socket {index} ({name:?}): {error}"))
+            })?;
+            inherited.room.extend(listener);
+        } else {
+            inherited.foreign.push(name.to_owned());
+        }
+    }
+    Ok(inherited)
+}
+
+/// Whether a socket of this name is the room's: it says so, or its unit did
+/// not name it, or whoever passed it knows nothing of names.
+fn is_room(name: &str) -> bool {
+    matches!(name, ROOM | "wschat.socket" | "" | "unknown")
+}
+
+fn take(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<Listener>> {
+    // A socket of the wrong family stays in its place.
+    if let Ok(Some(socket)) = descriptors.take_tcp_listener(index) {
+        must_listen(SockRef::from(&socket))?;
+        return Listener::tcp(socket).map(Some);
+    }
+    let Some(socket) = descriptors.take_unix_listener(index)? else {
+        return Ok(None);
+    };
+    must_listen(SockRef::from(&socket))?;
+    Listener::unix(socket).map(Some)
+}
+
+/// Refuses a connection that was passed where a listener has to be, as
+/// `Accept=yes` does.
+fn must_listen(socket: SockRef<'_>) -> io::Result<()> {
+    if socket.is_listener()? { Ok(()) } else { Err(io::Error::other("it does not listen")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_whose_they_are() {
+        for (name, want) in [
+            ("wschat", true),
+            ("wschat.socket", true),
+            ("", true),
+            ("unknown", true),
+            ("metrics", false),
+            ("wschat-metrics", false),
+            ("connection", false),
+            ("stored", false),
+        ] {
+            assert_eq!(is_room(name), want, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Life under systemd, and as well without it: sockets passed to us, state
+//! told to the service manager, logs in the journal, signals.
+
+pub mod activation;
+pub mod journal;
+pub mod limits;
+pub mod notify;
+pub mod signals;

@@ -1,0 +1,39 @@
+//! Signals, as values that the daemon waits for.
+
+use std::io;
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::sync::mpsc::{self, Receiver};
+
+/// What the daemon is asked to do by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Read the configuration again (SIGHUP).
+    Reload,
+    /// Say goodbye and end (SIGTERM, SIGINT).
+    Stop,
+}
+
+/// Requests that may wait; signals of one kind become one anyway.
+const WAITING_MAX: usize = 16;
+
+/// Catches the signals from now on, on a thread of its own.
+///
+/// # Errors
+///
+/// The system's: no pipe, no thread.
+pub fn catch() -> io::Result<Receiver<Request>> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            let request = if signal == SIGHUP { Request::Reload } else { Request::Stop };
+            if sender.blocking_send(request).is_err() {
+                break;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
