@@ -10,7 +10,13 @@
 //! from outside is in an [`Environment`], which the program's edge fills in.
 
 mod address;
+mod keys;
+mod load;
+mod problem;
+mod read;
 mod secret;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -18,6 +24,9 @@ use jsonwebtoken::Algorithm;
 use tracing::Level;
 
 pub use address::{AddressError, ListenAddress};
+pub use keys::{KEYS, Key, Reload, needs_restart};
+pub use load::{CREDENTIAL, Environment, Loaded, Source, VARIABLE, Value, load};
+pub use problem::{Position, Problem, Problems, Warning};
 pub use secret::{EmptySecret, Secret};
 
 /// Everything that an operator can decide, checked.
@@ -155,4 +164,21 @@ impl Default for Server {
     fn default() -> Self {
         Self { threads: 0, shutdown_timeout: Duration::from_secs(10) }
     }
+}
+
+/// The name among `names` that `wanted` is a likely misspelling of.
+fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const LIKE: f64 = 0.85;
+    names
+        .map(|name| (likeness(&wanted.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(like, _)| *like >= LIKE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name)
+}
+
+/// From 0 to 1; words left out, added or in another order count little.
+fn likeness(a: &str, b: &str) -> f64 {
+    let within = |a: &str, b: &str| a.split('_').all(|word| b.split('_').any(|w| w == word));
+    let letters = strsim::jaro_winkler(a, b);
+    if within(a, b) || within(b, a) { 0.9 + letters / 10.0 } else { letters }
 }

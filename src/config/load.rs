@@ -1,0 +1,337 @@
+//! From everything that comes from outside to a [`Config`]: the file, the
+//! secret's other sources, the command line.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::keys::{KEYS, Key, Kind};
+use super::problem::{Position, Problem, Problems, Warning};
+use super::read::{Draft, read};
+use super::{Config, ListenAddress, Secret};
+
+/// Everything outside that a configuration depends on. It may hold a secret, so
+/// there is no way to print it.
+#[derive(Clone, Default)]
+pub struct Environment {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// Whether it is an error that the file is not there: somebody named it, or
+    /// the configuration in force came from it.
+    pub file_required: bool,
+    /// Where systemd put the credentials (`$CREDENTIALS_DIRECTORY`).
+    pub credentials: Option<PathBuf>,
+    /// The variable `JWT_SECRET`.
+    pub jwt_secret: Option<OsString>,
+    /// `--listen`: instead of `listen.addresses`, unless empty.
+    pub listen: Vec<ListenAddress>,
+    /// `--threads`: instead of `server.threads`.
+    pub threads: Option<usize>,
+    /// Descriptors that the process may open at most; none is no bound.
+    pub descriptors_max: Option<u64>,
+}
+
+/// A good configuration, and what is known about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What should be different although it works.
+    pub warnings: Vec<Warning>,
+    /// Whether there was a file; without one, all is default.
+    pub file_found: bool,
+    /// Every value of the table with its source, for `wschat config`.
+    pub values: Vec<Value>,
+}
+
+/// One effective value: `limits.connections_max = 100000  # default`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// The key's name.
+    pub name: &'static str,
+    /// The value as TOML; `set` for a secret, `none` where there is none.
+    pub text: String,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody said otherwise.
+    Default,
+    /// A line of the file, counted from 1.
+    File(PathBuf, usize),
+    /// The systemd credential `wschat.jwt_secret`.
+    Credential,
+    /// The environment variable `JWT_SECRET`.
+    Variable,
+    /// An option of the command line.
+    Option(&'static str),
+}
+
+/// The name of the secret among systemd's credentials.
+pub const CREDENTIAL: &str = "wschat.jwt_secret";
+
+/// The environment variable with the secret, as wschat 0.2.1 knew it.
+pub const VARIABLE: &str = "JWT_SECRET";
+
+/// Descriptors that are no connection: listeners, event loops, logs, the door.
+const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// Bytes read of any file at most, so that `/dev/zero` is an error, not a wait.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Reads and checks the whole configuration.
+///
+/// # Errors
+///
+/// Every [`Problem`] there is, all at once.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::config::{Environment, load};
+/// let outside = Environment { file: "/nonexistent".into(), ..Environment::default() };
+/// let loaded = load(&outside).unwrap();
+/// assert_eq!(loaded.config, wschat::config::Config::default());
+/// ```
+pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
+    let content = match Content::read(&outside.file) {
+        Ok(content) => Some(content),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !outside.file_required => None,
+        Err(error) => return Err(Problems::unreadable(&outside.file, &error)),
+    };
+    let file_found = content.is_some();
+    let content = content.unwrap_or_default();
+    let text = text(&outside.file, &content.bytes)?;
+
+    let draft = read(&outside.file, text);
+    let mut loading = Loading { outside, draft, warnings: Vec::new(), secret_from: None };
+    loading.secret(&content);
+    loading.descriptors();
+    let command_line = loading.command_line();
+    if !loading.draft.problems.is_empty() {
+        return Err(Problems::new(loading.draft.problems));
+    }
+    let values = KEYS.iter().map(|key| loading.show(key, &command_line)).collect();
+    let Loading { draft, warnings, .. } = loading;
+    Ok(Loaded { config: draft.config, warnings, file_found, values })
+}
+
+impl Environment {
+    /// The same for a reload of `loaded`: a file that was there may not vanish.
+    pub fn for_reload(mut self, loaded: &Loaded) -> Self {
+        self.file_required |= loaded.file_found;
+        self
+    }
+}
+
+struct Loading<'a> {
+    outside: &'a Environment,
+    draft: Draft,
+    warnings: Vec<Warning>,
+    secret_from: Option<Source>,
+}
+
+impl Loading<'_> {
+    /// Finds the secret: the file first, then the credential, then the variable.
+    fn secret(&mut self, config: &Content) {
+        let in_text = self.draft.places.get("auth.jwt_secret").copied();
+        let in_file = self.draft.places.get("auth.jwt_secret_file").copied();
+        if let Some(place) = in_text {
+            self.secret_from = Some(self.line(place));
+            if config.others_may_read {
+                self.warn_at(place, "auth.jwt_secret", OTHERS_MAY_READ);
+            }
+            self.warn_if_short(|file| Problem::at(file, place, Some("auth.jwt_secret"), SHORT));
+        } else if let Some(place) = in_file {
+            self.secret_from = Some(self.line(place));
+            self.secret_file(place);
+        } else if let Some(bytes) = self.credential() {
+            self.secret_from = Some(Source::Credential);
+            self.secret_outside(&format!("credential {CREDENTIAL}"), bytes);
+        } else if let Some(value) = self.outside.jwt_secret.clone() {
+            self.secret_from = Some(Source::Variable);
+            self.secret_outside(VARIABLE, Ok(value.into_vec()));
+        }
+    }
+
+    fn secret_file(&mut self, place: Position) {
+        // Without a path, the reader has already said what is wrong with it.
+        let Some(path) = &self.draft.secret_file else { return };
+        let folder = self.outside.file.parent().unwrap_or(Path::new(""));
+        let key = "auth.jwt_secret_file";
+        let problem = match Content::read(&folder.join(path)) {
+            // The path stays unsaid: it could be the secret, set under the wrong key.
+            Err(error) => format!("the file cannot be read: {error}"),
+            Ok(content) => {
+                if content.others_may_read {
+                    self.warn_at(place, key, OTHERS_MAY_READ);
+                }
+                match Secret::new(without_newline(content.bytes)) {
+                    Ok(secret) => {
+                        self.draft.config.auth.secret = Some(secret);
+                        self.warn_if_short(|file| Problem::at(file, place, Some(key), SHORT));
+                        return;
+                    }
+                    Err(error) => error.to_string(),
+                }
+            }
+        };
+        self.draft.problems.push(Problem::at(&self.outside.file, place, Some(key), problem));
+    }
+
+    /// The credential's bytes, or why they cannot be had; none if there is none.
+    fn credential(&self) -> Option<io::Result<Vec<u8>>> {
+        let path = self.outside.credentials.as_ref()?.join(CREDENTIAL);
+        match Content::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            content => Some(content.map(|content| without_newline(content.bytes))),
+        }
+    }
+
+    fn secret_outside(&mut self, what: &str, bytes: io::Result<Vec<u8>>) {
+        let secret = bytes
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| Secret::new(bytes).map_err(|error| error.to_string()));
+        match secret {
+            Ok(secret) => {
+                self.draft.config.auth.secret = Some(secret);
+                self.warn_if_short(|_| Problem::outside(what, SHORT));
+            }
+            Err(why) => self.draft.problems.push(Problem::outside(what, why)),
+        }
+    }
+
+    /// Warns where somebody asked for more connections than can be open. The
+    /// default is only a bound that nobody chose: it earns no warning.
+    fn descriptors(&mut self) {
+        let key = "limits.connections_max";
+        let Some(place) = self.draft.places.get(key).copied() else { return };
+        let Some(max) = self.outside.descriptors_max else { return };
+        let possible = max.saturating_sub(DESCRIPTORS_RESERVED);
+        let wanted = u64::try_from(self.draft.config.limits.connections_max).unwrap_or(u64::MAX);
+        if wanted > possible {
+            let text = format!(
+                "{wanted} is more than the {max} descriptors of the process allow, \
+                 which is {possible} connections (LimitNOFILE= or ulimit -Hn)"
+            );
+            self.warn_at(place, key, &text);
+        }
+    }
+
+    /// Applies what the command line says; gives back which keys those were.
+    fn command_line(&mut self) -> Vec<(&'static str, &'static str)> {
+        let mut applied = Vec::new();
+        if !self.outside.listen.is_empty() {
+            self.draft.config.listen.addresses = self.outside.listen.clone();
+            applied.push(("listen.addresses", "--listen"));
+        }
+        if let Some(threads) = self.outside.threads {
+            self.draft.config.server.threads = threads;
+            applied.push(("server.threads", "--threads"));
+        }
+        applied
+    }
+
+    fn show(&self, key: &Key, command_line: &[(&'static str, &'static str)]) -> Value {
+        let option = command_line.iter().find(|(name, _)| *name == key.name);
+        let place = self.draft.places.get(key.name);
+        let mut source = match (option, place) {
+            (Some((_, option)), _) => Source::Option(option),
+            (None, Some(place)) => self.line(*place),
+            (None, None) => Source::Default,
+        };
+        let none = || "none".to_owned();
+        let text = match (&key.kind, &self.secret_from) {
+            (Kind::Secret, Some(from)) => {
+                source = from.clone();
+                "set".to_owned()
+            }
+            (Kind::SecretFile, _) => match &self.draft.secret_file {
+                Some(path) => toml::Value::from(path.to_string_lossy().as_ref()).to_string(),
+                None => none(),
+            },
+            _ => key.show(&self.draft.config).unwrap_or_else(none),
+        };
+        Value { name: key.name, text, source }
+    }
+
+    fn line(&self, place: Position) -> Source {
+        Source::File(self.outside.file.clone(), place.line)
+    }
+
+    fn warn_at(&mut self, place: Position, key: &str, text: &str) {
+        self.warnings.push(Warning(Problem::at(&self.outside.file, place, Some(key), text)));
+    }
+
+    fn warn_if_short(&mut self, problem: impl FnOnce(&Path) -> Problem) {
+        if self.draft.config.auth.secret.as_ref().is_some_and(Secret::is_short) {
+            self.warnings.push(Warning(problem(&self.outside.file)));
+        }
+    }
+}
+
+const SHORT: &str = "the secret is shorter than 32 bytes and may be guessed";
+const OTHERS_MAY_READ: &str = "everybody on this machine may read the secret; chmod o= the file";
+
+/// What a file holds, and whether everybody may know.
+#[derive(Debug, Default)]
+struct Content {
+    bytes: Vec<u8>,
+    others_may_read: bool,
+}
+
+impl Content {
+    fn read(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let others_may_read = file.metadata()?.permissions().mode() & 0o004 != 0;
+        let mut bytes = Vec::new();
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()).is_ok_and(|len| len <= FILE_BYTES_MAX) {
+            Ok(Self { bytes, others_may_read })
+        } else {
+            Err(io::Error::other("larger than 1 MiB"))
+        }
+    }
+}
+
+fn text<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str, Problems> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let good = std::str::from_utf8(good).unwrap_or_default();
+        let place = Position::of(good, good.len());
+        Problems::new(vec![Problem::at(file, place, None, "not UTF-8")])
+    })
+}
+
+/// A file's last newline is there for editors; it is no part of the secret.
+fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    bytes
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} = {}  # {}", self.name, self.text, self.source)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => out.write_str("default"),
+            Self::File(path, line) => write!(out, "{}:{line}", path.display()),
+            Self::Credential => write!(out, "credential {CREDENTIAL}"),
+            Self::Variable => write!(out, "environment variable {VARIABLE}"),
+            Self::Option(option) => out.write_str(option),
+        }
+    }
+}

@@ -1,0 +1,516 @@
+//! Every message of the configuration, as data.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A secret that is long enough for nobody to warn of it.
+const LONG: &str = "0123456789abcdef0123456789abcdef";
+
+/// A folder with `wschat.toml` in it, and what is outside of the folder.
+struct Scene {
+    folder: TempDir,
+    outside: Environment,
+}
+
+impl Scene {
+    fn new(toml: impl AsRef<[u8]>) -> Self {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("wschat.toml");
+        let scene = Self { outside: Environment { file, ..Environment::default() }, folder };
+        scene.file("wschat.toml", toml)
+    }
+
+    fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        fs::write(self.folder.path().join(name), content).unwrap();
+        self.mode(name, 0o600)
+    }
+
+    fn mode(self, name: &str, mode: u32) -> Self {
+        let path = self.folder.path().join(name);
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        self
+    }
+
+    fn credential(mut self, content: &str) -> Self {
+        self.outside.credentials = Some(self.folder.path().to_owned());
+        self.file(CREDENTIAL, content)
+    }
+
+    fn variable(mut self, value: &str) -> Self {
+        self.outside.jwt_secret = Some(OsString::from(value));
+        self
+    }
+
+    fn load(&self) -> Result<Loaded, Problems> {
+        load(&self.outside)
+    }
+
+    /// All that is printed, the file's folder left out.
+    fn messages(&self) -> Vec<String> {
+        let lines = match self.load() {
+            Ok(loaded) => loaded.warnings.iter().map(Warning::to_string).collect(),
+            Err(problems) => problems.list.iter().map(Problem::to_string).collect::<Vec<_>>(),
+        };
+        let folder = format!("{}/", self.folder.path().display());
+        lines.into_iter().map(|line| line.replace(&folder, "")).collect()
+    }
+
+    fn secret(&self) -> Option<Vec<u8>> {
+        self.load().unwrap().config.auth.secret.map(|secret| secret.bytes().to_vec())
+    }
+
+    fn value(&self, name: &str) -> String {
+        let loaded = self.load().unwrap();
+        let value = loaded.values.iter().find(|value| value.name == name).unwrap();
+        value.to_string().replace(&format!("{}/", self.folder.path().display()), "")
+    }
+}
+
+/// `toml` gives exactly the lines `want`, none of them if it is good.
+#[track_caller]
+fn check(toml: impl AsRef<[u8]>, want: &[&str]) {
+    assert_eq!(Scene::new(&toml).messages(), want, "{}", String::from_utf8_lossy(toml.as_ref()));
+}
+
+#[test]
+fn good_files() {
+    check("", &[]);
+    check("# only a comment", &[]);
+    check("[auth]\n[limits]\n", &[]);
+    check("auth.check_exp = true\nauth.leeway_secs = 0", &[]);
+    check("limits = { connections_max = 1_000, message_bytes_max = 0x80 }", &[]);
+    check("listen.addresses = ['[::]:0', 'unix:/run/wschat/room.sock']", &[]);
+    check("\u{feff}[page]\r\nenabled = false\r\n", &[]);
+}
+
+#[test]
+fn values_reach_the_configuration() {
+    let toml = "auth.algorithms = ['HS512', 'HS384']\nauth.leeway_secs = 300\nlog.level = 'trace'
+        [limits]\nping_interval_secs = 1\nidle_timeout_secs = 2\n[server]\nshutdown_timeout_secs = 0";
+    let config = Scene::new(toml).load().unwrap().config;
+    assert_eq!(config.auth.algorithms, [Algorithm::HS512, Algorithm::HS384]);
+    assert_eq!(config.auth.leeway, Duration::from_secs(300));
+    assert_eq!(config.log.level, Level::TRACE);
+    assert_eq!(config.limits.ping_interval, Duration::from_secs(1));
+    assert_eq!(config.limits.idle_timeout, Duration::from_secs(2));
+    assert_eq!(config.server.shutdown_timeout, Duration::ZERO);
+}
+
+#[test]
+fn mistakes_of_the_toml_itself() {
+    check("[auth\n", &["wschat.toml:1:6: unclosed table, expected `]`"]);
+    check(
+        "[auth]\njwt_secret = hunter2\nfoo = 1",
+        &["wschat.toml:2:14: string values must be quoted, expected literal string"],
+    );
+    check(
+        "[auth]\njwt_secret = \"hunter2\n",
+        &["wschat.toml:2:22: invalid basic string, expected `\"`"],
+    );
+    check(
+        "[auth]\njwt_secret = 'a'\njwt_secret = 'b'\n[auth]\n",
+        &["wschat.toml:3:1: duplicate key", "wschat.toml:4:2: duplicate key"],
+    );
+    check("hunter2", &["wschat.toml:1:8: key with no value, expected `=`"]);
+    check(b"[auth]\n# \xc3\xa4 \xff", &["wschat.toml:2:5: not UTF-8"]);
+}
+
+#[test]
+fn unknown_keys() {
+    let key = |toml: &str, want: &str| check(toml, &[&format!("wschat.toml:{want}")]);
+    key(
+        "[limits]\nconections_max = 5",
+        "2:1: limits.conections_max: unknown key; did you mean limits.connections_max?",
+    );
+    key(
+        "limits.max_connections = 5",
+        "1:8: limits.max_connections: unknown key; did you mean limits.connections_max?",
+    );
+    key(
+        "connections_max = 5",
+        "1:1: connections_max: unknown key; did you mean limits.connections_max?",
+    );
+    key("[auth]\nsecret = 'x'", "2:1: auth.secret: unknown key; did you mean auth.jwt_secret?");
+    key("[auth]\nleeway = 3", "2:1: auth.leeway: unknown key; did you mean auth.leeway_secs?");
+    key("JWT_SECRET = 'x'", "1:1: JWT_SECRET: unknown key; did you mean auth.jwt_secret?");
+    key("[limits]\nthreads = 5", "2:1: limits.threads: unknown key; did you mean server.threads?");
+    key("[limit]\nport = 3", "1:2: limit: unknown section; did you mean limits?");
+    key("[ http ]", "1:3: http: unknown section");
+    key("port = 3", "1:1: port: unknown key");
+    key("'ä' = 'ö'", "1:1: ä: unknown key");
+    key("\"a\\nb\\u001b[31m\" = 1", "1:1: a\u{fffd}b\u{fffd}[31m: unknown key");
+    key(&format!("{} = 1", "x".repeat(300)), &format!("1:1: {}…: unknown key", "x".repeat(200)));
+}
+
+#[test]
+fn wrong_types() {
+    let value = |toml: &str, want: &str| check(toml, &[&format!("wschat.toml:{want}")]);
+    value("auth = 5", "1:8: auth: expected a table, found an integer");
+    value("[[page]]\nenabled = 1", "1:1: page: expected a table, found an array");
+    value("[server.threads]", "1:1: server.threads: expected an integer, found a table");
+    value("auth.jwt_secret = 5", "1:19: auth.jwt_secret: expected a string, found an integer");
+    value(
+        "auth.jwt_secret_file = ['x']",
+        "1:24: auth.jwt_secret_file: expected a string, found an array",
+    );
+    value(
+        "auth.algorithms = 'HS256'",
+        "1:19: auth.algorithms: expected an array of strings, found a string",
+    );
+    value(
+        "auth.algorithms = ['HS256', 256]",
+        "1:29: auth.algorithms: expected a string, found an integer",
+    );
+    value("auth.check_exp = 1", "1:18: auth.check_exp: expected true or false, found an integer");
+    value("page.enabled = 'yes'", "1:16: page.enabled: expected true or false, found a string");
+    value("log.level = true", "1:13: log.level: expected a string, found a boolean");
+    value("server.threads = 1.0", "1:18: server.threads: expected an integer, found a float");
+    value(
+        "server.threads = 2020-08-11",
+        "1:18: server.threads: expected an integer, found a date or time",
+    );
+}
+
+#[test]
+fn out_of_range() {
+    let value = |toml: &str, want: &str| check(toml, &[&format!("wschat.toml:{want}")]);
+    value(
+        "\n\n[auth]\n\n\n\nleeway_secs = 900",
+        "7:15: auth.leeway_secs: 900 is out of range, 0 to 300",
+    );
+    value("auth.leeway_secs = -1", "1:20: auth.leeway_secs: -1 is out of range, 0 to 300");
+    value(
+        "auth.leeway_secs = 99999999999999999999",
+        "1:20: auth.leeway_secs: 99999999999999999999 is out of range, 0 to 300",
+    );
+    value(
+        &format!("auth.leeway_secs = {}", "9".repeat(50)),
+        "1:20: auth.leeway_secs: the number is out of range, 0 to 300",
+    );
+    value("auth.algorithms = []", "1:19: auth.algorithms: empty; it takes at least one");
+    value(
+        "auth.algorithms = [\n  'HS256',\n  'HS265' ]",
+        "3:3: auth.algorithms: not one of HS256, HS384, HS512; did you mean HS256?",
+    );
+    value("auth.algorithms = ['none']", "1:20: auth.algorithms: not one of HS256, HS384, HS512");
+    value(
+        "log.level = 'inof'",
+        "1:13: log.level: not one of error, warn, info, debug, trace; did you mean info?",
+    );
+    value(
+        "log.level = 'INFO'",
+        "1:13: log.level: not one of error, warn, info, debug, trace; did you mean info?",
+    );
+    value("listen.addresses = []", "1:20: listen.addresses: empty; it takes at least one");
+    value(
+        "listen.addresses = ['127.0.0.1:1', 'localhost:2']",
+        "1:36: listen.addresses: not an address, which is IP:PORT, [IP6]:PORT or unix:/PATH",
+    );
+    value(
+        &format!("listen.addresses = ['unix:/{}']", "a".repeat(107)),
+        "1:21: listen.addresses: the path of a Unix socket has at most 107 bytes",
+    );
+}
+
+#[test]
+fn every_number_at_its_bounds() {
+    let numbers = KEYS.iter().filter_map(|key| match key.kind {
+        keys::Kind::Number { min, max, .. } => Some((key, min, max)),
+        _ => None,
+    });
+    for (key, min, max) in numbers {
+        let messages = |n: u64| {
+            // What the other side of a contradiction needs to be content.
+            let other = match key.name {
+                "limits.ping_interval_secs" => "limits.idle_timeout_secs = 7200\n",
+                "limits.idle_timeout_secs" => "limits.ping_interval_secs = 1\n",
+                _ => "",
+            };
+            Scene::new(format!("{other}{} = {n}", key.name)).messages()
+        };
+        assert!(messages(min).is_empty(), "{}: {:?}", key.name, messages(min));
+        assert!(messages(max).is_empty(), "{}: {:?}", key.name, messages(max));
+        let over = format!("{}: {} is out of range, {min} to {max}", key.name, max + 1);
+        assert!(messages(max + 1)[0].ends_with(&over), "{:?}", messages(max + 1));
+        if let Some(under) = min.checked_sub(1) {
+            let text = format!("{}: {under} is out of range, {min} to {max}", key.name);
+            assert!(messages(under)[0].ends_with(&text), "{:?}", messages(under));
+        }
+    }
+}
+
+#[test]
+fn contradictions() {
+    check(
+        "[auth]\njwt_secret = 'x'\njwt_secret_file = 'y'",
+        &[
+            "wschat.toml:3:19: auth.jwt_secret_file: jwt_secret is set too, in line 2; keep one of them",
+        ],
+    );
+    check(
+        "[auth]\njwt_secret_file = 'y'\njwt_secret = 'x'",
+        &[
+            "wschat.toml:3:14: auth.jwt_secret: jwt_secret_file is set too, in line 2; keep one of them",
+        ],
+    );
+    check(
+        "limits.idle_timeout_secs = 25",
+        &[
+            "wschat.toml:1:28: limits.idle_timeout_secs: idle_timeout_secs, 25, has to be over ping_interval_secs, 25",
+        ],
+    );
+    check(
+        "limits.ping_interval_secs = 90",
+        &[
+            "wschat.toml:1:29: limits.ping_interval_secs: idle_timeout_secs, 60, has to be over ping_interval_secs, 90",
+        ],
+    );
+    check(
+        "limits.message_bytes_max = 16385\nlimits.feed_tail_bytes = 65536",
+        &[
+            "wschat.toml:2:26: limits.feed_tail_bytes: feed_tail_bytes, 65536, has to be at least 4 x message_bytes_max, 16385",
+        ],
+    );
+    // A value that is wrong by itself contradicts nothing.
+    check(
+        "limits.ping_interval_secs = 90\nlimits.idle_timeout_secs = 0",
+        &["wschat.toml:2:28: limits.idle_timeout_secs: 0 is out of range, 2 to 7200"],
+    );
+}
+
+#[test]
+fn all_problems_at_once_in_the_order_of_the_file() {
+    check(
+        "[limits]\nidle_timeout_secs = 20\nconections_max = 1\n[auth]\njwt_secret = ''\n\
+         algorithms = ['a', 'HS256', 3]\n[page]\nenabled = 'on'\n[pages]\n",
+        &[
+            "wschat.toml:2:21: limits.idle_timeout_secs: idle_timeout_secs, 20, has to be over ping_interval_secs, 25",
+            "wschat.toml:3:1: limits.conections_max: unknown key; did you mean limits.connections_max?",
+            "wschat.toml:5:14: auth.jwt_secret: empty; leave the key out to have no secret",
+            "wschat.toml:6:15: auth.algorithms: not one of HS256, HS384, HS512",
+            "wschat.toml:6:29: auth.algorithms: expected a string, found an integer",
+            "wschat.toml:8:11: page.enabled: expected true or false, found a string",
+            "wschat.toml:9:2: pages: unknown section; did you mean page?",
+        ],
+    );
+}
+
+#[test]
+fn columns_count_characters() {
+    check("'ä' . 'ö' = 1", &["wschat.toml:1:1: ä: unknown section"]);
+    check(
+        "log = { level = 'ä', 'öß' = '€', x = 1 }",
+        &[
+            "wschat.toml:1:17: log.level: not one of error, warn, info, debug, trace",
+            "wschat.toml:1:22: log.öß: unknown key",
+            "wschat.toml:1:34: log.x: unknown key",
+        ],
+    );
+    check("\u{feff}port = 1", &["wschat.toml:1:1: port: unknown key"]);
+    check("\r\n\r\n\tport = 1", &["wschat.toml:3:2: port: unknown key"]);
+}
+
+#[test]
+fn secrets_in_their_order() {
+    let all = |toml: &str| {
+        Scene::new(toml).file("key", "from a file").credential("from systemd").variable("from env")
+    };
+    let check = |scene: Scene, secret: &str, source: &str| {
+        assert_eq!(scene.secret().as_deref(), Some(secret.as_bytes()));
+        assert_eq!(scene.value("auth.jwt_secret"), format!("auth.jwt_secret = set  # {source}"));
+    };
+    check(all("auth.jwt_secret = 'in the text'"), "in the text", "wschat.toml:1");
+    check(all("\nauth.jwt_secret_file = 'key'"), "from a file", "wschat.toml:2");
+    check(all(""), "from systemd", "credential wschat.jwt_secret");
+    check(Scene::new("").variable("from env"), "from env", "environment variable JWT_SECRET");
+    // A folder of credentials without ours is like none.
+    let mut others = Scene::new("").variable("from env");
+    others.outside.credentials = Some(others.folder.path().to_owned());
+    check(others, "from env", "environment variable JWT_SECRET");
+    let open = Scene::new("");
+    assert_eq!(open.secret(), None);
+    assert_eq!(open.value("auth.jwt_secret"), "auth.jwt_secret = none  # default");
+}
+
+#[test]
+fn secret_files() {
+    let secret = |content: &str| {
+        Scene::new("auth.jwt_secret_file = 'key'").file("key", content).secret().unwrap()
+    };
+    assert_eq!(secret("a"), b"a");
+    assert_eq!(secret("a\n"), b"a");
+    assert_eq!(secret("a\n\n"), b"a\n");
+    assert_eq!(secret(" a \n"), b" a ");
+    assert_eq!(Scene::new("").credential("a\n").secret().unwrap(), b"a");
+    assert_eq!(Scene::new("").variable("a\n").secret().unwrap(), b"a\n");
+
+    let absolute = TempDir::new().unwrap();
+    let key = absolute.path().join("key");
+    fs::write(&key, [0, 255]).unwrap();
+    let scene = Scene::new(format!("auth.jwt_secret_file = '{}'", key.display()));
+    assert_eq!(scene.secret().unwrap(), [0, 255]);
+    let shown = format!("auth.jwt_secret_file = \"{}\"  # wschat.toml:1", key.display());
+    assert_eq!(scene.value("auth.jwt_secret_file"), shown);
+}
+
+#[test]
+fn secrets_that_cannot_be_had() {
+    let check = |scene: Scene, want: &str| assert_eq!(scene.messages(), [want]);
+    check(
+        Scene::new("auth.jwt_secret = ''").variable(LONG),
+        "wschat.toml:1:19: auth.jwt_secret: empty; leave the key out to have no secret",
+    );
+    check(
+        Scene::new("auth.jwt_secret_file = ''").variable(LONG),
+        "wschat.toml:1:24: auth.jwt_secret_file: empty; leave the key out to have no secret",
+    );
+    check(
+        Scene::new("auth.jwt_secret_file = 'hunter2'").variable(LONG),
+        "wschat.toml:1:24: auth.jwt_secret_file: the file cannot be read: \
+         No such file or directory (os error 2)",
+    );
+    check(
+        Scene::new("auth.jwt_secret_file = '/dev/zero'"),
+        "wschat.toml:1:24: auth.jwt_secret_file: the file cannot be read: larger than 1 MiB",
+    );
+    check(
+        Scene::new("auth.jwt_secret_file = 'key'").file("key", "\n"),
+        "wschat.toml:1:24: auth.jwt_secret_file: the secret is empty",
+    );
+    check(
+        Scene::new("").credential("").variable(LONG),
+        "wschat: credential wschat.jwt_secret: the secret is empty",
+    );
+    check(Scene::new("").variable(""), "wschat: JWT_SECRET: the secret is empty");
+}
+
+#[test]
+fn warnings() {
+    let check = |scene: Scene, want: &[&str]| assert_eq!(scene.messages(), want);
+    let short = "warning: the secret is shorter than 32 bytes and may be guessed";
+    let open = "warning: everybody on this machine may read the secret; chmod o= the file";
+    let text = format!("[auth]\njwt_secret = '{LONG}'");
+    check(Scene::new(&text), &[]);
+    check(Scene::new(&text).mode("wschat.toml", 0o640), &[]);
+    check(
+        Scene::new(&text).mode("wschat.toml", 0o604),
+        &[&format!("wschat.toml:2:14: auth.jwt_secret: {open}")],
+    );
+    check(
+        Scene::new(format!("auth.jwt_secret = '{}'", &LONG[1..])),
+        &[&format!("wschat.toml:1:19: auth.jwt_secret: {short}")],
+    );
+    // A file without the secret itself is for everybody to read.
+    let file = || Scene::new("auth.jwt_secret_file = 'key'").mode("wschat.toml", 0o644);
+    check(file().file("key", LONG), &[]);
+    check(
+        file().file("key", "short").mode("key", 0o644),
+        &[
+            &format!("wschat.toml:1:24: auth.jwt_secret_file: {open}"),
+            &format!("wschat.toml:1:24: auth.jwt_secret_file: {short}"),
+        ],
+    );
+    check(Scene::new("").variable(LONG), &[]);
+    check(Scene::new("").variable("short"), &[&format!("wschat: JWT_SECRET: {short}")]);
+    check(
+        Scene::new("").credential("short"),
+        &[&format!("wschat: credential wschat.jwt_secret: {short}")],
+    );
+    // No secret at all is for the daemon to warn of.
+    check(Scene::new(""), &[]);
+}
+
+#[test]
+fn descriptors() {
+    let check = |toml: &str, max: u64, want: &[&str]| {
+        let mut scene = Scene::new(toml);
+        scene.outside.descriptors_max = Some(max);
+        assert_eq!(scene.messages(), want);
+    };
+    check("limits.connections_max = 960", 1024, &[]);
+    check(
+        "limits.connections_max = 961",
+        1024,
+        &[
+            "wschat.toml:1:26: limits.connections_max: warning: 961 is more than the 1024 descriptors \
+           of the process allow, which is 960 connections (LimitNOFILE= or ulimit -Hn)",
+        ],
+    );
+    // Nobody chose the default.
+    check("", 1024, &[]);
+}
+
+#[test]
+fn missing_files() {
+    let mut scene = Scene::new("");
+    fs::remove_file(&scene.outside.file).unwrap();
+    let loaded = scene.load().unwrap();
+    assert_eq!((loaded.config.clone(), loaded.file_found), (Config::default(), false));
+
+    scene.outside.file_required = true;
+    let problems = scene.load().unwrap_err();
+    assert!(problems.unreadable);
+    assert_eq!(
+        problems.to_string(),
+        format!("wschat: {}: No such file or directory (os error 2)", scene.outside.file.display())
+    );
+
+    // A file that was there at the start may not vanish before a reload.
+    let scene = Scene::new("");
+    let again = scene.outside.clone().for_reload(&scene.load().unwrap());
+    fs::remove_file(&scene.outside.file).unwrap();
+    assert!(load(&again).unwrap_err().unreadable);
+}
+
+#[test]
+fn command_line_over_file() {
+    let mut scene = Scene::new("server.threads = 2\nlisten.addresses = ['[::1]:1']");
+    assert_eq!(scene.value("server.threads"), "server.threads = 2  # wschat.toml:1");
+    scene.outside.threads = Some(3);
+    scene.outside.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    assert_eq!(scene.value("server.threads"), "server.threads = 3  # --threads");
+    let shown = r#"listen.addresses = ["127.0.0.1:0"]  # --listen"#;
+    assert_eq!(scene.value("listen.addresses"), shown);
+    assert_eq!(scene.load().unwrap().config.server.threads, 3);
+}
+
+#[test]
+fn defaults_are_what_the_table_takes() {
+    for key in KEYS {
+        let Some(shown) = key.show(&Config::default()) else { continue };
+        let scene = Scene::new(format!("{} = {shown}", key.name));
+        assert_eq!(scene.load().unwrap().config, Config::default(), "{}", key.name);
+        let line = format!("{} = {shown}  # wschat.toml:1", key.name);
+        assert_eq!(scene.value(key.name), line);
+    }
+}
+
+#[test]
+fn no_message_shows_the_secret() {
+    let hidden = "hunter2hunter2";
+    for toml in [
+        format!("[auth]\njwt_secret = {hidden}"),
+        format!("[auth]\njwt_secret = \"{hidden}"),
+        format!("[auth]\njwt_secret = '{hidden}' x"),
+        format!("[auth]\njwt_secret = '''{hidden}"),
+        format!("[auth]\njwt_secret : '{hidden}'"),
+        format!("[auth]\njwt_secret = '{hidden}'\njwt_secret = '{hidden}'"),
+        format!("[auth]\njwt_secret = ['{hidden}']"),
+        format!("[auth]\njwt_secret = '{hidden}'\njwt_secret_file = '{hidden}'"),
+        format!("[auth]\njwt_secret_file = '{hidden}'"),
+        format!("[auth]\njwt_secrt = '{hidden}'"),
+        format!("[auth]\nalgorithms = ['{hidden}']\nleeway_secs = '{hidden}'"),
+        format!("log.level = '{hidden}'\nlisten.addresses = ['{hidden}']"),
+    ] {
+        let scene = Scene::new(&toml);
+        assert!(!scene.messages().join("\n").contains(hidden), "{toml}: {:?}", scene.messages());
+        assert!(!format!("{:?}", scene.load()).contains(hidden), "{toml}");
+    }
+    let good = Scene::new(format!("auth.jwt_secret = '{hidden}'"));
+    assert!(!format!("{:?}", good.load()).contains(hidden));
+}
