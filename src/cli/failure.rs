@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::config::Problems;
+
 /// Exit codes that scripts can rely on, from sysexits(3head).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -21,12 +23,12 @@ pub enum Exit {
     Config = 78,
 }
 
-/// Why a command ended without doing its work: `wschat: what: why`.
+/// Why a command ended without doing its work: `wschat: what: why`, or all
+/// that is wrong with the configuration, a line each.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
-    what: String,
-    why: String,
+    text: String,
 }
 
 impl Failure {
@@ -40,7 +42,10 @@ impl Failure {
     /// assert_eq!(failure.to_string(), "wschat: /etc/wschat.toml: no such file");
     /// ```
     pub fn new(exit: Exit, what: impl Into<String>, why: impl fmt::Display) -> Self {
-        Self { exit, what: what.into(), why: why.to_string() }
+        // One line whatever a peer or the system put into the reason.
+        let line = format!("wschat: {}: {why}", what.into());
+        let text = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Self { exit, text }
     }
 
     /// The code that the process ends with.
@@ -49,14 +54,16 @@ impl Failure {
     }
 }
 
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        let exit = if problems.unreadable { Exit::NoInput } else { Exit::Config };
+        Self { exit, text: problems.to_string() }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One line whatever a peer or the system put into the reason.
-        let line = format!("wschat: {}: {}", self.what, self.why);
-        for c in line.chars() {
-            fmt::Write::write_char(out, if c.is_control() { ' ' } else { c })?;
-        }
-        Ok(())
+        out.write_str(&self.text)
     }
 }
 

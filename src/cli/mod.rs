@@ -1,11 +1,18 @@
 //! The command line: one file per subcommand, the definition of all here.
 
+mod check;
+mod config;
 mod failure;
 
+use std::env::var_os;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, getrlimit};
+
+use crate::config::{Environment, ListenAddress, Loaded, Problems, VARIABLE, load};
 
 pub use failure::{Exit, Failure};
 
@@ -17,7 +24,13 @@ pub const CONFIG_PATH: &str = "/etc/wschat.toml";
 
 /// One public WebSocket chat room
 #[derive(Debug, Parser)]
-#[command(name = "wschat", version, about, max_term_width = 100)]
+#[command(
+    name = "wschat",
+    version,
+    about,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
     /// What to do; without it, serve.
     #[command(subcommand)]
@@ -32,14 +45,42 @@ pub struct Cli {
 pub enum Command {
     /// Run the room in the foreground (the default)
     Serve(ServeArgs),
+    /// Check the configuration: silent if all is well
+    Check(ConfigArgs),
+    /// Print every effective value and where it comes from
+    Config(ConfigArgs),
 }
 
 /// Where the configuration comes from; shared by all commands that read it.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
     /// Read this file instead of /etc/wschat.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// All of the process's environment that a configuration depends on. The
+    /// only place that looks at it.
+    pub fn environment(&self) -> Environment {
+        Environment {
+            file: self.config.clone().unwrap_or_else(|| CONFIG_PATH.into()),
+            file_required: self.config.is_some(),
+            credentials: var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            jwt_secret: var_os(VARIABLE),
+            descriptors_max: getrlimit(Resource::Nofile).maximum,
+            ..Environment::default()
+        }
+    }
+
+    /// The configuration, for a command that needs it once.
+    ///
+    /// # Errors
+    ///
+    /// All problems of the configuration; a [`Failure`] can be made of them.
+    pub fn load(&self) -> Result<Loaded, Problems> {
+        load(&self.environment())
+    }
 }
 
 /// The options of the daemon.
@@ -50,10 +91,18 @@ pub struct ServeArgs {
     pub config: ConfigArgs,
     /// Listen here instead of at listen.addresses: IP:PORT, [IP6]:PORT or unix:/PATH
     #[arg(long, value_name = "ADDR")]
-    pub listen: Vec<String>,
+    pub listen: Vec<ListenAddress>,
     /// Shards to run, 0 for one per core
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
     pub threads: Option<usize>,
+}
+
+impl ServeArgs {
+    /// As [`ConfigArgs::environment`], with what the command line decides.
+    pub fn environment(&self) -> Environment {
+        let outside = self.config.environment();
+        Environment { listen: self.listen.clone(), threads: self.threads, ..outside }
+    }
 }
 
 /// Parses the command line and runs the command.
@@ -73,6 +122,8 @@ pub fn run() -> Outcome {
     };
     match cli.command {
         Some(Command::Serve(args)) => serve(args),
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Config(args)) => config::run(&args),
         None => serve(cli.serve),
     }
 }
