@@ -93,3 +93,142 @@ impl Speaker {
         self.facts.get_or_insert_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use jsonwebtoken::{Algorithm, EncodingKey, Header};
+    use proptest::prelude::*;
+
+    const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
+
+    fn guarded() -> Rules {
+        Rules::new(&AuthSettings {
+            secret: Some(SECRET),
+            algorithms: &[Algorithm::HS256],
+            check_exp: true,
+            leeway: Duration::ZERO,
+        })
+    }
+
+    fn token(exp: u64) -> String {
+        let claims = serde_json::json!({ "exp": exp });
+        jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET))
+            .unwrap()
+    }
+
+    fn verdict(rules: &Rules, text: &str) -> String {
+        match rules.admit(text, &mut Speaker::default(), Tim::from_nanos(1_000_000_000_000)) {
+            Ok(message) => {
+                let mut text = Vec::new();
+                message.encode(&mut text);
+                String::from_utf8(text).unwrap()
+            }
+            Err(refusal) => refusal.code().into(),
+        }
+    }
+
+    #[track_caller]
+    fn check(rules: &Rules, text: &str, expected: &str) {
+        let verdict = verdict(rules, text);
+        if expected == "sent" {
+            let sent = r#"{"usr":"a","msg":"b","tim":"0000-00-00T00:00:00.000000000Z"}"#;
+            assert_eq!(verdict, sent, "{text}");
+        } else {
+            assert_eq!(verdict, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn first_the_form_then_the_token_then_usr_then_msg_then_the_name() {
+        let rules = guarded();
+        let (good, old) = (token(2_000), token(999));
+        for (text, expected) in [
+            (r#"{"usr":"a""#.into(), "bad-json"),
+            (r#"{"usr":"\ud800","usr":"x"}"#.into(), "bad-json"),
+            (r#"["usr","usr"]"#.into(), "not-an-object"),
+            (r#"{"usr":1,"usr":2}"#.into(), "duplicate-field"),
+            (r#"{"jwt":"x","jwt":"x"}"#.into(), "duplicate-field"),
+            (r#"{}"#.into(), "jwt-missing"),
+            (r#"{"usr":"","jwt":null}"#.into(), "jwt-missing"),
+            (r#"{"usr":1,"jwt":""}"#.into(), "jwt-missing"),
+            (r#"{"jwt":" "}"#.into(), "jwt-invalid"),
+            (r#"{"jwt":1}"#.into(), "jwt-invalid"),
+            (r#"{"jwt":true}"#.into(), "jwt-invalid"),
+            (r#"{"jwt":{}}"#.into(), "jwt-invalid"),
+            (format!(r#"{{"jwt":["{good}"]}}"#), "jwt-invalid"),
+            (r#"{"jwt":"\ud800"}"#.into(), "jwt-invalid"),
+            (r#"{"usr":null,"jwt":"x.y.z"}"#.into(), "jwt-invalid"),
+            (format!(r#"{{"jwt":"{old}"}}"#), "jwt-expired"),
+            (format!(r#"{{"jwt":"{good}"}}"#), "missing-usr"),
+            (format!(r#"{{"jwt":"{good}","usr":" ","msg":1}}"#), "missing-usr"),
+            (format!(r#"{{"jwt":"{good}","usr":1}}"#), "bad-type"),
+            (format!(r#"{{"jwt":"{good}","usr":"wschat"}}"#), "missing-msg"),
+            (format!(r#"{{"jwt":"{good}","usr":"wschat","msg":1}}"#), "bad-type"),
+            (format!(r#"{{"jwt":"{good}","usr":"wschat","msg":"b"}}"#), "name-reserved"),
+            (format!(r#"{{"jwt":"{good}","usr":"a","msg":"b"}}"#), "sent"),
+            (format!(r#"{{"usr":"a","\u006a\u0077t":"{good}","msg":"b"}}"#), "sent"),
+            (
+                format!(r#"{{"usr":"a","msg":"b","jwt":"{}"}}"#, good.replace('.', "\\u002e")),
+                "sent",
+            ),
+        ] {
+            check(&rules, &text, expected);
+        }
+    }
+
+    #[test]
+    fn where_everybody_may_speak_a_token_is_dropped() {
+        let rules = Rules::open();
+        for jwt in [r#""x""#, "null", r#""""#, "1", r#"["x"]"#, r#""\ud800""#] {
+            check(&rules, &format!(r#"{{"usr":"a","jwt":{jwt},"msg":"b"}}"#), "sent");
+        }
+        check(&rules, r#"{"usr":"a","msg":"b"}"#, "sent");
+        assert!(!rules.needs_token());
+        assert!(guarded().needs_token());
+    }
+
+    #[test]
+    fn who_only_listens_costs_a_pointer() {
+        assert_eq!(size_of::<Speaker>(), 8);
+        let mut speaker = Speaker::default();
+        let text = r#"{"usr":"a","msg":"b"}"#;
+        assert!(Rules::open().admit(text, &mut speaker, Tim::default()).is_ok());
+        assert!(speaker.facts.is_none());
+    }
+
+    #[test]
+    fn the_notices_of_a_speaker_have_a_budget() {
+        let mut speaker = Speaker::default();
+        assert_eq!((0..100).filter(|_| speaker.take_notice(7)).count(), 10);
+        assert!(speaker.take_notice(507));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gets_an_answer(text in "\\PC{0,60}") {
+            verdict(&Rules::open(), &text);
+            verdict(&guarded(), &text);
+            verdict(&guarded(), &format!(r#"{{"jwt":"{text}"}}"#));
+        }
+
+        #[test]
+        fn a_token_goes_nowhere(
+            before in "[a-z]{1,3}",
+            value in prop_oneof![Just("{}"), Just("[1]"), Just("\"x\"")],
+            exp in 0..3_000u64,
+            spelling in prop_oneof![Just("jwt"), Just("\\u006awt"), Just("j\\u0077t")],
+        ) {
+            let token = token(exp);
+            let text = format!(r#"{{"{before}":{value},"{spelling}":"{token}","usr":"a","msg":"b"}}"#);
+            let name = format!("\"{spelling}\"");
+            for rules in [Rules::open(), guarded()] {
+                let verdict = verdict(&rules, &text);
+                prop_assert!(!verdict.contains(&token));
+                prop_assert!(!verdict.contains(&name));
+            }
+        }
+    }
+}

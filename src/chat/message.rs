@@ -332,3 +332,6 @@ fn is_name_of_server(usr: &str) -> bool {
     let folded = usr.trim().chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     folded.eq(NAME_OF_SERVER.chars())
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,7 +121,6 @@ impl Stamper {
     }
 
     /// The next `tim`, later than every one before it; `now` is the clock's.
-    #[expect(clippy::should_implement_trait, reason = "it takes the time, and never ends")]
     pub fn next(&mut self, now: Tim) -> Tim {
         self.last = Tim(now.0.max(self.last.0.saturating_add(1)));
         self.last
