@@ -9,9 +9,11 @@
 
 mod door;
 mod listener;
+mod settings;
 mod site;
 mod socket;
 
 pub use door::{Terms, answer};
 pub use listener::{Accepted, Acceptor, Listener};
+pub use settings::Settings;
 pub use socket::{Peer, Socket};
