@@ -12,6 +12,8 @@
 mod address;
 mod keys;
 mod load;
+#[cfg(test)]
+mod papers;
 mod problem;
 mod read;
 mod secret;
