@@ -17,28 +17,28 @@ pub(super) struct File {
 }
 
 /// All files; the page itself is at `/`.
-pub(super) static FILES: [File; 4] = [
-    File {
-        path: "/",
-        media_type: "text/html; charset=utf-8",
-        bytes: include_bytes!("../../static/index.html"),
-    },
+pub(super) static FILES: [File; 7] = [
+    File { path: "/", media_type: HTML, bytes: include_bytes!("../../static/index.html") },
+    File { path: "/page.js", media_type: SCRIPT, bytes: include_bytes!("../../static/page.js") },
+    File { path: "/list.js", media_type: SCRIPT, bytes: include_bytes!("../../static/list.js") },
+    File { path: "/texts.js", media_type: SCRIPT, bytes: include_bytes!("../../static/texts.js") },
     File {
         path: "/wschat.js",
-        media_type: "text/javascript; charset=utf-8",
+        media_type: SCRIPT,
         bytes: include_bytes!("../../static/wschat.js"),
     },
     File {
         path: "/wschat.css",
-        media_type: "text/css; charset=utf-8",
+        media_type: STYLE,
         bytes: include_bytes!("../../static/wschat.css"),
     },
-    File {
-        path: "/icon.svg",
-        media_type: "image/svg+xml",
-        bytes: include_bytes!("../../static/icon.svg"),
-    },
+    File { path: "/icon.svg", media_type: ICON, bytes: include_bytes!("../../static/icon.svg") },
 ];
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const ICON: &str = "image/svg+xml";
 
 /// What the page may do: use its own files and this server's WebSocket, and
 /// nothing else; nobody may frame it.
@@ -50,7 +50,7 @@ pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src
 pub(super) fn find(path: &str) -> Option<(&'static File, &'static str)> {
     // The tag is made of the content, so that it changes with every build that
     // changes the file and with no other.
-    static TAGS: LazyLock<[String; 4]> = LazyLock::new(|| {
+    static TAGS: LazyLock<[String; FILES.len()]> = LazyLock::new(|| {
         FILES.each_ref().map(|file| {
             let hash = digest::digest(&digest::SHA256, file.bytes);
             let start = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));

@@ -1,0 +1,191 @@
+/**
+ * Every text of the page, a table per language. A text with a number in it may
+ * be a table by plural category (Intl.PluralRules). To add a language, copy
+ * `en` and translate; what is missing is taken from it.
+ */
+const TEXTS = {
+  en: {
+    messages: "Messages",
+    unsent: "Your messages that are not sent yet",
+    empty: "Nothing has been said since you came.",
+    gone: { one: "One older message has left this page.", other: "{n} older messages have left this page." },
+    news: { one: "One new message", other: "{n} new messages" },
+    latest: "Latest messages",
+    name: "Name",
+    message: "Message",
+    send: "Send",
+    nameFirst: "Say who you are first.",
+    left: { one: "One byte left", other: "{n} bytes left" },
+    over: { one: "One byte too long", other: "{n} bytes too long" },
+    wait: { one: "Too fast. Wait one second.", other: "Too fast. Wait {n} seconds." },
+    connecting: "Connecting…",
+    open: "Connected",
+    waiting: "Not connected",
+    retryIn: { one: "Next try in one second", other: "Next try in {n} seconds" },
+    retryNow: "Try now",
+    sending: "Sending…",
+    again: "Send again",
+    edit: "Edit",
+    notSent: "Not sent: {why}",
+    "connection-lost": "the connection broke. It may have arrived or not.",
+    "not-connected": "there is no connection.",
+    reloaded: "the page was loaded anew. It may have arrived or not.",
+    "too-big": "it is too long.",
+    "name-reserved": "this name belongs to the server.",
+    "name-mismatch": "your token is for another name.",
+    "jwt-missing": "this room asks for a token.",
+    "jwt-invalid": "the token is not valid here.",
+    "jwt-expired": "the token has expired.",
+    "rate-limited": "too fast.",
+    showAll: "Show all",
+    settings: "Settings",
+    token: "Token",
+    tokenHelp: "Some rooms let only those speak who have one. It stays in this tab.",
+    tokenFor: "Speaks for {who}.",
+    tokenAny: "Names nobody.",
+    tokenUntil: "Until {when}.",
+    tokenOver: "It has expired.",
+    tokenOdd: "This does not look like a token. It will be sent as it is.",
+    tokenForget: "Forget the token",
+    theme: "Colours",
+    themeSystem: "Like the system",
+    themeLight: "Light",
+    themeDark: "Dark",
+    notify: "Notify me when somebody says my name",
+    notifyNo: "This browser does not allow notifications here.",
+    sound: "And with a sound",
+    done: "Done",
+  },
+  de: {
+    messages: "Nachrichten",
+    unsent: "Eigene Nachrichten, die noch nicht gesendet sind",
+    empty: "Seit du da bist, hat niemand etwas gesagt.",
+    gone: { one: "Eine ältere Nachricht ist nicht mehr auf dieser Seite.", other: "{n} ältere Nachrichten sind nicht mehr auf dieser Seite." },
+    news: { one: "Eine neue Nachricht", other: "{n} neue Nachrichten" },
+    latest: "Neueste Nachrichten",
+    name: "Name",
+    message: "Nachricht",
+    send: "Senden",
+    nameFirst: "Sag zuerst, wer du bist.",
+    left: { one: "Noch ein Byte", other: "Noch {n} Bytes" },
+    over: { one: "Ein Byte zu lang", other: "{n} Bytes zu lang" },
+    wait: { one: "Zu schnell. Warte eine Sekunde.", other: "Zu schnell. Warte {n} Sekunden." },
+    connecting: "Verbinde…",
+    open: "Verbunden",
+    waiting: "Nicht verbunden",
+    retryIn: { one: "Nächster Versuch in einer Sekunde", other: "Nächster Versuch in {n} Sekunden" },
+    retryNow: "Jetzt versuchen",
+    sending: "Wird gesendet…",
+    again: "Noch einmal senden",
+    edit: "Ändern",
+    notSent: "Nicht gesendet: {why}",
+    "connection-lost": "Die Verbindung ist abgerissen. Vielleicht ist sie angekommen.",
+    "not-connected": "Es besteht keine Verbindung.",
+    reloaded: "Die Seite wurde neu geladen. Vielleicht ist sie angekommen.",
+    "too-big": "Sie ist zu lang.",
+    "name-reserved": "Dieser Name gehört dem Server.",
+    "name-mismatch": "Das Token gilt für einen anderen Namen.",
+    "jwt-missing": "Dieser Raum verlangt ein Token.",
+    "jwt-invalid": "Das Token gilt hier nicht.",
+    "jwt-expired": "Das Token ist abgelaufen.",
+    "rate-limited": "Zu schnell.",
+    showAll: "Alles zeigen",
+    settings: "Einstellungen",
+    token: "Token",
+    tokenHelp: "In manchen Räumen darf nur sprechen, wer eines hat. Es bleibt in diesem Tab.",
+    tokenFor: "Spricht für {who}.",
+    tokenAny: "Nennt niemanden.",
+    tokenUntil: "Bis {when}.",
+    tokenOver: "Es ist abgelaufen.",
+    tokenOdd: "Das sieht nicht wie ein Token aus. Es wird gesendet, wie es ist.",
+    tokenForget: "Token vergessen",
+    theme: "Farben",
+    themeSystem: "Wie das System",
+    themeLight: "Hell",
+    themeDark: "Dunkel",
+    notify: "Benachrichtigen, wenn jemand meinen Namen sagt",
+    notifyNo: "Dieser Browser erlaubt hier keine Benachrichtigungen.",
+    sound: "Auch mit einem Ton",
+    done: "Fertig",
+  },
+  cs: {
+    messages: "Zprávy",
+    unsent: "Vaše zprávy, které ještě nejsou odeslány",
+    empty: "Od vašeho příchodu nikdo nic neřekl.",
+    gone: { one: "Jedna starší zpráva už na stránce není.", few: "{n} starší zprávy už na stránce nejsou.", other: "{n} starších zpráv už na stránce není." },
+    news: { one: "Jedna nová zpráva", few: "{n} nové zprávy", other: "{n} nových zpráv" },
+    latest: "Nejnovější zprávy",
+    name: "Jméno",
+    message: "Zpráva",
+    send: "Odeslat",
+    nameFirst: "Nejdřív řekněte, kdo jste.",
+    left: { one: "Zbývá jeden bajt", few: "Zbývají {n} bajty", other: "Zbývá {n} bajtů" },
+    over: { one: "O jeden bajt delší", few: "O {n} bajty delší", other: "O {n} bajtů delší" },
+    wait: { one: "Příliš rychle. Počkejte jednu sekundu.", few: "Příliš rychle. Počkejte {n} sekundy.", other: "Příliš rychle. Počkejte {n} sekund." },
+    connecting: "Připojování…",
+    open: "Připojeno",
+    waiting: "Nepřipojeno",
+    retryIn: { one: "Další pokus za sekundu", few: "Další pokus za {n} sekundy", other: "Další pokus za {n} sekund" },
+    retryNow: "Zkusit hned",
+    sending: "Odesílá se…",
+    again: "Odeslat znovu",
+    edit: "Upravit",
+    notSent: "Neodesláno: {why}",
+    "connection-lost": "spojení se přerušilo. Možná dorazila.",
+    "not-connected": "není spojení.",
+    reloaded: "stránka byla načtena znovu. Možná dorazila.",
+    "too-big": "je příliš dlouhá.",
+    "name-reserved": "toto jméno patří serveru.",
+    "name-mismatch": "token je pro jiné jméno.",
+    "jwt-missing": "tato místnost žádá token.",
+    "jwt-invalid": "token tu neplatí.",
+    "jwt-expired": "platnost tokenu vypršela.",
+    "rate-limited": "příliš rychle.",
+    showAll: "Ukázat vše",
+    settings: "Nastavení",
+    token: "Token",
+    tokenHelp: "V některých místnostech smí mluvit jen ten, kdo ho má. Zůstane v této kartě.",
+    tokenFor: "Mluví za: {who}.",
+    tokenAny: "Nikoho nejmenuje.",
+    tokenUntil: "Platí do {when}.",
+    tokenOver: "Jeho platnost vypršela.",
+    tokenOdd: "Jako token to nevypadá. Odešle se, jak je.",
+    tokenForget: "Zapomenout token",
+    theme: "Barvy",
+    themeSystem: "Podle systému",
+    themeLight: "Světlé",
+    themeDark: "Tmavé",
+    notify: "Upozornit, když někdo řekne mé jméno",
+    notifyNo: "Tento prohlížeč tu upozornění nedovoluje.",
+    sound: "I se zvukem",
+    done: "Hotovo",
+  },
+};
+
+/** The first of the browser's languages that there is a table for. */
+export const language =
+  navigator.languages.map((tag) => tag.split("-")[0].toLowerCase()).find((tag) => tag in TEXTS) ?? "en";
+
+const plural = new Intl.PluralRules(language);
+const number = new Intl.NumberFormat(language);
+
+/** The text of that name, with `{n}` and other places filled in. */
+export function text(name, places = {}) {
+  let found = TEXTS[language][name] ?? TEXTS.en[name] ?? "";
+  if (typeof found !== "string") found = found[plural.select(places.n)] ?? found.other;
+  return found.replace(/\{(\w+)\}/g, (_, key) =>
+    typeof places[key] === "number" ? number.format(places[key]) : places[key],
+  );
+}
+
+/** Whether there is a text of that name. */
+export function hasText(name) {
+  return Object.hasOwn(TEXTS.en, name);
+}
+
+/** Fills every element that names its text: data-text, data-label. */
+export function fillTexts(root) {
+  root.documentElement.lang = language;
+  for (const element of root.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
+  for (const element of root.querySelectorAll("[data-label]")) element.setAttribute("aria-label", text(element.dataset.label));
+}
