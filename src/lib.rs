@@ -13,6 +13,7 @@
 
 pub mod chat;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod feed;

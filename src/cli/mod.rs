@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod failure;
+mod join;
 
 use std::env::var_os;
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ pub enum Command {
     Check(ConfigArgs),
     /// Print every effective value and where it comes from
     Config(ConfigArgs),
+    /// Talk in a room, from a terminal or a pipe
+    Join(join::JoinArgs),
 }
 
 /// Where the configuration comes from; shared by all commands that read it.
@@ -124,6 +127,7 @@ pub fn run() -> Outcome {
         Some(Command::Serve(args)) => serve(args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Config(args)) => config::run(&args),
+        Some(Command::Join(args)) => join::run(args),
         None => serve(cli.serve),
     }
 }

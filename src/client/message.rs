@@ -1,0 +1,110 @@
+//! Messages as the client writes and reads them.
+
+use aws_lc_rs::rand;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A message as the room sent it, or a notice.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Incoming {
+    /// Who speaks.
+    pub usr: String,
+    /// What is said.
+    pub msg: String,
+    /// When the room stamped it; some other server may leave it out.
+    #[serde(default, deserialize_with = "time")]
+    pub tim: Option<DateTime<Utc>>,
+    /// Why our message was not sent: then this is a notice. Only the server
+    /// can set it, it drops the field from what clients send.
+    #[serde(default)]
+    pub err: Option<Value>,
+    /// What [`encode`] added to a message of ours.
+    #[serde(default)]
+    pub id: Option<Value>,
+}
+
+impl Incoming {
+    /// Reads a text message; nothing if it is none that can be shown.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// Whether the server tells us alone that a message was not sent.
+    pub fn is_notice(&self) -> bool {
+        self.err.is_some()
+    }
+
+    /// Whether this is the message that went out with that id.
+    pub fn has_id(&self, id: &str) -> bool {
+        self.id.as_ref().and_then(Value::as_str) == Some(id)
+    }
+}
+
+/// The JSON text of a message. The room passes `id` on like every field that
+/// it does not know, so its coming back is the receipt.
+///
+/// # Examples
+///
+/// ```
+/// let text = wschat::client::encode("ci", "build is green", "7f", None);
+/// assert_eq!(text, r#"{"usr":"ci","msg":"build is green","id":"7f"}"#);
+/// ```
+pub fn encode(usr: &str, msg: &str, id: &str, jwt: Option<&str>) -> String {
+    #[derive(Serialize)]
+    struct Outgoing<'a> {
+        usr: &'a str,
+        msg: &'a str,
+        id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        jwt: Option<&'a str>,
+    }
+    serde_json::to_string(&Outgoing { usr, msg, id, jwt }).expect("strings are always JSON")
+}
+
+/// An id that no other client has: 96 random bits in hexadecimal.
+///
+/// # Panics
+///
+/// If the system has no randomness to give, without which TLS could not work
+/// either.
+pub fn new_id() -> String {
+    let mut bytes = [0; 12];
+    rand::fill(&mut bytes).expect("the system gives random bytes");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A time that cannot be read is no reason to hide what was said.
+fn time<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let value = Value::deserialize(field)?;
+    Ok(value.as_str().and_then(|text| text.parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_in() {
+        let full =
+            r#"{"usr":"a","msg":"b","id":"7f","x":1,"tim":"2020-08-11T22:26:58.118678679Z"}"#;
+        let message = Incoming::parse(full).unwrap();
+        assert_eq!((message.usr.as_str(), message.msg.as_str()), ("a", "b"));
+        assert_eq!(message.tim.unwrap().timestamp_subsec_nanos(), 118_678_679);
+        assert!(message.has_id("7f") && !message.has_id("7"));
+        assert!(!message.is_notice());
+
+        let notice = r#"{"usr":"wschat","msg":"not sent: no","err":"bad-json","tim":"?"}"#;
+        assert!(Incoming::parse(notice).unwrap().is_notice());
+        assert!(Incoming::parse(r#"{"usr":"a","msg":"b","id":7}"#).is_some());
+        assert_eq!(Incoming::parse(r#"{"usr":"a"}"#), None);
+        assert_eq!(Incoming::parse("no JSON"), None);
+    }
+
+    #[test]
+    fn what_goes_out() {
+        let text = encode("a\"", "b\n", "1", Some("x.y.z"));
+        assert_eq!(text, r#"{"usr":"a\"","msg":"b\n","id":"1","jwt":"x.y.z"}"#);
+        assert_ne!(new_id(), new_id());
+    }
+}

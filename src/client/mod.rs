@@ -1,0 +1,29 @@
+//! The terminal client (`wschat join`): the room seen from outside.
+//!
+//! It shares nothing with the daemon but the protocol, so that it also speaks
+//! for what any other client would see.
+//!
+//! ```text
+//! server ─► link (one connection) ─► message ─► harmless ─► show ─► stdout
+//! stdin or keys ─► message::encode ─► link ─► server
+//! ```
+//!
+//! `lines` is the client in a pipe; everything but it and `link` is pure.
+
+mod address;
+mod harmless;
+mod lines;
+mod link;
+mod message;
+mod reader;
+mod show;
+mod token;
+
+pub use address::{Address, AddressError};
+pub use harmless::{harmless_name, harmless_text, json_line};
+pub use lines::{End, Lines, LinesError, Stdin};
+pub use link::{Event, Link, LinkError};
+pub use message::{Incoming, encode, new_id};
+pub use reader::stdout_gone;
+pub use show::{Paint, message_line, name_colour};
+pub use token::{TokenError, TokenSource};

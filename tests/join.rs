@@ -1,0 +1,212 @@
+//! `wschat join` in a pipe, against a small room.
+
+mod room;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Output, Stdio};
+
+use room::Room;
+
+#[test]
+fn a_line_is_sent_and_its_return_is_the_receipt() {
+    let room = Room::start();
+    let output = join(&room, &["--usr", "ci"], "build 412 is green\n");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(said(&room), [("ci".into(), "build 412 is green".into())]);
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.ends_with(" ci: build 412 is green\n"), "{shown:?}");
+}
+
+#[test]
+fn lines_go_in_order_and_all_of_them() {
+    let room = Room::start();
+    let lines: Vec<String> = (0..200).map(|n| format!("line {n}")).collect();
+    let output = join(&room, &["--usr", "ci"], &lines.join("\n"));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said: Vec<String> = said(&room).into_iter().map(|(_, msg)| msg).collect();
+    assert_eq!(said, lines);
+}
+
+#[test]
+fn what_the_room_refuses_is_on_stderr_and_ends_it() {
+    let room = Room::start();
+    let output = join(&room, &[], "good\nrefuse\nlater\n");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(output.stderr, b"wschat: not sent: refused\n");
+    assert_eq!(said(&room).len(), 1);
+}
+
+#[test]
+fn without_a_server_it_says_so() {
+    let (_kept, address) = Room::nobody();
+    let output = join_url(&format!("ws://{address}"), &["--usr", "ci"], "x\n");
+    assert_eq!(output.status.code(), Some(69));
+    let why = format!("wschat: {address}: connection refused: nothing listens there\n");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), why);
+}
+
+#[test]
+fn a_connection_that_ends_before_the_receipt_fails() {
+    let room = Room::start();
+    let output = join(&room, &[], "close\n");
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    let why = format!(
+        "wschat: {}: the server closed the connection: it is going away (1001)\n",
+        room.address
+    );
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), why);
+}
+
+#[test]
+fn nothing_to_send_is_an_end_as_well() {
+    let room = Room::start();
+    assert_eq!(join(&room, &[], "").status.code(), Some(0));
+}
+
+#[test]
+fn usage_errors_are_one_line_with_code_64() {
+    let check = |url: &str, why: &str| {
+        let output = join_url(url, &[], "");
+        assert_eq!(output.status.code(), Some(64));
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("wschat: {url}: {why}\n"));
+    };
+    check("chat.example", "the URL of a room begins with ws:// or wss://");
+    check("ws://a b", "not a URL, which is ws://HOST:PORT/");
+}
+
+#[test]
+fn json_is_a_line_per_message_and_flushed() {
+    let room = Room::start();
+    let mut listener = Listener::start(&room, &["--json"]);
+    room.wait_for_clients(1);
+    room.say("{\"usr\":\"a\",\"msg\":\"b\",\"x\":[\n1,\n2]}");
+    assert_eq!(listener.line(), "{\"usr\":\"a\",\"msg\":\"b\",\"x\":[ 1, 2]}\n");
+    room.say("{\"usr\":\"a\",\"msg\":\"c\"}");
+    assert_eq!(listener.line(), "{\"usr\":\"a\",\"msg\":\"c\"}\n");
+}
+
+#[test]
+fn lines_for_people_are_harmless() {
+    let room = Room::start();
+    let mut listener = Listener::start(&room, &[]);
+    room.wait_for_clients(1);
+    room.say(r#"{"usr":"a\u001b[31m","msg":"\u001b]0;x\u0007\n\u202e"}"#);
+    assert_eq!(listener.line(), "--:--:-- a␛[31m: ␛]0;x␇␊�\n");
+}
+
+#[test]
+fn a_closed_pipe_ends_a_listener_at_once() {
+    let room = Room::start();
+    let mut listener = Listener::start(&room, &["--json"]);
+    room.wait_for_clients(1);
+    drop(listener.output.take());
+    assert_eq!(listener.child.wait().unwrap().code(), Some(0));
+    room.wait_for_clients(0);
+}
+
+#[test]
+fn a_closed_pipe_does_not_stop_the_sending() {
+    let room = Room::start();
+    let mut child =
+        command(&room.url(), &[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    child.stdin.take().unwrap().write_all(b"a\nb\nc\n").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(said(&room).len(), 3);
+}
+
+#[test]
+fn a_listener_ends_with_the_connection() {
+    let room = Room::start();
+    let mut listener = Listener::start(&room, &["--json"]);
+    room.wait_for_clients(1);
+    room.close_all();
+    assert_eq!(listener.child.wait().unwrap().code(), Some(69));
+}
+
+#[test]
+fn the_token_comes_from_file_option_or_variable() {
+    let room = Room::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "from.the.file\n").unwrap();
+    let check = |args: &[&str], variable: Option<&str>, want: Option<&str>| {
+        let mut command = command(&room.url(), args);
+        if let Some(token) = variable {
+            command.env("WSCHAT_TOKEN", token);
+        }
+        let output = feed(command, "x\n");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let last = room.messages().pop().unwrap();
+        assert_eq!(last.get("jwt").and_then(|jwt| jwt.as_str()), want);
+    };
+    let file = file.to_str().unwrap();
+    check(&["--token", "from.the.line"], None, Some("from.the.line"));
+    check(&["--token-file", file], Some("from.the.variable"), Some("from.the.file"));
+    check(&[], Some("from.the.variable"), Some("from.the.variable"));
+    check(&[], None, None);
+
+    let missing = join(&room, &["--token-file", "/nowhere/token"], "x\n");
+    assert_eq!(missing.status.code(), Some(66));
+    let both = join(&room, &["--token-file", file, "--token", "a.b.c"], "x\n");
+    assert_eq!(both.status.code(), Some(64));
+}
+
+/// A client that only listens, since its stdin is /dev/null.
+struct Listener {
+    child: Child,
+    output: Option<BufReader<std::process::ChildStdout>>,
+}
+
+impl Listener {
+    fn start(room: &Room, args: &[&str]) -> Self {
+        let mut child =
+            command(&room.url(), args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = child.stdout.take().map(BufReader::new);
+        Self { child, output }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.as_mut().unwrap().read_line(&mut line).unwrap();
+        line
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn join(room: &Room, args: &[&str], input: &str) -> Output {
+    join_url(&room.url(), args, input)
+}
+
+fn join_url(url: &str, args: &[&str], input: &str) -> Output {
+    feed(command(url, args), input)
+}
+
+fn command(url: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
+    command.arg("join").arg(url).args(args).env("TZ", "UTC").env_remove("WSCHAT_TOKEN");
+    command
+}
+
+fn feed(mut command: Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A client that ended early has closed its stdin; its output tells why.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn said(room: &Room) -> Vec<(String, String)> {
+    let text = |message: &serde_json::Value, key: &str| message[key].as_str().unwrap().to_owned();
+    room.messages().iter().map(|message| (text(message, "usr"), text(message, "msg"))).collect()
+}

@@ -1,0 +1,158 @@
+//! A small room inside of the test, which can do what the daemon never does on
+//! command: refuse, close, send whatever the test wants.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
+use tungstenite::{Message, WebSocket};
+
+/// How long a test waits for what has to come.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How often a client's thread looks for something to write to it.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A room at a port of its own.
+pub struct Room {
+    /// Where it listens.
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// What clients have sent.
+    messages: Vec<Value>,
+    /// What goes to every client.
+    feed: Vec<String>,
+    clients: usize,
+    /// Clients that connected before this many `close_all` are to go.
+    closings: usize,
+}
+
+impl Room {
+    /// Starts a room. A message `refuse` is answered by a notice, `close` by a
+    /// close frame; everything else goes to all.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::<Shared>::default();
+        let room = Self { address, shared: shared.clone() };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let shared = shared.clone();
+                thread::spawn(move || shared.serve(stream.unwrap()));
+            }
+        });
+        room
+    }
+
+    /// An address where nothing listens, as long as the socket that keeps it
+    /// from others lives.
+    pub fn nobody() -> (Socket, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        (socket, address)
+    }
+
+    /// The room's URL.
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    /// What clients have sent so far.
+    pub fn messages(&self) -> Vec<Value> {
+        self.shared.state.lock().unwrap().messages.clone()
+    }
+
+    /// Sends a text to every client, as it is.
+    pub fn say(&self, text: &str) {
+        self.shared.state.lock().unwrap().feed.push(text.to_owned());
+    }
+
+    /// Closes every connection with 1001.
+    pub fn close_all(&self) {
+        self.shared.state.lock().unwrap().closings += 1;
+    }
+
+    /// Waits until so many clients are there.
+    pub fn wait_for_clients(&self, count: usize) {
+        let state = self.shared.state.lock().unwrap();
+        let wait = self.shared.changed.wait_timeout_while(state, DEADLINE, |s| s.clients != count);
+        let (state, timeout) = wait.unwrap();
+        assert!(!timeout.timed_out(), "{} clients instead of {count}", state.clients);
+    }
+}
+
+impl Shared {
+    fn serve(&self, stream: TcpStream) {
+        let Ok(mut socket) = tungstenite::accept(stream) else { return };
+        socket.get_ref().set_read_timeout(Some(TICK)).unwrap();
+        let (mut cursor, closings) = self.change(|state| {
+            state.clients += 1;
+            (state.feed.len(), state.closings)
+        });
+        while self.turn(&mut socket, &mut cursor, closings) {}
+        self.change(|state| state.clients -= 1);
+    }
+
+    /// Reads what is there and writes what is missing; `false` at the end.
+    fn turn(&self, socket: &mut WebSocket<TcpStream>, cursor: &mut usize, closings: usize) -> bool {
+        match socket.read() {
+            Ok(Message::Text(text)) => {
+                let mut message: Value = serde_json::from_str(&text).unwrap();
+                let msg = message["msg"].as_str().unwrap().to_owned();
+                if msg == "close" {
+                    return goodbye(socket);
+                }
+                if msg == "refuse" {
+                    let notice = json!({"usr":"wschat","msg":"not sent: refused","err":"test"});
+                    return socket.send(Message::text(notice.to_string())).is_ok();
+                }
+                self.change(|state| {
+                    state.messages.push(message.clone());
+                    message.as_object_mut().unwrap().remove("jwt");
+                    state.feed.push(message.to_string());
+                });
+            }
+            Ok(_) => {}
+            Err(tungstenite::Error::Io(error))
+                if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
+        let (missing, closing) = self.change(|state| {
+            let missing = state.feed[*cursor..].to_vec();
+            *cursor = state.feed.len();
+            (missing, state.closings > closings)
+        });
+        let written = missing.into_iter().all(|text| socket.send(Message::text(text)).is_ok());
+        written && (!closing || goodbye(socket))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.state.lock().unwrap());
+        self.changed.notify_all();
+        result
+    }
+}
+
+/// Closes with 1001 and reads on until the client has answered.
+fn goodbye(socket: &mut WebSocket<TcpStream>) -> bool {
+    let _ = socket.close(Some(CloseFrame { code: CloseCode::Away, reason: "".into() }));
+    while match socket.read() {
+        Err(tungstenite::Error::Io(error)) => error.kind() == std::io::ErrorKind::WouldBlock,
+        other => other.is_ok(),
+    } {}
+    false
+}
