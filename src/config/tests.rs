@@ -514,3 +514,25 @@ fn no_message_shows_the_secret() {
     let good = Scene::new(format!("auth.jwt_secret = '{hidden}'"));
     assert!(!format!("{:?}", good.load()).contains(hidden));
 }
+
+proptest::proptest! {
+    /// Nothing that a file may hold makes the reader fail, and what is wrong
+    /// stands inside of the file.
+    #[test]
+    fn any_text_is_read(text in "([\\[\\]a-z_.='\"#{},0-9\n\r\tä€-]|auth|limits|jwt_secret){0,40}") {
+        let draft = read::read(std::path::Path::new("f"), &text);
+        for problem in draft.problems {
+            let (_, position) = problem.place.unwrap();
+            let line = text.split('\n').nth(position.line - 1).unwrap();
+            assert!(position.column <= line.chars().count() + 1, "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn the_shipped_file_cut_anywhere_is_read() {
+    let text = include_str!("../../etc/wschat.toml").replace("\n#", "\n");
+    for (offset, _) in text.char_indices() {
+        read::read(std::path::Path::new("f"), &text[..offset]);
+    }
+}

@@ -1,0 +1,127 @@
+//! `wschat check` and `wschat config`: what they print, where, and with which
+//! exit code.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// A call of the program in a folder with `wschat.toml`, without any variable.
+struct Call {
+    folder: TempDir,
+    command: Command,
+}
+
+impl Call {
+    fn new(toml: &str, args: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("wschat.toml");
+        fs::write(&file, toml).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
+        command.env_clear().current_dir(folder.path()).stdin(Stdio::null()).args(args);
+        Self { folder, command }
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Exit code, standard output and standard error are exactly these.
+    #[track_caller]
+    fn gives(mut self, code: i32, stdout: &str, stderr: &str) {
+        let output = self.command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let got = (output.status.code(), text(&output.stdout), text(&output.stderr));
+        assert_eq!(got, (Some(code), stdout.to_owned(), stderr.to_owned()));
+        drop(self.folder);
+    }
+}
+
+const CHECK: &[&str] = &["check", "--config", "wschat.toml"];
+const CONFIG: &[&str] = &["config", "--config", "wschat.toml"];
+
+#[test]
+fn check_is_silent_about_a_good_file() {
+    Call::new("", CHECK).gives(0, "", "");
+    Call::new(include_str!("../../etc/wschat.toml"), CHECK).gives(0, "", "");
+}
+
+#[test]
+fn check_prints_all_problems() {
+    let toml = "[auth]\nleeway_secs = 900\njwt_secrt = 'hunter2'\n";
+    let problems = "wschat.toml:2:15: auth.leeway_secs: 900 is out of range, 0 to 300\n\
+        wschat.toml:3:1: auth.jwt_secrt: unknown key; did you mean auth.jwt_secret?\n";
+    Call::new(toml, CHECK).gives(78, "", problems);
+    Call::new(toml, CONFIG).gives(78, "", problems);
+}
+
+#[test]
+fn check_warns() {
+    let warning = "wschat.toml:1:19: auth.jwt_secret: warning: \
+        the secret is shorter than 32 bytes and may be guessed\n";
+    Call::new("auth.jwt_secret = 'hunter2'", CHECK).gives(0, "", warning);
+}
+
+#[test]
+fn a_missing_file_matters_if_somebody_named_it() {
+    let missing = "wschat: other.toml: No such file or directory (os error 2)\n";
+    Call::new("", &["check", "--config", "other.toml"]).gives(66, "", missing);
+    Call::new("", &["config", "--config", "other.toml"]).gives(66, "", missing);
+}
+
+#[test]
+fn config_prints_every_value_with_its_source() {
+    let toml = "[auth]\njwt_secret = 'hunter2'\n\n[limits]\nconnections_max = 5\n";
+    let lines = r#"auth.jwt_secret = set  # wschat.toml:2
+auth.jwt_secret_file = none  # default
+auth.algorithms = ["HS256"]  # default
+auth.check_exp = false  # default
+auth.leeway_secs = 30  # default
+listen.addresses = ["127.0.0.1:8080"]  # default
+limits.connections_max = 5  # wschat.toml:5
+limits.message_bytes_max = 16384  # default
+limits.handshake_timeout_secs = 10  # default
+limits.ping_interval_secs = 25  # default
+limits.idle_timeout_secs = 60  # default
+limits.feed_tail_bytes = 4194304  # default
+limits.send_buffer_bytes = 65536  # default
+page.enabled = true  # default
+log.level = "info"  # default
+server.threads = 0  # default
+server.shutdown_timeout_secs = 10  # default
+"#;
+    Call::new(toml, CONFIG).env("JWT_SECRET", "unused").gives(0, lines, "");
+}
+
+#[test]
+fn the_environment_is_a_source_of_the_secret() {
+    let first = |call: Call| {
+        let mut call = call;
+        let output = call.command.output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().next().map(str::to_owned)
+    };
+    let call = || Call::new("", CONFIG).env("JWT_SECRET", "hunter2");
+    let variable = "auth.jwt_secret = set  # environment variable JWT_SECRET";
+    assert_eq!(first(call()).as_deref(), Some(variable));
+
+    let credentials = TempDir::new().unwrap();
+    fs::write(credentials.path().join("wschat.jwt_secret"), "hunter3\n").unwrap();
+    let call = call().env("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap());
+    let credential = "auth.jwt_secret = set  # credential wschat.jwt_secret";
+    assert_eq!(first(call).as_deref(), Some(credential));
+
+    let empty = "wschat: JWT_SECRET: the secret is empty\n";
+    Call::new("", CHECK).env("JWT_SECRET", "").gives(78, "", empty);
+}
+
+#[test]
+fn wrong_usage_is_64() {
+    for args in [&["check", "--nonsense"][..], &["nonsense"], &["--threads", "1025"]] {
+        let output = Call::new("", args).command.output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{args:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
+    }
+}

@@ -1,0 +1,3 @@
+//! The real binary from outside: one module for each theme.
+
+mod config;
