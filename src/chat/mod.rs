@@ -10,6 +10,7 @@ mod auth;
 mod limits;
 mod message;
 mod notice;
+mod room;
 mod tim;
 
 pub use admit::{Rules, Speaker};
@@ -17,4 +18,5 @@ pub use auth::AuthSettings;
 pub use limits::NoticeBudget;
 pub use message::{DEPTH_MAX, Message, NAME_OF_SERVER, stamp};
 pub use notice::{Refusal, notice};
+pub use room::{Batch, Room};
 pub use tim::{ParseTimError, Stamper, Tim};

@@ -7,13 +7,20 @@
 //! The listener and the door run on tokio, because they are rarely busy and
 //! have many states; the shards are plain event loops, because they are not.
 
+mod connection;
 mod door;
+mod hub;
 mod listener;
 mod settings;
+mod shard;
 mod site;
 mod socket;
+mod table;
 
+pub use connection::{Arrival, Stream};
 pub use door::{Terms, answer};
+pub use hub::{Hub, Seat, Totals};
 pub use listener::{Accepted, Acceptor, Listener};
 pub use settings::Settings;
 pub use socket::{Peer, Socket};
+pub use table::{Now, Table, Tally, Turn};

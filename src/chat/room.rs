@@ -1,0 +1,294 @@
+//! The room: the one place where messages get their order.
+//!
+//! Every shard composes the messages that its connections sent into a
+//! [`Batch`], without a lock; [`Room::publish`] stamps the batch and appends it
+//! to the feed, under the one lock, held for no more than that. Then every
+//! shard takes its [`Room::news`] and sweeps.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::message::stamp;
+use super::tim::{Stamper, Tim};
+use crate::feed::{Log, Pieces};
+use crate::wire::frame::{self, Opcode};
+
+/// The gate closes when the feed is this part of its tail ahead of the slowest
+/// sweep: far enough for batches to grow, and far from the tail's end.
+const GATE_PART: u64 = 4;
+
+/// Messages that are ready to be sent but for their `tim`.
+#[derive(Debug, Default)]
+pub struct Batch {
+    frames: Vec<u8>,
+    /// Where in `frames` each message ends.
+    ends: Vec<usize>,
+    text: Vec<u8>,
+}
+
+impl Batch {
+    /// Adds the message that `encode` writes, with a placeholder for its `tim`.
+    pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.text.clear();
+        encode(&mut self.text);
+        frame::put(Opcode::Text, &self.text, &mut self.frames);
+        self.ends.push(self.frames.len());
+    }
+
+    /// How many messages there are.
+    pub fn messages(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is nothing to publish.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    fn clear(&mut self) {
+        const KEPT_BYTES: usize = 64 * 1024;
+        self.frames.clear();
+        self.frames.shrink_to(KEPT_BYTES);
+        self.ends.clear();
+        self.ends.shrink_to(KEPT_BYTES / size_of::<usize>());
+        self.text.shrink_to(KEPT_BYTES);
+    }
+}
+
+/// The order of messages, the feed, and how far each shard has come with it.
+#[derive(Debug)]
+pub struct Room {
+    order: Mutex<Order>,
+    /// The end of the feed, to be asked without the lock.
+    end: AtomicU64,
+    gate_bytes: u64,
+    /// A shard found the gate closed and wants to be woken when it opens.
+    waiting: AtomicBool,
+    shards: Box<[Progress]>,
+}
+
+#[derive(Debug)]
+struct Order {
+    stamper: Stamper,
+    log: Log,
+}
+
+/// How far one shard has come.
+#[derive(Debug)]
+struct Progress {
+    /// Every connection in its sweep has all the bytes before this position.
+    swept: AtomicU64,
+    /// None of its lagging connections needs a byte before this position.
+    needed: AtomicU64,
+}
+
+impl Room {
+    /// An empty room for that many shards; the feed keeps the newest
+    /// `feed_tail_bytes` bytes.
+    pub fn new(shards: usize, feed_tail_bytes: usize) -> Self {
+        Self::resume(shards, Log::new(feed_tail_bytes), feed_tail_bytes, Stamper::default())
+    }
+
+    /// A room that goes on with this feed, after the stamper's last `tim`.
+    pub fn resume(shards: usize, log: Log, feed_tail_bytes: usize, stamper: Stamper) -> Self {
+        let (end, start) = (log.end(), log.pieces().start().unwrap_or(log.end()));
+        let progress = || Progress { swept: end.into(), needed: start.into() };
+        Self {
+            order: Mutex::new(Order { stamper, log }),
+            end: end.into(),
+            gate_bytes: feed_tail_bytes as u64 / GATE_PART,
+            waiting: AtomicBool::new(false),
+            shards: (0..shards).map(|_| progress()).collect(),
+        }
+    }
+
+    /// The end of the feed: whoever joins now gets every byte behind it.
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::SeqCst)
+    }
+
+    /// Gives the messages their order and their `tim`, and sends them.
+    ///
+    /// With several machines in one room, an engine between them would order
+    /// and stamp; what it gives back would go straight to `Order::append`.
+    pub fn publish(&self, batch: &mut Batch, now: Tim) {
+        if batch.is_empty() {
+            return;
+        }
+        let mut order = self.lock();
+        for &end in &batch.ends {
+            let tim = order.stamper.next(now);
+            stamp(&mut batch.frames[..end], tim);
+        }
+        let end = order.append(&batch.frames, batch.ends.len());
+        self.end.store(end, Ordering::SeqCst);
+        drop(order);
+        batch.clear();
+    }
+
+    /// Takes what shard number `shard` does not have yet into its view. Gives
+    /// back the position at which the tail begins: a cursor before it has lost
+    /// its place, and must be looked after before [`Room::needs`] moves on.
+    pub fn news(&self, shard: usize, view: &mut Pieces) -> u64 {
+        let mut order = self.lock();
+        let have = view.end().unwrap_or_else(|| self.shards[shard].swept());
+        for piece in order.log.pieces().since(have) {
+            view.push(piece.clone());
+        }
+        order.log.forget(self.shards.iter().map(Progress::keeps).min().unwrap_or(u64::MAX));
+        order.log.floor()
+    }
+
+    /// What a lagging listener at `cursor` lacks, up to about `bytes_max`.
+    /// Nothing if the tail has passed it.
+    pub fn missed(&self, cursor: u64, bytes_max: usize) -> Pieces {
+        let order = self.lock();
+        let mut missed = Pieces::default();
+        if order.log.pieces().start().is_some_and(|start| start <= cursor) {
+            for piece in order.log.pieces().since(cursor) {
+                missed.push(piece.clone());
+                if piece.end() - cursor >= bytes_max as u64 {
+                    break;
+                }
+            }
+        }
+        missed
+    }
+
+    /// How many messages were sent since the room is there.
+    pub fn messages(&self) -> u64 {
+        self.lock().log.messages()
+    }
+
+    /// How many bytes of the feed are in memory.
+    pub fn feed_bytes(&self) -> u64 {
+        self.lock().log.held_bytes()
+    }
+
+    /// Every connection in the sweep of `shard` has all before `position`.
+    /// Gives back whether a shard waits for the gate and it may have opened.
+    pub fn swept(&self, shard: usize, position: u64) -> bool {
+        self.shards[shard].swept.store(position, Ordering::SeqCst);
+        self.is_open() && self.waiting.swap(false, Ordering::SeqCst)
+    }
+
+    /// No lagging connection of `shard` needs a byte before `position`.
+    pub fn needs(&self, shard: usize, position: u64) {
+        self.shards[shard].needed.store(position, Ordering::SeqCst);
+    }
+
+    /// Whether senders may be read: the feed is not too far ahead of any sweep.
+    pub fn is_open(&self) -> bool {
+        let slowest = self.shards.iter().map(Progress::swept).min().unwrap_or(u64::MAX);
+        self.end().saturating_sub(slowest) < self.gate_bytes
+    }
+
+    /// Whether senders may be read; if not, somebody's [`Room::swept`] will say
+    /// when to ask again.
+    pub fn is_open_or_wait(&self) -> bool {
+        if self.is_open() {
+            return true;
+        }
+        self.waiting.store(true, Ordering::SeqCst);
+        // It may have opened between the question and the store.
+        self.is_open()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Order> {
+        // No panic leaves an order half made: a log is consistent after each call.
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Order {
+    /// Sends frames that have their order and their `tim`.
+    fn append(&mut self, frames: &[u8], messages: usize) -> u64 {
+        self.log.append(frames, messages as u32);
+        self.log.end()
+    }
+}
+
+impl Progress {
+    fn swept(&self) -> u64 {
+        self.swept.load(Ordering::SeqCst)
+    }
+
+    /// The position from which on the shard may still read the log: for its
+    /// lagging connections, and for the news that it has not taken yet.
+    fn keeps(&self) -> u64 {
+        self.needed.load(Ordering::SeqCst).min(self.swept())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(messages: usize) -> Batch {
+        let mut batch = Batch::default();
+        for _ in 0..messages {
+            batch.push(|out| {
+                out.extend_from_slice(
+                    br#"{"usr":"a","msg":"b","tim":"000000000000000000000000000000"}"#,
+                );
+            });
+        }
+        batch
+    }
+
+    fn tims(pieces: &Pieces) -> Vec<Tim> {
+        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.bytes.to_vec()).collect();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        text.split(r#""tim":""#).skip(1).filter_map(|rest| rest.get(..30)?.parse().ok()).collect()
+    }
+
+    #[test]
+    fn tim_increases_whatever_the_clock_does() {
+        let room = Room::new(1, 1 << 20);
+        for clock in [100, 100, 50, 0, 101, 500, 400] {
+            room.publish(&mut batch(3), Tim::from_nanos(clock));
+        }
+        let mut view = Pieces::default();
+        room.news(0, &mut view);
+        let tims = tims(&view);
+        assert_eq!(tims.len(), 21);
+        assert!(tims.is_sorted_by(|a, b| a < b), "{tims:?}");
+    }
+
+    #[test]
+    fn the_gate_closes_on_the_slowest_sweep_and_tells_when_it_opens() {
+        let room = Room::new(2, 4_000);
+        while room.end() < 1_000 {
+            assert!(room.is_open_or_wait());
+            room.publish(&mut batch(1), Tim::default());
+        }
+        assert!(!room.is_open_or_wait());
+        assert!(!room.swept(0, room.end()), "the other shard is as far behind as before");
+        assert!(room.swept(1, room.end()), "somebody waits for this");
+        assert!(room.is_open_or_wait());
+        assert!(!room.swept(1, room.end()), "nobody waits");
+    }
+
+    #[test]
+    fn what_a_shard_needs_is_kept_and_no_more() {
+        let room = Room::new(2, 1_000);
+        let mut view = Pieces::default();
+        for _ in 0..100 {
+            room.publish(&mut batch(1), Tim::default());
+        }
+        room.news(0, &mut view);
+        assert_eq!(room.feed_bytes(), room.end(), "neither shard has said what it needs");
+        for shard in 0..2 {
+            room.swept(shard, room.end());
+        }
+        room.needs(0, u64::MAX);
+        room.needs(1, 2_000);
+        room.news(0, &mut view);
+        assert!(room.feed_bytes() >= room.end() - 2_000);
+        assert!(room.missed(0, 100).is_empty(), "the tail has passed this cursor");
+        assert_eq!(room.missed(2_000, 1).iter().count(), 1);
+        room.needs(1, u64::MAX);
+        room.news(0, &mut view);
+        assert!(room.feed_bytes() < 1_100, "the tail, and what of its first piece is older");
+    }
+}

@@ -1,0 +1,289 @@
+//! A shard: one thread, its event loop, and the connections it owns.
+//!
+//! A turn of the loop: poll (without waiting while there is work) → letters →
+//! read every ready socket and publish what they sent as one batch → take the
+//! room's news → sweep some hundred connections → again. While a sweep circles,
+//! new messages pile up and go out together: the busier the room, the cheaper a
+//! delivery.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Registry, Token};
+
+use super::connection::Stream;
+use super::hub::{Letter, Shared};
+use super::settings::Settings;
+use super::socket::Socket;
+use super::table::{Now, Table, Turn};
+use crate::chat::{Batch, Tim};
+
+/// What wakes a shard that waits; ids of connections are never as large.
+pub(super) const WAKER: Token = Token(usize::MAX);
+
+/// Connections that one turn visits, so that a sweep never keeps senders waiting.
+const ROWS_PER_TURN: usize = 256;
+/// How often pings and deadlines are looked after.
+const CARE_INTERVAL_MS: u64 = 500;
+/// The buffer that every socket of the shard is read into.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// The most that one turn reads, from all sockets together.
+const READ_BYTES_PER_TURN: usize = 256 * 1024;
+/// The most readiness that one poll reports.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// The state of a shard's thread.
+pub(super) struct Shard {
+    number: usize,
+    shared: Arc<Shared>,
+    settings: Arc<Settings>,
+    poll: Poll,
+    table: Table<Watched>,
+    batch: Batch,
+    scratch: Vec<u8>,
+    started: Instant,
+    /// When pings and deadlines are looked after next.
+    care_due_ms: u64,
+    /// A round of looking after is under way.
+    caring: bool,
+    /// Held until the last connection has left.
+    leaving: Vec<super::hub::Done>,
+}
+
+impl Shard {
+    pub fn new(number: usize, shared: Arc<Shared>, settings: Arc<Settings>, poll: Poll) -> Self {
+        Self {
+            number,
+            table: Table::new(number, &shared.room),
+            shared,
+            settings,
+            poll,
+            batch: Batch::default(),
+            scratch: vec![0; SCRATCH_BYTES],
+            started: Instant::now(),
+            care_due_ms: 0,
+            caring: false,
+            leaving: Vec::new(),
+        }
+    }
+
+    /// The loop; it ends with the process.
+    ///
+    /// # Errors
+    ///
+    /// The system's, if it cannot be polled any more.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        loop {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.post().asleep.store(false, Ordering::SeqCst);
+            self.turn(&events);
+        }
+    }
+
+    fn post(&self) -> &super::hub::Post {
+        &self.shared.posts[self.number]
+    }
+
+    /// How long to wait for the next event. From here on until the poll returns
+    /// whoever has something for this shard wakes it.
+    fn timeout(&self) -> Option<Duration> {
+        self.post().asleep.store(true, Ordering::SeqCst);
+        let work = self.table.is_sweeping()
+            || self.caring
+            || self.shared.room.end() != self.table.known()
+            || self.post().has_letters()
+            || (self.table.has_readable() && self.shared.room.is_open_or_wait());
+        match (work, self.table.is_empty()) {
+            (true, _) => Some(Duration::ZERO),
+            (false, true) => None,
+            (false, false) => {
+                Some(Duration::from_millis(self.care_due_ms.saturating_sub(self.now_ms())))
+            }
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn turn(&mut self, events: &Events) {
+        let now = Now { ms: self.now_ms(), tim: time_of_day() };
+        self.shared.answer(self.number);
+        let letters = self.post().take_letters();
+        let (had, mut arrived) = (self.table.len(), 0);
+        for letter in letters {
+            arrived += usize::from(self.open(letter, now));
+        }
+        let Self { shared, settings, table, batch, .. } = self;
+        let room = &shared.room;
+        let mut turn = Turn { now, room, rules: &settings.rules, limits: &settings.limits, batch };
+
+        for event in events.iter().filter(|event| event.token() != WAKER) {
+            let id = event.token().0 as u64;
+            if event.is_writable() {
+                table.writable(id, &mut turn);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                table.readable(id);
+            }
+        }
+        if table.has_readable() && room.is_open() {
+            table.read(&mut self.scratch, READ_BYTES_PER_TURN, &mut turn);
+        }
+        if !turn.batch.is_empty() {
+            room.publish(turn.batch, now.tim);
+            shared.wake_others(self.number);
+        }
+        if room.end() != table.known() {
+            table.take_news(&mut turn);
+        }
+        if table.sweep(ROWS_PER_TURN, &mut turn) {
+            shared.wake_others(self.number);
+        }
+        if now.ms >= self.care_due_ms {
+            self.care_due_ms = now.ms + CARE_INTERVAL_MS;
+            self.caring = true;
+        }
+        if self.caring {
+            self.caring = !table.look_after(ROWS_PER_TURN, &mut turn);
+        }
+        self.report(had + arrived);
+    }
+
+    /// Opens one letter; says whether a connection was in it.
+    fn open(&mut self, letter: Letter, now: Now) -> bool {
+        match letter {
+            Letter::Adopt { socket, arrival, mut received, seat } => {
+                let Ok(mut watched) = Watched::new(socket) else { return false };
+                let token = Token(arrival.id as usize);
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                if self.poll.registry().register(&mut watched, token, interest).is_err() {
+                    return false;
+                }
+                seat.occupy();
+                let Self { shared, settings, table, batch, .. } = self;
+                let (room, rules, limits) = (&shared.room, &settings.rules, &settings.limits);
+                let mut turn = Turn { now, room, rules, limits, batch };
+                table.adopt(watched, arrival, &mut received, &mut turn);
+                return true;
+            }
+            Letter::Apply(settings, _done) => self.settings = settings,
+            Letter::StopReading(_done) => self.table.stop_reading(),
+            Letter::CloseAll(close, done) => {
+                self.table.close_all(close);
+                self.leaving.push(done);
+            }
+        }
+        false
+    }
+
+    /// Tells the hub what happened in this turn.
+    fn report(&mut self, had: usize) {
+        let (post, len) = (&self.shared.posts[self.number], self.table.len());
+        self.shared.leave(had - len);
+        if len == 0 {
+            self.leaving.clear();
+        }
+        post.report(len, self.table.lagging(), self.table.tally());
+    }
+}
+
+/// Nanoseconds since the Unix epoch; a clock before it counts as the epoch.
+fn time_of_day() -> Tim {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Tim::from_nanos(since.as_nanos() as u64)
+}
+
+/// A socket that is registered with a shard's poll.
+#[derive(Debug)]
+pub(super) enum Watched {
+    Tcp(mio::net::TcpStream),
+    Unix(mio::net::UnixStream),
+}
+
+impl Watched {
+    fn new(socket: Socket) -> io::Result<Self> {
+        Ok(match socket {
+            Socket::Tcp(stream) => {
+                stream.set_nonblocking(true)?;
+                Self::Tcp(mio::net::TcpStream::from_std(stream))
+            }
+            Socket::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                Self::Unix(mio::net::UnixStream::from_std(stream))
+            }
+        })
+    }
+}
+
+impl Stream for Watched {
+    fn shutdown_write(&mut self) {
+        // An error says that the peer is gone already.
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+    }
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Watched {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write_vectored(slices),
+            Self::Unix(stream) => stream.write_vectored(slices),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Source for Watched {
+    fn register(&mut self, to: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.register(to, token, interest),
+            Self::Unix(stream) => stream.register(to, token, interest),
+        }
+    }
+
+    fn reregister(&mut self, to: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.reregister(to, token, interest),
+            Self::Unix(stream) => stream.reregister(to, token, interest),
+        }
+    }
+
+    fn deregister(&mut self, from: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.deregister(from),
+            Self::Unix(stream) => stream.deregister(from),
+        }
+    }
+}
