@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod failure;
 mod join;
+mod token;
 
 use std::env::var_os;
 use std::path::PathBuf;
@@ -52,6 +53,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Talk in a room, from a terminal or a pipe
     Join(join::JoinArgs),
+    /// Print a new token for a speaker
+    Token(token::TokenArgs),
 }
 
 /// Where the configuration comes from; shared by all commands that read it.
@@ -128,6 +131,7 @@ pub fn run() -> Outcome {
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Join(args)) => join::run(args),
+        Some(Command::Token(args)) => token::run(args),
         None => serve(cli.serve),
     }
 }

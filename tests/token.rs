@@ -1,0 +1,82 @@
+//! `wschat token`, the real program.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const SECRET: &str = "a secret of thirty-two bytes, yes";
+
+#[test]
+fn it_is_printed_alone_and_verifies() {
+    let output = token("algorithms = [\"HS384\", \"HS256\"]", &["--claim", "admin=true"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(output.stderr, b"");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let token = text.strip_suffix('\n').unwrap();
+    assert!(!token.contains(char::is_whitespace));
+
+    assert_eq!(decode_header(token).unwrap().alg, Algorithm::HS384);
+    let claims = claims(token, Algorithm::HS384);
+    assert_eq!(claims["sub"], "petr");
+    assert_eq!(claims["admin"], true);
+    assert!(claims["iat"].is_u64());
+    assert!(claims.get("exp").is_none());
+}
+
+#[test]
+fn a_time_to_live_gives_it_an_end() {
+    let output = token("", &["--ttl", "1h"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let claims = claims(text.trim_end(), Algorithm::HS256);
+    let (iat, exp) = (claims["iat"].as_u64().unwrap(), claims["exp"].as_u64().unwrap());
+    assert!((3600..=3601).contains(&(exp - iat)), "{claims}");
+}
+
+#[test]
+fn without_a_secret_there_is_none() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("wschat.toml");
+    fs::write(&file, "").unwrap();
+    let output = command(&file, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(output.stdout, b"");
+    let why = "wschat: auth.jwt_secret: no secret is configured, so the room asks for no token\n";
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), why);
+}
+
+#[test]
+fn what_makes_no_sense_is_a_usage_error() {
+    let check = |args: &[&str]| {
+        let output = token("", args);
+        assert_eq!(output.status.code(), Some(64), "{args:?} {output:?}");
+        assert_eq!(output.stdout, b"");
+    };
+    check(&["--ttl", "soon"]);
+    check(&["--claim", "role=host"]);
+    check(&["--claim", "sub=\"other\""]);
+    check(&["--ttl", "1h", "--claim", "exp=1"]);
+}
+
+fn token(auth: &str, args: &[&str]) -> Output {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("wschat.toml");
+    fs::write(&file, format!("[auth]\njwt_secret = \"{SECRET}\"\n{auth}\n")).unwrap();
+    command(&file, args).output().unwrap()
+}
+
+fn command(file: &std::path::Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
+    command.args(["token", "--sub", "petr", "--config"]).arg(file).args(args);
+    command.env_remove("JWT_SECRET").env_remove("CREDENTIALS_DIRECTORY");
+    command
+}
+
+fn claims(token: &str, algorithm: Algorithm) -> Value {
+    let mut validation = Validation::new(algorithm);
+    validation.validate_exp = false;
+    validation.required_spec_claims.clear();
+    decode(token, &DecodingKey::from_secret(SECRET.as_bytes()), &validation).unwrap().claims
+}
