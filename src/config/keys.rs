@@ -53,13 +53,14 @@ pub(super) enum Kind {
     Number { min: u64, max: u64, get: fn(&Config) -> u64, set: fn(&mut Config, u64) },
     /// True or false.
     Flag { get: fn(&Config) -> bool, set: fn(&mut Config, bool) },
-    /// A string, which `set` may refuse with a reason.
-    Text { form: &'static str, get: fn(&Config) -> String, set: SetText },
-    /// An array of strings, at least one; `set` may refuse each with a reason.
-    List { form: &'static str, get: fn(&Config) -> Vec<String>, set: SetList },
+    /// A string, which `set` may refuse with a reason; perhaps none by default.
+    Text { form: &'static str, get: fn(&Config) -> Option<String>, set: SetText },
+    /// An array of strings, each of which `set` may refuse with a reason.
+    List { form: &'static str, may_be_empty: bool, get: GetList, set: SetList },
 }
 
 type SetText = fn(&mut Config, &str) -> Result<(), String>;
+type GetList = fn(&Config) -> Vec<String>;
 type SetList = fn(&mut Config, &[&str]) -> Result<(), Vec<Refused>>;
 
 /// Which element of an array is wrong, and why.
@@ -85,6 +86,7 @@ pub const KEYS: &[Key] = &[
         reload: Reload::Yes,
         kind: Kind::List {
             form: "HS256, HS384, HS512",
+            may_be_empty: false,
             get: |c| c.auth.algorithms.iter().map(|a| name_in(&ALGORITHMS, a)).collect(),
             set: |c, names| put(&mut c.auth.algorithms, each(names, |n| one_of(&ALGORITHMS, n))),
         },
@@ -104,6 +106,7 @@ pub const KEYS: &[Key] = &[
         reload: Reload::No,
         kind: Kind::List {
             form: "IP:PORT, [IP6]:PORT, unix:/PATH",
+            may_be_empty: false,
             get: |c| c.listen.addresses.iter().map(ListenAddress::to_string).collect(),
             set: |c, texts| put(&mut c.listen.addresses, each(texts, address)),
         },
@@ -188,7 +191,7 @@ pub const KEYS: &[Key] = &[
         reload: Reload::Yes,
         kind: Kind::Text {
             form: "error, warn, info, debug, trace",
-            get: |c| name_in(&LEVELS, &c.log.level),
+            get: |c| Some(name_in(&LEVELS, &c.log.level)),
             set: |c, name| one_of(&LEVELS, name).map(|level| c.log.level = level),
         },
     },
@@ -220,8 +223,8 @@ impl Key {
         KEYS.iter().find(|key| key.name == name)
     }
 
-    /// Its value in `config` as TOML; none for the secret and its file, which
-    /// are not values to show.
+    /// Its value in `config` as TOML; none if it has no value, and for the
+    /// secret and its file, which are not values to show.
     ///
     /// # Examples
     ///
@@ -236,7 +239,7 @@ impl Key {
             // Numbers are bounded far below i64::MAX by the table itself.
             Kind::Number { get, .. } => return Some(get(config).to_string()),
             Kind::Flag { get, .. } => get(config).into(),
-            Kind::Text { get, .. } => get(config).into(),
+            Kind::Text { get, .. } => get(config)?.into(),
             Kind::List { get, .. } => get(config).into(),
         };
         Some(value.to_string())
@@ -249,8 +252,8 @@ impl Key {
             Kind::SecretFile => "the path of a file that is not empty".to_owned(),
             Kind::Number { min, max, .. } => format!("{min} to {max}"),
             Kind::Flag { .. } => "true, false".to_owned(),
-            Kind::Text { form, .. } => form.to_owned(),
-            Kind::List { form, .. } => format!("{form}; at least one"),
+            Kind::List { form, may_be_empty: false, .. } => format!("{form}; at least one"),
+            Kind::Text { form, .. } | Kind::List { form, .. } => form.to_owned(),
         }
     }
 

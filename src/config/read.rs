@@ -90,7 +90,7 @@ impl Reader<'_> {
                     self.wrong(value, key, &why);
                 }
             }
-            (Kind::List { .. }, DeValue::Array(array)) if array.is_empty() => {
+            (Kind::List { may_be_empty: false, .. }, DeValue::Array(array)) if array.is_empty() => {
                 self.wrong(value, key, "empty; it takes at least one");
             }
             (Kind::List { set, .. }, DeValue::Array(array)) => {
