@@ -1,3 +1,6 @@
 //! The real binary from outside: one module for each theme.
 
 mod config;
+mod join;
+mod room;
+mod token;

@@ -1,11 +1,9 @@
 //! `wschat join` in a pipe, against a small room.
 
-mod room;
-
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
 
-use room::Room;
+use crate::room::Room;
 
 #[test]
 fn a_line_is_sent_and_its_return_is_the_receipt() {
