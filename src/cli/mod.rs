@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, the definition of all here.
 
 mod check;
+mod completions;
 mod config;
 mod failure;
 mod join;
@@ -55,6 +56,9 @@ pub enum Command {
     Join(join::JoinArgs),
     /// Print a new token for a speaker
     Token(token::TokenArgs),
+    /// Print the completions of a shell, for packagers
+    #[command(hide = true)]
+    Completions(completions::CompletionsArgs),
 }
 
 /// Where the configuration comes from; shared by all commands that read it.
@@ -132,6 +136,7 @@ pub fn run() -> Outcome {
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Join(args)) => join::run(args),
         Some(Command::Token(args)) => token::run(args),
+        Some(Command::Completions(args)) => completions::run(&args),
         None => serve(cli.serve),
     }
 }
