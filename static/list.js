@@ -1,152 +1,126 @@
 /**
- * The list of messages: rows, groups and days, links, and the place where one
- * reads. Whatever a message holds becomes text nodes, and nothing else.
+ * The list of messages: groups, days, links, and the place where one reads.
+ * Whatever a message holds becomes text nodes, and nothing else.
  */
 import { language, text } from "./texts.js";
 
-/** How many messages stay on the page, and how many may while one reads above. */
+/** How many messages stay on the page, and how many while one reads above. */
 const ROWS_MAX = 2_000;
 const ROWS_MAX_READING = 6_000;
-/** A message longer than this, in characters or lines, is folded. */
-const LONG_CHARS = 2_500;
-const LONG_LINES = 25;
+/** A text that is longer scrolls by itself. */
+const TALL_LINES = 30;
+const TALL_CHARS = 3_000;
 
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
-const full = new Intl.DateTimeFormat(language, { dateStyle: "full", timeStyle: "medium" });
-const day = new Intl.DateTimeFormat(language, { dateStyle: "full" });
+const format = (options) => new Intl.DateTimeFormat(language, options);
+const clock = format({ timeStyle: "short" });
+const day = format({ dateStyle: "full" });
+const full = format({ dateStyle: "full", timeStyle: "medium" });
 
-/** What must never reach the eye as it is: controls, and orders to reverse. */
-const HARMFUL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202d\u202e]/gu;
+/** What must not reach the eye as it is: controls, and orders to reverse. */
+const HARMFUL = /[^\P{Cc}\n\t]|[\u202d\u202e]/gu;
 /** In a name also what is invisible, or breaks the line or the direction. */
-const HARMFUL_IN_NAME = /[\p{Cc}\p{Zl}\p{Zp}\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+const HARMFUL_IN_NAME = /[\p{Cc}\p{Zl}\p{Zp}\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]/gu;
 
-export const safeText = (value) => value.replace(/\r\n?/g, "\n").replace(HARMFUL, "\ufffd");
-export const safeName = (value) => value.trim().replace(HARMFUL_IN_NAME, "\ufffd");
+/** A name that is what it looks like. */
+export const safeName = (usr) => usr.trim().replace(HARMFUL_IN_NAME, "\ufffd");
 
-/** Shorthand: an element with a class and content. */
+/** An element with a class and content. */
 export function element(tag, className, ...content) {
   const made = document.createElement(tag);
-  if (className) made.className = className;
+  made.className = className;
   made.append(...content);
   return made;
 }
 
-/** A hue for a name: the same everywhere and always (FNV-1a). */
-function hue(name) {
-  let hash = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x01000193);
-  return (hash >>> 0) % 360;
-}
-
-/** The time of a `tim`; not every browser reads nine digits of a second. */
-function localTime(tim) {
-  const date = new Date(`${String(tim).slice(0, 23)}Z`);
-  return Number.isNaN(date.getTime()) ? new Date() : date;
-}
-
-/** `<bdi class="who">` with the name in its colour, isolated for direction. */
+/** A name in its colour, which is always the same, isolated for direction. */
 export function nameTag(usr) {
-  const shown = safeName(usr);
-  const who = element("bdi", "who", shown);
-  who.title = shown;
-  who.style.setProperty("--hue", hue(usr.trim()));
-  return who;
+  const made = element("bdi", "who", safeName(usr));
+  made.title = made.textContent;
+  let hash = 0x811c9dc5; // FNV-1a
+  for (const char of usr.trim()) hash = Math.imul(hash ^ char.codePointAt(), 0x01000193);
+  made.style.setProperty("--hue", (hash >>> 0) % 360);
+  return made;
 }
 
 /** A text with its http and https links as links. */
-export function body(value) {
+export function body(msg) {
+  const shown = msg.replace(/\r\n?/g, "\n").replace(HARMFUL, "\ufffd");
   const made = element("div", "text");
   made.dir = "auto";
-  const shown = safeText(value);
   let end = 0;
-  for (const found of shown.matchAll(/\bhttps?:\/\/[^\s<>"\ufffd]+/giu)) {
-    const address = trimLink(found[0]);
-    const url = URL.canParse(address) ? new URL(address) : undefined;
+  for (const { 0: found, index } of shown.matchAll(/\bhttps?:\/\/[^\s<>"\ufffd]+/giu)) {
+    const address = trimLink(found);
+    const url = URL.canParse(address) && new URL(address);
     // A name before the host is how one host is made to look like another.
     if (!url || url.username || url.password) continue;
     const link = element("a", "", address);
     link.href = url.href;
     link.rel = "noopener noreferrer";
     link.target = "_blank";
-    made.append(shown.slice(end, found.index), link);
-    end = found.index + address.length;
+    made.append(shown.slice(end, index), link);
+    end = index + address.length;
   }
   made.append(shown.slice(end));
-  if (shown.length > LONG_CHARS || shown.split("\n", LONG_LINES + 1).length > LONG_LINES) fold(made);
+  if (shown.length > TALL_CHARS || shown.split("\n", TALL_LINES).length === TALL_LINES) {
+    made.classList.add("tall");
+    made.tabIndex = 0;
+  }
   return made;
 }
 
 /** Without the punctuation of the sentence around it. */
 function trimLink(address) {
-  for (;;) {
-    const last = address.at(-1);
-    const open = { ")": "(", "]": "[", "}": "{" }[last];
-    const unpaired = open && address.split(open).length < address.split(last).length;
-    if (!unpaired && !/[.,;:!?'*_~…«»“”‘’]/u.test(last)) return address;
-    address = address.slice(0, -1);
-  }
-}
-
-/** Shows the beginning only, and a button for the rest. */
-function fold(made) {
-  made.classList.add("folded");
-  const button = element("button", "quiet", text("showAll"));
-  button.type = "button";
-  button.addEventListener("click", () => {
-    made.classList.remove("folded");
-    button.remove();
-    made.tabIndex = -1;
-    made.focus();
-  });
-  queueMicrotask(() => made.after(button));
+  const last = address.at(-1);
+  const open = { ")": "(", "]": "[" }[last];
+  const unpaired = open && address.split(open).length < address.split(last).length;
+  return unpaired || /[.,;:!?'*_…»”’]/u.test(last) ? trimLink(address.slice(0, -1)) : address;
 }
 
 export class List {
   #scroller;
   #list;
   #gone;
-  /** Whether the newest message is in sight, and so shall the next be. */
+  #onNews;
+  /** Whether the newest is in sight, and so shall the next be. */
   #following = true;
+  /** How many came while one reads above, are here, have left. */
+  #news = 0;
   #rows = 0;
   #left = 0;
-  /** The last run of messages of one speaker: { usr, day, minute, node }. */
+  /** The last messages of one speaker in a row: { usr, day, minute, node }. */
   #run;
-  /** Called with how many came while one reads above. */
-  #onNews;
-  #news = 0;
 
+  /** `onNews(following, news)` is called when either may have changed. */
   constructor({ scroller, list, gone, onNews }) {
     this.#scroller = scroller;
     this.#list = list;
     this.#gone = gone;
     this.#onNews = onNews;
     scroller.addEventListener("scroll", () => this.#look(), { passive: true });
-    const resized = new ResizeObserver(() => this.follow());
-    resized.observe(scroller);
-    for (const child of scroller.children) resized.observe(child);
+    const resized = new ResizeObserver(() => this.#follow());
+    for (const node of [scroller, ...scroller.children]) resized.observe(node);
   }
 
-  /** Adds messages in one go: [{ message, mention }]; `skipped` never came in. */
-  add(entries, skipped = 0) {
+  /** Adds [{ message, mention }] in one go; `skipped` more were never shown. */
+  add(entries, skipped) {
     for (const entry of entries) this.#append(entry);
     this.#rows += entries.length;
     this.#left += skipped;
     this.#trim();
     if (!this.#following) this.#news += entries.length;
     this.#onNews(this.#following, this.#news);
-    this.follow();
-  }
-
-  /** Keeps the newest in sight, if it was. */
-  follow() {
-    if (this.#following) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#follow();
   }
 
   /** Goes to the newest. */
   jump() {
     this.#following = true;
-    this.follow();
+    this.#follow();
     this.#look();
+  }
+
+  #follow() {
+    if (this.#following) this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
   #look() {
@@ -156,53 +130,47 @@ export class List {
     this.#onNews(this.#following, this.#news);
   }
 
-  #append({ message, mention }) {
-    const { usr, msg, tim } = message;
-    const date = localTime(tim);
+  #append({ message: { usr, msg, tim }, mention }) {
+    // Not every browser reads nine digits of a second.
+    const date = new Date(`${tim.slice(0, 23)}Z`);
     const today = day.format(date);
     const minute = clock.format(date);
     if (today !== this.#run?.day) {
-      if (this.#run) this.#list.append(element("li", "day", element("span", "", today)));
+      if (this.#run) this.#list.append(element("li", "day", today));
       this.#run = { day: today };
     }
     if (usr !== this.#run.usr) {
       this.#run = { usr, day: today, node: element("li", "run", nameTag(usr)) };
-      if (usr === "wschat") this.#run.node.classList.add("server");
       this.#list.append(this.#run.node);
     }
     const time = element("time", minute === this.#run.minute ? "same" : "", minute);
-    this.#run.minute = minute;
     time.dateTime = tim;
     time.title = full.format(date);
+    this.#run.minute = minute;
     this.#run.node.append(element("div", mention ? "line mention" : "line", time, body(msg)));
   }
 
   /** Lets the oldest go, without moving what is in sight. */
   #trim() {
     const bound = this.#following ? ROWS_MAX : ROWS_MAX_READING;
-    if (this.#rows > bound) {
-      const before = this.#scroller.scrollHeight;
-      while (this.#rows > bound - bound / 20) this.#dropOldest();
-      this.#tellLeft();
-      if (!this.#following) this.#scroller.scrollTop -= before - this.#scroller.scrollHeight;
-    } else if (this.#left) this.#tellLeft();
+    const before = this.#scroller.scrollHeight;
+    // A twentieth more than it must, so that this is not done for each message.
+    if (this.#rows > bound) while (this.#rows > bound * 0.95) this.#dropOldest();
+    this.#gone.hidden = !this.#left;
+    this.#gone.textContent = text("gone", { n: this.#left });
+    if (!this.#following) this.#scroller.scrollTop -= before - this.#scroller.scrollHeight;
   }
 
   #dropOldest() {
     const first = this.#list.firstElementChild;
     const line = first.querySelector(".line");
+    // Focus must not vanish with what had it.
+    if (first.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
     if (line) {
-      // Focus inside would be lost with the row.
-      if (line.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
       line.remove();
       this.#rows -= 1;
       this.#left += 1;
     }
     if (!first.querySelector(".line")) first.remove();
-  }
-
-  #tellLeft() {
-    this.#gone.textContent = text("gone", { n: this.#left });
-    this.#gone.hidden = false;
   }
 }
