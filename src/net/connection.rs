@@ -135,40 +135,45 @@ impl<S: Stream> Connection<S> {
         loop {
             if self.outbox.as_ref().is_some_and(|outbox| outbox.is_pending()) {
                 let rest = rest_of_frame(pieces, self.cursor);
-                let written = write_once(&mut self.stream, &[IoSlice::new(rest)], rest.len())?;
-                self.cursor = self.cursor.saturating_add(written as u64);
-                if written < rest.len() || self.write_outbox()? == Wrote::Blocked {
+                if !rest.is_empty() {
+                    match write_once(&mut self.stream, &[IoSlice::new(rest)])? {
+                        0 => return Ok(Wrote::Blocked),
+                        written => self.cursor += written as u64,
+                    }
+                } else if self.write_outbox()? == Wrote::Blocked {
                     return Ok(Wrote::Blocked);
                 }
-            }
-            if self.state == State::Closing {
+            } else if self.state == State::Closing {
                 return Ok(Wrote::All);
-            }
-            let span = pieces.span(self.cursor);
-            if span.bytes == 0 {
-                return Ok(Wrote::All);
-            }
-            if self.write_span(&span)? == Wrote::Blocked {
-                return Ok(Wrote::Blocked);
+            } else {
+                let span = pieces.span(self.cursor);
+                if span.bytes == 0 {
+                    return Ok(Wrote::All);
+                }
+                if self.write_span(&span)? == 0 {
+                    return Ok(Wrote::Blocked);
+                }
             }
         }
     }
 
-    /// One write of all that `span` holds: the sweep's inner step.
+    /// One write of all that `span` holds, the sweep's inner step. Gives back
+    /// how much of it the socket took: 0 if it would block.
     #[inline]
-    pub fn write_span(&mut self, span: &Span<'_>) -> io::Result<Wrote> {
-        let written = write_once(&mut self.stream, &span.slices, span.bytes)?;
+    pub fn write_span(&mut self, span: &Span<'_>) -> io::Result<usize> {
+        let written = write_once(&mut self.stream, &span.slices)?;
         self.cursor += written as u64;
-        Ok(if written == span.bytes { Wrote::All } else { Wrote::Blocked })
+        Ok(written)
     }
 
+    /// One write of what the outbox holds.
     fn write_outbox(&mut self) -> io::Result<Wrote> {
         let Some(outbox) = &mut self.outbox else { return Ok(Wrote::All) };
         let rest = outbox.bytes.get(outbox.sent..).unwrap_or_default();
-        let written = write_once(&mut self.stream, &[IoSlice::new(rest)], rest.len())?;
+        let written = write_once(&mut self.stream, &[IoSlice::new(rest)])?;
         outbox.sent += written;
         if outbox.is_pending() {
-            return Ok(Wrote::Blocked);
+            return Ok(if written == 0 { Wrote::Blocked } else { Wrote::All });
         }
         match outbox.close {
             None => self.outbox = None,
@@ -236,13 +241,10 @@ impl Outbox {
     }
 }
 
-/// One write; a socket that would block took 0 bytes. A plain `send(2)` is
-/// cheaper than `writev(2)`, so a single slice gets one.
+/// One write of something; a socket that would block took 0 bytes. A plain
+/// `send(2)` is cheaper than `writev(2)`, so a single slice gets one.
 #[inline]
-fn write_once<S: Write>(stream: &mut S, slices: &[IoSlice<'_>], bytes: usize) -> io::Result<usize> {
-    if bytes == 0 {
-        return Ok(0);
-    }
+fn write_once<S: Write>(stream: &mut S, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     loop {
         let result = match slices {
             [one] => stream.write(one),

@@ -25,14 +25,8 @@ use crate::chat::{Batch, Tim};
 /// What wakes a shard that waits; ids of connections are never as large.
 pub(super) const WAKER: Token = Token(usize::MAX);
 
-/// Connections that one turn visits, so that a sweep never keeps senders waiting.
-const ROWS_PER_TURN: usize = 256;
-/// How often pings and deadlines are looked after.
-const CARE_INTERVAL_MS: u64 = 500;
 /// The buffer that every socket of the shard is read into.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// The most that one turn reads, from all sockets together.
-const READ_BYTES_PER_TURN: usize = 256 * 1024;
 /// The most readiness that one poll reports.
 const EVENTS_PER_TURN: usize = 1024;
 
@@ -46,10 +40,6 @@ pub(super) struct Shard {
     batch: Batch,
     scratch: Vec<u8>,
     started: Instant,
-    /// When pings and deadlines are looked after next.
-    care_due_ms: u64,
-    /// A round of looking after is under way.
-    caring: bool,
     /// Held until the last connection has left.
     leaving: Vec<super::hub::Done>,
 }
@@ -65,8 +55,6 @@ impl Shard {
             batch: Batch::default(),
             scratch: vec![0; SCRATCH_BYTES],
             started: Instant::now(),
-            care_due_ms: 0,
-            caring: false,
             leaving: Vec::new(),
         }
     }
@@ -97,18 +85,11 @@ impl Shard {
     /// whoever has something for this shard wakes it.
     fn timeout(&self) -> Option<Duration> {
         self.post().asleep.store(true, Ordering::SeqCst);
-        let work = self.table.is_sweeping()
-            || self.caring
-            || self.shared.room.end() != self.table.known()
-            || self.post().has_letters()
-            || (self.table.has_readable() && self.shared.room.is_open_or_wait());
-        match (work, self.table.is_empty()) {
-            (true, _) => Some(Duration::ZERO),
-            (false, true) => None,
-            (false, false) => {
-                Some(Duration::from_millis(self.care_due_ms.saturating_sub(self.now_ms())))
-            }
+        if self.post().has_letters() {
+            return Some(Duration::ZERO);
         }
+        let due_ms = self.table.due_ms(&self.shared.room)?;
+        Some(Duration::from_millis(due_ms.saturating_sub(self.now_ms())))
     }
 
     fn now_ms(&self) -> u64 {
@@ -136,25 +117,8 @@ impl Shard {
                 table.readable(id);
             }
         }
-        if table.has_readable() && room.is_open() {
-            table.read(&mut self.scratch, READ_BYTES_PER_TURN, &mut turn);
-        }
-        if !turn.batch.is_empty() {
-            room.publish(turn.batch, now.tim);
+        if table.turn(&mut self.scratch, &mut turn) {
             shared.wake_others(self.number);
-        }
-        if room.end() != table.known() {
-            table.take_news(&mut turn);
-        }
-        if table.sweep(ROWS_PER_TURN, &mut turn) {
-            shared.wake_others(self.number);
-        }
-        if now.ms >= self.care_due_ms {
-            self.care_due_ms = now.ms + CARE_INTERVAL_MS;
-            self.caring = true;
-        }
-        if self.caring {
-            self.caring = !table.look_after(ROWS_PER_TURN, &mut turn);
         }
         self.report(had + arrived);
     }

@@ -2,11 +2,10 @@
 //! generic over the stream, so that a simulation can drive it without a socket.
 //!
 //! The life of a connection: it is [adopted](Table::adopt), its bytes are
-//! [read](Table::read) into the batch of the turn, the [sweep](Table::sweep)
-//! sends it the feed; if its socket would block it is lagging and served when
-//! [writable](Table::writable), or closed when the tail [passes](Table::pass)
-//! its cursor. Pings and deadlines are [looked after](Table::look_after) slice by
-//! slice.
+//! read into the batch of a [turn](Table::turn), the sweep sends it the feed; if
+//! its socket would block it is lagging and served when [writable](Table::writable),
+//! or closed when the tail passes its cursor. Pings and deadlines are looked
+//! after slice by slice.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::ErrorKind;
@@ -24,6 +23,12 @@ use crate::wire::{Event, Then};
 
 /// How long the answer to a close frame is waited for.
 const CLOSE_TIMEOUT_MS: u64 = 5_000;
+/// Connections that one turn visits, so that a sweep never keeps senders waiting.
+const ROWS_PER_TURN: usize = 256;
+/// How often pings and deadlines are looked after.
+const CARE_INTERVAL_MS: u64 = 500;
+/// The most that one turn reads, from all sockets together.
+const READ_BYTES_PER_TURN: usize = 256 * 1024;
 /// How much a lagging connection is given at once.
 const CATCH_UP_BYTES: usize = 256 * 1024;
 
@@ -90,8 +95,10 @@ pub struct Table<S> {
     next: usize,
     /// The end of the view when the sweep began; none while there is nothing to do.
     goal: Option<u64>,
-    /// The row that is looked after next.
-    care: usize,
+    /// When pings and deadlines are looked after next.
+    care_due_ms: u64,
+    /// The row that is looked after next; none while no round is under way.
+    care: Option<usize>,
     /// Messages are no longer read; with a reason, whoever has everything is
     /// closed with it.
     farewell: Option<Option<Close>>,
@@ -113,7 +120,8 @@ impl<S: Stream> Table<S> {
             swept: room.end(),
             next: 0,
             goal: None,
-            care: 0,
+            care_due_ms: 0,
+            care: None,
             farewell: None,
             shard,
             tally: Tally::default(),
@@ -173,18 +181,13 @@ impl<S: Stream> Table<S> {
         self.serve(arrival.id, turn);
     }
 
-    /// The socket has something to read; [`Table::read`] will.
+    /// The socket has something to read; the next turn will.
     pub fn readable(&mut self, id: u64) {
         let Some(connection) = self.row(id) else { return };
         if !connection.queued {
             connection.queued = true;
             self.readable.push_back(id);
         }
-    }
-
-    /// Whether [`Table::read`] has something to do.
-    pub fn has_readable(&self) -> bool {
-        !self.readable.is_empty()
     }
 
     /// The socket takes bytes again.
@@ -194,10 +197,48 @@ impl<S: Stream> Table<S> {
         }
     }
 
-    /// Reads what is readable, about `budget_bytes`, one read of each connection
-    /// in turn; messages go into the batch.
-    pub fn read(&mut self, scratch: &mut [u8], budget_bytes: usize, turn: &mut Turn<'_>) {
-        let mut budget = budget_bytes;
+    /// One turn: reads what is readable if the gate is open and publishes it as
+    /// one batch, takes the news, sweeps and looks after a slice of the
+    /// connections. Gives back whether the other shards should be woken: there
+    /// is news, or the gate may have opened.
+    pub fn turn(&mut self, scratch: &mut [u8], turn: &mut Turn<'_>) -> bool {
+        let room = turn.room;
+        if !self.readable.is_empty() && room.is_open() {
+            self.read(scratch, turn);
+        }
+        // Letters may have brought messages too.
+        let mut wake = !turn.batch.is_empty();
+        room.publish(turn.batch, turn.now.tim);
+        if room.end() != self.known() {
+            self.take_news(turn);
+        }
+        wake |= self.sweep(turn);
+        if turn.now.ms >= self.care_due_ms {
+            self.care_due_ms = turn.now.ms + CARE_INTERVAL_MS;
+            self.care = Some(0);
+        }
+        self.look_after(turn);
+        wake
+    }
+
+    /// When the next turn is due if no event asks for it: 0 is at once, nothing
+    /// is never.
+    pub fn due_ms(&self, room: &Room) -> Option<u64> {
+        let work = self.goal.is_some()
+            || self.care.is_some()
+            || room.end() != self.known()
+            || (!self.readable.is_empty() && room.is_open_or_wait());
+        match (work, self.connections.is_empty()) {
+            (true, _) => Some(0),
+            (false, false) => Some(self.care_due_ms),
+            (false, true) => None,
+        }
+    }
+
+    /// Reads what is readable, one read of each connection in turn; messages go
+    /// into the batch.
+    fn read(&mut self, scratch: &mut [u8], turn: &mut Turn<'_>) {
+        let mut budget = READ_BYTES_PER_TURN;
         for _ in 0..self.readable.len() {
             let Some(id) = self.readable.pop_front() else { return };
             let Some(&row) = self.rows.get(&id) else { continue };
@@ -226,7 +267,7 @@ impl<S: Stream> Table<S> {
 
     /// Takes the room's news, closes whoever lost its place, and begins a sweep
     /// if there is something to hand out.
-    pub fn take_news(&mut self, turn: &mut Turn<'_>) {
+    fn take_news(&mut self, turn: &mut Turn<'_>) {
         let floor = turn.room.news(self.shard, &mut self.view);
         self.pass(floor, turn);
         turn.room.needs(self.shard, floor);
@@ -236,26 +277,21 @@ impl<S: Stream> Table<S> {
     }
 
     /// The position up to which this shard knows the feed.
-    pub fn known(&self) -> u64 {
+    fn known(&self) -> u64 {
         self.view.end().unwrap_or(self.swept)
     }
 
-    /// Whether [`Table::sweep`] has something to do.
-    pub fn is_sweeping(&self) -> bool {
-        self.goal.is_some()
-    }
-
-    /// Visits the next `rows_max` connections and sends each all that it lacks
+    /// Visits the next connections and sends each all that it lacks
     /// in one write. Gives back whether a waiting shard should be woken, because
     /// the gate may have opened.
-    pub fn sweep(&mut self, rows_max: usize, turn: &mut Turn<'_>) -> bool {
+    fn sweep(&mut self, turn: &mut Turn<'_>) -> bool {
         let Some(goal) = self.goal else { return false };
         let mut gone = Vec::new();
-        let mut blocked = Vec::new();
+        let mut short = Vec::new();
         // Neighbours mostly have the same cursor, and so lack the same bytes.
         let (mut cursor, mut span) = (DETACHED, Span::default());
         let start = self.next;
-        let end = self.connections.len().min(start + rows_max);
+        let end = self.connections.len().min(start + ROWS_PER_TURN);
         for (row, connection) in self.connections.iter_mut().enumerate().take(end).skip(start) {
             if connection.state != State::Swept {
                 continue;
@@ -268,25 +304,30 @@ impl<S: Stream> Table<S> {
                 continue;
             }
             match connection.write_span(&span) {
-                Ok(Wrote::All) => {
+                Ok(written) if written == span.bytes => {
                     self.tally.deliveries += span.messages;
                     self.tally.bytes_sent += span.bytes as u64;
                 }
-                Ok(Wrote::Blocked) => {
-                    let done = messages_before(&self.view, connection.cursor)
+                Ok(written) => {
+                    let done = messages_before(&self.view, cursor + written as u64)
                         - messages_before(&self.view, cursor);
                     self.tally.deliveries += done;
-                    self.tally.bytes_sent += connection.cursor - cursor;
+                    self.tally.bytes_sent += written as u64;
                     connection.state = State::Lagging;
-                    blocked.push((connection.cursor, self.details[row].id));
+                    let id = self.details[row].id;
+                    self.lagging.insert((connection.cursor, id));
+                    short.push(id);
                 }
                 Err(_) => gone.push(self.details[row].id),
             }
         }
         self.next = end;
-        self.lagging.extend(blocked);
         for id in gone {
             self.remove_id(id);
+        }
+        // What would block is lagging, what only took less goes on.
+        for id in short {
+            self.serve(id, turn);
         }
         if self.farewell.as_ref().is_some_and(Option::is_some) {
             self.say_farewell(start..self.next, turn);
@@ -315,15 +356,15 @@ impl<S: Stream> Table<S> {
     }
 
     /// Pings, idle connections and those that never answered a close frame,
-    /// among the next `rows_max`. Gives back whether this was the last slice of
-    /// a round.
-    pub fn look_after(&mut self, rows_max: usize, turn: &mut Turn<'_>) -> bool {
+    /// among the next connections of a round.
+    fn look_after(&mut self, turn: &mut Turn<'_>) {
+        let Some(start) = self.care else { return };
         let idle_ms = turn.limits.idle_timeout.as_millis() as u64;
         let interval_ms = turn.limits.ping_interval.as_millis() as u64;
         let now_ms = turn.now.ms;
-        let end = self.connections.len().min(self.care + rows_max);
+        let end = self.connections.len().min(start + ROWS_PER_TURN);
         let mut due = Vec::new();
-        for row in self.care..end {
+        for row in start..end {
             let (connection, details) = (&mut self.connections[row], &mut self.details[row]);
             let act = match connection.closing() {
                 Some(closing) => closing.deadline_ms <= now_ms,
@@ -342,15 +383,12 @@ impl<S: Stream> Table<S> {
                 due.push(details.id);
             }
         }
-        self.care = end;
+        // Whoever leaves now may move another into its row: that one is looked
+        // after in the next round.
+        self.care = (end < self.connections.len()).then_some(end);
         for id in due {
             self.look_after_one(id, idle_ms, turn);
         }
-        let round = self.care >= self.connections.len();
-        if round {
-            self.care = 0;
-        }
-        round
     }
 
     fn look_after_one(&mut self, id: u64, idle_ms: u64, turn: &mut Turn<'_>) {
