@@ -1,0 +1,291 @@
+// static/wschat.js against a socket of the test's own, with the test's clock.
+import assert from "node:assert/strict";
+import { beforeEach, mock, test } from "node:test";
+import { NotSent, connect, newId } from "../../static/wschat.js";
+
+/** A WebSocket that does what the test tells it, on the other end. */
+class Socket {
+  static all = [];
+  sent = [];
+  closed = false;
+
+  constructor(url) {
+    this.url = url;
+    Socket.all.push(this);
+  }
+  send(text) {
+    this.sent.push(text);
+  }
+  close() {
+    this.closed = true;
+  }
+  /** What the server does. */
+  accept() {
+    this.onopen?.({});
+  }
+  say(message) {
+    this.onmessage?.({ data: typeof message === "string" ? message : JSON.stringify(message) });
+  }
+  refuse(err) {
+    this.say({ usr: "wschat", msg: `not sent: ${err}`, err, tim: "2020-08-11T22:26:58.118678679Z" });
+  }
+  /** Sends the oldest unanswered message back, stamped. */
+  echo(index = this.sent.length - 1) {
+    this.say({ ...JSON.parse(this.sent[index]), tim: "2020-08-11T22:26:58.118678679Z" });
+  }
+  hangUp(code = 1006, reason = "") {
+    this.onclose?.({ code, reason });
+  }
+}
+
+const last = () => Socket.all.at(-1);
+const settled = () => new Promise(setImmediate);
+
+/** Lets time pass as it does: a second at a time. */
+function pass(seconds) {
+  for (let second = 0; second < seconds; second += 1) mock.timers.tick(1_000);
+}
+
+/** An open room, and everything it tells. */
+function open(options) {
+  const room = connect("ws://room/", { WebSocket: Socket, ...options });
+  room.told = [];
+  for (const type of ["message", "notice", "state"]) {
+    room.addEventListener(type, ({ detail }) => room.told.push([type, detail]));
+  }
+  last().accept();
+  return room;
+}
+
+beforeEach(() => {
+  Socket.all = [];
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_000_000 });
+});
+
+test("a message is sent when it comes back under its id", async () => {
+  const room = open();
+  await room.opened;
+  const sent = room.send({ usr: "ann", msg: "hello", mood: "good" });
+  const { id, ...rest } = JSON.parse(last().sent[0]);
+  assert.match(id, /^.{22}$/);
+  assert.deepEqual(rest, { usr: "ann", msg: "hello", mood: "good" });
+  // The same words of somebody else, and of us in another page, are no receipt.
+  last().say({ usr: "ann", msg: "hello", tim: "1" });
+  last().say({ usr: "ann", msg: "hello", id: newId(), tim: "2" });
+  last().echo();
+  assert.equal((await sent).tim, "2020-08-11T22:26:58.118678679Z");
+  assert.deepEqual(room.told.map(([type]) => type), ["state", "message", "message", "message"]);
+});
+
+test("a caller's own id is kept", async () => {
+  const room = open();
+  const sent = room.send({ usr: "ann", msg: "hello", id: "mine" });
+  last().echo();
+  assert.equal((await sent).id, "mine");
+});
+
+test("one message is under way at a time, and a notice is about that one", async () => {
+  const room = open();
+  const results = ["one", "two", "three"].map((msg) => room.send({ usr: "ann", msg }));
+  assert.equal(last().sent.length, 1);
+  last().say({ usr: "bob", msg: "meanwhile", tim: "1" });
+  assert.equal(last().sent.length, 1);
+  last().echo();
+  assert.equal(last().sent.length, 2);
+  last().refuse("rate-limited");
+  assert.equal(last().sent.length, 3);
+  last().echo();
+  assert.equal((await results[0]).msg, "one");
+  await assert.rejects(results[1], (why) => {
+    assert.ok(why instanceof NotSent);
+    assert.equal(why.code, "rate-limited");
+    assert.equal(why.notice.usr, "wschat");
+    return true;
+  });
+  assert.equal((await results[2]).msg, "three");
+  assert.ok(!room.told.some(([type]) => type === "notice"));
+});
+
+test("a notice about nothing of ours is told", () => {
+  const room = open();
+  last().refuse("bad-json");
+  assert.equal(room.told.at(-1)[0], "notice");
+});
+
+test("what is no message of this protocol is left alone", () => {
+  const room = open();
+  const before = room.told.length;
+  last().say("not JSON");
+  assert.equal(room.told.length, before);
+  assert.equal(room.state, "open");
+});
+
+test("a break fails what is under way and what waits, each for its reason", async () => {
+  const room = open();
+  const results = ["one", "two"].map((msg) => room.send({ usr: "ann", msg }));
+  last().hangUp(1001, "stopping");
+  await assert.rejects(results[0], { code: "connection-lost" });
+  await assert.rejects(results[1], { code: "not-connected" });
+  await assert.rejects(room.send({ usr: "ann", msg: "three" }), { code: "not-connected" });
+  const [type, { state, code, reason, retryAt }] = room.told.at(-1);
+  assert.deepEqual([type, state, code, reason], ["state", "waiting", 1001, "stopping"]);
+  assert.ok(retryAt > Date.now());
+});
+
+test("a message over the limit is told from a broken connection", async () => {
+  const room = open();
+  const result = room.send({ usr: "ann", msg: "x".repeat(100_000) });
+  last().hangUp(1009);
+  await assert.rejects(result, { code: "too-big" });
+});
+
+test("it connects again, with growing delays that differ, up to a bound", () => {
+  const room = open({ delayMinMs: 100, delayMaxMs: 1_000 });
+  const delays = [];
+  for (let failure = 0; failure < 40; failure += 1) {
+    last().hangUp();
+    const delay = room.told.at(-1)[1].retryAt - Date.now();
+    delays.push(delay);
+    const sockets = Socket.all.length;
+    mock.timers.tick(Math.floor(delay) - 1);
+    assert.equal(Socket.all.length, sockets, "too early");
+    mock.timers.tick(2);
+    assert.equal(Socket.all.length, sockets + 1, "too late");
+  }
+  assert.ok(delays[0] >= 100 && delays[0] <= 200, `${delays[0]}`);
+  assert.ok(delays.slice(4).every((delay) => delay >= 500 && delay <= 1_000));
+  assert.ok(new Set(delays.slice(4)).size > 30);
+});
+
+test("a connection that lasted begins the delays anew", () => {
+  const room = open({ delayMinMs: 100, delayMaxMs: 100_000, quietMs: Infinity });
+  for (let failure = 0; failure < 8; failure += 1) {
+    last().hangUp();
+    mock.timers.tick(100_000);
+  }
+  last().accept();
+  mock.timers.tick(10_001);
+  last().hangUp();
+  assert.ok(room.told.at(-1)[1].retryAt - Date.now() <= 100);
+});
+
+test("silence is asked about, and an answer is enough", () => {
+  const room = open();
+  mock.timers.tick(25_000);
+  assert.deepEqual(last().sent, []);
+  mock.timers.tick(5_000);
+  assert.deepEqual(last().sent, [""]);
+  last().refuse("bad-json");
+  mock.timers.tick(20_000);
+  assert.equal(room.state, "open");
+  assert.ok(!room.told.some(([type]) => type === "notice"));
+});
+
+test("a busy room is not asked", () => {
+  open();
+  for (let second = 0; second < 120; second += 10) {
+    mock.timers.tick(10_000);
+    last().say({ usr: "bob", msg: "still here", tim: "1" });
+  }
+  assert.deepEqual(last().sent, []);
+});
+
+test("a dead connection is given up within a minute, and replaced", () => {
+  const room = open();
+  const dead = last();
+  pass(60);
+  assert.ok(dead.closed);
+  assert.notEqual(last(), dead);
+  last().accept();
+  assert.equal(room.state, "open");
+  // Whatever the dead one still says is not heard.
+  const told = room.told.length;
+  dead.say({ usr: "bob", msg: "late", tim: "1" });
+  dead.hangUp();
+  assert.equal(room.told.length, told);
+});
+
+test("a message without an answer gives the connection up, even in a busy room", async () => {
+  const room = open();
+  const result = room.send({ usr: "ann", msg: "hello" });
+  for (let second = 0; second < 30; second += 5) {
+    mock.timers.tick(5_000);
+    last().say({ usr: "bob", msg: "still here", tim: "1" });
+  }
+  await assert.rejects(result, { code: "connection-lost" });
+  assert.ok(Socket.all[0].closed);
+});
+
+test("a message sent while asking waits for the answer", async () => {
+  const room = open();
+  mock.timers.tick(30_000);
+  const result = room.send({ usr: "ann", msg: "hello" });
+  assert.deepEqual(last().sent, [""]);
+  last().refuse("bad-json");
+  last().echo();
+  assert.equal((await result).msg, "hello");
+});
+
+test("a connection that never opens is tried again", () => {
+  connect("ws://room/", { WebSocket: Socket });
+  mock.timers.tick(20_000);
+  assert.ok(last().closed);
+  mock.timers.tick(1_000);
+  assert.equal(Socket.all.length, 2);
+});
+
+test("reconnect does not wait, and does nothing else", () => {
+  const room = open();
+  room.reconnect();
+  assert.equal(Socket.all.length, 1);
+  last().hangUp();
+  room.reconnect();
+  assert.equal(Socket.all.length, 2);
+  mock.timers.tick(1_500);
+  assert.equal(Socket.all.length, 2);
+});
+
+test("close is for good", async () => {
+  const room = open();
+  const result = room.send({ usr: "ann", msg: "hello" });
+  room.close();
+  await assert.rejects(result, { code: "connection-lost" });
+  assert.ok(last().closed);
+  mock.timers.tick(600_000);
+  assert.equal(Socket.all.length, 1);
+  assert.equal(room.state, "closed");
+  await assert.rejects(room.send({ usr: "ann", msg: "x" }), { code: "not-connected" });
+});
+
+test("in a browser: the network and the tab come and go", async (t) => {
+  const page = new EventTarget();
+  for (const how of ["addEventListener", "removeEventListener"]) globalThis[how] = page[how].bind(page);
+  globalThis.document = new EventTarget();
+  t.after(() => {
+    delete globalThis.addEventListener;
+    delete globalThis.removeEventListener;
+    delete globalThis.document;
+  });
+  const room = open();
+  page.dispatchEvent(new Event("offline"));
+  assert.equal(room.state, "waiting");
+  document.hidden = true;
+  document.dispatchEvent(new Event("visibilitychange"));
+  assert.equal(room.state, "waiting");
+  page.dispatchEvent(new Event("online"));
+  assert.equal(room.state, "connecting");
+  last().hangUp();
+  document.hidden = false;
+  document.dispatchEvent(new Event("visibilitychange"));
+  assert.equal(room.state, "connecting");
+  last().accept();
+  // Shown again after a while: is the connection still what it seems?
+  mock.timers.tick(6_000);
+  document.dispatchEvent(new Event("visibilitychange"));
+  assert.deepEqual(last().sent, [""]);
+  room.close();
+  page.dispatchEvent(new Event("online"));
+  assert.equal(room.state, "closed");
+  await settled();
+});
