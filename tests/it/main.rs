@@ -2,5 +2,6 @@
 
 mod config;
 mod join;
+mod protocol_page;
 mod room;
 mod token;

@@ -1,0 +1,60 @@
+//! The manual page of the protocol says what the tables of the program say.
+
+use wschat::chat::{DEPTH_MAX, NoticeBudget, Refusal, Tim};
+use wschat::config::Config;
+use wschat::wire::close::{self, Close};
+
+const MANUAL: &str = include_str!("../../man/wschat-protocol.7");
+
+/// The entries of a list in one section: their names, and what follows each.
+fn entries(section: &str) -> Vec<(&'static str, &'static str)> {
+    let start = MANUAL.split_once(&format!(".Sh {section}\n")).unwrap().1;
+    let text = start.split_once("\n.Sh ").unwrap().0;
+    let entries = text.split("\n.It ").skip(1);
+    entries.map(|entry| entry.split_once('\n').unwrap_or((entry, ""))).collect()
+}
+
+#[test]
+fn every_code_has_its_entry_with_its_words() {
+    let entries = entries("CODES");
+    assert_eq!(entries.len(), Refusal::ALL.len());
+    for (refusal, (name, text)) in Refusal::ALL.into_iter().zip(entries) {
+        assert_eq!(name, format!("Cm {}", refusal.code()));
+        let words = format!(".Dq {}", refusal.reason());
+        assert_eq!(text.lines().next(), Some(&*words), "{name}");
+    }
+}
+
+#[test]
+fn every_close_code_has_its_entry_with_its_reason() {
+    let too_slow = Close::too_slow(0);
+    let too_slow = Close { reason: too_slow.reason.replace('0', "N").into(), ..too_slow };
+    let rule = close::protocol_error("\\&...");
+    let closes = [close::GOING_AWAY, rule, close::NOT_UTF8, close::IDLE, close::TOO_BIG, too_slow];
+    let entries = entries("CLOSING");
+    assert_eq!(entries.len(), closes.len());
+    for (close, (name, text)) in closes.into_iter().zip(entries) {
+        assert_eq!(name, close.code.to_string());
+        let reason = format!(".Dq {}", close.reason);
+        assert_eq!(text.lines().next(), Some(&*reason), "{name}");
+    }
+}
+
+#[test]
+fn numbers_are_the_ones_in_force() {
+    let defaults = Config::default().limits;
+    for sentence in [
+        format!("nested {DEPTH_MAX} levels deep at most"),
+        format!(
+            "{} notices at once, and then one every {} milliseconds",
+            NoticeBudget::BURST,
+            NoticeBudget::INTERVAL_MS
+        ),
+        format!("bytes at most, {} unless", defaults.message_bytes_max),
+        format!("ping_interval_secs ,\n{} unless", defaults.ping_interval.as_secs()),
+        format!("handshake_timeout_secs ,\n{} unless", defaults.handshake_timeout.as_secs()),
+        format!("always {} characters", Tim::LEN),
+    ] {
+        assert!(MANUAL.contains(&sentence), "{sentence}");
+    }
+}
