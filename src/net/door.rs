@@ -6,4 +6,177 @@
 
 mod answer;
 
+use std::convert::Infallible;
+use std::future::ready;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::{Accepted, Acceptor, Hub, Peer, Seat, Settings, Socket};
 pub use answer::{Terms, answer};
+
+/// Connections that may be at the door at once; more wait in the kernel's
+/// backlog until one is through, which takes `handshake_timeout` at most.
+const PLACES: usize = 1024;
+/// The longest head of a request, in bytes; browsers send cookies of others.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// What is still read from a client after the answer, in bytes and in time:
+/// closing on unread bytes would reset the connection, and the answer with it.
+const FAREWELL_BYTES_MAX: u64 = 64 * 1024;
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Everything that the door needs to let somebody in.
+pub struct Door {
+    hub: Hub,
+    settings: watch::Receiver<Arc<Settings>>,
+    places: Arc<Semaphore>,
+}
+
+impl Door {
+    /// A door to `hub`, which goes by the newest of `settings`.
+    pub fn new(hub: Hub, settings: watch::Receiver<Arc<Settings>>) -> Arc<Self> {
+        Arc::new(Self { hub, settings, places: Arc::new(Semaphore::new(PLACES)) })
+    }
+
+    /// Lets in who comes to `acceptor`, for as long as this is polled; whoever
+    /// is at the door when it is dropped is cut.
+    pub async fn keep(self: Arc<Self>, mut acceptor: Acceptor) {
+        let mut guests = JoinSet::new();
+        // The semaphore is never closed.
+        while let Ok(place) = Arc::clone(&self.places).acquire_owned().await {
+            let accepted = acceptor.accept().await;
+            while guests.try_join_next().is_some() {}
+            let door = Arc::clone(&self);
+            guests.spawn(async move {
+                match accepted {
+                    Accepted::Tcp(stream, peer) => door.receive(stream, peer).await,
+                    Accepted::Unix(stream) => door.receive(stream, Peer::Unix).await,
+                }
+                drop(place);
+            });
+        }
+    }
+
+    /// One guest from its arrival to the room, or out again.
+    async fn receive(&self, stream: impl Guest, peer: Peer) {
+        let settings = self.settings.borrow().clone();
+        match timeout(settings.limits.handshake_timeout, self.converse(stream, &settings)).await {
+            Ok(Ok(Outcome::Enters(stream, seat, received))) => {
+                if let Err(error) = self.admit(stream, peer, seat, received, &settings) {
+                    debug!(%error, "cannot let in {peer}: {error}");
+                }
+            }
+            Ok(Ok(Outcome::Leaves(stream))) => part(stream).await,
+            Ok(Err(error)) => debug!(%error, "{peer} at the door: {error}"),
+            Err(_) => debug!("{peer} took too long at the door"),
+        }
+    }
+
+    /// One request and its answer.
+    async fn converse<S: Guest>(
+        &self,
+        stream: S,
+        settings: &Settings,
+    ) -> hyper::Result<Outcome<S>> {
+        let seat = Mutex::new(None);
+        let service = service_fn(|request: Request<Incoming>| {
+            let (answer, taken) = self.answer(&request, settings);
+            *seat.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+            ready(Ok::<_, Infallible>(answer))
+        });
+        let http1::Parts { io, read_buf, .. } = http1::Builder::new()
+            .half_close(true)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(stream), service)
+            .without_shutdown()
+            .await?;
+        let stream = io.into_inner();
+        Ok(match seat.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(seat) => Outcome::Enters(stream, seat, read_buf),
+            None => Outcome::Leaves(stream),
+        })
+    }
+
+    /// The answer, with a seat if it is an upgrade. The seat is taken before
+    /// the client hears of it, so that it misses nothing from then on.
+    fn answer(&self, request: &Request<Incoming>, settings: &Settings) -> (Answer, Option<Seat>) {
+        let terms = Terms { page: settings.page.enabled, full: false };
+        let inviting = answer(request, terms);
+        if inviting.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return (inviting, None);
+        }
+        match self.hub.seat(settings.limits.connections_max) {
+            Some(seat) => (inviting, Some(seat)),
+            None => (answer(request, Terms { full: true, ..terms }), None),
+        }
+    }
+
+    /// Hands the bare socket to a shard, and what the client sent behind its
+    /// request with it.
+    fn admit(
+        &self,
+        stream: impl Guest,
+        peer: Peer,
+        seat: Seat,
+        received: Bytes,
+        settings: &Settings,
+    ) -> io::Result<()> {
+        let socket = stream.into_socket()?;
+        socket.set_send_buffer(settings.limits.send_buffer_bytes)?;
+        self.hub.adopt(seat, socket, peer, received, settings.limits.message_bytes_max);
+        Ok(())
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+/// How a conversation at the door ended.
+enum Outcome<S> {
+    /// With a WebSocket, on which these bytes have come already.
+    Enters(S, Seat, Bytes),
+    /// With an answer.
+    Leaves(S),
+}
+
+/// Lets a client that got its answer read it.
+async fn part(mut stream: impl Guest) {
+    if stream.shutdown().await.is_ok() {
+        let mut rest = stream.take(FAREWELL_BYTES_MAX);
+        // Whatever comes of it, the answer is out.
+        let _ = timeout(FAREWELL, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+    }
+}
+
+/// A stream of the runtime that can become a bare socket again.
+trait Guest: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    fn into_socket(self) -> io::Result<Socket>;
+}
+
+impl Guest for TcpStream {
+    fn into_socket(self) -> io::Result<Socket> {
+        // A message is written at once and whole; there is nothing to wait for.
+        self.set_nodelay(true)?;
+        self.into_std().map(Socket::Tcp)
+    }
+}
+
+impl Guest for UnixStream {
+    fn into_socket(self) -> io::Result<Socket> {
+        self.into_std().map(Socket::Unix)
+    }
+}

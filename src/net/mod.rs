@@ -18,7 +18,7 @@ mod socket;
 mod table;
 
 pub use connection::{Arrival, Stream};
-pub use door::{Terms, answer};
+pub use door::{Door, Terms, answer};
 pub use hub::{Hub, Seat, Totals};
 pub use listener::{Accepted, Acceptor, Listener};
 pub use settings::Settings;

@@ -144,7 +144,7 @@ fn give(file: &site::File, tag: &'static str, headers: &HeaderMap) -> Response<F
     // Ask every time, get it only if it changed: a page of another version
     // must not meet this server.
     set(&mut answer, header::CACHE_CONTROL, "no-cache");
-    protect(&mut answer);
+    end(&mut answer);
     answer
 }
 
@@ -154,7 +154,7 @@ fn refuse(status: StatusCode, sentence: &'static str) -> Response<Full<Bytes>> {
     *answer.status_mut() = status;
     set(&mut answer, header::CONTENT_TYPE, "text/plain; charset=utf-8");
     set(&mut answer, header::CACHE_CONTROL, "no-store");
-    protect(&mut answer);
+    end(&mut answer);
     answer
 }
 
@@ -167,8 +167,10 @@ fn upgrade_required(sentence: &'static str) -> Response<Full<Bytes>> {
     answer
 }
 
-/// What keeps a browser from doing with an answer more than it should.
-fn protect(answer: &mut Response<Full<Bytes>>) {
+/// What every answer but an upgrade says: that the connection ends with it,
+/// and what keeps a browser from doing with it more than it should.
+fn end(answer: &mut Response<Full<Bytes>>) {
+    set(answer, header::CONNECTION, "close");
     set(answer, header::CONTENT_SECURITY_POLICY, site::CONTENT_SECURITY_POLICY);
     set(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(answer, header::REFERRER_POLICY, "no-referrer");
