@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod failure;
 mod join;
+mod serve;
 mod token;
 
 use std::env::var_os;
@@ -131,16 +132,12 @@ pub fn run() -> Outcome {
         }
     };
     match cli.command {
-        Some(Command::Serve(args)) => serve(args),
+        Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Join(args)) => join::run(args),
         Some(Command::Token(args)) => token::run(args),
         Some(Command::Completions(args)) => completions::run(&args),
-        None => serve(cli.serve),
+        None => serve::run(&cli.serve),
     }
-}
-
-fn serve(_args: ServeArgs) -> Outcome {
-    Err(Failure::new(Exit::Unavailable, "serve", "not built yet"))
 }

@@ -81,7 +81,7 @@ pub const CREDENTIAL: &str = "wschat.jwt_secret";
 pub const VARIABLE: &str = "JWT_SECRET";
 
 /// Descriptors that are no connection: listeners, event loops, logs, the door.
-const DESCRIPTORS_RESERVED: u64 = 64;
+pub const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// Bytes read of any file at most, so that `/dev/zero` is an error, not a wait.
 const FILE_BYTES_MAX: u64 = 1 << 20;

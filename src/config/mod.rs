@@ -27,7 +27,9 @@ use tracing::Level;
 
 pub use address::{AddressError, ListenAddress};
 pub use keys::{KEYS, Key, Reload, needs_restart};
-pub use load::{CREDENTIAL, Environment, Loaded, Source, VARIABLE, Value, load};
+pub use load::{
+    CREDENTIAL, DESCRIPTORS_RESERVED, Environment, Loaded, Source, VARIABLE, Value, load,
+};
 pub use problem::{Position, Problem, Problems, Warning};
 pub use secret::{EmptySecret, Secret};
 

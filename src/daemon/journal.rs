@@ -8,6 +8,7 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
@@ -78,5 +79,15 @@ where
 {
     let colours =
         io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colours).with_target(false)
+    // A message says all in words; the fields are for the journal's readers.
+    let words = debug_fn(
+        |out, field, value| {
+            if field.name() == "message" { write!(out, "{value:?}") } else { Ok(()) }
+        },
+    );
+    tracing_subscriber::fmt::layer()
+        .fmt_fields(words)
+        .with_writer(io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
 }

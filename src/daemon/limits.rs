@@ -4,29 +4,31 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not connections: the standard three, listeners, event
-/// loops, the notification socket, a file that is being read.
-const OTHERS: usize = 64;
+use crate::config::DESCRIPTORS_RESERVED;
 
-/// Raises the soft limit of open files to the hard one, and returns it. The
-/// soft one is 1024 for the sake of programs that use select(2).
+/// Raises the soft limit of open files to the hard one, and returns it; none
+/// is no limit. The soft one is 1024 for programs that use select(2).
 ///
 /// # Errors
 ///
 /// The system's; the limit is then what it was.
-pub fn raise_descriptors() -> io::Result<usize> {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
-    Ok(limit.maximum.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)))
+pub fn raise_descriptors() -> io::Result<Option<u64>> {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard })?;
+    Ok(hard)
 }
 
-/// How many connections `descriptors` leave room for; at least one.
+/// How many connections of `wanted` the limit of `descriptors` has room for.
 ///
 /// # Examples
 ///
 /// ```
-/// assert_eq!(wschat::daemon::limits::connections(20_000), 19_936);
+/// use wschat::daemon::limits::connections;
+/// assert_eq!(connections(100_000, Some(20_000)), 19_936);
+/// assert_eq!(connections(100, Some(20_000)), 100);
+/// assert_eq!(connections(100_000, None), 100_000);
 /// ```
-pub fn connections(descriptors: usize) -> usize {
-    descriptors.saturating_sub(OTHERS).max(1)
+pub fn connections(wanted: usize, descriptors: Option<u64>) -> usize {
+    let possible = descriptors.map_or(u64::MAX, |limit| limit.saturating_sub(DESCRIPTORS_RESERVED));
+    wanted.min(usize::try_from(possible).unwrap_or(usize::MAX)).max(1)
 }

@@ -5,4 +5,9 @@ pub mod activation;
 pub mod journal;
 pub mod limits;
 pub mod notify;
+pub mod reload;
+mod run;
 pub mod signals;
+pub mod status;
+
+pub use run::{StartError, run};

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tracing::warn;
 
+/// What ending takes beside the clients' time.
+const STOP_SLACK: Duration = Duration::from_secs(10);
+
 /// Messages can flow.
 pub fn ready() {
     send(&[NotifyState::Ready]);
@@ -19,9 +22,10 @@ pub fn reloading() {
     }
 }
 
-/// The service is on its way out.
-pub fn stopping() {
-    send(&[NotifyState::Stopping]);
+/// The service is on its way out, which may take as long as `patience`.
+pub fn stopping(patience: Duration) {
+    let usec = u32::try_from((patience + STOP_SLACK).as_micros()).unwrap_or(u32::MAX);
+    send(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(usec)]);
 }
 
 /// The process is well, for the watchdog.

@@ -1,0 +1,146 @@
+//! The configuration in force, and how another one takes its place.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Local};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tracing::{error, info, warn};
+
+use super::journal::Log;
+use super::limits;
+use super::notify;
+use crate::config::{Config, Environment, Loaded, Problems, load, needs_restart};
+use crate::net::{Hub, Settings};
+
+/// What an operator wants to know about the configuration.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    /// When the one in force was loaded.
+    pub loaded: DateTime<Local>,
+    /// When a newer one was rejected, and why.
+    pub rejected: Option<(DateTime<Local>, String)>,
+}
+
+/// Everything that a reload touches.
+pub struct Reloader {
+    outside: Environment,
+    descriptors: Option<u64>,
+    /// What the process was started with, for the keys that need a restart.
+    started: Config,
+    newest: Loaded,
+    log: Log,
+    hub: Hub,
+    settings: watch::Sender<Arc<Settings>>,
+    configured: watch::Sender<Configured>,
+}
+
+/// The room's settings under `config`, in a process that may open so many
+/// descriptors.
+pub fn settings(config: &Config, descriptors: Option<u64>) -> Arc<Settings> {
+    let mut settings = Settings::new(config);
+    let limits = &mut settings.limits;
+    limits.connections_max = limits::connections(limits.connections_max, descriptors);
+    Arc::new(settings)
+}
+
+impl Reloader {
+    /// A reloader of what was `loaded` from `outside` and is now in force as
+    /// `settings`.
+    pub fn new(
+        outside: Environment,
+        descriptors: Option<u64>,
+        loaded: Loaded,
+        log: Log,
+        hub: Hub,
+        settings: Arc<Settings>,
+    ) -> Self {
+        let configured = Configured { loaded: Local::now(), rejected: None };
+        Self {
+            outside: outside.for_reload(&loaded),
+            descriptors,
+            started: loaded.config.clone(),
+            newest: loaded,
+            log,
+            hub,
+            settings: watch::Sender::new(settings),
+            configured: watch::Sender::new(configured),
+        }
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.newest.config
+    }
+
+    /// The settings in force, now and after every reload.
+    pub fn settings(&self) -> watch::Receiver<Arc<Settings>> {
+        self.settings.subscribe()
+    }
+
+    /// What is to be said of the configuration, now and after every reload.
+    pub fn configured(&self) -> watch::Receiver<Configured> {
+        self.configured.subscribe()
+    }
+
+    /// Builds and checks the whole new configuration, and only then swaps it
+    /// in; tells the service manager, the log and the status line.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the new configuration; the old one stays in force.
+    pub async fn reload(&mut self) -> Result<(), Problems> {
+        notify::reloading();
+        let outcome = match self.load().await {
+            Ok(loaded) => Ok(self.apply(loaded).await),
+            Err(problems) => {
+                self.reject(&problems);
+                Err(problems)
+            }
+        };
+        notify::ready();
+        outcome
+    }
+
+    /// Reads the files where the room does not have to wait for them.
+    async fn load(&self) -> Result<Loaded, Problems> {
+        let outside = self.outside.clone();
+        let loading = spawn_blocking(move || load(&outside));
+        loading.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    async fn apply(&mut self, loaded: Loaded) {
+        let settings = settings(&loaded.config, self.descriptors);
+        self.hub.apply(Arc::clone(&settings)).await;
+        self.settings.send_replace(settings);
+        self.log.set_level(loaded.config.log.level);
+        self.outside = self.outside.clone().for_reload(&loaded);
+        self.newest = loaded;
+        self.configured.send_replace(Configured { loaded: Local::now(), rejected: None });
+        info!("configuration loaded");
+        warn_of(&self.newest);
+        for key in needs_restart(&self.started, &self.newest.config) {
+            warn!(key, "{key} has changed, which takes a restart");
+        }
+    }
+
+    fn reject(&self, problems: &Problems) {
+        for problem in &problems.list {
+            error!("{problem}");
+        }
+        let first = problems.list.first().map_or_else(String::new, ToString::to_string);
+        self.configured.send_modify(|configured| configured.rejected = Some((Local::now(), first)));
+        let since = self.configured.borrow().loaded.format("%H:%M:%S").to_string();
+        error!("configuration rejected; the one loaded {since} stays in force");
+    }
+}
+
+/// Logs what should be different although it works.
+pub fn warn_of(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        warn!("{}", warning.0);
+    }
+    if loaded.config.auth.secret.is_none() {
+        warn!("no secret is configured: everybody who can connect may speak");
+    }
+}

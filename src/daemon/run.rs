@@ -1,0 +1,144 @@
+//! The daemon from its start to its end.
+
+use std::io;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::activation::{self, ROOM};
+use super::journal;
+use super::reload::{self, Reloader};
+use super::signals::{self, Request};
+use super::{limits, notify, status};
+use crate::config::{Config, Environment, ListenAddress, Loaded, Problems, load};
+use crate::net::{Acceptor, Door, Hub, Listener};
+use crate::wire::close::GOING_AWAY;
+
+/// Why the daemon did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is no good.
+    #[error("{0}")]
+    Configuration(Problems),
+    /// Two places say where to listen.
+    #[error("systemd passed sockets, so there is nothing to bind")]
+    ListenTwice,
+    /// An address cannot be bound.
+    #[error("{1}")]
+    Bind(ListenAddress, #[source] io::Error),
+    /// The system does not give what the daemon cannot do without.
+    #[error("{1}")]
+    System(&'static str, #[source] io::Error),
+}
+
+/// Runs the daemon until a signal ends it. To be called before any thread is
+/// started.
+///
+/// # Errors
+///
+/// Why it did not come up; once it is up, there is none.
+pub fn run(outside: Environment) -> Result<(), StartError> {
+    let inherited = activation::inherited().map_err(system("inherited sockets"))?;
+    if !outside.listen.is_empty() && !inherited.room.is_empty() {
+        return Err(StartError::ListenTwice);
+    }
+    // From here on a signal waits until somebody listens to it.
+    let requests = signals::catch().map_err(system("signals"))?;
+    let descriptors = limits::raise_descriptors().map_err(system("the limit of open files"))?;
+    let loaded = load(&outside).map_err(StartError::Configuration)?;
+    let log = journal::start(loaded.config.log.level).map_err(system("the log"))?;
+    for name in &inherited.foreign {
+        warn!(name, "left alone a socket named {name:?}; the room's are named {ROOM:?}");
+    }
+    let listeners = if inherited.room.is_empty() { bind(&loaded.config)? } else { inherited.room };
+
+    let settings = reload::settings(&loaded.config, descriptors);
+    let hub =
+        Hub::start(shards(&loaded.config), Arc::clone(&settings)).map_err(system("shards"))?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("the event loop"))?;
+    tell(&loaded);
+    let reloader = Reloader::new(outside, descriptors, loaded, log, hub.clone(), settings);
+    runtime.block_on(serve(listeners, hub, reloader, requests))
+}
+
+/// Everything that runs while the room is open.
+async fn serve(
+    listeners: Vec<Listener>,
+    hub: Hub,
+    mut reloader: Reloader,
+    mut requests: Receiver<Request>,
+) -> Result<(), StartError> {
+    let door = Door::new(hub.clone(), reloader.settings());
+    let mut doors = JoinSet::new();
+    for listener in listeners {
+        let name = listener.to_string();
+        let acceptor = Acceptor::new(listener).map_err(system("a listener"))?;
+        doors.spawn(Arc::clone(&door).keep(acceptor));
+        info!(listener = name, "listening on {name}");
+    }
+    let mut duties = JoinSet::new();
+    duties.spawn(status::show(hub.clone(), reloader.configured()));
+    if let Some(every) = notify::watchdog_interval() {
+        duties.spawn(status::feed_watchdog(hub.clone(), every));
+    }
+    notify::ready();
+
+    while let Some(Request::Reload) = requests.recv().await {
+        // Why it was rejected has been said in the log and the status line.
+        let _ = reloader.reload().await;
+    }
+
+    let patience = reloader.config().server.shutdown_timeout;
+    info!("stopping");
+    notify::stopping(patience);
+    doors.shutdown().await;
+    goodbye(&hub, patience, &mut requests).await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Lets every client take what the feed still holds for it, until a second
+/// signal says that nobody wants to wait.
+async fn goodbye(hub: &Hub, patience: Duration, requests: &mut Receiver<Request>) {
+    let again = async { while let Some(Request::Reload) = requests.recv().await {} };
+    tokio::select! {
+        _ = timeout(patience, hub.close(GOING_AWAY)) => {}
+        () = again => {}
+    }
+}
+
+fn tell(loaded: &Loaded) {
+    let version = env!("CARGO_PKG_VERSION");
+    let shards = shards(&loaded.config);
+    info!(version, shards, "wschat {version}, shards: {shards}");
+    reload::warn_of(loaded);
+}
+
+fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
+    let bind = |address: &ListenAddress| {
+        Listener::bind(address).map_err(|error| StartError::Bind(address.clone(), error))
+    };
+    config.listen.addresses.iter().map(bind).collect()
+}
+
+/// One shard per core, unless the configuration says otherwise.
+fn shards(config: &Config) -> usize {
+    match config.server.threads {
+        0 => thread::available_parallelism().map_or(1, NonZero::get),
+        threads => threads,
+    }
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |error| StartError::System(what, error)
+}
