@@ -49,7 +49,7 @@ impl Verifier {
     pub(super) fn new(settings: &AuthSettings<'_>) -> Option<Self> {
         let secret = settings.secret?;
         let algorithms = format!("{:?}", settings.algorithms);
-        let times = format!("{} {}", settings.check_exp, settings.leeway.as_secs());
+        let times = format!("{} {}", settings.check_exp, settings.leeway.as_nanos());
         Some(Self {
             key: (!secret.is_empty()).then(|| DecodingKey::from_secret(secret)),
             algorithms: settings.algorithms.into(),
