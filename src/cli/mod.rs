@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, the definition of all here.
 
+mod bench;
 mod check;
 mod completions;
 mod config;
@@ -60,6 +61,8 @@ pub enum Command {
     /// Print the completions of a shell, for packagers
     #[command(hide = true)]
     Completions(completions::CompletionsArgs),
+    /// Measure what a server carries, with many connections
+    Bench(bench::BenchArgs),
 }
 
 /// Where the configuration comes from; shared by all commands that read it.
@@ -138,6 +141,7 @@ pub fn run() -> Outcome {
         Some(Command::Join(args)) => join::run(args),
         Some(Command::Token(args)) => token::run(args),
         Some(Command::Completions(args)) => completions::run(&args),
+        Some(Command::Bench(args)) => bench::run(args),
         None => serve::run(&cli.serve),
     }
 }
