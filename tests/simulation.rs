@@ -1,6 +1,6 @@
 //! The room, the feed and the tables of connections in one thread, driven by a
-//! seed: joins, leaves, partial writes, stalls, frames cut anywhere. Every
-//! client must see what the room sent, in its order, without a gap or a repeat,
+//! seed: joins, leaves, partial writes, stalls, frames cut anywhere, hand-overs
+//! to another process at every possible point. Every client must see what the room sent, in its order, without a gap or a repeat,
 //! from its join to its close (invariants 3, 4 and 7).
 //!
 //! `SIMULATION_SEEDS=10000` runs more; `SIMULATION_SEED=17` runs one again.
@@ -11,10 +11,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
 use fastrand::Rng;
-use wschat::chat::{Batch, Room, Tim};
+use wschat::chat::{Batch, Room, Stamper, Tim};
 use wschat::config::Config;
 use wschat::feed::Pieces;
-use wschat::net::{Arrival, Now, Peer, Settings, Stream, Table, Turn};
+use wschat::net::{Arrival, Now, Peer, Row, Settings, State, Stream, Table, Turn};
 
 const TAIL_BYTES: usize = 4096;
 const SHARDS: usize = 2;
@@ -97,6 +97,7 @@ struct World {
     view: Pieces,
     now: Now,
     next_id: u64,
+    hand_overs: usize,
 }
 
 impl World {
@@ -114,6 +115,7 @@ impl World {
             view: Pieces::default(),
             now: Now { ms: 0, tim: Tim::from_nanos(1_700_000_000_000_000_000) },
             next_id: 1,
+            hand_overs: 0,
         }
     }
 
@@ -123,6 +125,7 @@ impl World {
             8..40 => self.speak(),
             40..60 => self.drain(),
             60..62 => self.leave(),
+            62 => self.hand_over(),
             _ => self.turn(self.rng.clone().usize(..SHARDS)),
         }
         let _ = self.rng.u8(..);
@@ -232,6 +235,41 @@ impl World {
         self.room.swept(SHARDS, end);
     }
 
+    /// Another process goes on with the room, from nothing but the bytes of the
+    /// state and the sockets.
+    fn hand_over(&mut self) {
+        let mut state = State::default();
+        let mut streams = Vec::new();
+        for mut table in std::mem::take(&mut self.tables) {
+            for (row, stream) in table.hand_over(self.now) {
+                state.rows.push(row.encode());
+                streams.push(stream);
+            }
+        }
+        self.room.inspect(|log, last_tim| {
+            state.set_log(log);
+            state.last_tim = last_tim.nanos();
+        });
+        let state = State::decode(&state.encode()).expect("it was just written");
+        let log = state.log(TAIL_BYTES);
+        let rows: Vec<_> = state.rows.iter().map(|row| Row::decode(row, &log)).collect();
+        self.room = Room::resume(SHARDS + 1, log, TAIL_BYTES, Stamper::after(state.last_tim()));
+        self.tables = (0..SHARDS).map(|shard| Table::new(shard, &self.room)).collect();
+        self.view = Pieces::default();
+        self.now.ms = self.rng.u64(..1_000);
+        for (row, stream) in rows.into_iter().zip(streams) {
+            let row = row.expect("every row of ours makes sense");
+            let shard = self.rng.usize(..SHARDS);
+            if let Some(client) = self.clients.iter_mut().find(|client| client.id == row.id) {
+                client.shard = shard;
+            }
+            self.with_table(shard, |table, turn| table.resume(stream, &row, turn));
+            // Whatever waits in the new socket is reported at once.
+            self.tables[shard].readable(row.id);
+        }
+        self.hand_overs += 1;
+    }
+
     /// Lets every socket take everything and every shard finish its work.
     fn settle(&mut self) {
         for index in 0..self.clients.len() {
@@ -307,7 +345,8 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-fn run(seed: u64) -> (usize, usize) {
+/// What happened: bytes sent, connections too slow, hand-overs.
+fn run(seed: u64) -> [usize; 3] {
     let mut world = World::new(seed);
     for _ in 0..600 {
         world.step();
@@ -318,7 +357,7 @@ fn run(seed: u64) -> (usize, usize) {
     }
     assert!(world.room.feed_bytes() <= 3 * TAIL_BYTES as u64, "the tail is the bound");
     let slow = world.tables.iter().map(|table| table.tally().too_slow).sum::<u64>();
-    (world.witness.len(), slow as usize)
+    [world.witness.len(), slow as usize, world.hand_overs]
 }
 
 #[test]
@@ -328,16 +367,16 @@ fn every_client_sees_the_room_without_gap_or_repeat() {
         run(seed);
         return;
     }
-    let (mut sent, mut slow) = (0, 0);
+    let mut happened = [0; 3];
     for seed in 0..number("SIMULATION_SEEDS").unwrap_or(400) {
         let result = std::panic::catch_unwind(|| run(seed));
-        let (bytes, too_slow) = result.unwrap_or_else(|panic| {
+        let run = result.unwrap_or_else(|panic| {
             eprintln!("again with SIMULATION_SEED={seed}");
             std::panic::resume_unwind(panic)
         });
-        sent += bytes;
-        slow += too_slow;
+        happened.iter_mut().zip(run).for_each(|(sum, count)| *sum += count);
     }
     // The simulation is worth nothing if nothing happens in it.
-    assert!(sent > 1_000_000 && slow > 100, "{sent} bytes sent, {slow} closed as too slow");
+    let [bytes, slow, hand_overs] = happened;
+    assert!(bytes > 1_000_000 && slow > 100 && hand_overs > 1000, "{happened:?}");
 }

@@ -83,6 +83,17 @@ struct Facts {
 }
 
 impl Speaker {
+    /// A speaker that goes on with this budget. A token that it shows is
+    /// verified anew.
+    pub fn resume(notices: NoticeBudget) -> Self {
+        Self { facts: Some(Box::new(Facts { token: None, notices })) }
+    }
+
+    /// What is left of its budget of notices.
+    pub fn notices(&self) -> NoticeBudget {
+        self.facts.as_ref().map(|facts| facts.notices).unwrap_or_default()
+    }
+
     /// Whether the speaker may get another notice at `now_ms`, milliseconds of
     /// a clock that does not step back; if so, one is taken from its budget.
     pub fn take_notice(&mut self, now_ms: u64) -> bool {

@@ -27,6 +27,16 @@ impl NoticeBudget {
     /// The time in which the budget grows by one notice.
     pub const INTERVAL_MS: u64 = 500;
 
+    /// A budget that is whole again in `whole_in_ms` milliseconds.
+    pub const fn resume(now_ms: u64, whole_in_ms: u64) -> Self {
+        Self { whole_at_ms: now_ms.saturating_add(whole_in_ms) }
+    }
+
+    /// In how many milliseconds the budget is whole again.
+    pub const fn whole_in_ms(self, now_ms: u64) -> u64 {
+        self.whole_at_ms.saturating_sub(now_ms)
+    }
+
     /// Takes one notice from the budget, if one is there.
     pub fn take(&mut self, now_ms: u64) -> bool {
         let whole_at_ms = self.whole_at_ms.max(now_ms).saturating_add(Self::INTERVAL_MS);

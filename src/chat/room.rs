@@ -155,6 +155,12 @@ impl Room {
         missed
     }
 
+    /// Shows the feed and the newest `tim`, for a handover.
+    pub fn inspect<T>(&self, look: impl FnOnce(&Log, Tim) -> T) -> T {
+        let order = self.lock();
+        look(&order.log, order.stamper.last())
+    }
+
     /// How many messages were sent since the room is there.
     pub fn messages(&self) -> u64 {
         self.lock().log.messages()

@@ -2,8 +2,11 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
+use serde::{Deserialize, Serialize};
+
 use super::socket::Peer;
-use crate::chat::Speaker;
+use super::state::Row;
+use crate::chat::{NoticeBudget, Speaker};
 use crate::feed::{Pieces, Span};
 use crate::wire::Inbound;
 use crate::wire::close::Close;
@@ -75,6 +78,25 @@ pub(super) struct Details {
     pub speaker: Speaker,
 }
 
+impl Details {
+    /// What stays the same when a connection goes on in another process.
+    pub fn resume(row: &Row, now_ms: u64) -> Self {
+        Self {
+            id: row.id,
+            peer: row.peer,
+            since_secs: row.since_secs,
+            message_bytes_max: row.message_bytes_max,
+            messages: row.messages,
+            heard_ms: now_ms.saturating_sub(row.heard_ago_ms),
+            ping_due_ms: now_ms + row.ping_in_ms,
+            speaker: match row.notices_whole_in_ms {
+                0 => Speaker::default(),
+                whole_in_ms => Speaker::resume(NoticeBudget::resume(now_ms, whole_in_ms)),
+            },
+        }
+    }
+}
+
 /// A connection's own frames that wait for a frame boundary or for room in the
 /// socket, and how far its end has come. Only there when there is something.
 #[derive(Debug, Default)]
@@ -93,8 +115,8 @@ pub(super) struct Closing {
 }
 
 /// What follows when a close frame of ours is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AfterClose {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AfterClose {
     /// The client asked for it: both frames are there, the server ends the
     /// stream first (RFC 6455, section 7.1.1).
     Drop,
@@ -117,6 +139,45 @@ impl<S: Stream> Connection<S> {
     pub fn new(stream: S, cursor: u64) -> Self {
         let (inbound, outbox) = (Inbound::default(), None);
         Self { stream, cursor, inbound, outbox, state: State::Lagging, queued: false }
+    }
+
+    /// A connection that goes on where `row` says; its socket may block.
+    pub fn resume(stream: S, row: &Row, now_ms: u64) -> Self {
+        let mut connection = Self::new(stream, row.cursor);
+        if let Some(partial) = &row.partial {
+            connection.inbound = Inbound::resume(partial.clone());
+        }
+        let closing = |(left_ms, then)| Closing { deadline_ms: now_ms + left_ms, then };
+        let close = row.closing.map(closing);
+        if close.is_some() {
+            connection.state = State::Closing;
+        }
+        if close.is_some() || !row.outbox.is_empty() {
+            let outbox = Outbox { bytes: row.outbox.clone(), sent: 0, close };
+            connection.outbox = Some(Box::new(outbox));
+        }
+        connection
+    }
+
+    /// What the next process has to know, and the stream.
+    pub fn into_row(self, details: &Details, now_ms: u64) -> (Row, S) {
+        let outbox = self.outbox.unwrap_or_default();
+        let closing = |close: Closing| (close.deadline_ms.saturating_sub(now_ms), close.then);
+        let row = Row {
+            id: details.id,
+            cursor: self.cursor,
+            peer: details.peer,
+            since_secs: details.since_secs,
+            message_bytes_max: details.message_bytes_max,
+            messages: details.messages,
+            heard_ago_ms: now_ms.saturating_sub(details.heard_ms),
+            ping_in_ms: details.ping_due_ms.saturating_sub(now_ms),
+            partial: self.inbound.into_partial(),
+            outbox: outbox.bytes.get(outbox.sent..).unwrap_or_default().to_vec(),
+            closing: outbox.close.map(closing),
+            notices_whole_in_ms: details.speaker.notices().whole_in_ms(now_ms),
+        };
+        (row, self.stream)
     }
 
     /// Writes the own frames, at a frame boundary, and then what `pieces` hold

@@ -15,7 +15,7 @@ use super::settings::Settings;
 use super::shard::{Shard, WAKER};
 use super::socket::{Peer, Socket};
 use super::table::Tally;
-use crate::chat::{Refusal, Room};
+use crate::chat::Room;
 use crate::wire::close::Close;
 
 /// A handle on the running shards; clones are cheap.
@@ -209,7 +209,7 @@ impl Hub {
         for post in &self.0.posts {
             let (lagging, tally) = &*lock(&post.report);
             totals.lagging += lagging;
-            totals.tally.add(tally);
+            tally.named().for_each(|(name, count)| totals.tally.add(name, count));
         }
         totals
     }
@@ -292,22 +292,6 @@ impl Drop for Seat {
         if !self.occupied {
             self.shared.leave(1);
         }
-    }
-}
-
-impl Tally {
-    fn add(&mut self, other: &Self) {
-        let Self { messages, deliveries, bytes_sent, refused, .. } = other;
-        self.messages += messages;
-        self.deliveries += deliveries;
-        self.bytes_sent += bytes_sent;
-        for code in 0..Refusal::ALL.len() {
-            self.refused[code] += refused[code];
-        }
-        self.notices_dropped += other.notices_dropped;
-        self.too_slow += other.too_slow;
-        self.idle += other.idle;
-        self.violations += other.violations;
     }
 }
 

@@ -15,6 +15,7 @@ mod settings;
 mod shard;
 mod site;
 mod socket;
+mod state;
 mod table;
 
 pub use connection::{Arrival, Stream};
@@ -23,4 +24,5 @@ pub use hub::{Hub, Seat, Totals};
 pub use listener::{Accepted, Acceptor, Listener};
 pub use settings::Settings;
 pub use socket::{Peer, Socket};
+pub use state::{Row, State, StateError};
 pub use table::{Now, Table, Tally, Turn};

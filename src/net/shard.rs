@@ -25,6 +25,9 @@ use crate::chat::{Batch, Tim};
 /// What wakes a shard that waits; ids of connections are never as large.
 pub(super) const WAKER: Token = Token(usize::MAX);
 
+/// Where a shard's clock starts: a connection that was handed over may have
+/// been silent since long before, at most for the longest `idle_timeout_secs`.
+const CLOCK_START_MS: u64 = 7_200_000;
 /// The buffer that every socket of the shard is read into.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// The most readiness that one poll reports.
@@ -93,7 +96,7 @@ impl Shard {
     }
 
     fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+        CLOCK_START_MS + self.started.elapsed().as_millis() as u64
     }
 
     fn turn(&mut self, events: &Events) {

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
+use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 
 /// The bare, non-blocking socket of one connection.
@@ -39,7 +40,7 @@ impl AsFd for Socket {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Peer {
     /// A network address; an IPv4 peer of a dual-stack socket is an IPv4 one.
     Tcp(SocketAddr),

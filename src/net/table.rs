@@ -14,6 +14,7 @@ use super::connection::{
     AfterClose, Arrival, Closing, Connection, DETACHED, Details, State, Stream, Wrote,
     messages_before,
 };
+use super::state::Row;
 use crate::chat::{Batch, Refusal, Room, Rules, Tim, notice};
 use crate::config::Limits;
 use crate::feed::{Pieces, Span};
@@ -74,6 +75,44 @@ pub struct Tally {
     pub idle: u64,
     /// Connections closed because they broke a rule of RFC 6455.
     pub violations: u64,
+}
+
+impl Tally {
+    /// Every figure with a name that never changes.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let refused = Refusal::ALL.iter().map(|refusal| refusal.code()).zip(self.refused);
+        let Self { messages, deliveries, bytes_sent, notices_dropped, .. } = *self;
+        let Self { too_slow, idle, violations, .. } = *self;
+        [
+            ("messages", messages),
+            ("deliveries", deliveries),
+            ("bytes_sent", bytes_sent),
+            ("notices_dropped", notices_dropped),
+            ("too_slow", too_slow),
+            ("idle", idle),
+            ("violations", violations),
+        ]
+        .into_iter()
+        .chain(refused)
+    }
+
+    /// Adds to the figure of this name; one that is not known is not counted.
+    pub fn add(&mut self, name: &str, count: u64) {
+        let figure = match name {
+            "messages" => &mut self.messages,
+            "deliveries" => &mut self.deliveries,
+            "bytes_sent" => &mut self.bytes_sent,
+            "notices_dropped" => &mut self.notices_dropped,
+            "too_slow" => &mut self.too_slow,
+            "idle" => &mut self.idle,
+            "violations" => &mut self.violations,
+            code => match Refusal::ALL.iter().position(|refusal| refusal.code() == code) {
+                Some(at) => &mut self.refused[at],
+                None => return,
+            },
+        };
+        *figure += count;
+    }
 }
 
 /// The connections of one shard.
@@ -179,6 +218,30 @@ impl<S: Stream> Table<S> {
             self.take(row, received, turn);
         }
         self.serve(arrival.id, turn);
+    }
+
+    /// Takes a connection in that another process handed over.
+    pub fn resume(&mut self, stream: S, row: &Row, turn: &mut Turn<'_>) {
+        let at = self.connections.len();
+        self.rows.insert(row.id, at);
+        let connection = Connection::resume(stream, row, turn.now.ms);
+        if connection.cursor != DETACHED {
+            self.lagging.insert((connection.cursor, row.id));
+        }
+        self.connections.push(connection);
+        self.details.push(Details::resume(row, turn.now.ms));
+        self.serve(row.id, turn);
+    }
+
+    /// Gives every connection away, as it is at this moment.
+    pub fn hand_over(&mut self, now: Now) -> Vec<(Row, S)> {
+        let connections = std::mem::take(&mut self.connections).into_iter();
+        let details = std::mem::take(&mut self.details);
+        self.rows.clear();
+        self.readable.clear();
+        self.lagging.clear();
+        (self.next, self.goal, self.care) = (0, None, None);
+        connections.zip(details).map(|(c, details)| c.into_row(&details, now.ms)).collect()
     }
 
     /// The socket has something to read; the next turn will.

@@ -6,6 +6,7 @@
 
 use std::io::Cursor;
 
+use serde::{Deserialize, Serialize};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -44,7 +45,7 @@ pub type Violation = Close;
 
 /// What of a client's stream is begun and not finished. It is all that has to
 /// be kept of a connection's inbound side at a handover.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partial {
     /// The bytes of a frame of which the end is still to come, as they came.
     pub frame: Vec<u8>,
@@ -53,7 +54,7 @@ pub struct Partial {
 }
 
 /// The payload of a fragmented message so far, unmasked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fragments {
     /// Whether it is a text message; else it is a binary one.
     pub text: bool,
@@ -76,6 +77,11 @@ impl Inbound {
     /// What is begun and not finished.
     pub fn partial(&self) -> Option<&Partial> {
         self.0.as_deref()
+    }
+
+    /// What is begun and not finished, taken along.
+    pub fn into_partial(self) -> Option<Partial> {
+        self.0.map(|partial| *partial)
     }
 
     /// Takes the next bytes of the stream, unmasks them in place and hands out

@@ -1,0 +1,266 @@
+//! What one process hands over to the next: the room and every connection, as
+//! versioned, checksummed bytes. Pure.
+//!
+//! ```text
+//! "wschat\0\0" | version u32 | SHA-256 of the body | body: postcard of State
+//! ```
+//!
+//! Each connection is a byte string of its own in the body, so that one which
+//! cannot be understood costs no other. A field is only ever added together
+//! with a new version; [`State::decode`] reads every version released so far.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use super::connection::AfterClose;
+use super::socket::Peer;
+use crate::chat::Tim;
+use crate::feed::{Log, Piece};
+use crate::wire::Partial;
+
+const MAGIC: &[u8; 8] = b"wschat\0\0";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = MAGIC.len() + 4 + 32;
+
+/// All that a room is, but for the sockets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The newest `tim`, in nanoseconds since the Unix epoch.
+    pub last_tim: u64,
+    /// Where the tail of the feed begins.
+    pub tail_start: u64,
+    /// How many messages were sent before it.
+    pub messages_before: u64,
+    /// The tail: whole frames, with the number of messages in them.
+    pub tail: Vec<(u32, Vec<u8>)>,
+    /// The id of the next connection.
+    pub next_id: u64,
+    /// The most listeners there ever were.
+    pub listeners_peak: u64,
+    /// How often the room was handed over before.
+    pub restarts_survived: u64,
+    /// When the room was first opened, in seconds since the Unix epoch.
+    pub started_secs: u64,
+    /// What was counted so far, over all shards, by name.
+    pub tally: Vec<(String, u64)>,
+    /// A [`Row`] for each socket, in the sockets' order.
+    pub rows: Vec<Vec<u8>>,
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Its id.
+    pub id: u64,
+    /// Its position in the feed; `u64::MAX` if it gets no more of it.
+    pub cursor: u64,
+    /// Who it is.
+    pub peer: Peer,
+    /// When it joined, in seconds since the Unix epoch.
+    pub since_secs: u64,
+    /// The longest message that it may send, in bytes.
+    pub message_bytes_max: u32,
+    /// How many messages of it were sent to the room.
+    pub messages: u32,
+    /// How long ago a frame of it came.
+    pub heard_ago_ms: u64,
+    /// When its next ping is due.
+    pub ping_in_ms: u64,
+    /// What of its stream is begun.
+    pub partial: Option<Partial>,
+    /// Own frames that wait to be written.
+    pub outbox: Vec<u8>,
+    /// If it is closing: how long it has left, and what follows.
+    pub closing: Option<(u64, AfterClose)>,
+    /// Notices that it may still get, as [`NoticeBudget`](crate::chat::NoticeBudget)
+    /// counts them: milliseconds until the budget is whole.
+    pub notices_whole_in_ms: u64,
+}
+
+/// Why a state is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// It does not begin as a state does, or ends too early.
+    #[error("not a state of wschat")]
+    Foreign,
+    /// Another version of wschat wrote it.
+    #[error("a state of version {0}, this is version {VERSION}")]
+    Version(u32),
+    /// It was damaged on the way.
+    #[error("the checksum is wrong")]
+    Checksum,
+    /// The checksum is right, the content is not.
+    #[error("the content makes no sense")]
+    Content,
+}
+
+impl State {
+    /// The bytes of this state.
+    pub fn encode(&self) -> Vec<u8> {
+        // Plain structs in memory: there is nothing that cannot be written.
+        let body = postcard::to_stdvec(self).unwrap_or_default();
+        let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(digest(&SHA256, &body).as_ref());
+        out.extend_from_slice(&body);
+        out
+    }
+
+    /// The state that `bytes` hold.
+    ///
+    /// # Errors
+    ///
+    /// Why they hold none that this version can use.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        let Some((magic, rest)) = bytes.split_first_chunk::<8>() else {
+            return Err(StateError::Foreign);
+        };
+        let Some((version, rest)) = rest.split_first_chunk::<4>() else {
+            return Err(StateError::Foreign);
+        };
+        let Some((checksum, body)) = rest.split_first_chunk::<32>() else {
+            return Err(StateError::Foreign);
+        };
+        if magic != MAGIC {
+            return Err(StateError::Foreign);
+        }
+        let version = u32::from_le_bytes(*version);
+        if version != VERSION {
+            return Err(StateError::Version(version));
+        }
+        if digest(&SHA256, body).as_ref() != checksum {
+            return Err(StateError::Checksum);
+        }
+        let state: Self = postcard::from_bytes(body).map_err(|_| StateError::Content)?;
+        if state.tail.iter().any(|(_, bytes)| bytes.is_empty()) {
+            return Err(StateError::Content);
+        }
+        Ok(state)
+    }
+
+    /// Takes the tail of the feed over.
+    pub fn set_log(&mut self, log: &Log) {
+        let oldest = log.pieces().iter().next();
+        self.tail_start = oldest.map_or(log.end(), |piece| piece.start);
+        self.messages_before = oldest.map_or(log.messages(), |piece| piece.messages_before);
+        let copy = |piece: &Piece| (piece.messages, piece.bytes.to_vec());
+        self.tail = log.pieces().iter().map(copy).collect();
+    }
+
+    /// The feed that goes on where this one ended.
+    pub fn log(&self, feed_tail_bytes: usize) -> Log {
+        let mut log = Log::resume(feed_tail_bytes, self.tail_start, self.messages_before);
+        for (messages, bytes) in &self.tail {
+            log.append(bytes, *messages);
+        }
+        log
+    }
+
+    /// The newest `tim` of the room.
+    pub fn last_tim(&self) -> Tim {
+        Tim::from_nanos(self.last_tim)
+    }
+}
+
+impl Row {
+    /// The bytes of this row.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// The row that `bytes` hold, if it is one that can stand in a room whose
+    /// feed is `log`.
+    pub fn decode(bytes: &[u8], log: &Log) -> Option<Self> {
+        let row: Self = postcard::from_bytes(bytes).ok()?;
+        let start = log.pieces().start().unwrap_or(log.end());
+        let in_feed = (start..=log.end()).contains(&row.cursor);
+        let detached = row.cursor == u64::MAX && row.closing.is_some();
+        (in_feed || detached).then_some(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn row() -> Row {
+        Row {
+            id: 7,
+            cursor: 3,
+            peer: Peer::Tcp(([127, 0, 0, 1], 4711).into()),
+            since_secs: 1,
+            message_bytes_max: 16_384,
+            messages: 2,
+            heard_ago_ms: 3,
+            ping_in_ms: 4,
+            partial: Some(Partial { frame: b"\x81".to_vec(), message: None }),
+            outbox: b"\x8a\x00".to_vec(),
+            closing: Some((5000, AfterClose::AwaitClose)),
+            notices_whole_in_ms: 500,
+        }
+    }
+
+    fn state() -> State {
+        State {
+            last_tim: 1,
+            tail_start: 0,
+            messages_before: 0,
+            tail: vec![(1, b"\x81\x01a".to_vec()), (2, b"\x81\x01b\x81\x01c".to_vec())],
+            next_id: 8,
+            rows: vec![row().encode()],
+            ..State::default()
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let state = state();
+        let read = State::decode(&state.encode()).unwrap();
+        assert_eq!(read, state);
+        let log = read.log(65_536);
+        assert_eq!((log.end(), log.messages()), (9, 3));
+        assert_eq!(Row::decode(&read.rows[0], &log), Some(row()));
+        let mut again = State { tail: Vec::new(), ..read };
+        again.set_log(&log);
+        assert_eq!(again, state);
+    }
+
+    #[test]
+    fn what_is_damaged_or_of_another_version_is_refused() {
+        let good = state().encode();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x40;
+            assert!(State::decode(&bad).is_err(), "byte {at}");
+            assert!(State::decode(&good[..at]).is_err(), "cut at {at}");
+        }
+        let mut newer = good;
+        newer[8] = 2;
+        assert_eq!(State::decode(&newer), Err(StateError::Version(2)));
+    }
+
+    #[test]
+    fn a_cursor_outside_the_tail_is_no_row() {
+        let log = Log::resume(65_536, 100, 5);
+        for (cursor, closing, want) in [
+            (100, None, true),
+            (99, None, false),
+            (101, None, false),
+            (u64::MAX, None, false),
+            (u64::MAX, Some((1, AfterClose::Drop)), true),
+        ] {
+            let bytes = Row { cursor, closing, ..row() }.encode();
+            assert_eq!(Row::decode(&bytes, &log).is_some(), want, "{cursor}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = State::decode(&bytes);
+            let _ = Row::decode(&bytes, &Log::new(65_536));
+        }
+    }
+}
