@@ -1,7 +1,9 @@
 //! The real binary from outside: one module for each theme.
 
 mod config;
+mod harness;
 mod join;
 mod protocol_page;
 mod room;
+mod signals;
 mod token;

@@ -1,0 +1,330 @@
+//! The real daemon over real sockets: started at a port of its own, with a log
+//! that can be waited for, and ended with the test.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::{Message, WebSocket};
+
+/// How long a test waits for what has to come.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Polls `condition` until it gives something.
+///
+/// # Panics
+///
+/// Nothing came before the deadline.
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A daemon that is to be started.
+pub struct Setup {
+    config: String,
+    listen: bool,
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+    wrapper: Vec<String>,
+}
+
+impl Setup {
+    /// With this configuration file, listening at a port of its own.
+    pub fn new(config: &str) -> Self {
+        Self {
+            config: config.to_owned(),
+            listen: true,
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            wrapper: Vec::new(),
+        }
+    }
+
+    /// Leaves it to the configuration, or to systemd, where to listen.
+    pub fn without_listen(mut self) -> Self {
+        self.listen = false;
+        self
+    }
+
+    /// With one more argument.
+    pub fn arg(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// With an environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Run by another program, whose arguments the daemon's command follows.
+    pub fn wrapper(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Starts it and does not wait for anything.
+    pub fn spawn(self) -> Daemon {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("wschat.toml");
+        fs::write(&config, &self.config).unwrap();
+        let mut words = self.wrapper.clone();
+        words.push(env!("CARGO_BIN_EXE_wschat").to_owned());
+        words.extend(["--config".to_owned(), config.display().to_string()]);
+        if self.listen {
+            words.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
+        }
+        words.extend(self.arguments);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        for name in FOREIGN_VARIABLES {
+            command.env_remove(name);
+        }
+        command.envs(self.variables);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        let log = Log::follow(child.stderr.take().unwrap());
+        Daemon { child, folder, log, addr: SocketAddr::from(([0, 0, 0, 0], 0)) }
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn start(self) -> Daemon {
+        let mut daemon = self.spawn();
+        daemon.addr = daemon.listens_at();
+        daemon
+    }
+}
+
+/// What the tests' own surroundings must not tell the daemon.
+const FOREIGN_VARIABLES: [&str; 9] = [
+    "CREDENTIALS_DIRECTORY",
+    "JOURNAL_STREAM",
+    "JWT_SECRET",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
+/// A running daemon; killed when dropped. Its log is shown if the test fails.
+pub struct Daemon {
+    /// Where it listens, if it does so over TCP.
+    pub addr: SocketAddr,
+    child: Child,
+    folder: TempDir,
+    log: Log,
+}
+
+impl Daemon {
+    /// Starts a daemon with this configuration and waits until it listens.
+    pub fn start(config: &str) -> Self {
+        Setup::new(config).start()
+    }
+
+    /// Opens a WebSocket.
+    pub fn connect(&self) -> Client {
+        Client::open(TcpStream::connect(self.addr).unwrap(), &format!("ws://{}/", self.addr))
+    }
+
+    /// Sends a request as it is, and gives back all that comes until the end.
+    pub fn http(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Writes another configuration file in the place of the old one.
+    pub fn configure(&self, config: &str) {
+        fs::write(self.config_file(), config).unwrap();
+    }
+
+    /// The configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("wschat.toml")
+    }
+
+    /// Writes another configuration and waits until it is in force.
+    pub fn reload(&self, config: &str) {
+        let before = self.log.count("configuration loaded");
+        self.configure(config);
+        self.signal(Signal::HUP);
+        until("the reload", || (self.log.count("configuration loaded") > before).then_some(()));
+    }
+
+    /// All that it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Waits for a line of the log that holds `text`, and gives it back.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        self.log.wait_for(text)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        let status = until("the daemon's end", || child.try_wait().unwrap());
+        self.log.wait_for_end();
+        status
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn listens_at(&self) -> SocketAddr {
+        const WORDS: &str = "listening on ";
+        let line = self.log.wait_for(WORDS);
+        let at = line.find(WORDS).unwrap() + WORDS.len();
+        let address = line[at..].trim_end();
+        address.parse().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the daemon's log:\n{}---", self.log.text());
+        }
+    }
+}
+
+/// What the daemon writes to stderr.
+struct Log(Arc<(Mutex<(String, bool)>, Condvar)>);
+
+impl Log {
+    fn follow(stderr: impl Read + Send + 'static) -> Self {
+        let shared = Arc::<(Mutex<(String, bool)>, Condvar)>::default();
+        let log = Self(shared.clone());
+        thread::spawn(move || {
+            let mut lines = BufReader::new(stderr);
+            loop {
+                let mut line = Vec::new();
+                let ended = lines.read_until(b'\n', &mut line).unwrap_or(0) == 0;
+                let mut state = shared.0.lock().unwrap();
+                state.0.push_str(&String::from_utf8_lossy(&line));
+                state.1 = ended;
+                shared.1.notify_all();
+                if ended {
+                    return;
+                }
+            }
+        });
+        log
+    }
+
+    fn text(&self) -> String {
+        self.0.0.lock().unwrap().0.clone()
+    }
+
+    fn count(&self, text: &str) -> usize {
+        self.text().matches(text).count()
+    }
+
+    fn wait_for(&self, text: &str) -> String {
+        let found = |log: &str| log.lines().find(|line| line.contains(text)).map(str::to_owned);
+        let state = self.0.0.lock().unwrap();
+        let waiting = |state: &mut (String, bool)| found(&state.0).is_none() && !state.1;
+        let (state, _) = self.0.1.wait_timeout_while(state, DEADLINE, waiting).unwrap();
+        let line = found(&state.0);
+        drop(state);
+        line.unwrap_or_else(|| panic!("no line with {text:?} in the log:\n{}", self.text()))
+    }
+
+    fn wait_for_end(&self) {
+        let state = self.0.0.lock().unwrap();
+        let _ended = self.0.1.wait_timeout_while(state, DEADLINE, |state| !state.1).unwrap();
+    }
+}
+
+/// A WebSocket to the daemon, which waits for what is read until the deadline.
+pub struct Client<S = TcpStream>(pub WebSocket<S>);
+
+impl Client {
+    fn open(stream: TcpStream, url: &str) -> Self {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self(tungstenite::client(url, stream).unwrap().0)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Sends a text message.
+    pub fn send(&mut self, text: &str) {
+        self.0.send(Message::text(text)).unwrap();
+    }
+
+    /// Says something in the room.
+    pub fn say(&mut self, usr: &str, msg: &str) {
+        self.send(&serde_json::json!({ "usr": usr, "msg": msg }).to_string());
+    }
+
+    /// The next text message, pings and pongs left out.
+    pub fn text(&mut self) -> String {
+        loop {
+            match self.0.read().unwrap() {
+                Message::Text(text) => return text.to_string(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("not a text: {other:?}"),
+            }
+        }
+    }
+
+    /// The next text message, as JSON.
+    pub fn json(&mut self) -> Value {
+        let text = self.text();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// The next text message's `msg`.
+    pub fn hear(&mut self) -> String {
+        self.json()["msg"].as_str().unwrap().to_owned()
+    }
+
+    /// Everything up to the server's close frame, which is answered: the texts
+    /// before it, its code and its reason.
+    pub fn closed(&mut self) -> (Vec<String>, u16, String) {
+        let mut texts = Vec::new();
+        loop {
+            match self.0.read().unwrap() {
+                Message::Text(text) => texts.push(text.to_string()),
+                Message::Close(Some(CloseFrame { code, reason })) => {
+                    // The answer goes out with the next call, or has already.
+                    let _ = self.0.flush();
+                    return (texts, code.into(), reason.to_string());
+                }
+                Message::Close(None) => panic!("a close frame without a code"),
+                _ => {}
+            }
+        }
+    }
+}
