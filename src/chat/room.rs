@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
 
 use super::message::stamp;
 use super::tim::{Stamper, Tim};
@@ -71,6 +72,8 @@ pub struct Room {
 struct Order {
     stamper: Stamper,
     log: Log,
+    /// Readers without a shard that wait for the next append.
+    readers: Vec<Thread>,
 }
 
 /// How far one shard has come.
@@ -94,7 +97,7 @@ impl Room {
         let (end, start) = (log.end(), log.pieces().start().unwrap_or(log.end()));
         let progress = || Progress { swept: end.into(), needed: start.into() };
         Self {
-            order: Mutex::new(Order { stamper, log }),
+            order: Mutex::new(Order { stamper, log, readers: Vec::new() }),
             end: end.into(),
             gate_bytes: feed_tail_bytes as u64 / GATE_PART,
             waiting: AtomicBool::new(false),
@@ -122,7 +125,9 @@ impl Room {
         }
         let end = order.append(&batch.frames, batch.ends.len());
         self.end.store(end, Ordering::SeqCst);
+        let readers = std::mem::take(&mut order.readers);
         drop(order);
+        readers.iter().for_each(Thread::unpark);
         batch.clear();
     }
 
@@ -142,17 +147,35 @@ impl Room {
     /// What a lagging listener at `cursor` lacks, up to about `bytes_max`.
     /// Nothing if the tail has passed it.
     pub fn missed(&self, cursor: u64, bytes_max: usize) -> Pieces {
+        let missed = self.since(cursor, bytes_max);
+        let passed = missed.start().is_some_and(|start| start > cursor);
+        if passed { Pieces::default() } else { missed }
+    }
+
+    /// What is behind `cursor`, up to about `bytes_max`. If the tail has passed
+    /// it, that begins with the oldest piece: for a reader that can live with a
+    /// gap, and holds back nothing.
+    pub fn since(&self, cursor: u64, bytes_max: usize) -> Pieces {
         let order = self.lock();
-        let mut missed = Pieces::default();
-        if order.log.pieces().start().is_some_and(|start| start <= cursor) {
-            for piece in order.log.pieces().since(cursor) {
-                missed.push(piece.clone());
-                if piece.end() - cursor >= bytes_max as u64 {
-                    break;
-                }
+        let mut pieces = Pieces::default();
+        for piece in order.log.pieces().since(cursor) {
+            pieces.push(piece.clone());
+            if piece.end() - cursor >= bytes_max as u64 {
+                break;
             }
         }
-        missed
+        pieces
+    }
+
+    /// Whether there is something behind `cursor`. If not, `reader` is unparked
+    /// by the next append, once.
+    pub fn has_news(&self, cursor: u64, reader: &Thread) -> bool {
+        let mut order = self.lock();
+        let news = order.log.end() > cursor;
+        if !news && order.readers.iter().all(|waiting| waiting.id() != reader.id()) {
+            order.readers.push(reader.clone());
+        }
+        news
     }
 
     /// Shows the feed and the newest `tim`, for a handover.
@@ -293,6 +316,7 @@ mod tests {
         assert!(room.feed_bytes() >= room.end() - 2_000);
         assert!(room.missed(0, 100).is_empty(), "the tail has passed this cursor");
         assert_eq!(room.missed(2_000, 1).iter().count(), 1);
+        assert!(room.since(0, 1).start() > Some(0), "a reader goes on behind the gap");
         room.needs(1, u64::MAX);
         room.news(0, &mut view);
         assert!(room.feed_bytes() < 1_100, "the tail, and what of its first piece is older");

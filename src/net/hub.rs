@@ -24,7 +24,7 @@ pub struct Hub(Arc<Shared>);
 
 /// What the shards and the hub have in common.
 pub(super) struct Shared {
-    pub room: Room,
+    pub room: Arc<Room>,
     pub posts: Vec<Post>,
     /// Seats that are taken: open WebSockets, and those on their way to a shard.
     seats: AtomicUsize,
@@ -100,7 +100,7 @@ impl Hub {
             polls.push(poll);
         }
         let shared = Arc::new(Shared {
-            room: Room::new(threads, settings.limits.feed_tail_bytes),
+            room: Arc::new(Room::new(threads, settings.limits.feed_tail_bytes)),
             posts,
             seats: 0.into(),
             seats_peak: 0.into(),
@@ -183,6 +183,11 @@ impl Hub {
         drop(done);
         // Nothing is ever sent: the channel ends when every shard has let go.
         while all.recv().await.is_some() {}
+    }
+
+    /// The room, for readers of the feed that are no connection.
+    pub fn room(&self) -> Arc<Room> {
+        Arc::clone(&self.0.room)
     }
 
     /// Whether every shard has turned since the last call. Each call asks anew.

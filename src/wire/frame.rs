@@ -86,6 +86,26 @@ pub fn place(frames: &[u8], offset: usize) -> Place {
     Place { frames_before: if end == offset { seen } else { seen - 1 }, frame_end: end }
 }
 
+/// The payload of the first frame of `frames` (whole server frames), and the
+/// frames behind it.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::wire::frame::split;
+/// assert_eq!(split(b"\x81\x02Hi\x81\x00"), Some((&b"Hi"[..], &b"\x81\x00"[..])));
+/// assert_eq!(split(b""), None);
+/// ```
+pub fn split(frames: &[u8]) -> Option<(&[u8], &[u8])> {
+    let header_bytes = match frames {
+        [_, 126, ..] => 4,
+        [_, 127, ..] => 10,
+        _ => 2,
+    };
+    let (frame, rest) = frames.split_at_checked(frame_bytes(frames))?;
+    Some((frame.get(header_bytes..)?, rest))
+}
+
 /// The length of the first frame of `frames`, header included; 0 if there is
 /// not even a header.
 fn frame_bytes(frames: &[u8]) -> usize {
@@ -117,6 +137,20 @@ mod tests {
             let want = Place { frames_before: before as u64, frame_end };
             assert_eq!(place(&frames, offset), want, "at {offset}");
         }
+    }
+
+    #[test]
+    fn split_takes_frames_apart() {
+        let mut frames = Vec::new();
+        let payloads = [0, 1, 125, 126, 300, 65_535, 65_536].map(|bytes| vec![b'x'; bytes]);
+        payloads.iter().for_each(|payload| put(Opcode::Text, payload, &mut frames));
+        let mut rest = &frames[..];
+        for payload in &payloads {
+            let (got, behind) = split(rest).unwrap();
+            assert!(got == payload, "{} bytes instead of {}", got.len(), payload.len());
+            rest = behind;
+        }
+        assert_eq!(split(rest), None);
     }
 
     #[test]
