@@ -65,7 +65,8 @@ fn take(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<Listener>
         must_listen(SockRef::from(&socket))?;
         return Listener::tcp(socket).map(Some);
     }
-    let Some(socket) = descriptors.take_unix_listener(index)? else {
+    let not_a_stream = |_| io::Error::other("it is not a stream socket");
+    let Some(socket) = descriptors.take_unix_listener(index).map_err(not_a_stream)? else {
         return Ok(None);
     };
     must_listen(SockRef::from(&socket))?;

@@ -7,7 +7,7 @@
 mod answer;
 
 use std::convert::Infallible;
-use std::future::ready;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -74,42 +74,43 @@ impl Door {
     /// One guest from its arrival to the room, or out again.
     async fn receive(&self, stream: impl Guest, peer: Peer) {
         let settings = self.settings.borrow().clone();
-        match timeout(settings.limits.handshake_timeout, self.converse(stream, &settings)).await {
-            Ok(Ok(Outcome::Enters(stream, seat, received))) => {
+        let conversation = self.converse(stream, peer, &settings);
+        match timeout(settings.limits.handshake_timeout, conversation).await {
+            Ok(Outcome::Enters(stream, seat, received)) => {
                 if let Err(error) = self.admit(stream, peer, seat, received, &settings) {
                     debug!(%error, "cannot let in {peer}: {error}");
                 }
             }
-            Ok(Ok(Outcome::Leaves(stream))) => part(stream).await,
-            Ok(Err(error)) => debug!(%error, "{peer} at the door: {error}"),
+            Ok(Outcome::Leaves(stream)) => part(stream).await,
             Err(_) => debug!("{peer} took too long at the door"),
         }
     }
 
     /// One request and its answer.
-    async fn converse<S: Guest>(
-        &self,
-        stream: S,
-        settings: &Settings,
-    ) -> hyper::Result<Outcome<S>> {
+    async fn converse<S: Guest>(&self, stream: S, peer: Peer, settings: &Settings) -> Outcome<S> {
         let seat = Mutex::new(None);
         let service = service_fn(|request: Request<Incoming>| {
             let (answer, taken) = self.answer(&request, settings);
             *seat.lock().unwrap_or_else(PoisonError::into_inner) = taken;
             ready(Ok::<_, Infallible>(answer))
         });
-        let http1::Parts { io, read_buf, .. } = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
             .header_read_timeout(None)
-            .serve_connection(TokioIo::new(stream), service)
-            .without_shutdown()
-            .await?;
+            .serve_connection(TokioIo::new(stream), service);
+        let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+        let http1::Parts { io, read_buf, .. } = connection.into_parts();
         let stream = io.into_inner();
-        Ok(match seat.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(seat) => Outcome::Enters(stream, seat, read_buf),
-            None => Outcome::Leaves(stream),
-        })
+        match (ended, seat.into_inner().unwrap_or_else(PoisonError::into_inner)) {
+            (Ok(()), Some(seat)) => Outcome::Enters(stream, seat, read_buf),
+            (Ok(()), None) => Outcome::Leaves(stream),
+            (Err(error), _) => {
+                // What was no request has been answered all the same.
+                debug!(%error, "{peer} at the door: {error}");
+                Outcome::Leaves(stream)
+            }
+        }
     }
 
     /// The answer, with a seat if it is an upgrade. The seat is taken before
