@@ -4,6 +4,8 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -42,6 +44,7 @@ pub struct Setup {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     wrapper: Vec<String>,
+    inherited: Vec<OwnedFd>,
 }
 
 impl Setup {
@@ -53,6 +56,7 @@ impl Setup {
             arguments: Vec::new(),
             variables: Vec::new(),
             wrapper: Vec::new(),
+            inherited: Vec::new(),
         }
     }
 
@@ -80,6 +84,16 @@ impl Setup {
         self
     }
 
+    /// With one or two sockets, passed as systemd does, from descriptor 3 on.
+    pub fn inherit(mut self, sockets: impl IntoIterator<Item = OwnedFd>, names: &str) -> Self {
+        self.inherited = sockets.into_iter().collect();
+        let count = self.inherited.len().to_string();
+        let script = "export LISTEN_PID=$$; exec \"$@\" 3<&0 4<&1 </dev/null >/dev/null";
+        self.wrapper(&["sh", "-c", script, "sh"])
+            .env("LISTEN_FDS", &count)
+            .env("LISTEN_FDNAMES", names)
+    }
+
     /// Starts it and does not wait for anything.
     pub fn spawn(self) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
@@ -93,7 +107,10 @@ impl Setup {
         }
         words.extend(self.arguments);
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut inherited = self.inherited.into_iter().map(Stdio::from);
+        command.args(&words[1..]).stderr(Stdio::piped());
+        command.stdin(inherited.next().unwrap_or_else(Stdio::null));
+        command.stdout(inherited.next().unwrap_or_else(Stdio::null));
         for name in FOREIGN_VARIABLES {
             command.env_remove(name);
         }
@@ -195,6 +212,12 @@ impl Daemon {
         status
     }
 
+    /// Its exit code and all that it said, for one that does not come up.
+    pub fn ends_with(mut self) -> (Option<i32>, String) {
+        let code = self.wait().code();
+        (code, self.log())
+    }
+
     /// The id of its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -274,6 +297,14 @@ impl Client {
     fn open(stream: TcpStream, url: &str) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Self(tungstenite::client(url, stream).unwrap().0)
+    }
+}
+
+impl Client<UnixStream> {
+    /// Opens a WebSocket over a Unix socket.
+    pub fn over(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self(tungstenite::client("ws://localhost/", stream).unwrap().0)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The real binary from outside: one module for each theme.
 
 mod config;
+mod door;
 mod harness;
 mod join;
 mod protocol_page;
 mod room;
 mod signals;
+mod systemd;
 mod token;

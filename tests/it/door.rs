@@ -1,0 +1,225 @@
+//! The HTTP door over real sockets; what is answered to which head is in the
+//! table of `net::answer`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use crate::harness::{Client, DEADLINE, Daemon, Setup, until};
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A text frame of a client, masked with zeros.
+fn frame(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).unwrap();
+    assert!(length < 126);
+    [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
+}
+
+/// Reads until what has come ends with `end`.
+fn read_until(stream: &mut impl Read, end: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(end) {
+        stream.read_exact(&mut byte).unwrap_or_else(|error| {
+            panic!("{error} after {:?}", String::from_utf8_lossy(&bytes));
+        });
+        bytes.extend(byte);
+    }
+    bytes
+}
+
+fn raw(daemon: &Daemon) -> TcpStream {
+    let stream = TcpStream::connect(daemon.addr).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+#[test]
+fn requests_and_their_first_line() {
+    let daemon = Daemon::start("");
+    for (request, want) in [
+        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK"),
+        ("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK"),
+        ("GET /wschat.js HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK"),
+        ("GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 404 Not Found"),
+        ("DELETE / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 405 Method Not Allowed"),
+        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        ("nonsense\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        (&UPGRADE.replace("Version: 13", "Version: 8"), "HTTP/1.1 426 Upgrade Required"),
+        (&UPGRADE.replace("Key: d", "Key: "), "HTTP/1.1 400 Bad Request"),
+        (&UPGRADE.replace("HTTP/1.1", "HTTP/1.0"), "HTTP/1.0 200 OK"),
+    ] {
+        let answer = daemon.http(request);
+        assert_eq!(answer.lines().next(), Some(want), "{request}\n{answer}");
+    }
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let daemon = Daemon::start("");
+    let get = daemon.http("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let head = daemon.http("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let split = |answer: &str| {
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let lines = head.lines().filter(|line| !line.starts_with("date: "));
+        (lines.map(str::to_owned).collect::<Vec<_>>(), body.to_owned())
+    };
+    let ((get_head, page), (head_head, nothing)) = (split(&get), split(&head));
+    assert_eq!(get_head, head_head);
+    assert!(get_head.contains(&format!("content-length: {}", page.len())));
+    assert!(page.starts_with("<!doctype html>"), "{page}");
+    assert_eq!(nothing, "");
+}
+
+#[test]
+fn a_body_that_nobody_reads_does_not_cost_the_answer() {
+    let daemon = Daemon::start("");
+    let body = "x".repeat(60_000);
+    let length = body.len();
+    let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+    let answer = daemon.http(&(head + &body));
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    assert!(answer.ends_with(" here.\n"), "{answer}");
+}
+
+#[test]
+fn a_head_that_is_too_long_is_refused() {
+    let daemon = Daemon::start("");
+    let cookie = "x".repeat(20_000);
+    let answer = daemon.http(&format!("GET / HTTP/1.1\r\nHost: h\r\nCookie: {cookie}\r\n\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[test]
+fn a_client_that_does_not_finish_its_request_is_cut() {
+    let daemon = Daemon::start("[limits]\nhandshake_timeout_secs = 1\n");
+    for half in ["", "GET / HTTP/1.1\r\nHost: h\r\n"] {
+        let mut stream = raw(&daemon);
+        stream.write_all(half.as_bytes()).unwrap();
+        let mut rest = Vec::new();
+        // A reset is as good as an end; the deadline would be another error.
+        if let Err(error) = stream.read_to_end(&mut rest) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+        assert_eq!(rest, b"");
+    }
+    // One that did is not.
+    let mut client = daemon.connect();
+    client.say("ann", "still here");
+    assert_eq!(client.hear(), "still here");
+}
+
+#[test]
+fn what_comes_with_the_request_is_not_lost() {
+    let daemon = Daemon::start("");
+    let text = r#"{"usr":"ann","msg":"early"}"#;
+    let whole = [UPGRADE.as_bytes(), &frame(text)].concat();
+    // Also cut inside of the frame, where a part of it is with the shard later.
+    for cut in [whole.len(), UPGRADE.len(), UPGRADE.len() + 1, UPGRADE.len() + 9, 20] {
+        let mut stream = raw(&daemon);
+        stream.write_all(&whole[..cut]).unwrap();
+        if cut >= UPGRADE.len() {
+            read_until(&mut stream, b"\r\n\r\n");
+        }
+        stream.write_all(&whole[cut..]).unwrap();
+        let answer = read_until(&mut stream, b"\"early\"");
+        assert!(answer.ends_with(br#"{"usr":"ann","msg":"early""#), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_full_room_refuses_until_somebody_leaves() {
+    let daemon = Daemon::start("[limits]\nconnections_max = 2\n");
+    let first = daemon.connect();
+    let _second = daemon.connect();
+    let answer = daemon.http(UPGRADE);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("\r\nretry-after: 10\r\n"), "{answer}");
+    assert!(daemon.http("GET / HTTP/1.1\r\nHost: h\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    drop(first);
+    until("a free seat", || {
+        let mut stream = raw(&daemon);
+        stream.write_all(UPGRADE.as_bytes()).unwrap();
+        read_until(&mut stream, b"\r\n\r\n").starts_with(b"HTTP/1.1 101 ").then_some(())
+    });
+}
+
+#[test]
+fn half_a_connection_still_gets_its_answer() {
+    let daemon = Daemon::start("");
+    let mut stream = raw(&daemon);
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[test]
+fn a_unix_socket_is_a_way_in_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("room.sock");
+    // One that an earlier run left behind.
+    drop(UnixListener::bind(&path).unwrap());
+    let listen = format!("[listen]\naddresses = ['127.0.0.1:0', 'unix:{}']\n", path.display());
+    let mut daemon = Setup::new(&listen).without_listen().start();
+    daemon.wait_for_log(&format!("listening on unix:{}", path.display()));
+    let mut local = Client::over(UnixStream::connect(&path).unwrap());
+    let mut remote = daemon.connect();
+    local.say("ann", "from here");
+    assert_eq!((local.hear(), remote.hear()), ("from here".into(), "from here".into()));
+
+    let second = Setup::new(&listen).without_listen().spawn().ends_with();
+    assert_eq!(second.0, Some(69));
+    let path_text = path.display();
+    assert_eq!(
+        second.1,
+        format!("wschat: unix:{path_text}: Address already in use (os error 98)\n")
+    );
+
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!((local.closed().1, remote.closed().1), (1001, 1001));
+    daemon.wait();
+    assert!(!fs::exists(&path).unwrap(), "the socket file is gone");
+}
+
+/// Out of descriptors: those who come wait, and get in when there is room.
+#[test]
+fn running_out_of_descriptors_is_only_a_pause() {
+    let limit = ["sh", "-c", "ulimit -n 80; exec \"$@\"", "sh"];
+    let config = "[limits]\nhandshake_timeout_secs = 120\n";
+    let daemon = Setup::new(config).wrapper(&limit).start();
+    let mut early = daemon.connect();
+    let idle: Vec<TcpStream> = (0..100).map(|_| raw(&daemon)).collect();
+    daemon.wait_for_log("cannot accept on");
+
+    let before = cpu_ticks(&daemon);
+    let mut late = raw(&daemon);
+    late.write_all(UPGRADE.as_bytes()).unwrap();
+    // The room itself does not mind, for as long as the pause lasts.
+    for number in 0..10 {
+        early.say("ann", &number.to_string());
+        assert_eq!(early.hear(), number.to_string());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    // Half a second of a busy loop would be 50 ticks.
+    let spent = cpu_ticks(&daemon) - before;
+    assert!(spent < 25, "spent {spent} ticks on waiting");
+
+    drop(idle);
+    read_until(&mut late, b"\r\n\r\n");
+    daemon.wait_for_log("accepting on");
+    assert_eq!(daemon.log().matches("cannot accept on").count(), 1, "{}", daemon.log());
+}
+
+/// The processor time that a daemon has used, in hundredths of a second.
+fn cpu_ticks(daemon: &Daemon) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    // The name in brackets may hold spaces; utime and stime are 14 and 15.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<&str> = fields.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}

@@ -1,0 +1,252 @@
+//! Life under systemd, with real inherited sockets, a real notification socket
+//! and the journal's own socket; the booted system is tested elsewhere.
+
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::harness::{Client, DEADLINE, Daemon, Setup, until};
+
+/// Where a service manager, or the journal, gets its datagrams.
+struct Mailbox {
+    socket: UnixDatagram,
+    folder: TempDir,
+    /// All datagrams so far.
+    read: Vec<String>,
+}
+
+impl Mailbox {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(folder.path().join("socket")).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self { socket, folder, read: Vec::new() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// The next datagram that `wanted` wants.
+    fn wait_for(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let mut buffer = [0; 65536];
+        loop {
+            let length = self.socket.recv(&mut buffer).unwrap_or_else(|error| {
+                panic!("{error} after {:#?}", self.read);
+            });
+            let datagram = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            self.read.push(datagram.clone());
+            if wanted(&datagram) {
+                return datagram;
+            }
+        }
+    }
+
+    fn wait_for_status(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        self.wait_for(|datagram| datagram.strip_prefix("STATUS=").is_some_and(&wanted))
+    }
+}
+
+/// A daemon that a service manager started, up to where it is ready.
+fn notifying(config: &str) -> (Daemon, Mailbox) {
+    let mut manager = Mailbox::new();
+    let setup = Setup::new(config).env("NOTIFY_SOCKET", &manager.path().display().to_string());
+    let daemon = setup.start();
+    manager.wait_for(|datagram| datagram == "READY=1\n");
+    (daemon, manager)
+}
+
+#[test]
+fn ready_is_said_once_when_messages_flow_and_stopping_at_the_end() {
+    let (mut daemon, mut manager) = notifying("");
+    let mut client = daemon.connect();
+    client.say("ann", "hi");
+    assert_eq!(client.hear(), "hi");
+    daemon.signal(Signal::TERM);
+    manager.wait_for(|datagram| datagram.starts_with("STOPPING=1\n"));
+    assert_eq!(client.closed().1, 1001);
+    assert_eq!(daemon.wait().code(), Some(0));
+    let ready = manager.read.iter().filter(|datagram| datagram.contains("READY")).count();
+    assert_eq!(ready, 1, "{:#?}", manager.read);
+}
+
+#[test]
+fn a_reload_is_told_with_its_time_whether_or_not_it_works() {
+    let (daemon, mut manager) = notifying("");
+    for config in ["[page]\nenabled = false\n", "nonsense"] {
+        daemon.configure(config);
+        daemon.signal(Signal::HUP);
+        let reloading = manager.wait_for(|datagram| datagram.starts_with("RELOADING=1\n"));
+        let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        assert!(time.trim_end().parse::<u64>().unwrap() > 0, "{reloading}");
+        manager.wait_for(|datagram| datagram == "READY=1\n");
+    }
+}
+
+#[test]
+fn the_status_line_follows_the_room() {
+    let (daemon, mut manager) = notifying("");
+    let status = manager.wait_for_status(|line| line.starts_with("0 listeners, 0 messages/s, "));
+    assert!(status.contains(", configuration loaded "), "{status}");
+    let clients: Vec<_> = (0..3).map(|_| daemon.connect()).collect();
+    manager.wait_for_status(|line| line.starts_with("3 listeners, "));
+    drop(clients);
+    manager.wait_for_status(|line| line.starts_with("0 listeners, "));
+
+    daemon.configure("[auth]\nleeway_secs = 900\n");
+    daemon.signal(Signal::HUP);
+    let bad = manager.wait_for_status(|line| line.contains("rejected"));
+    assert!(bad.ends_with("auth.leeway_secs: 900 is out of range, 0 to 300\n"), "{bad}");
+    daemon.reload("");
+    manager.wait_for_status(|line| !line.contains("rejected"));
+
+    let lines = manager.read.iter().filter(|datagram| datagram.starts_with("STATUS="));
+    let lines: Vec<_> = lines.collect();
+    assert!(lines.windows(2).all(|pair| pair[0] != pair[1]), "only when changed: {lines:#?}");
+}
+
+#[test]
+fn the_watchdog_is_fed_if_there_is_one() {
+    let mut manager = Mailbox::new();
+    let _daemon = Setup::new("")
+        .env("NOTIFY_SOCKET", &manager.path().display().to_string())
+        .env("WATCHDOG_USEC", "200000")
+        .start();
+    for _ in 0..5 {
+        manager.wait_for(|datagram| datagram == "WATCHDOG=1\n");
+    }
+}
+
+#[test]
+fn sockets_of_the_room_are_used_instead_of_its_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("room.sock");
+    for names in ["wschat:wschat", "wschat.socket:wschat", "unknown:", ""] {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        let _ = std::fs::remove_file(&path);
+        let unix = UnixListener::bind(&path).unwrap();
+        let daemon = Setup::new("[listen]\naddresses = ['unix:/nonexistent/room.sock']\n")
+            .without_listen()
+            .inherit([tcp.into(), unix.into()], names)
+            .start();
+        assert_eq!(daemon.addr, address);
+        let mut local = Client::over(UnixStream::connect(&path).unwrap());
+        let mut remote = daemon.connect();
+        remote.say("ann", "hi");
+        assert_eq!((local.hear(), remote.hear()), ("hi".into(), "hi".into()));
+        drop(daemon);
+        assert!(path.exists(), "an inherited socket's file is not ours");
+    }
+}
+
+#[test]
+fn a_socket_of_a_foreign_name_is_left_alone() {
+    let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = foreign.local_addr().unwrap();
+    let room = TcpListener::bind("127.0.0.1:0").unwrap();
+    let daemon = Setup::new("")
+        .without_listen()
+        .inherit([foreign.into(), room.into()], "metrics:wschat")
+        .start();
+    daemon.wait_for_log("left alone a socket named \"metrics\"");
+    assert_ne!(daemon.addr, address);
+    daemon.connect();
+}
+
+#[test]
+fn sockets_that_are_for_somebody_else_are_not_taken() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap();
+    let script = "export LISTEN_PID=1; exec \"$@\" 3<&0 </dev/null";
+    let setup = Setup::new("").inherit([other.into()], "wschat");
+    let daemon = setup.wrapper(&["sh", "-c", script, "sh"]).start();
+    assert_ne!(daemon.addr, address);
+}
+
+#[test]
+fn what_cannot_be_used_is_said_and_ends_the_start() {
+    let listener = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
+    let check = |setup: Setup, code: i32, why: &str| {
+        assert_eq!(setup.spawn().ends_with(), (Some(code), format!("wschat: {why}\n")));
+    };
+    check(
+        Setup::new("").inherit([listener()], "wschat"),
+        64,
+        "--listen: systemd passed sockets, so there is nothing to bind",
+    );
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connection = TcpStream::connect(busy.local_addr().unwrap()).unwrap();
+    check(
+        Setup::new("").without_listen().inherit([connection.into()], "wschat"),
+        71,
+        "inherited sockets: socket 0 (\"wschat\"): it does not listen",
+    );
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    check(
+        Setup::new("").without_listen().inherit([datagrams.into()], "wschat"),
+        71,
+        "inherited sockets: socket 0 (\"wschat\"): it is not a stream socket",
+    );
+    let address = busy.local_addr().unwrap();
+    check(
+        Setup::new("").without_listen().arg("--listen").arg(&address.to_string()),
+        69,
+        &format!("{address}: Address already in use (os error 98)"),
+    );
+}
+
+#[test]
+fn systemd_socket_activate_starts_it_with_the_first_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("room.sock");
+    let listen = format!("--listen={}", path.display());
+    for name in [&["--fdname=wschat"][..], &[]] {
+        let _ = std::fs::remove_file(&path);
+        let words = [&["systemd-socket-activate", &listen], name].concat();
+        let daemon = Setup::new("").without_listen().wrapper(&words).spawn();
+        let stream = until("the socket", || UnixStream::connect(&path).ok());
+        let mut client = Client::over(stream);
+        client.say("ann", "woken");
+        assert_eq!(client.hear(), "woken");
+        daemon.wait_for_log(&format!("listening on unix:{}", path.display()));
+    }
+}
+
+/// The journal's socket is at one place only, so the daemon gets a `/run` of
+/// its own, in which the test is the journal.
+#[test]
+fn the_journal_gets_fields_with_their_priorities() {
+    let mut journal = Mailbox::new();
+    let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal \
+        && mount --bind \"$0\" /run/systemd/journal \
+        && JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec \"$@\"";
+    let folder = journal.folder.path().display().to_string();
+    let words = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, &folder];
+    let daemon = Setup::new("").wrapper(&words).spawn();
+    let line = journal.wait_for(|entry| entry.contains("no secret is configured"));
+    assert!(has(&line, "PRIORITY", "4"), "{line:?}");
+    let line = journal.wait_for(|entry| entry.contains("listening on 127.0.0.1:"));
+    for (name, value) in [("PRIORITY", "6"), ("SYSLOG_IDENTIFIER", "wschat")] {
+        assert!(has(&line, name, value), "{line:?}");
+    }
+    assert!(line.contains("\nWSCHAT_LISTENER\n"), "{line:?}");
+    assert_eq!(daemon.log(), "", "nothing goes to stderr");
+}
+
+/// Whether an entry in the journal's native form has this short field: its
+/// name, a newline, its length in eight bytes, its value.
+fn has(entry: &str, name: &str, value: &str) -> bool {
+    let length = char::from(u8::try_from(value.len()).unwrap());
+    entry.contains(&format!("{name}\n{length}\0\0\0\0\0\0\0{value}\n"))
+}
+
+#[test]
+fn an_inherited_variable_does_not_take_stderr_away() {
+    let daemon = Setup::new("").env("JOURNAL_STREAM", "1:1").start();
+    assert!(!daemon.log().contains('\u{1b}'), "no colours where there is no terminal");
+}
