@@ -1,0 +1,156 @@
+"""WebSocket clients for crowds: RFC 6455 by hand, so that a test sees every byte.
+
+The clients live on an event loop in a thread of its own; tests look at them from
+outside and wait with `until`.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import struct
+import threading
+
+from machine import until
+
+TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+
+
+class Client(asyncio.Protocol):
+    """One WebSocket: what it heard, in order, and how it ended."""
+
+    def __init__(self, path="/", headers=()):
+        self.request = (path, headers)
+        self.buffer = bytearray()
+        self.open = False
+        self.refused = None
+        self.heard = []
+        self.code = None
+        self.reason = ""
+        self.gone = False
+
+    # What a test does and sees.
+
+    def send(self, value):
+        """Sends a text message: an object, or a text as it is."""
+        text = value if isinstance(value, str) else json.dumps(value)
+        self._write(TEXT, text.encode())
+
+    def say(self, usr, msg, **fields):
+        """Says something in the room."""
+        self.send({"usr": usr, "msg": msg, **fields})
+
+    def texts(self):
+        """The `msg` of all that was heard."""
+        return [message["msg"] for message in self.heard]
+
+    def errors(self):
+        """The codes of all notices."""
+        return [message["err"] for message in self.heard if "err" in message]
+
+    def leave(self):
+        """Cuts the connection."""
+        LOOP.call_soon_threadsafe(self.transport.abort)
+
+    # What the network does.
+
+    def connection_made(self, transport):
+        self.transport = transport
+        path, headers = self.request
+        key = base64.b64encode(os.urandom(16)).decode()
+        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: Upgrade"]
+        lines += ["Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+        lines += [f"Sec-WebSocket-Key: {key}", *headers, "", ""]
+        transport.write("\r\n".join(lines).encode())
+
+    def data_received(self, data):
+        self.buffer += data
+        if not self.open and not self._answer():
+            return
+        while self._frame():
+            pass
+
+    def connection_lost(self, _):
+        self.gone = True
+
+    def _answer(self):
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        status = bytes(self.buffer[:end]).split(b" ")[1]
+        del self.buffer[: end + 4]
+        if status != b"101":
+            self.refused = int(status)
+            self.transport.abort()
+            return False
+        self.open = True
+        return True
+
+    def _frame(self):
+        have = self.buffer
+        if len(have) < 2:
+            return False
+        length, at = have[1] & 127, 2
+        if length == 126:
+            at = 4
+        elif length == 127:
+            at = 10
+        if len(have) < at:
+            return False
+        if at > 2:
+            length = int.from_bytes(have[2:at], "big")
+        if len(have) < at + length:
+            return False
+        opcode, body = have[0] & 15, bytes(have[at : at + length])
+        del have[: at + length]
+        if opcode == TEXT:
+            self.heard.append(json.loads(body))
+        elif opcode == PING:
+            self._write(PONG, body)
+        elif opcode == CLOSE:
+            self.code = int.from_bytes(body[:2], "big") if body else 1005
+            self.reason = body[2:].decode()
+            self._write(CLOSE, body[:2])
+        return True
+
+    def _write(self, opcode, body):
+        length = len(body)
+        if length < 126:
+            head = struct.pack("!BB", 128 | opcode, 128 | length)
+        else:
+            head = struct.pack("!BBH", 128 | opcode, 254, length)
+        # A mask of zeros leaves the bytes as they are, and is a mask all the same.
+        LOOP.call_soon_threadsafe(self.transport.write, head + bytes(4) + body)
+
+
+def join(count=1, port=8080, secs=30, wait=True, **options):
+    """Opens WebSockets, from as many loopback addresses as they need."""
+    clients = [Client(**options) for _ in range(count)]
+
+    async def connect():
+        for start in range(0, count, 200):
+            await asyncio.gather(
+                *(dial(client, start) for client in clients[start : start + 200])
+            )
+
+    async def dial(client, number):
+        source = (f"127.0.0.{2 + number // 5000}", 0)
+        await LOOP.create_connection(lambda: client, "127.0.0.1", port, local_addr=source)
+
+    asyncio.run_coroutine_threadsafe(connect(), LOOP).result(secs)
+    if wait:
+        until(lambda: all(c.open or c.refused for c in clients), "the WebSockets are open", secs)
+    return clients
+
+
+def all_hear(clients, text, secs=30):
+    """Waits until each of the clients has heard a text."""
+    until(lambda: all(text in c.texts() for c in clients), f"all hear {text!r}", secs)
+
+
+LOOP = asyncio.new_event_loop()
+
+
+def start():
+    """Starts the loop; to be called inside the machine's network."""
+    threading.Thread(target=LOOP.run_forever, daemon=True).start()

@@ -1,0 +1,133 @@
+"""A throw-away machine with a really booted systemd, in a container of its own.
+
+The root file systems are made once, into the cache; a boot writes to an overlay in
+memory that vanishes with it. The process that boots a machine moves into its network:
+a client's 127.0.0.1 is then the machine's.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+CACHE = Path(os.environ.get("WSCHAT_CACHE", Path.home() / ".cache/wschat-tests"))
+PACKAGES = "systemd,systemd-sysv,dbus,iproute2,init-system-helpers,nginx-light,caddy,rpm"
+CLONE_NEWNET = 0x40000000
+# systemd needs the unified hierarchy, whatever the host has.
+IN_CGROUP = """
+mount --make-rprivate /
+umount -R /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p /sys/fs/cgroup/"$0"
+echo $$ >/sys/fs/cgroup/"$0"/cgroup.procs
+exec "$@"
+"""
+
+
+def until(condition, what, secs=30.0):
+    """Waits until the condition is true and gives back what it gave."""
+    deadline = time.monotonic() + secs
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {secs} s: {what}")
+        time.sleep(0.02)
+    return result
+
+
+def root(release):
+    """The root file system of a Debian release; made if it is not in the cache."""
+    path = CACHE / f"root-{release}"
+    recipe = path / "recipe"
+    if recipe.exists() and recipe.read_text() == PACKAGES:
+        return path
+    shutil.rmtree(path, ignore_errors=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", release, path],
+        check=True,
+    )
+    # Each boot is a machine of its own, and starts nothing that was not asked for.
+    (path / "etc/machine-id").write_text("")
+    for unit in ("nginx", "caddy"):
+        for link in path.glob(f"etc/systemd/system/*.wants/{unit}.service"):
+            link.unlink()
+    recipe.write_text(PACKAGES)
+    return path
+
+
+class Machine:
+    """One boot of a release. Commands run inside; clients connect to its loopback."""
+
+    def __init__(self, release, name, dist, log):
+        self.name = name
+        self.log = log
+        command = ["unshare", "--mount", "bash", "-c", IN_CGROUP, name]
+        command += ["systemd-nspawn", "--quiet", f"--directory={root(release)}"]
+        command += [f"--machine={name}", "--register=no", "--keep-unit", "--boot"]
+        command += ["--console=pipe", "--link-journal=no", "--private-network"]
+        command += ["--volatile=overlay", f"--bind-ro={dist}:/srv/dist"]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+        self.leader = until(self._leader, "the container starts")
+        until(lambda: self._up() in ("running", "degraded"), "systemd is up", 60)
+        self._enter_network()
+
+    def _leader(self):
+        assert self.process.poll() is None, "systemd-nspawn ended"
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return children.read_text().split()[:1]
+
+    def _up(self):
+        done = self.run("systemctl is-system-running", check=False)
+        return done.stdout.strip()
+
+    def _enter_network(self):
+        with open(f"/proc/{self.leader[0]}/ns/net") as namespace:
+            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+
+    def run(self, command, check=True, **options):
+        """Runs a shell command inside and waits for it."""
+        inside = ["nsenter", "-t", self.leader[0], "-a", "--", "env", "-i"]
+        inside += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
+        inside += ["DEBIAN_FRONTEND=noninteractive", "sh", "-c", command]
+        done = subprocess.run(inside, capture_output=True, text=True, **options)
+        if check and done.returncode:
+            raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def out(self, command):
+        """What a command inside says, without the last newline."""
+        return self.run(command).stdout.rstrip("\n")
+
+    def property(self, unit, name):
+        """A property of a unit, as systemctl show has it."""
+        return self.out(f"systemctl show --value -p {name} {unit}")
+
+    def write(self, path, text):
+        """Puts a file there, in its place already or not, with its mode kept."""
+        self.run(f"mkdir -p $(dirname {path}); cat >{path}", input=text)
+
+    def drop_in(self, unit, text):
+        """Changes a unit as an administrator would."""
+        self.write(f"/etc/systemd/system/{unit}.d/test.conf", text)
+        self.run("systemctl daemon-reload")
+
+    def stop(self):
+        """Ends the machine at once; nothing of it remains."""
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        # The cgroup's folder is removed where it is visible, if it is empty by now.
+        for tree in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+            for folder in sorted(Path(tree, self.name).glob("**/"), reverse=True):
+                try:
+                    folder.rmdir()
+                except OSError:
+                    pass
