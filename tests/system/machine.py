@@ -78,20 +78,24 @@ class Machine:
     def _leader(self):
         assert self.process.poll() is None, "systemd-nspawn ended"
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return children.read_text().split()[:1]
+        for child in children.read_text().split():
+            # Until systemd-nspawn is there, they are the commands that prepare for it.
+            if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
+                return child
+        return None
 
     def _up(self):
         done = self.run("systemctl is-system-running", check=False)
         return done.stdout.strip()
 
     def _enter_network(self):
-        with open(f"/proc/{self.leader[0]}/ns/net") as namespace:
+        with open(f"/proc/{self.leader}/ns/net") as namespace:
             if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "setns")
 
     def run(self, command, check=True, **options):
         """Runs a shell command inside and waits for it."""
-        inside = ["nsenter", "-t", self.leader[0], "-a", "--", "env", "-i"]
+        inside = ["nsenter", "-t", self.leader, "-a", "--", "env", "-i"]
         inside += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
         inside += ["DEBIAN_FRONTEND=noninteractive", "sh", "-c", command]
         done = subprocess.run(inside, capture_output=True, text=True, **options)
