@@ -58,12 +58,10 @@ impl StatusLine {
 
     fn next(&mut self, line: &str, now: Instant) -> Option<&str> {
         let line = one_line(line);
-        if let Some((at, sent)) = &self.sent
-            && (*sent == line || now.saturating_duration_since(*at) < Self::INTERVAL)
-        {
-            return None;
-        }
-        Some(&self.sent.insert((now, line)).1)
+        let nothing_new = self.sent.as_ref().is_some_and(|(at, sent)| {
+            *sent == line || now.saturating_duration_since(*at) < Self::INTERVAL
+        });
+        if nothing_new { None } else { Some(&self.sent.insert((now, line)).1) }
     }
 }
 

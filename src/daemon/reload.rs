@@ -92,7 +92,10 @@ impl Reloader {
     pub async fn reload(&mut self) -> Result<(), Problems> {
         notify::reloading();
         let outcome = match self.load().await {
-            Ok(loaded) => Ok(self.apply(loaded).await),
+            Ok(loaded) => {
+                self.apply(loaded).await;
+                Ok(())
+            }
             Err(problems) => {
                 self.reject(&problems);
                 Err(problems)
