@@ -19,4 +19,5 @@ pub mod config;
 pub mod daemon;
 pub mod feed;
 pub mod net;
+pub mod record;
 pub mod wire;
