@@ -148,9 +148,11 @@ def all_hear(clients, text, secs=30):
     until(lambda: all(text in c.texts() for c in clients), f"all hear {text!r}", secs)
 
 
-LOOP = asyncio.new_event_loop()
+LOOP = None
 
 
 def start():
-    """Starts the loop; to be called inside the machine's network."""
+    """Starts the loop; to be called inside the machine's network, in its own process."""
+    global LOOP
+    LOOP = asyncio.new_event_loop()
     threading.Thread(target=LOOP.run_forever, daemon=True).start()

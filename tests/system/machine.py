@@ -111,6 +111,15 @@ class Machine:
         """A property of a unit, as systemctl show has it."""
         return self.out(f"systemctl show --value -p {name} {unit}")
 
+    def host_processes(self):
+        """The status of every process that the host sees, as a table each."""
+        for path in Path("/proc").glob("[0-9]*/status"):
+            try:
+                lines = path.read_text().splitlines()
+            except OSError:
+                continue
+            yield {key: value.strip() for key, _, value in (x.partition(":") for x in lines)}
+
     def write(self, path, text):
         """Puts a file there, in its place already or not, with its mode kept."""
         self.run(f"mkdir -p $(dirname {path}); cat >{path}", input=text)
