@@ -19,5 +19,4 @@ pub mod config;
 pub mod daemon;
 pub mod feed;
 pub mod net;
-pub mod record;
 pub mod wire;

@@ -1,12 +1,16 @@
 //! Sockets that systemd opened for us (sd_listen_fds(3)).
 
+use std::collections::BTreeMap;
 use std::env;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::process;
 
 use listenfd::ListenFd;
+use rustix::net::{AddressFamily, SocketType};
 use socket2::SockRef;
 
+use super::handover;
 use crate::net::Listener;
 
 /// The name of the room's sockets (`FileDescriptorName=`).
@@ -17,6 +21,8 @@ pub const ROOM: &str = "wschat";
 pub struct Inherited {
     /// The room's listeners.
     pub room: Vec<Listener>,
+    /// What the process before left in systemd's store, by number.
+    pub handover: BTreeMap<u32, UnixStream>,
     /// Names of descriptors that are not ours to use.
     pub foreign: Vec<String>,
 }
@@ -46,6 +52,11 @@ pub fn inherited() -> io::Result<Inherited> {
                 io::Error::new(error.kind(), format!("socket {index} ({name:?}): {error}"))
             })?;
             inherited.room.extend(listener);
+        } else if let Some(number) = name.strip_prefix(handover::NAME).and_then(|n| n.parse().ok())
+        {
+            let (family, kind) = (AddressFamily::UNIX.as_raw().into(), SocketType::STREAM.as_raw());
+            let end = descriptors.take_custom(index, family, kind as i32, "parking place")?;
+            inherited.handover.extend(end.map(|end| (number, end)));
         } else {
             inherited.foreign.push(name.to_owned());
         }

@@ -1,7 +1,9 @@
 //! The daemon from its start to its end.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZero;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -16,10 +18,10 @@ use super::activation::{self, ROOM};
 use super::journal;
 use super::reload::{self, Reloader};
 use super::signals::{self, Request};
-use super::{limits, notify, status};
+use super::{handover, limits, notify, status};
 use crate::config::{Config, Environment, ListenAddress, Loaded, Problems, load};
-use crate::net::{Acceptor, Door, Hub, Listener};
-use crate::wire::close::GOING_AWAY;
+use crate::net::{Acceptor, Door, Hub, Listener, Settings};
+use crate::wire::close::{Close, GOING_AWAY, RESTART};
 
 /// Why the daemon did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +62,7 @@ pub fn run(outside: Environment) -> Result<(), StartError> {
     let listeners = if inherited.room.is_empty() { bind(&loaded.config)? } else { inherited.room };
 
     let settings = reload::settings(&loaded.config, descriptors);
-    let hub =
-        Hub::start(shards(&loaded.config), Arc::clone(&settings)).map_err(system("shards"))?;
+    let hub = open(&loaded.config, &settings, &inherited.handover).map_err(system("shards"))?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -93,26 +94,81 @@ async fn serve(
     }
     notify::ready();
 
-    while let Some(Request::Reload) = requests.recv().await {
-        // Why it was rejected has been said in the log and the status line.
-        let _ = reloader.reload().await;
-    }
-
+    let end = loop {
+        match requests.recv().await {
+            // Why it was rejected has been said in the log and the status line.
+            Some(Request::Reload) => drop(reloader.reload().await),
+            other => break other,
+        }
+    };
     let patience = reloader.config().server.shutdown_timeout;
-    info!("stopping");
     notify::stopping(patience);
+    if end == Some(Request::HandOver) && handover::store_exists() {
+        door.close();
+        while doors.join_next().await.is_some() {}
+        return hand_over(&hub).await.map_err(system("the handover"));
+    }
+    let close = match end {
+        Some(Request::HandOver) => {
+            warn!("restarting; there is no store for connections, so they are closed");
+            RESTART
+        }
+        _ => {
+            info!("stopping");
+            GOING_AWAY
+        }
+    };
     doors.shutdown().await;
-    goodbye(&hub, patience, &mut requests).await;
+    goodbye(&hub, close, patience, &mut requests).await;
     info!("stopped");
+    Ok(())
+}
+
+/// Opens the room: the one that the process before left, if it left one.
+fn open(
+    config: &Config,
+    settings: &Arc<Settings>,
+    left: &BTreeMap<u32, UnixStream>,
+) -> io::Result<Hub> {
+    if left.is_empty() {
+        return Hub::start(shards(config), Arc::clone(settings));
+    }
+    let found = handover::take(left.values(), settings.limits.feed_tail_bytes);
+    for complaint in &found.complaints {
+        warn!("{complaint}");
+    }
+    if !found.orphans.is_empty() {
+        warn!("connections closed: {}", found.orphans.len());
+        handover::dismiss(found.orphans, &RESTART);
+    }
+    let hub = match found.room {
+        Some((state, connections)) => {
+            let listeners = connections.len();
+            let hub = Hub::resume(shards(config), Arc::clone(settings), &state, connections)?;
+            info!(listeners, "took over the room, listeners: {listeners}");
+            hub
+        }
+        None => Hub::start(shards(config), Arc::clone(settings))?,
+    };
+    handover::forget(left.keys());
+    Ok(hub)
+}
+
+/// Leaves the room to the next process.
+async fn hand_over(hub: &Hub) -> io::Result<()> {
+    let (state, sockets) = hub.hand_over().await;
+    let listeners = sockets.len();
+    handover::give(&state, sockets)?;
+    info!(listeners, "handed over the room, listeners: {listeners}");
     Ok(())
 }
 
 /// Lets every client take what the feed still holds for it, until a second
 /// signal says that nobody wants to wait.
-async fn goodbye(hub: &Hub, patience: Duration, requests: &mut Receiver<Request>) {
+async fn goodbye(hub: &Hub, close: Close, patience: Duration, requests: &mut Receiver<Request>) {
     let again = async { while let Some(Request::Reload) = requests.recv().await {} };
     tokio::select! {
-        _ = timeout(patience, hub.close(GOING_AWAY)) => {}
+        _ = timeout(patience, hub.close(close)) => {}
         () = again => {}
     }
 }

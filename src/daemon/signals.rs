@@ -3,7 +3,7 @@
 use std::io;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -14,6 +14,8 @@ pub enum Request {
     Reload,
     /// Say goodbye and end (SIGTERM, SIGINT).
     Stop,
+    /// Leave the room to the next process and end (SIGUSR2).
+    HandOver,
 }
 
 /// Requests that may wait; signals of one kind become one anyway.
@@ -25,11 +27,15 @@ const WAITING_MAX: usize = 16;
 ///
 /// The system's: no pipe, no thread.
 pub fn catch() -> io::Result<Receiver<Request>> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR2])?;
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
-            let request = if signal == SIGHUP { Request::Reload } else { Request::Stop };
+            let request = match signal {
+                SIGHUP => Request::Reload,
+                SIGUSR2 => Request::HandOver,
+                _ => Request::Stop,
+            };
             if sender.blocking_send(request).is_err() {
                 break;
             }

@@ -174,6 +174,7 @@ impl<S: Stream> Connection<S> {
             ping_in_ms: details.ping_due_ms.saturating_sub(now_ms),
             partial: self.inbound.into_partial(),
             outbox: outbox.bytes.get(outbox.sent..).unwrap_or_default().to_vec(),
+            outbox_begun: outbox.sent > 0,
             closing: outbox.close.map(closing),
             notices_whole_in_ms: details.speaker.notices().whole_in_ms(now_ms),
         };

@@ -38,27 +38,44 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// closing on unread bytes would reset the connection, and the answer with it.
 const FAREWELL_BYTES_MAX: u64 = 64 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a closed door waits for those who are at it.
+const LAST_CALL: Duration = Duration::from_millis(50);
 
 /// Everything that the door needs to let somebody in.
 pub struct Door {
     hub: Hub,
     settings: watch::Receiver<Arc<Settings>>,
     places: Arc<Semaphore>,
+    closed: watch::Sender<bool>,
 }
 
 impl Door {
     /// A door to `hub`, which goes by the newest of `settings`.
     pub fn new(hub: Hub, settings: watch::Receiver<Arc<Settings>>) -> Arc<Self> {
-        Arc::new(Self { hub, settings, places: Arc::new(Semaphore::new(PLACES)) })
+        let places = Arc::new(Semaphore::new(PLACES));
+        Arc::new(Self { hub, settings, places, closed: watch::Sender::new(false) })
     }
 
-    /// Lets in who comes to `acceptor`, for as long as this is polled; whoever
-    /// is at the door when it is dropped is cut.
+    /// Lets nobody else in; whoever comes waits in the kernel's backlog.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// Lets in who comes to `acceptor` until the door is closed; then whoever
+    /// has asked already is answered. Whoever is at the door when this is
+    /// dropped is cut.
     pub async fn keep(self: Arc<Self>, mut acceptor: Acceptor) {
         let mut guests = JoinSet::new();
-        // The semaphore is never closed.
-        while let Ok(place) = Arc::clone(&self.places).acquire_owned().await {
-            let accepted = acceptor.accept().await;
+        let mut closed = self.closed.subscribe();
+        loop {
+            let next = async {
+                let place = Arc::clone(&self.places).acquire_owned().await;
+                (place, acceptor.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                next = next => next,
+                _ = closed.wait_for(|closed| *closed) => break,
+            };
             while guests.try_join_next().is_some() {}
             let door = Arc::clone(&self);
             guests.spawn(async move {
@@ -69,6 +86,9 @@ impl Door {
                 drop(place);
             });
         }
+        let all = async { while guests.join_next().await.is_some() {} };
+        // Whoever is late has sent half a request.
+        let _ = timeout(LAST_CALL, all).await;
     }
 
     /// One guest from its arrival to the room, or out again.

@@ -14,8 +14,9 @@ use super::connection::Arrival;
 use super::settings::Settings;
 use super::shard::{Shard, WAKER};
 use super::socket::{Peer, Socket};
+use super::state::{Row, State};
 use super::table::Tally;
-use crate::chat::Room;
+use crate::chat::{Room, Stamper};
 use crate::wire::close::Close;
 
 /// A handle on the running shards; clones are cheap.
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     next_id: AtomicU64,
     /// The number of the last question to the shards.
     asked: AtomicU64,
+    history: History,
 }
 
 /// Where a shard gets its letters, and where it reports.
@@ -50,6 +52,18 @@ pub(super) struct Post {
 /// Dropped when what was asked for is done.
 pub(super) type Done = mpsc::Sender<()>;
 
+/// The room is not whole without one of its shards: if one panics the process
+/// ends, and systemd starts another.
+struct Whole;
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 /// What the hub asks of a shard.
 pub(super) enum Letter {
     /// Take this connection, with the bytes behind its handshake.
@@ -60,6 +74,10 @@ pub(super) enum Letter {
     StopReading(Done),
     /// Close whoever has everything; done when all have left.
     CloseAll(Close, Done),
+    /// Go on with this connection of another process.
+    Resume { socket: Socket, row: Row, seat: Seat },
+    /// Give every connection away, as it is, and end.
+    HandOver(mpsc::UnboundedSender<Vec<(Row, Socket)>>),
 }
 
 /// A place in the room: it counts against `connections_max`, and everything
@@ -81,8 +99,36 @@ pub struct Totals {
     pub lagging: usize,
     /// Bytes of the feed in memory.
     pub feed_bytes: u64,
+    /// How often the room was handed over to another process.
+    pub restarts_survived: u64,
+    /// When the room was opened, in seconds since the Unix epoch.
+    pub started_secs: u64,
     /// All that is only counted.
     pub tally: Tally,
+}
+
+/// What was before this process.
+#[derive(Clone, Debug, Default)]
+struct History {
+    tally: Tally,
+    listeners_peak: usize,
+    next_id: u64,
+    restarts_survived: u64,
+    started_secs: u64,
+}
+
+impl History {
+    fn resume(state: &State) -> Self {
+        let mut tally = Tally::default();
+        state.tally.iter().for_each(|(name, count)| tally.add(name, *count));
+        Self {
+            tally,
+            listeners_peak: state.listeners_peak as usize,
+            next_id: state.next_id,
+            restarts_survived: state.restarts_survived,
+            started_secs: state.started_secs,
+        }
+    }
 }
 
 impl Hub {
@@ -92,32 +138,70 @@ impl Hub {
     ///
     /// The system's, if a thread or its event queue cannot be made.
     pub fn start(threads: usize, settings: Arc<Settings>) -> io::Result<Self> {
-        let threads = threads.max(1);
+        let room = Room::new(threads.max(1), settings.limits.feed_tail_bytes);
+        let history = History { started_secs: now_secs(), ..History::default() };
+        let (hub, polls) = Self::prepare(threads, room, history)?;
+        hub.spawn(polls, &settings)?;
+        Ok(hub)
+    }
+
+    /// Goes on where another process stopped: with the room of `state`, and
+    /// the connections whose sockets arrived.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hub::start`].
+    pub fn resume(
+        threads: usize,
+        settings: Arc<Settings>,
+        state: &State,
+        connections: Vec<(Row, Socket)>,
+    ) -> io::Result<Self> {
+        let tail_bytes = settings.limits.feed_tail_bytes;
+        let stamper = Stamper::after(state.last_tim());
+        let room = Room::resume(threads.max(1), state.log(tail_bytes), tail_bytes, stamper);
+        let (hub, polls) = Self::prepare(threads, room, History::resume(state))?;
+        // The letters lie there before the shards begin: nobody speaks before
+        // all who were in the room are in it again.
+        for (row, socket) in connections {
+            if let Some(seat) = hub.seat(usize::MAX) {
+                hub.send_to_least_loaded(Letter::Resume { socket, row, seat });
+            }
+        }
+        hub.spawn(polls, &settings)?;
+        Ok(hub)
+    }
+
+    fn prepare(threads: usize, room: Room, history: History) -> io::Result<(Self, Vec<Poll>)> {
         let (mut polls, mut posts) = (Vec::new(), Vec::new());
-        for _ in 0..threads {
+        for _ in 0..threads.max(1) {
             let poll = Poll::new()?;
             posts.push(Post::new(Waker::new(poll.registry(), WAKER)?));
             polls.push(poll);
         }
-        let shared = Arc::new(Shared {
-            room: Arc::new(Room::new(threads, settings.limits.feed_tail_bytes)),
+        let shared = Shared {
+            room: Arc::new(room),
             posts,
             seats: 0.into(),
-            seats_peak: 0.into(),
-            next_id: 1.into(),
+            seats_peak: history.listeners_peak.into(),
+            next_id: history.next_id.into(),
             asked: 0.into(),
-        });
+            history,
+        };
+        Ok((Self(Arc::new(shared)), polls))
+    }
+
+    fn spawn(&self, polls: Vec<Poll>, settings: &Arc<Settings>) -> io::Result<()> {
         for (number, poll) in polls.into_iter().enumerate() {
-            let shard = Shard::new(number, shared.clone(), settings.clone(), poll);
+            let shard = Shard::new(number, self.0.clone(), settings.clone(), poll);
             thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+                let _whole = Whole;
                 if let Err(error) = shard.run() {
-                    tracing::error!(shard = number, %error, "a shard cannot wait for events");
-                    // The room is not whole without it; systemd starts another.
-                    std::process::abort();
+                    panic!("shard {number} cannot wait for events: {error}");
                 }
             })?;
         }
-        Ok(Self(shared))
+        Ok(())
     }
 
     /// A seat for a connection that is being let in, if fewer than `max` are
@@ -149,14 +233,18 @@ impl Hub {
             id: shared.next_id.fetch_add(1, Ordering::Relaxed),
             cursor: seat.cursor,
             peer,
-            since_secs: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            since_secs: now_secs(),
             message_bytes_max: u32::try_from(message_bytes_max).unwrap_or(u32::MAX),
         };
         let received = received.to_vec();
-        if let Some(post) = shared.posts.iter().min_by_key(|post| post.load.load(Ordering::Relaxed))
-        {
+        self.send_to_least_loaded(Letter::Adopt { socket, arrival, received, seat });
+    }
+
+    fn send_to_least_loaded(&self, letter: Letter) {
+        let load = |post: &&Post| post.load.load(Ordering::Relaxed);
+        if let Some(post) = self.0.posts.iter().min_by_key(load) {
             post.load.fetch_add(1, Ordering::Relaxed);
-            post.send(Letter::Adopt { socket, arrival, received, seat });
+            post.send(letter);
         }
     }
 
@@ -173,6 +261,39 @@ impl Hub {
         // Only when no shard reads any more the end of the feed is the end.
         self.ask(Letter::StopReading).await;
         self.ask(|done| Letter::CloseAll(close.clone(), done)).await;
+    }
+
+    /// Stops every shard where it is, and gives away the room and all sockets,
+    /// each with whether its client has whole frames only.
+    pub async fn hand_over(&self) -> (State, Vec<(Socket, bool)>) {
+        let (to, mut from) = mpsc::unbounded_channel();
+        for post in &self.0.posts {
+            post.send(Letter::HandOver(to.clone()));
+        }
+        drop(to);
+        let mut connections = Vec::new();
+        while let Some(more) = from.recv().await {
+            connections.extend(more);
+        }
+        let totals = self.totals();
+        let mut state = State {
+            next_id: self.0.next_id.load(Ordering::Relaxed),
+            listeners_peak: totals.listeners_peak as u64,
+            restarts_survived: totals.restarts_survived + 1,
+            started_secs: totals.started_secs,
+            tally: totals.tally.named().map(|(name, count)| (name.to_owned(), count)).collect(),
+            ..State::default()
+        };
+        let sockets = self.0.room.inspect(|log, last_tim| {
+            state.last_tim = last_tim.nanos();
+            state.set_log(log);
+            let whole = |(row, socket): (Row, Socket)| {
+                state.rows.push(row.encode());
+                (socket, row.is_at_frame_boundary(log))
+            };
+            connections.into_iter().map(whole).collect()
+        });
+        (state, sockets)
     }
 
     async fn ask(&self, letter: impl Fn(Done) -> Letter) {
@@ -209,6 +330,9 @@ impl Hub {
             listeners: self.listeners(),
             listeners_peak: self.0.seats_peak.load(Ordering::Relaxed),
             feed_bytes: self.0.room.feed_bytes(),
+            restarts_survived: self.0.history.restarts_survived,
+            started_secs: self.0.history.started_secs,
+            tally: self.0.history.tally.clone(),
             ..Totals::default()
         };
         for post in &self.0.posts {
@@ -298,6 +422,10 @@ impl Drop for Seat {
             self.shared.leave(1);
         }
     }
+}
+
+fn now_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

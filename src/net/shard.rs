@@ -45,6 +45,8 @@ pub(super) struct Shard {
     started: Instant,
     /// Held until the last connection has left.
     leaving: Vec<super::hub::Done>,
+    /// The connections were handed over: there is nothing left to do.
+    over: bool,
 }
 
 impl Shard {
@@ -59,17 +61,18 @@ impl Shard {
             scratch: vec![0; SCRATCH_BYTES],
             started: Instant::now(),
             leaving: Vec::new(),
+            over: false,
         }
     }
 
-    /// The loop; it ends with the process.
+    /// The loop; it ends with the process, or when all is handed over.
     ///
     /// # Errors
     ///
     /// The system's, if it cannot be polled any more.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        loop {
+        while !self.over {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
@@ -78,6 +81,7 @@ impl Shard {
             self.post().asleep.store(false, Ordering::SeqCst);
             self.turn(&events);
         }
+        Ok(())
     }
 
     fn post(&self) -> &super::hub::Post {
@@ -107,21 +111,23 @@ impl Shard {
         for letter in letters {
             arrived += usize::from(self.open(letter, now));
         }
-        let Self { shared, settings, table, batch, .. } = self;
-        let room = &shared.room;
-        let mut turn = Turn { now, room, rules: &settings.rules, limits: &settings.limits, batch };
-
-        for event in events.iter().filter(|event| event.token() != WAKER) {
-            let id = event.token().0 as u64;
-            if event.is_writable() {
-                table.writable(id, &mut turn);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut wake = false;
+        self.with_table(now, |table, turn| {
+            for event in events.iter().filter(|event| event.token() != WAKER) {
+                let id = event.token().0 as u64;
+                if event.is_writable() {
+                    table.writable(id, turn);
+                }
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    table.readable(id);
+                }
             }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
-                table.readable(id);
-            }
-        }
-        if table.turn(&mut self.scratch, &mut turn) {
-            shared.wake_others(self.number);
+            wake = table.turn(&mut scratch, turn);
+        });
+        self.scratch = scratch;
+        if wake {
+            self.shared.wake_others(self.number);
         }
         self.report(had + arrived);
     }
@@ -130,18 +136,27 @@ impl Shard {
     fn open(&mut self, letter: Letter, now: Now) -> bool {
         match letter {
             Letter::Adopt { socket, arrival, mut received, seat } => {
-                let Ok(mut watched) = Watched::new(socket) else { return false };
-                let token = Token(arrival.id as usize);
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                if self.poll.registry().register(&mut watched, token, interest).is_err() {
-                    return false;
-                }
+                let Ok(watched) = self.watch(socket, arrival.id) else { return false };
                 seat.occupy();
-                let Self { shared, settings, table, batch, .. } = self;
-                let (room, rules, limits) = (&shared.room, &settings.rules, &settings.limits);
-                let mut turn = Turn { now, room, rules, limits, batch };
-                table.adopt(watched, arrival, &mut received, &mut turn);
+                self.with_table(now, |table, turn| {
+                    table.adopt(watched, arrival, &mut received, turn);
+                });
                 return true;
+            }
+            Letter::Resume { socket, row, seat } => {
+                let Ok(watched) = self.watch(socket, row.id) else { return false };
+                seat.occupy();
+                self.with_table(now, |table, turn| table.resume(watched, &row, turn));
+                return true;
+            }
+            Letter::HandOver(to) => {
+                // What came with a letter before this one belongs to the feed.
+                self.shared.room.publish(&mut self.batch, now.tim);
+                let rows = self.table.hand_over(now);
+                let rows = rows.into_iter().map(|(row, watched)| (row, watched.into())).collect();
+                // Who asked waits for it, or is gone with the process.
+                let _ = to.send(rows);
+                self.over = true;
             }
             Letter::Apply(settings, _done) => self.settings = settings,
             Letter::StopReading(_done) => self.table.stop_reading(),
@@ -151,6 +166,20 @@ impl Shard {
             }
         }
         false
+    }
+
+    /// Registers a socket; what it has to read or can take is reported at once.
+    fn watch(&self, socket: Socket, id: u64) -> io::Result<Watched> {
+        let mut watched = Watched::new(socket)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut watched, Token(id as usize), interest)?;
+        Ok(watched)
+    }
+
+    fn with_table(&mut self, now: Now, act: impl FnOnce(&mut Table<Watched>, &mut Turn<'_>)) {
+        let Self { shared, settings, table, batch, .. } = self;
+        let (room, rules, limits) = (&shared.room, &settings.rules, &settings.limits);
+        act(table, &mut Turn { now, room, rules, limits, batch });
     }
 
     /// Tells the hub what happened in this turn.
@@ -189,6 +218,15 @@ impl Watched {
                 Self::Unix(mio::net::UnixStream::from_std(stream))
             }
         })
+    }
+}
+
+impl From<Watched> for Socket {
+    fn from(watched: Watched) -> Self {
+        match watched {
+            Watched::Tcp(stream) => Self::Tcp(stream.into()),
+            Watched::Unix(stream) => Self::Unix(stream.into()),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::connection::AfterClose;
 use super::socket::Peer;
 use crate::chat::Tim;
 use crate::feed::{Log, Piece};
-use crate::wire::Partial;
+use crate::wire::{Partial, frame};
 
 const MAGIC: &[u8; 8] = b"wschat\0\0";
 const VERSION: u32 = 1;
@@ -70,6 +70,8 @@ pub struct Row {
     pub partial: Option<Partial>,
     /// Own frames that wait to be written.
     pub outbox: Vec<u8>,
+    /// Whether the first of them is already begun.
+    pub outbox_begun: bool,
     /// If it is closing: how long it has left, and what follows.
     pub closing: Option<(u64, AfterClose)>,
     /// Notices that it may still get, as [`NoticeBudget`](crate::chat::NoticeBudget)
@@ -178,6 +180,16 @@ impl Row {
         let detached = row.cursor == u64::MAX && row.closing.is_some();
         (in_feed || detached).then_some(row)
     }
+
+    /// Whether the client has whole frames only, so that a close frame can
+    /// follow.
+    pub fn is_at_frame_boundary(&self, log: &Log) -> bool {
+        let whole = |piece: &Piece| {
+            let offset = (self.cursor - piece.start) as usize;
+            frame::place(&piece.bytes, offset).frame_end == offset
+        };
+        !self.outbox_begun && log.pieces().at(self.cursor).is_none_or(whole)
+    }
 }
 
 #[cfg(test)]
@@ -197,6 +209,7 @@ mod tests {
             ping_in_ms: 4,
             partial: Some(Partial { frame: b"\x81".to_vec(), message: None }),
             outbox: b"\x8a\x00".to_vec(),
+            outbox_begun: false,
             closing: Some((5000, AfterClose::AwaitClose)),
             notices_whole_in_ms: 500,
         }

@@ -57,7 +57,9 @@ pub fn put_close(close: &Close, out: &mut Vec<u8>) {
     if close.code == NO_STATUS {
         return put(Opcode::Close, b"", out);
     }
-    let reason = &close.reason[..close.reason.floor_char_boundary(CONTROL_BYTES_MAX - 2)];
+    let fits = |end: &usize| *end <= CONTROL_BYTES_MAX - 2;
+    let ends = close.reason.char_indices().map(|(start, c)| start + c.len_utf8());
+    let reason = &close.reason[..ends.take_while(fits).last().unwrap_or(0)];
     header(Opcode::Close, 2 + reason.len(), out);
     out.extend_from_slice(&close.code.to_be_bytes());
     out.extend_from_slice(reason.as_bytes());

@@ -2,6 +2,7 @@
 
 mod config;
 mod door;
+mod handover;
 mod harness;
 mod join;
 mod protocol_page;

@@ -1,0 +1,444 @@
+//! The way of a room from one process to the next: systemd's file descriptor
+//! store (sd_pid_notify_with_fds(3), systemd.service(5)).
+//!
+//! The store compares each new descriptor with all that it has, so it does not
+//! take one for each client. Instead the sockets are *parked*: sent as messages
+//! (`SCM_RIGHTS`, unix(7)) into socket pairs of which only the receiving ends go
+//! into the store. The first descriptor of the first pair is a sealed memfd with
+//! the [`State`]; the others are the sockets, in the order of its rows. Each
+//! message says where in this order its descriptors are, so that one which went
+//! missing makes no client take another's place.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
+use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    sockopt,
+};
+use rustix::pipe::{PipeFlags, pipe_with};
+use sd_notify::NotifyState;
+use tracing::warn;
+
+use crate::net::{Row, Socket, State};
+use crate::wire::close::Close;
+use crate::wire::frame;
+
+/// Stored descriptors are named this and a number.
+pub const NAME: &str = "wschat-handover-";
+
+/// The most descriptors in one message (`SCM_MAX_FD` of Linux).
+const DESCRIPTORS_PER_MESSAGE: usize = 253;
+/// How long systemd may take until it has everything.
+const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The byte that rides with each descriptor says what it is, whatever the
+/// version of the state: this is the state,
+const IS_STATE: u8 = b's';
+/// this is a client that has whole frames only,
+const IS_WHOLE: u8 = b'w';
+/// and this one is in the middle of a frame.
+const IS_BEGUN: u8 = b'b';
+
+/// Whether systemd keeps what it is given until the next process starts.
+pub fn store_exists() -> bool {
+    if env::var_os("NOTIFY_SOCKET").is_none() {
+        return false;
+    }
+    // From version 254 on systemd says so; before, our unit file has to be believed.
+    env::var("FDSTORE").is_ok_and(|max| max != "0") || systemd_version().is_some_and(|v| v < 254)
+}
+
+/// The version of systemd, by the library that its parts share: asking it would
+/// take a program to run or a bus to speak to.
+fn systemd_version() -> Option<u32> {
+    let names = |folder: &str| fs::read_dir(folder).into_iter().flatten().flatten();
+    let arch = env::consts::ARCH;
+    [format!("/usr/lib/{arch}-linux-gnu/systemd"), "/usr/lib/systemd".into()]
+        .iter()
+        .flat_map(|folder| names(folder))
+        .chain(names("/usr/lib64/systemd"))
+        .filter_map(|entry| version_of(&entry.file_name().to_string_lossy()))
+        .max()
+}
+
+/// The version in a name like `libsystemd-shared-252.so`.
+fn version_of(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix("libsystemd-shared-")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Gives the room to systemd; when it returns, systemd has all of it and this
+/// process may end.
+///
+/// # Errors
+///
+/// The system's. Then what is in the store is not whole, and the next process
+/// makes of it what it can.
+pub fn give(state: &State, sockets: Vec<(Socket, bool)>) -> io::Result<()> {
+    let ends = park(&sealed(&state.encode())?, &sockets)?;
+    for (number, end) in ends.iter().enumerate() {
+        let name = format!("{NAME}{number}");
+        // Without FDPOLL=0 systemd drops it as soon as our end is closed.
+        let assignments =
+            [NotifyState::FdStore, NotifyState::FdName(&name), NotifyState::Custom("FDPOLL=0")];
+        sd_notify::notify_with_fds(&assignments, &[end.as_fd()])?;
+    }
+    barrier()
+}
+
+/// What the process before left in the store.
+pub struct Found {
+    /// The room, and the connections that can go on in it.
+    pub room: Option<(State, Vec<(Row, Socket)>)>,
+    /// Sockets that nothing is known of but whether a close frame may follow.
+    pub orphans: Vec<(Socket, bool)>,
+    /// What was wrong, in words.
+    pub complaints: Vec<String>,
+}
+
+/// Takes everything out of the parking places `ends`, in the order of their
+/// numbers.
+pub fn take<'a>(ends: impl Iterator<Item = &'a UnixStream>, feed_tail_bytes: usize) -> Found {
+    let mut found = Found { room: None, orphans: Vec::new(), complaints: Vec::new() };
+    let mut state = None;
+    let mut sockets = Vec::new();
+    for end in ends {
+        let result = receive(end, |number, kind, descriptor| {
+            if kind == IS_STATE {
+                state = Some(read_state(descriptor));
+            } else if let Ok(socket) = into_socket(descriptor) {
+                sockets.push(Parked {
+                    row: number.wrapping_sub(1),
+                    socket,
+                    whole: kind == IS_WHOLE,
+                });
+            }
+        });
+        if let Err(error) = result {
+            found.complaints.push(format!("a parking place cannot be read: {error}"));
+        }
+    }
+    match state {
+        Some(Ok(state)) => found.pair_up(state, sockets, feed_tail_bytes),
+        other => {
+            let why = match other {
+                Some(Err(why)) => why.to_string(),
+                _ => "no state was left".into(),
+            };
+            found.complaints.push(format!("the room cannot be taken over: {why}"));
+            found.orphans = sockets.into_iter().map(|p| (p.socket, p.whole)).collect();
+        }
+    }
+    found
+}
+
+impl Found {
+    /// Brings rows and sockets together.
+    fn pair_up(&mut self, mut state: State, sockets: Vec<Parked>, feed_tail_bytes: usize) {
+        let log = state.log(feed_tail_bytes);
+        let rows = std::mem::take(&mut state.rows);
+        if rows.len() != sockets.len() {
+            let (rows, sockets) = (rows.len(), sockets.len());
+            self.complaints.push(format!("{rows} connections were left, but {sockets} sockets"));
+        }
+        let mut connections = Vec::with_capacity(sockets.len());
+        for Parked { row, socket, whole } in sockets {
+            match rows.get(row).and_then(|row| Row::decode(row, &log)) {
+                Some(row) => connections.push((row, socket)),
+                None => self.orphans.push((socket, whole)),
+            }
+        }
+        if !self.orphans.is_empty() {
+            self.complaints.push(format!("{} connections make no sense", self.orphans.len()));
+        }
+        self.room = Some((state, connections));
+    }
+}
+
+/// A socket out of a parking place.
+struct Parked {
+    /// The number of its row.
+    row: usize,
+    socket: Socket,
+    whole: bool,
+}
+
+/// Closes a connection of which nothing is known. A client in the middle of a
+/// frame would take a close frame for a part of it, so it gets none.
+pub fn dismiss(orphans: Vec<(Socket, bool)>, close: &Close) {
+    let mut bytes = Vec::new();
+    frame::put_close(close, &mut bytes);
+    for (socket, whole) in orphans {
+        if whole {
+            // It takes these few bytes, or it would not have read them anyway.
+            let _ = match &socket {
+                Socket::Tcp(stream) => { stream }.write(&bytes),
+                Socket::Unix(stream) => { stream }.write(&bytes),
+            };
+        }
+    }
+}
+
+/// Tells systemd to forget what it stored under these numbers.
+pub fn forget<'a>(numbers: impl Iterator<Item = &'a u32>) {
+    for number in numbers {
+        let name = format!("{NAME}{number}");
+        if let Err(error) =
+            sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)])
+        {
+            warn!(%error, "cannot empty the store: {error}");
+        }
+    }
+}
+
+/// A memory file that nobody can change any more.
+fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(memfd_create("wschat-handover", flags)?);
+    file.write_all(bytes)?;
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+    fcntl_add_seals(&file, seals)?;
+    Ok(file.into())
+}
+
+/// Sends the state and the sockets into as many pairs as it takes; gives back
+/// the receiving ends.
+fn park(state: &OwnedFd, sockets: &[(Socket, bool)]) -> io::Result<Vec<OwnedFd>> {
+    let kind = |whole: bool| if whole { IS_WHOLE } else { IS_BEGUN };
+    let sockets = sockets.iter().map(|(socket, whole)| (kind(*whole), socket.as_fd()));
+    let all: Vec<_> = std::iter::once((IS_STATE, state.as_fd())).chain(sockets).collect();
+    let (mut sender, receiver) = pair()?;
+    let mut ends = vec![receiver];
+    for (part, first) in
+        all.chunks(DESCRIPTORS_PER_MESSAGE).zip((0..).step_by(DESCRIPTORS_PER_MESSAGE))
+    {
+        if !send(&sender, first, part)? {
+            let (next, receiver) = pair()?;
+            ends.push(receiver);
+            sender = next;
+            if !send(&sender, first, part)? {
+                return Err(io::Error::other("not even an empty socket pair takes a message"));
+            }
+        }
+    }
+    Ok(ends)
+}
+
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+/// Sends one message, the number of its first descriptor and then what each of
+/// them is; false if the pair takes no more.
+fn send(to: &OwnedFd, first: u32, part: &[(u8, BorrowedFd<'_>)]) -> io::Result<bool> {
+    let kinds = part.iter().map(|(kind, _)| *kind);
+    let bytes: Vec<u8> = first.to_le_bytes().into_iter().chain(kinds).collect();
+    let descriptors: Vec<BorrowedFd<'_>> = part.iter().map(|(_, fd)| *fd).collect();
+    let mut space = vec![MaybeUninit::uninit(); ancillary_bytes()];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::Error::other("too many descriptors for one message"));
+    }
+    match sendmsg(to, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL) {
+        Ok(sent) if sent == bytes.len() => Ok(true),
+        Ok(_) => Err(io::Error::other("a message was cut")),
+        Err(rustix::io::Errno::AGAIN) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes every descriptor that is parked, with its number and its kind.
+fn receive(end: &UnixStream, mut found: impl FnMut(usize, u8, OwnedFd)) -> io::Result<()> {
+    end.set_nonblocking(true)?;
+    loop {
+        let mut bytes = [0; size_of::<u32>() + DESCRIPTORS_PER_MESSAGE];
+        let mut space = vec![MaybeUninit::uninit(); ancillary_bytes()];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let received = match recvmsg(end, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(message) => message.bytes,
+            // The sender is still there, or crashed: this is all there is.
+            Err(rustix::io::Errno::AGAIN) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if received == 0 {
+            return Ok(());
+        }
+        let Some((first, kinds)) = bytes[..received].split_first_chunk() else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let mut numbered = (u32::from_le_bytes(*first) as usize..).zip(kinds);
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                for ((number, kind), descriptor) in numbered.by_ref().zip(descriptors) {
+                    found(number, *kind, descriptor);
+                }
+            }
+        }
+    }
+}
+
+fn ancillary_bytes() -> usize {
+    rustix::cmsg_space!(ScmRights(DESCRIPTORS_PER_MESSAGE))
+}
+
+/// Reads the state from its memory file.
+fn read_state(descriptor: OwnedFd) -> io::Result<State> {
+    let mut bytes = Vec::new();
+    let mut file = File::from(descriptor);
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    State::decode(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn into_socket(descriptor: OwnedFd) -> io::Result<Socket> {
+    Ok(match sockopt::socket_domain(&descriptor)? {
+        AddressFamily::UNIX => Socket::Unix(UnixStream::from(descriptor)),
+        _ => Socket::Tcp(TcpStream::from(descriptor)),
+    })
+}
+
+/// Waits until systemd has worked off all that was sent before (`BARRIER=1`).
+fn barrier() -> io::Result<()> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    sd_notify::notify_with_fds(&[NotifyState::Custom("BARRIER=1")], &[theirs.as_fd()])?;
+    drop(theirs);
+    let deadline = Instant::now() + BARRIER_TIMEOUT;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&ours, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Peer;
+    use crate::wire::close;
+
+    fn row(id: u64) -> Row {
+        Row {
+            id,
+            cursor: 0,
+            peer: Peer::Unix,
+            since_secs: 0,
+            message_bytes_max: 16_384,
+            messages: 0,
+            heard_ago_ms: 0,
+            ping_in_ms: 0,
+            partial: None,
+            outbox: Vec::new(),
+            outbox_begun: false,
+            closing: None,
+            notices_whole_in_ms: 0,
+        }
+    }
+
+    /// `count` sockets, and their other ends.
+    fn sockets(count: usize) -> (Vec<(Socket, bool)>, Vec<UnixStream>) {
+        let pair = |number: usize| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            ((Socket::Unix(ours), number.is_multiple_of(2)), theirs)
+        };
+        (0..count).map(pair).unzip()
+    }
+
+    fn parked(state: &[u8], sockets: &[(Socket, bool)]) -> Vec<UnixStream> {
+        let ends = park(&sealed(state).unwrap(), sockets).unwrap();
+        ends.into_iter().map(UnixStream::from).collect()
+    }
+
+    #[test]
+    fn what_is_parked_is_found_in_its_order() {
+        let (ours, theirs) = sockets(600);
+        let rows = (0..600).map(|id| row(id).encode()).collect();
+        let state = State { rows, last_tim: 5, ..State::default() };
+        let ends = parked(&state.encode(), &ours);
+        drop(ours);
+        let found = take(ends.iter(), 65_536);
+        assert_eq!((found.orphans.len(), found.complaints.len()), (0, 0));
+        let (state, connections) = found.room.unwrap();
+        assert_eq!((state.last_tim, connections.len()), (5, 600));
+        for ((row, socket), mut theirs) in connections.into_iter().zip(theirs) {
+            let Socket::Unix(mut socket) = socket else { panic!("it was a Unix socket") };
+            socket.write_all(&row.id.to_le_bytes()).unwrap();
+            drop(socket);
+            let mut told = Vec::new();
+            theirs.read_to_end(&mut told).unwrap();
+            assert_eq!(told, row.id.to_le_bytes());
+        }
+    }
+
+    #[test]
+    fn a_state_of_no_use_costs_a_close_and_never_a_wrong_byte() {
+        let newer = {
+            let mut bytes = State::default().encode();
+            bytes[8] = 99;
+            bytes
+        };
+        for state in [&newer[..], b"", b"rubbish"] {
+            let (ours, theirs) = sockets(4);
+            let ends = parked(state, &ours);
+            drop(ours);
+            let found = take(ends.iter(), 65_536);
+            assert!(found.room.is_none() && found.complaints.len() == 1);
+            dismiss(found.orphans, &close::RESTART);
+            for (number, mut theirs) in theirs.into_iter().enumerate() {
+                let mut told = Vec::new();
+                theirs.read_to_end(&mut told).unwrap();
+                let want = if number.is_multiple_of(2) { &b"\x88"[..] } else { b"" };
+                assert!(told.starts_with(want) && told.is_empty() == want.is_empty(), "{told:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_row_costs_only_itself_and_a_missing_socket_only_its_row() {
+        let (ours, _theirs) = sockets(3);
+        let rows = vec![row(1).encode(), b"rubbish".to_vec(), row(3).encode(), row(4).encode()];
+        let ends = parked(&State { rows, ..State::default() }.encode(), &ours);
+        let found = take(ends.iter(), 65_536);
+        let ids: Vec<_> = found.room.unwrap().1.iter().map(|(row, _)| row.id).collect();
+        assert_eq!((ids, found.orphans.len(), found.complaints.len()), (vec![1, 3], 1, 2));
+    }
+
+    #[test]
+    fn a_lost_parking_place_shifts_nobody() {
+        let (ours, _theirs) = sockets(2);
+        let (first, second) = (pair().unwrap(), pair().unwrap());
+        let rows = (0..4).map(|id| row(id).encode()).collect();
+        let state = sealed(&State { rows, ..State::default() }.encode()).unwrap();
+        assert!(send(&first.0, 0, &[(IS_STATE, state.as_fd())]).unwrap());
+        // Rows 0 and 1 never came.
+        let part: Vec<_> = ours.iter().map(|(socket, _)| (IS_WHOLE, socket.as_fd())).collect();
+        assert!(send(&second.0, 3, &part).unwrap());
+        let found = take([first.1.into(), second.1.into()].iter(), 65_536);
+        let ids: Vec<_> = found.room.unwrap().1.iter().map(|(row, _)| row.id).collect();
+        assert_eq!(ids, [2, 3]);
+    }
+
+    #[test]
+    fn versions_in_names() {
+        assert_eq!(version_of("libsystemd-shared-252.so"), Some(252));
+        assert_eq!(version_of("libsystemd-shared-257.9-1.fc42.so"), Some(257));
+        assert_eq!(version_of("libsystemd-core-257.so"), None);
+    }
+}
