@@ -5,6 +5,7 @@ mod door;
 mod handover;
 mod harness;
 mod join;
+mod manual;
 mod protocol_page;
 mod room;
 mod signals;

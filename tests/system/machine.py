@@ -5,6 +5,7 @@ memory that vanishes with it. The process that boots a machine moves into its ne
 a client's 127.0.0.1 is then the machine's.
 """
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -80,8 +81,9 @@ class Machine:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         for child in children.read_text().split():
             # Until systemd-nspawn is there, they are the commands that prepare for it.
-            if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
-                return child
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
+                    return child
         return None
 
     def _up(self):

@@ -1,0 +1,54 @@
+//! wschat(8) and the completions tell of every command and every option.
+
+use std::process::Command;
+
+use clap::CommandFactory;
+use wschat::cli::Cli;
+
+const MANUAL: &str = include_str!("../../man/wschat.8");
+
+/// The commands that are not for packagers only, with their long options.
+fn commands() -> Vec<(String, Vec<String>)> {
+    let definition = Cli::command();
+    let visible = definition.get_subcommands().filter(|command| !command.is_hide_set());
+    let with_options = visible.map(|command| {
+        let options = command.get_arguments().filter_map(|option| option.get_long());
+        (command.get_name().to_owned(), options.map(str::to_owned).collect())
+    });
+    with_options.collect()
+}
+
+/// The manual's words on one command: from its entry in the list of commands
+/// to the next one.
+fn entry(name: &str) -> Option<&'static str> {
+    let list = MANUAL.split_once("The commands are as follows.\n")?.1.split_once("\n.Sh ")?.0;
+    let start = list.find(&format!(".It Cm {name}"))?;
+    let rest = &list[start..];
+    Some(rest.find("\n.It Cm ").map_or(rest, |end| &rest[..end]))
+}
+
+#[test]
+fn the_manual_has_every_command_and_option() {
+    for (command, options) in commands() {
+        let entry = entry(&command).unwrap_or_else(|| panic!("no entry for {command}"));
+        for option in options {
+            assert!(entry.contains(&format!("Fl -{option}")), "{command} --{option}");
+        }
+    }
+}
+
+#[test]
+fn completions_have_every_command_and_option() {
+    for shell in ["bash", "zsh", "fish"] {
+        let program = env!("CARGO_BIN_EXE_wschat");
+        let output = Command::new(program).args(["completions", shell]).output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        for (command, options) in commands() {
+            assert!(text.contains(&command), "{shell}: {command}");
+            for option in options {
+                assert!(text.contains(&option), "{shell}: {command} --{option}");
+            }
+        }
+    }
+}
