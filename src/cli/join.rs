@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::env;
-use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
+use std::ffi::OsString;
+use std::io::{IsTerminal, stdin, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use clap::Args;
 use rustix::fs::{FileType, fstat};
 
 use super::{Exit, Failure, Outcome};
-use crate::client::{Address, End, Lines, LinesError, Paint, Stdin, TokenSource};
+use crate::client::{Address, End, Lines, LinesError, Paint, Stdin, Terminal, TokenSource};
 
 /// The options of `join`.
 #[derive(Debug, Clone, Args)]
@@ -57,33 +57,32 @@ pub struct JoinArgs {
 pub fn run(args: JoinArgs) -> Outcome {
     let address: Address =
         args.url.parse().map_err(|error| Failure::new(Exit::Usage, &args.url, error))?;
-    let (stdin, stdout) = (io::stdin(), io::stdout());
-    let lines = Lines {
-        address,
-        usr: args.usr.unwrap_or_else(login_name),
-        token: token_source(args.token, args.token_file),
-        json: args.json,
-        paint: match stdout.is_terminal() && !args.no_color && colours_wanted() {
-            true => Paint::Colour,
-            false => Paint::Plain,
-        },
-        stdin: match nobody_writes(&stdin) {
-            true => Stdin::Nobody,
-            false => Stdin::Lines,
-        },
+    let place = address.place().to_owned();
+    let usr = args.usr.unwrap_or_else(login_name);
+    let token = token_source(args.token, args.token_file);
+    // Told before the terminal is taken over, and before anything is sent.
+    token.read().map_err(|error| Failure::new(Exit::NoInput, "token", error))?;
+    let paint = match stdout().is_terminal() && !args.no_color && colours_wanted() {
+        true => Paint::Colour,
+        false => Paint::Plain,
     };
-    if lines.token != TokenSource::None && lines.address.exposes_tokens() {
-        eprintln!(
-            "wschat: {}: the token can be read on the way; wss:// would hide it",
-            lines.address.place()
-        );
-    }
-    let place = lines.address.place().to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::OsError, "runtime", error))?;
-    let end = runtime.block_on(lines.run());
+
+    let talking = stdin().is_terminal() && stdout().is_terminal() && !args.json;
+    let end = if talking && term().is_some() {
+        let terminal = Terminal { address, usr, token, paint };
+        runtime.block_on(terminal.run()).map(|()| End::Done).map_err(LinesError::Stdout)
+    } else {
+        if token != TokenSource::None && address.exposes_tokens() {
+            eprintln!("wschat: {place}: the token can be read on the way; wss:// would hide it");
+        }
+        let stdin = if nobody_writes() && !talking { Stdin::Nobody } else { Stdin::Lines };
+        let lines = Lines { address, usr, token, json: args.json, paint, stdin };
+        runtime.block_on(lines.run())
+    };
     // A name look-up may still block on a thread of the runtime.
     runtime.shutdown_background();
     match end {
@@ -120,13 +119,17 @@ fn login_name() -> String {
 
 /// no-color.org, and terminals that know no colours.
 fn colours_wanted() -> bool {
-    let set = |variable| env::var_os(variable).is_some_and(|value| !value.is_empty());
-    !set("NO_COLOR") && env::var_os("TERM").is_some_and(|term| term != "dumb")
+    term().is_some() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The terminal's name, if it is one that obeys escape sequences.
+fn term() -> Option<OsString> {
+    env::var_os("TERM").filter(|name| !name.is_empty() && name != "dumb")
 }
 
 /// Whether stdin is a device: a terminal, which may be in use by others, or
 /// /dev/null, which is also what a closed stdin is.
-fn nobody_writes(stdin: &impl AsFd) -> bool {
-    fstat(stdin)
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice)
+fn nobody_writes() -> bool {
+    let is_device = |mode| FileType::from_raw_mode(mode) == FileType::CharacterDevice;
+    fstat(stdin()).is_ok_and(|stat| is_device(stat.st_mode))
 }

@@ -8,7 +8,7 @@
 //! stdin or keys ─► message::encode ─► link ─► server
 //! ```
 //!
-//! `lines` is the client in a pipe; everything but it and `link` is pure.
+//! `lines` is the client in a pipe, `terminal` the one on a terminal.
 
 mod address;
 mod harmless;
@@ -17,6 +17,7 @@ mod link;
 mod message;
 mod reader;
 mod show;
+mod terminal;
 mod token;
 
 pub use address::{Address, AddressError};
@@ -25,5 +26,6 @@ pub use lines::{End, Lines, LinesError, Stdin};
 pub use link::{Event, Link, LinkError};
 pub use message::{Incoming, encode, new_id};
 pub use reader::stdout_gone;
-pub use show::{Paint, message_line, name_colour};
+pub use show::{Paint, clock, message_line, name_colour};
+pub use terminal::{Command, Terminal, delay};
 pub use token::{TokenError, TokenSource};

@@ -10,4 +10,6 @@ mod protocol_page;
 mod room;
 mod signals;
 mod systemd;
+mod terminal;
+mod tmux;
 mod token;

@@ -38,6 +38,8 @@ struct State {
     clients: usize,
     /// Clients that connected before this many `close_all` are to go.
     closings: usize,
+    /// Whoever connects is turned away.
+    shut: bool,
 }
 
 impl Room {
@@ -86,6 +88,11 @@ impl Room {
         self.shared.state.lock().unwrap().closings += 1;
     }
 
+    /// Turns away whoever connects, or no longer.
+    pub fn shut(&self, shut: bool) {
+        self.shared.state.lock().unwrap().shut = shut;
+    }
+
     /// Waits until so many clients are there.
     pub fn wait_for_clients(&self, count: usize) {
         let state = self.shared.state.lock().unwrap();
@@ -97,6 +104,9 @@ impl Room {
 
 impl Shared {
     fn serve(&self, stream: TcpStream) {
+        if self.change(|state| state.shut) {
+            return;
+        }
         let Ok(mut socket) = tungstenite::accept(stream) else { return };
         socket.get_ref().set_read_timeout(Some(TICK)).unwrap();
         let (mut cursor, closings) = self.change(|state| {

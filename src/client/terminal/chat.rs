@@ -1,0 +1,359 @@
+//! What is known of the room, and what follows from a key or from news.
+
+use std::collections::VecDeque;
+use std::mem::take;
+use std::time::Duration;
+
+use chrono::{NaiveDate, TimeZone};
+use crossterm::event::KeyEvent;
+use tokio::time::Instant;
+use unicode_width::UnicodeWidthStr;
+
+use super::command::{Command, HELP};
+use super::input::{Input, Wish};
+use super::pane::{Size, View};
+use super::session::{News, Order};
+use super::wrap::wrap;
+use crate::client::{Address, Incoming, Paint, TokenSource};
+use crate::client::{clock, encode, harmless_name, harmless_text, name_colour, new_id};
+
+/// Columns of the margin: a time of day and a blank.
+const MARGIN: usize = 9;
+/// How long a message may be under way before we stop waiting for it.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long leaving waits for what is under way.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Typed lines that may wait to be sent; more stay in the input.
+const WAITING_MAX: usize = 8;
+
+/// What is known of the room, and what is being typed.
+pub struct Chat<Z> {
+    address: Address,
+    usr: String,
+    token: TokenSource,
+    /// What the token's source held when the connection opened.
+    jwt: Option<String>,
+    paint: Paint,
+    zone: Z,
+    state: State,
+    input: Input,
+    /// Typed and not come back yet, the first of them under way: one at a time,
+    /// so that a notice can only mean that one.
+    waiting: VecDeque<String>,
+    under_way: Option<UnderWay>,
+    /// What the status line says instead of the connection's state.
+    remark: Option<String>,
+    status: String,
+    /// Whether there was a connection already.
+    known: bool,
+    /// The day of the last message, for the line between days.
+    day: Option<NaiveDate>,
+    printed: String,
+    orders: Vec<Order>,
+    leave_at: Option<Instant>,
+}
+
+struct UnderWay {
+    id: String,
+    since: Instant,
+}
+
+enum State {
+    Connecting,
+    Open,
+    /// Since then, why, and when the next try comes.
+    Lost {
+        why: String,
+        next: Instant,
+    },
+}
+
+/// What the terminal has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Idle,
+    /// Print what there is, and paint the pane.
+    Paint,
+    /// Clear the screen first.
+    Redraw,
+    /// Go to the background.
+    Suspend,
+    /// Leave.
+    Leave,
+}
+
+impl<Z: TimeZone> Chat<Z> {
+    /// Nothing is known yet.
+    pub fn new(address: Address, usr: String, token: TokenSource, paint: Paint, zone: Z) -> Self {
+        let mut chat = Self {
+            address,
+            usr,
+            token,
+            jwt: None,
+            paint,
+            zone,
+            state: State::Connecting,
+            input: Input::default(),
+            waiting: VecDeque::new(),
+            under_way: None,
+            remark: None,
+            status: String::new(),
+            known: false,
+            day: None,
+            printed: String::new(),
+            orders: vec![],
+            leave_at: None,
+        };
+        if chat.token != TokenSource::None && chat.address.exposes_tokens() {
+            chat.tell("the token can be read on the way; wss:// would hide it");
+        }
+        chat
+    }
+
+    /// A key was typed.
+    pub fn key(&mut self, key: KeyEvent, now: Instant) -> Step {
+        match self.input.key(key) {
+            Wish::None => Step::Paint,
+            Wish::Line(line) => self.line(line, now),
+            Wish::Redraw => Step::Redraw,
+            Wish::Suspend => Step::Suspend,
+            Wish::Quit => self.leave(now),
+        }
+    }
+
+    /// Something was pasted.
+    pub fn paste(&mut self, text: &str) -> Step {
+        self.input.paste(text);
+        Step::Paint
+    }
+
+    /// The connection has told something.
+    pub fn news(&mut self, news: News, size: Size, now: Instant) -> Step {
+        match news {
+            News::Connecting => self.state = State::Connecting,
+            News::Open => self.open(now),
+            News::Text(text) => {
+                if let Some(message) = Incoming::parse(&text) {
+                    self.message(&message, size, now);
+                }
+            }
+            News::Lost(why, next) => self.lost(why.to_string(), next),
+        }
+        match self.leave_at {
+            Some(_) if self.waiting.is_empty() => Step::Leave,
+            _ => Step::Paint,
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) -> Step {
+        if self.leave_at.is_some_and(|at| now >= at) {
+            return Step::Leave;
+        }
+        let late = |sent: &UnderWay| now.duration_since(sent.since) >= RECEIPT_TIMEOUT;
+        if self.under_way.as_ref().is_some_and(late) {
+            self.under_way = None;
+            if let Some(text) = self.waiting.pop_front() {
+                self.tell(&format!("the room says nothing about: {}", harmless_text(&text)));
+                self.input.restore(&text);
+            }
+            self.send_next(now);
+            return Step::Paint;
+        }
+        match self.state {
+            State::Lost { .. } => Step::Paint,
+            _ => Step::Idle,
+        }
+    }
+
+    /// What the connection has to do.
+    pub fn orders(&mut self) -> Vec<Order> {
+        take(&mut self.orders)
+    }
+
+    /// What is to be printed above the pane.
+    pub fn take_printed(&mut self) -> String {
+        take(&mut self.printed)
+    }
+
+    /// What the pane shows.
+    pub fn view(&mut self, now: Instant) -> View<'_> {
+        let (status, status_style) = self.describe(now);
+        self.status = status;
+        View {
+            status: &self.status,
+            status_style,
+            text: self.input.text(),
+            cursor: self.input.cursor(),
+        }
+    }
+
+    fn line(&mut self, line: String, now: Instant) -> Step {
+        self.remark = None;
+        if line.trim().is_empty() {
+            if matches!(self.state, State::Lost { .. }) {
+                self.orders.push(Order::Retry);
+            }
+            return Step::Paint;
+        }
+        match Command::parse(&line) {
+            Command::Say(text) => self.say(text, now),
+            Command::Name(name) => {
+                self.usr = name;
+            }
+            Command::Token(file) => {
+                self.token = TokenSource::File(file);
+                self.read_token();
+            }
+            Command::Help => HELP.iter().for_each(|line| self.tell(line)),
+            Command::Quit => return self.leave(now),
+            Command::Unknown(why) => {
+                self.remark = Some(harmless_text(&why));
+                self.input.restore(&line);
+            }
+        }
+        Step::Paint
+    }
+
+    fn say(&mut self, text: String, now: Instant) {
+        let remark = match self.state {
+            State::Open if self.waiting.len() < WAITING_MAX => {
+                self.waiting.push_back(text);
+                return self.send_next(now);
+            }
+            State::Open => "too much is under way; Enter tries again",
+            _ => "not connected: nothing was sent",
+        };
+        self.remark = Some(remark.into());
+        self.input.restore(&text);
+    }
+
+    /// Sends the first of what waits, if nothing is under way.
+    fn send_next(&mut self, now: Instant) {
+        if self.under_way.is_some() {
+            return;
+        }
+        if let Some(text) = self.waiting.front() {
+            let id = new_id();
+            let json = encode(&self.usr, text, &id, self.jwt.as_deref());
+            self.orders.push(Order::Send(json));
+            self.under_way = Some(UnderWay { id, since: now });
+        }
+    }
+
+    fn message(&mut self, message: &Incoming, size: Size, now: Instant) {
+        self.print(message, size);
+        let arrived = self.under_way.as_ref().is_some_and(|sent| message.has_id(&sent.id));
+        if message.is_notice() {
+            self.remark = Some(format!("! {}", harmless_text(&message.msg)));
+        }
+        let refused = message.is_notice() && self.under_way.is_some();
+        if !arrived && !refused {
+            return;
+        }
+        self.under_way = None;
+        let text = self.waiting.pop_front().unwrap_or_default();
+        if refused {
+            self.input.restore(&text);
+        }
+        self.send_next(now);
+    }
+
+    fn print(&mut self, message: &Incoming, size: Size) {
+        let local = message.tim.map(|tim| tim.with_timezone(&self.zone).naive_local());
+        if let Some(day) = local.map(|local| local.date())
+            && self.day.replace(day).is_some_and(|before| before != day)
+        {
+            let line = format!("── {}", day.format("%A, %-d %B %Y"));
+            self.printed.push_str(&format!("{}\r\n", self.paint.style("2", &line)));
+        }
+        let time = clock(message.tim, &self.zone);
+        let (head, style) = match message.is_notice() {
+            true => ("!".to_owned(), "1;33".to_owned()),
+            false => {
+                let name = harmless_name(&message.usr);
+                let style = format!("1;38;5;{}", name_colour(&name));
+                (format!("{name}:"), style)
+            }
+        };
+        let text = wrap(&message.msg, MARGIN + head.width() + 1, MARGIN, size.columns);
+        let text = if message.is_notice() { self.paint.style("1;33", &text) } else { text };
+        let line = format!(
+            "{} {} {text}\r\n",
+            self.paint.style("2", &time),
+            self.paint.style(&style, &head)
+        );
+        self.printed.push_str(&line);
+    }
+
+    fn open(&mut self, now: Instant) {
+        if self.known {
+            self.tell("connected again; what was said meanwhile is not shown");
+        }
+        self.known = true;
+        self.state = State::Open;
+        self.read_token();
+        self.send_next(now);
+    }
+
+    fn lost(&mut self, why: String, next: Instant) {
+        if matches!(self.state, State::Open) {
+            self.tell(&why);
+        }
+        self.state = State::Lost { why, next };
+        self.under_way = None;
+        for text in take(&mut self.waiting) {
+            self.tell(&format!("perhaps not sent: {}", harmless_text(&text)));
+            self.input.restore(&text);
+        }
+    }
+
+    fn read_token(&mut self) {
+        match self.token.read() {
+            Ok(token) => self.jwt = token,
+            Err(error) => {
+                self.jwt = None;
+                self.remark = Some(format!("token: {}", harmless_text(&error.to_string())));
+            }
+        }
+    }
+
+    fn leave(&mut self, now: Instant) -> Step {
+        // A second wish to leave is an order.
+        if self.waiting.is_empty() || self.leave_at.is_some() {
+            return Step::Leave;
+        }
+        self.leave_at = Some(now + LEAVE_TIMEOUT);
+        Step::Paint
+    }
+
+    /// Prints a line of our own, harmless already.
+    fn tell(&mut self, line: &str) {
+        let line = self.paint.style("2", &format!("-- {line}"));
+        self.printed.push_str(&format!("{line}\r\n"));
+    }
+
+    /// The status line and its style.
+    fn describe(&self, now: Instant) -> (String, &'static str) {
+        let place = harmless_text(self.address.place());
+        if let Some(remark) = &self.remark {
+            return (remark.clone(), "1;33");
+        }
+        match &self.state {
+            State::Connecting => (format!("○ {place} · connecting"), "33"),
+            State::Open => {
+                let name = harmless_name(&self.usr);
+                let waiting = match self.waiting.len() {
+                    0 => String::new(),
+                    count => format!(" · sending {count}"),
+                };
+                (format!("● {place} · {name}{waiting}"), "32")
+            }
+            State::Lost { why, next } => {
+                let secs = next.saturating_duration_since(now).as_secs_f64().ceil();
+                (format!("✕ {place} · {why} · again in {secs} s, Enter: now"), "31")
+            }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! `wschat join` on a real terminal, screens compared.
+
+use crate::room::Room;
+use crate::tmux::Tmux;
+
+#[test]
+fn messages_are_above_and_the_input_is_below() {
+    let room = Room::start();
+    let tmux = join(&room, &[]);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    room.say(r#"{"usr":"eva","msg":"hello","tim":"2020-08-11T22:26:58.118678679Z"}"#);
+    tmux.wait_for_rows(&["22:26:58 eva: hello", &open(&room), ">"]);
+
+    tmux.text("hi žluťoučký 漢字");
+    tmux.wait_for_rows(&["22:26:58 eva: hello", &open(&room), "> hi žluťoučký 漢字"]);
+    assert_eq!(tmux.cursor(), (19, 2));
+    tmux.keys(&["Enter"]);
+    tmux.wait_for_rows(&[
+        "22:26:58 eva: hello",
+        "--:--:-- petr: hi žluťoučký 漢字",
+        &open(&room),
+        ">",
+    ]);
+}
+
+#[test]
+fn what_others_send_cannot_touch_the_terminal() {
+    let room = Room::start();
+    let tmux = join(&room, &[]);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    room.say(r#"{"usr":"\u001b[2Jeva\u202e","msg":"\u001b]0;title\u0007 \u009b2J a\tb\r\nnext"}"#);
+    tmux.wait_for_rows(&[
+        "--:--:-- ␛[2Jeva�: ␛]0;title␇ �2J a    b",
+        "         next",
+        &open(&room),
+        ">",
+    ]);
+}
+
+#[test]
+fn rows_end_between_words_and_addresses_stay_whole() {
+    let room = Room::start();
+    let tmux = join_sized(&room, &[], 40, 12);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    room.say(r#"{"usr":"eva","msg":"the quick brown fox jumps over the lazy dog"}"#);
+    tmux.wait_for_rows(&[
+        "--:--:-- eva: the quick brown fox jumps",
+        "         over the lazy dog",
+        &open(&room),
+        ">",
+    ]);
+    room.say(r#"{"usr":"eva","msg":"https://example.org/a/rather/long/address"}"#);
+    let screen = tmux.wait_for("the address", |screen| screen.len() == 6);
+    assert_eq!(screen[2..4].concat(), "--:--:-- eva: https://example.org/a/rather/long/address");
+}
+
+#[test]
+fn the_pane_survives_every_size() {
+    let room = Room::start();
+    let tmux = join(&room, &[]);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    for number in 0..30 {
+        room.say(&format!(r#"{{"usr":"eva","msg":"message {number}"}}"#));
+    }
+    tmux.wait_for("thirty messages", |screen| screen.join(" ").contains("message 29"));
+    // So long that its first row tells for which width it was painted.
+    tmux.text(&"x".repeat(100));
+    let first_row = |columns: u16| format!("> {}", "x".repeat(usize::from(columns) - 2));
+    tmux.wait_for("the text", |screen| screen.concat().matches('x').count() == 100);
+    let status = |columns: u16| -> String {
+        let status: String = open(&room).chars().take(usize::from(columns)).collect();
+        status.trim_end().to_owned()
+    };
+    for (columns, rows) in [(30, 12), (80, 24), (40, 8), (60, 12)] {
+        tmux.resize(columns, rows);
+        // The terminal alone might show the same: what is said now is painted.
+        room.say(&format!(r#"{{"usr":"eva","msg":"{columns} columns"}}"#));
+        tmux.wait_for(&format!("the pane at {columns} × {rows}"), |screen| {
+            let at = screen.iter().position(|row| row.starts_with('●')).unwrap_or(0);
+            // Once, right below the last message, nothing of it left elsewhere.
+            screen.iter().filter(|row| row.contains('●')).count() == 1
+                && screen[at] == status(columns)
+                && screen[at + 1] == first_row(columns)
+                && at > 0
+                && screen[at - 1] == format!("--:--:-- eva: {columns} columns")
+                && screen.iter().any(|row| row == "--:--:-- eva: message 29")
+        });
+    }
+    // Where not even the pane has room, it is there again when there is.
+    for (columns, rows) in [(10, 5), (50, 3), (1, 1), (70, 12)] {
+        tmux.resize(columns, rows);
+    }
+    tmux.wait_for("the pane", |screen| screen.contains(&first_row(70)));
+    tmux.keys(&["Enter"]);
+    let said = "--:--:-- petr: xxxxxxxx";
+    tmux.wait_for("the message", |screen| screen.iter().any(|row| row.starts_with(said)));
+}
+
+#[test]
+fn a_paste_of_several_lines_is_one_message_after_enter() {
+    let room = Room::start();
+    let tmux = join(&room, &[]);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    tmux.paste("fn main() {\n    body\n}\n");
+    tmux.wait_for_rows(&[&open(&room), "> fn main() {", "      body", "  }"]);
+    assert!(room.messages().is_empty());
+    tmux.keys(&["Enter"]);
+    tmux.wait_for_rows(&[
+        "--:--:-- petr: fn main() {",
+        "             body",
+        "         }",
+        &open(&room),
+        ">",
+    ]);
+    assert_eq!(room.messages()[0]["msg"], "fn main() {\n    body\n}");
+}
+
+#[test]
+fn history_and_wide_characters_in_the_input() {
+    let room = Room::start();
+    let tmux = join(&room, &[]);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    tmux.text("漢字");
+    tmux.keys(&["Enter"]);
+    tmux.wait_for("the message", |screen| screen.len() == 3);
+    tmux.keys(&["Up", "BSpace"]);
+    tmux.text("!");
+    tmux.keys(&["Left", "Left"]);
+    tmux.wait_for_rows(&["--:--:-- petr: 漢字", &open(&room), "> 漢!"]);
+    tmux.wait_for("the cursor", |_| tmux.cursor() == (2, 2));
+}
+
+#[test]
+fn a_notice_stands_out_and_the_text_comes_back() {
+    let room = Room::start();
+    let tmux = join(&room, &[]);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    tmux.text("refuse");
+    tmux.keys(&["Enter"]);
+    tmux.wait_for_rows(&["--:--:-- ! not sent: refused", "! not sent: refused", "> refuse"]);
+    let coloured = tmux.coloured();
+    assert!(coloured[0].contains("\x1b[1m\x1b[33m!"), "{coloured:?}");
+    tmux.keys(&["C-u"]);
+    tmux.text("better");
+    tmux.keys(&["Enter"]);
+    tmux.wait_for_rows(&[
+        "--:--:-- ! not sent: refused",
+        "--:--:-- petr: better",
+        &open(&room),
+        ">",
+    ]);
+}
+
+#[test]
+fn a_lost_connection_is_shown_and_comes_back() {
+    let room = Room::start();
+    let tmux = join(&room, &[]);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    room.shut(true);
+    room.close_all();
+    let why = "-- the server closed the connection: it is going away (1001)";
+    let lost = format!("✕ {} · ", room.address);
+    tmux.wait_for("the loss", |screen| screen[0] == why && screen[1].starts_with(&lost));
+    tmux.text("hello?");
+    tmux.keys(&["Enter"]);
+    tmux.wait_for("the text kept", |screen| {
+        screen[1..] == ["not connected: nothing was sent", "> hello?"]
+    });
+    room.shut(false);
+    let again = "-- connected again; what was said meanwhile is not shown";
+    tmux.wait_for("the connection", |screen| screen.get(1).is_some_and(|row| row == again));
+    tmux.keys(&["Enter"]);
+    tmux.wait_for_rows(&[why, again, "--:--:-- petr: hello?", &open(&room), ">"]);
+}
+
+#[test]
+fn commands() {
+    let room = Room::start();
+    let tmux = join(&room, &[]);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    tmux.text("/name eva\n/nonsense\n");
+    let renamed = format!("● {} · eva", room.address);
+    tmux.wait_for_rows(&["no command /nonsense; //nonsense says it", "> /nonsense"]);
+    tmux.keys(&["C-u"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "a.b.c\n").unwrap();
+    tmux.text(&format!("/token {}\n//said\n", file.display()));
+    tmux.wait_for_rows(&["--:--:-- eva: /said", &renamed, ">"]);
+    assert_eq!(room.messages()[0]["jwt"], "a.b.c");
+    tmux.text("/help\n");
+    tmux.wait_for("the help", |screen| screen[1].starts_with("-- /name NAME"));
+    tmux.text("/quit\n");
+    assert_eq!(tmux.wait_for_end(), 0);
+    room.wait_for_clients(0);
+}
+
+#[test]
+fn leaving_waits_for_what_was_said() {
+    let room = Room::start();
+    let tmux = join(&room, &[]);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    tmux.text("one\ntwo\nthree\n/quit\n");
+    assert_eq!(tmux.wait_for_end(), 0);
+    assert_eq!(room.messages().len(), 3);
+    let rows = ["--:--:-- petr: one", "--:--:-- petr: two", "--:--:-- petr: three", "ended: 0"];
+    assert_eq!(tmux.screen(), rows);
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let check = |args: &[&str], environment: &[(&str, &str)], coloured: bool| {
+        let room = Room::start();
+        let tmux = join_with(&room, args, environment, 60, 12);
+        tmux.wait_for_rows(&[&open(&room), ">"]);
+        room.say(r#"{"usr":"eva","msg":"hello"}"#);
+        tmux.wait_for_rows(&["--:--:-- eva: hello", &open(&room), ">"]);
+        assert_eq!(tmux.coloured().concat().contains('\x1b'), coloured, "{args:?}");
+    };
+    check(&[], &[], true);
+    check(&["--no-color"], &[], false);
+    check(&[], &[("NO_COLOR", "1")], false);
+    check(&[], &[("NO_COLOR", "")], true);
+}
+
+#[test]
+fn the_terminal_is_given_back() {
+    let room = Room::start();
+    let script = format!(
+        "{} join {} --usr petr; stty -a | grep -ow -e '-*icanon' -e '-*echo'; sleep 1000",
+        env!("CARGO_BIN_EXE_wschat"),
+        room.url(),
+    );
+    let tmux = Tmux::start(60, 12, &[], &["sh", "-c", &script]);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    tmux.keys(&["C-d"]);
+    tmux.wait_for_rows(&["icanon", "echo"]);
+}
+
+fn join(room: &Room, args: &[&str]) -> Tmux {
+    join_sized(room, args, 60, 12)
+}
+
+fn join_sized(room: &Room, args: &[&str], columns: u16, rows: u16) -> Tmux {
+    join_with(room, args, &[], columns, rows)
+}
+
+fn join_with(
+    room: &Room,
+    args: &[&str],
+    environment: &[(&str, &str)],
+    columns: u16,
+    rows: u16,
+) -> Tmux {
+    let url = room.url();
+    let program = [&[env!("CARGO_BIN_EXE_wschat"), "join", &url, "--usr", "petr"], args].concat();
+    let environment = [&[("TZ", "UTC"), ("WSCHAT_TOKEN", "")], environment].concat();
+    Tmux::start(columns, rows, &environment, &program)
+}
+
+fn open(room: &Room) -> String {
+    format!("● {} · petr", room.address)
+}
