@@ -10,6 +10,7 @@ import json
 import os
 import struct
 import threading
+import zlib
 
 from machine import until
 
@@ -19,12 +20,17 @@ TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 class Client(asyncio.Protocol):
     """One WebSocket: what it heard, in order, and how it ended."""
 
-    def __init__(self, path="/", headers=()):
+    def __init__(self, path="/", headers=(), keep=True):
         self.request = (path, headers)
+        self.keep = keep
         self.buffer = bytearray()
+        self.held = None
         self.open = False
         self.refused = None
+        # All that was heard, if it is kept; its number and its check sum in any case.
         self.heard = []
+        self.count = 0
+        self.sum = 0
         self.code = None
         self.reason = ""
         self.gone = False
@@ -47,6 +53,19 @@ class Client(asyncio.Protocol):
     def errors(self):
         """The codes of all notices."""
         return [message["err"] for message in self.heard if "err" in message]
+
+    def tear(self, value, secs):
+        """Sends a message in two halves, the second one so much later."""
+        LOOP.call_soon_threadsafe(self._tear, frame(TEXT, json.dumps(value).encode()), secs)
+
+    def stall(self):
+        """Stops reading, but shows that it lives."""
+        LOOP.call_soon_threadsafe(self.transport.pause_reading)
+        LOOP.call_soon_threadsafe(self._live)
+
+    def resume(self):
+        """Reads again."""
+        LOOP.call_soon_threadsafe(self.transport.resume_reading)
 
     def leave(self):
         """Cuts the connection."""
@@ -104,7 +123,10 @@ class Client(asyncio.Protocol):
         opcode, body = have[0] & 15, bytes(have[at : at + length])
         del have[: at + length]
         if opcode == TEXT:
-            self.heard.append(json.loads(body))
+            self.count += 1
+            self.sum = zlib.crc32(body, self.sum)
+            if self.keep:
+                self.heard.append(json.loads(body))
         elif opcode == PING:
             self._write(PONG, body)
         elif opcode == CLOSE:
@@ -114,13 +136,41 @@ class Client(asyncio.Protocol):
         return True
 
     def _write(self, opcode, body):
-        length = len(body)
-        if length < 126:
-            head = struct.pack("!BB", 128 | opcode, 128 | length)
+        LOOP.call_soon_threadsafe(self._put, frame(opcode, body))
+
+    def _put(self, data):
+        if self.held is None:
+            self.transport.write(data)
         else:
-            head = struct.pack("!BBH", 128 | opcode, 254, length)
-        # A mask of zeros leaves the bytes as they are, and is a mask all the same.
-        LOOP.call_soon_threadsafe(self.transport.write, head + bytes(4) + body)
+            self.held += data
+
+    def _tear(self, data, secs):
+        if self.held is not None:
+            return self._put(data)
+        half = len(data) // 2
+        self.transport.write(data[:half])
+        self.held = data[half:]
+        LOOP.call_later(secs, self._mend)
+
+    def _mend(self):
+        held, self.held = self.held, None
+        self.transport.write(held)
+
+    def _live(self):
+        if not self.transport.is_reading() and not self.gone:
+            self._put(frame(PONG, b""))
+            LOOP.call_later(10, self._live)
+
+
+def frame(opcode, body):
+    """A client's frame, short enough for a length of two bytes."""
+    length = len(body)
+    if length < 126:
+        head = struct.pack("!BB", 128 | opcode, 128 | length)
+    else:
+        head = struct.pack("!BBH", 128 | opcode, 254, length)
+    # A mask of zeros leaves the bytes as they are, and is a mask all the same.
+    return head + bytes(4) + body
 
 
 def join(count=1, port=8080, secs=30, wait=True, **options):

@@ -1,0 +1,48 @@
+"""Steps that scenarios have in common."""
+
+import json
+SECRET = "an old secret that is long enough for everybody"
+
+
+def scenario(function):
+    """Marks a function as one that tests/system/run runs."""
+    function.scenario = True
+    return function
+
+
+def install(box, revision=1):
+    """Installs the package as an administrator would who says yes to nothing."""
+    return box.out(f"dpkg -i --force-confold /srv/dist/wschat_*-{revision}_*.deb 2>&1")
+
+
+def enable(box, config=""):
+    """Installs the package and opens the room."""
+    install(box)
+    if config:
+        box.write("/etc/wschat.toml", config)
+    box.run("systemctl enable --now wschat.socket")
+
+
+def token(box, **options):
+    """A token from the configured secret."""
+    flags = "".join(f" --{name} {value}" for name, value in options.items())
+    return box.out(f"wschat token --sub ann{flags}")
+
+
+def pid(box):
+    """The daemon's process, as this process sees it."""
+    inside = box.property("wschat.service", "MainPID")
+    for status in box.host_processes():
+        if status["NSpid"].split()[-1] == inside and status["Name"] == "wschat":
+            return int(status["Pid"])
+    raise AssertionError("no such process")
+
+
+def status_text(box):
+    return box.property("wschat.service", "StatusText")
+
+
+def journal(box, *match):
+    """The daemon's own journal entries, as objects."""
+    lines = box.out(f"journalctl -b -o json --no-pager SYSLOG_IDENTIFIER=wschat {' '.join(match)}")
+    return [json.loads(line) for line in lines.splitlines()]
