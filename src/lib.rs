@@ -16,6 +16,7 @@ pub mod chat;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod feed;
 pub mod net;

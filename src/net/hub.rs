@@ -8,8 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use mio::{Poll, Waker};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::clients::{Client, Slice};
 use super::connection::Arrival;
 use super::settings::Settings;
 use super::shard::{Shard, WAKER};
@@ -78,6 +79,10 @@ pub(super) enum Letter {
     Resume { socket: Socket, row: Row, seat: Seat },
     /// Give every connection away, as it is, and end.
     HandOver(mpsc::UnboundedSender<Vec<(Row, Socket)>>),
+    /// Say that the shard turns, by letting go.
+    Turn(Done),
+    /// List some of the connections in the rows before this one.
+    List { before: usize, answer: oneshot::Sender<Slice> },
 }
 
 /// A place in the room: it counts against `connections_max`, and everything
@@ -294,6 +299,30 @@ impl Hub {
             connections.into_iter().map(whole).collect()
         });
         (state, sockets)
+    /// Returns as soon as every shard has turned; never if one hangs.
+    pub async fn turn(&self) {
+        self.ask(Letter::Turn).await;
+    }
+
+    /// Everybody who was there all the while, by id. The shards are asked one
+    /// after the other, for a slice between two of their turns each time, so
+    /// that the room does not wait for a long list.
+    pub async fn clients(&self) -> Vec<Client> {
+        let mut clients = Vec::with_capacity(self.listeners());
+        for post in &self.0.posts {
+            let mut before = usize::MAX;
+            while before > 0 {
+                let (answer, slice) = oneshot::channel();
+                post.send(Letter::List { before, answer });
+                // A shard that is gone takes the process with it.
+                let Ok(slice) = slice.await else { break };
+                clients.extend(slice.clients);
+                before = slice.before;
+            }
+        }
+        clients.sort_unstable_by_key(|client| client.id);
+        clients.dedup_by_key(|client| client.id);
+        clients
     }
 
     async fn ask(&self, letter: impl Fn(Done) -> Letter) {

@@ -7,6 +7,7 @@
 //! The listener and the door run on tokio, because they are rarely busy and
 //! have many states; the shards are plain event loops, because they are not.
 
+mod clients;
 mod connection;
 mod door;
 mod hub;
@@ -18,6 +19,7 @@ mod socket;
 mod state;
 mod table;
 
+pub use clients::{Client, ClientState};
 pub use connection::{Arrival, Stream};
 pub use door::{Door, Terms, answer};
 pub use hub::{Hub, Seat, Totals};

@@ -164,6 +164,11 @@ impl Shard {
                 self.table.close_all(close);
                 self.leaving.push(done);
             }
+            Letter::Turn(_done) => {}
+            Letter::List { before, answer } => {
+                // Whoever asked may not want to know any more.
+                let _ = answer.send(self.table.list(before, self.shared.room.end()));
+            }
         }
         false
     }

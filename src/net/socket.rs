@@ -40,7 +40,7 @@ impl AsFd for Socket {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Peer {
     /// A network address; an IPv4 peer of a dual-stack socket is an IPv4 one.
     Tcp(SocketAddr),

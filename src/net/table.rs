@@ -10,6 +10,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::ErrorKind;
 
+use super::clients::{Client, ClientState, Slice};
 use super::connection::{
     AfterClose, Arrival, Closing, Connection, DETACHED, Details, State, Stream, Wrote,
     messages_before,
@@ -185,6 +186,27 @@ impl<S: Stream> Table<S> {
     /// What happened so far.
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// Lists some of the connections in the rows before `before`, from the last
+    /// to the first, while the feed ends at `end`.
+    pub(super) fn list(&self, before: usize, end: u64) -> Slice {
+        let before = before.min(self.connections.len());
+        let start = before.saturating_sub(ROWS_PER_TURN);
+        let rows = self.connections[start..before].iter().zip(&self.details[start..before]);
+        let client = |(connection, details): (&Connection<S>, &Details)| Client {
+            id: details.id,
+            peer: details.peer,
+            since_secs: details.since_secs,
+            messages: details.messages,
+            behind_bytes: end.saturating_sub(connection.cursor),
+            state: match connection.state {
+                State::Swept => ClientState::Swept,
+                State::Lagging => ClientState::Lagging,
+                State::Closing => ClientState::Closing,
+            },
+        };
+        Slice { clients: rows.map(client).collect(), before: start }
     }
 
     /// The stream of a connection, if it is still there.

@@ -1,0 +1,260 @@
+//! The desk: knows how the room is, and has requests carried out.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::meter::{Counts, INTERVAL, Meter};
+use super::metrics::{Figures, text};
+use super::protocol::{
+    Clients, Code, Fault, Listed, Rejected, Reloaded, Request, Sort, Status, ok, sorry,
+};
+use crate::chat::Refusal;
+use crate::net::{Client, ClientState, Hub, Settings, Totals};
+
+/// How long a request may take; a list of a huge room is the longest.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a shard may take for a turn and still be well.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What only the daemon's own loop can do.
+#[derive(Debug)]
+pub enum Order {
+    /// Read the configuration again, and say what came of it.
+    Reload(oneshot::Sender<Result<Reloaded, Fault>>),
+}
+
+/// What an operator wants to know about the configuration.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    /// 1 at the start, and one more for every other in force.
+    pub generation: u64,
+    /// When the one in force was loaded.
+    pub loaded: DateTime<Utc>,
+    /// The newer one that was rejected, if that was the last to be tried.
+    pub rejected: Option<Rejected>,
+}
+
+/// The life of the room beyond that of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// When the daemon was started.
+    pub started: DateTime<Utc>,
+    /// How many restarts the connections have survived.
+    pub restarts_survived: u64,
+}
+
+/// Answers requests.
+pub struct Desk {
+    hub: Hub,
+    settings: watch::Receiver<Arc<Settings>>,
+    configured: watch::Receiver<Configured>,
+    life: Life,
+    orders: mpsc::Sender<Order>,
+    meter: Mutex<Meter>,
+    /// A list of a huge room takes memory: one at a time.
+    lists: Semaphore,
+}
+
+impl Desk {
+    /// A desk for the room behind `hub`; whoever has the other end of `orders`
+    /// carries them out.
+    pub fn new(
+        hub: Hub,
+        settings: watch::Receiver<Arc<Settings>>,
+        configured: watch::Receiver<Configured>,
+        life: Life,
+        orders: mpsc::Sender<Order>,
+    ) -> Arc<Self> {
+        let (meter, lists) = (Mutex::default(), Semaphore::new(1));
+        Arc::new(Self { hub, settings, configured, life, orders, meter, lists })
+    }
+
+    /// Measures the room for as long as this is polled.
+    pub async fn measure(self: Arc<Self>) {
+        let mut tick = interval(INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = tick.tick().await.into_std();
+            self.meter().sample(now, counts(&self.hub.totals()));
+        }
+    }
+
+    /// The line, newline included, that answers `request`.
+    pub async fn answer(&self, request: Request) -> String {
+        let answer = timeout(ANSWER_TIMEOUT, self.carry_out(request)).await;
+        let late = || Err(Fault::new(Code::Unavailable, "the room does not answer in time"));
+        answer.unwrap_or_else(|_| late()).unwrap_or_else(|fault| sorry(&fault))
+    }
+
+    /// The metrics in the Prometheus text format.
+    ///
+    /// # Errors
+    ///
+    /// As [`text`].
+    pub fn metrics(&self) -> prometheus::Result<String> {
+        text(&Figures {
+            totals: self.hub.totals(),
+            connections_max: self.settings.borrow().limits.connections_max,
+            configured: self.configured.borrow().clone(),
+            life: self.life,
+        })
+    }
+
+    /// Whether every shard turns.
+    pub async fn is_well(&self) -> bool {
+        timeout(TURN_TIMEOUT, self.hub.turn()).await.is_ok()
+    }
+
+    async fn carry_out(&self, request: Request) -> Result<String, Fault> {
+        match request {
+            Request::Status {} => Ok(ok(&self.status())),
+            Request::Reload {} => self.order(Order::Reload).await.map(|done| ok(&done)),
+            Request::Clients { sort, reverse, offset, limit } => {
+                // The semaphore is never closed.
+                let _list = self.lists.acquire().await;
+                let clients = self.hub.clients().await;
+                // Where nobody waits for it: a huge room takes milliseconds.
+                let page = move || ok(&page(clients, sort, reverse, offset, limit));
+                let broken = |_| Fault::new(Code::Unavailable, "the list cannot be made");
+                spawn_blocking(page).await.map_err(broken)
+            }
+            Request::Metrics {} => match self.metrics() {
+                Ok(text) => Ok(ok(&text)),
+                Err(_) => Err(Fault::new(Code::Unavailable, "the metrics cannot be made")),
+            },
+        }
+    }
+
+    /// Has the daemon's loop carry out an order.
+    async fn order<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Result<T, Fault>>) -> Order,
+    ) -> Result<T, Fault> {
+        let ending = || Fault::new(Code::Unavailable, "wschat is stopping");
+        let (answer, verdict) = oneshot::channel();
+        self.orders.send(order(answer)).await.map_err(|_| ending())?;
+        verdict.await.map_err(|_| ending())?
+    }
+
+    fn status(&self) -> Status {
+        let totals = self.hub.totals();
+        let rates = self.meter().rates(Instant::now(), counts(&totals));
+        let configured = self.configured.borrow().clone();
+        let tally = totals.tally;
+        let refused = Refusal::ALL.iter().zip(tally.refused);
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.life.started,
+            listeners: totals.listeners,
+            listeners_peak: totals.listeners_peak,
+            messages: tally.messages,
+            deliveries: tally.deliveries,
+            bytes_sent: tally.bytes_sent,
+            messages_per_sec: rates.messages,
+            deliveries_per_sec: rates.deliveries,
+            bytes_sent_per_sec: rates.bytes_sent,
+            refused: refused.map(|(refusal, count)| (refusal.code().to_owned(), count)).collect(),
+            lagging: totals.lagging,
+            closed_too_slow: tally.too_slow,
+            feed_bytes: totals.feed_bytes,
+            config_generation: configured.generation,
+            config_loaded: configured.loaded,
+            config_rejected: configured.rejected,
+            restarts_survived: self.life.restarts_survived,
+        }
+    }
+
+    fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn counts(totals: &Totals) -> Counts<u64> {
+    let tally = &totals.tally;
+    Counts { messages: tally.messages, deliveries: tally.deliveries, bytes_sent: tally.bytes_sent }
+}
+
+/// The page that was asked for; `clients` come in the order of their ids, which
+/// decides where the order that was asked for does not.
+fn page(
+    mut clients: Vec<Client>,
+    sort: Sort,
+    reverse: bool,
+    offset: usize,
+    limit: usize,
+) -> Clients {
+    match sort {
+        Sort::Id => {}
+        Sort::Address => clients.sort_by_key(|client| client.peer),
+        Sort::Since => clients.sort_by_key(|client| client.since_secs),
+        Sort::Messages => clients.sort_by_key(|client| u32::MAX - client.messages),
+        Sort::Behind => clients.sort_by_key(|client| u64::MAX - client.behind_bytes),
+    }
+    if reverse {
+        clients.reverse();
+    }
+    let total = clients.len();
+    let clients = clients.into_iter().skip(offset).take(limit).map(listed).collect();
+    Clients { total, clients }
+}
+
+fn listed(client: Client) -> Listed {
+    let since_secs = i64::try_from(client.since_secs).unwrap_or_default();
+    Listed {
+        id: client.id,
+        address: client.peer.to_string(),
+        since: DateTime::from_timestamp(since_secs, 0).unwrap_or_default(),
+        messages: client.messages,
+        behind_bytes: client.behind_bytes,
+        state: match client.state {
+            ClientState::Swept => "swept",
+            ClientState::Lagging => "lagging",
+            ClientState::Closing => "closing",
+        }
+        .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Peer;
+
+    fn client(id: u64, port: u16, messages: u32, behind_bytes: u64) -> Client {
+        let peer = Peer::tcp(([127, 0, 0, 1], port).into());
+        let state = ClientState::Swept;
+        Client { id, peer, since_secs: 1_700_000_000 + id, messages, behind_bytes, state }
+    }
+
+    #[test]
+    fn pages_in_every_order() {
+        let all = || vec![client(1, 30, 5, 0), client(2, 20, 9, 7), client(3, 10, 5, 9)];
+        for (sort, want) in [
+            (Sort::Id, [1, 2, 3]),
+            (Sort::Since, [1, 2, 3]),
+            (Sort::Address, [3, 2, 1]),
+            (Sort::Messages, [2, 1, 3]),
+            (Sort::Behind, [3, 2, 1]),
+        ] {
+            let ids = |page: Clients| page.clients.iter().map(|c| c.id).collect::<Vec<_>>();
+            assert_eq!(ids(page(all(), sort, false, 0, 100)), want, "{sort:?}");
+            assert_eq!(ids(page(all(), sort, false, 1, 1)), want[1..2], "{sort:?}");
+            assert_eq!(ids(page(all(), sort, false, 5, 1)), [0; 0], "{sort:?}");
+            let mut reversed = want;
+            reversed.reverse();
+            assert_eq!(ids(page(all(), sort, true, 0, 100)), reversed, "{sort:?}");
+            assert_eq!(page(all(), sort, false, 9, 0).total, 3);
+        }
+    }
+
+    #[test]
+    fn a_row_says_who_and_since_when() {
+        let want = r#"{"id":7,"address":"127.0.0.1:4711","since":"2023-11-14T22:13:27Z","messages":2,"behind_bytes":9,"state":"swept"}"#;
+        assert_eq!(serde_json::to_string(&listed(client(7, 4711, 2, 9))).unwrap(), want);
+    }
+}

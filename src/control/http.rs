@@ -1,0 +1,111 @@
+//! Metrics and health over HTTP, for Prometheus and for probes.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::desk::Desk;
+use super::metrics::MEDIA_TYPE;
+use crate::net::{Accepted, Acceptor, Listener};
+
+/// Connections at once; more wait in the kernel's backlog.
+const PLACES: usize = 16;
+/// How long one request and its answer may take together.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// Answers at `listener`, for as long as this is polled.
+///
+/// # Errors
+///
+/// The system's, if it cannot be polled.
+pub async fn serve_metrics(listener: Listener, desk: Arc<Desk>) -> io::Result<()> {
+    let mut acceptor = Acceptor::new(listener)?;
+    let places = Arc::new(Semaphore::new(PLACES));
+    let mut guests = JoinSet::new();
+    // The semaphore is never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let accepted = acceptor.accept().await;
+        while guests.try_join_next().is_some() {}
+        let desk = Arc::clone(&desk);
+        guests.spawn(async move {
+            let _place = place;
+            match accepted {
+                Accepted::Tcp(stream, _) => receive(stream, &desk).await,
+                Accepted::Unix(stream) => receive(stream, &desk).await,
+            }
+        });
+    }
+    Ok(())
+}
+
+/// One request and its answer.
+async fn receive(stream: impl AsyncRead + AsyncWrite + Unpin, desk: &Desk) {
+    let service = service_fn(async |request: Request<Incoming>| {
+        Ok::<_, Infallible>(answer(&request, desk).await)
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES_MAX)
+        // The time for all is bounded below.
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a request for metrics: {error}"),
+        Err(_) => debug!("a request for metrics took too long"),
+    }
+}
+
+async fn answer(request: &Request<Incoming>, desk: &Desk) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let allowed = [Method::GET, Method::HEAD].contains(request.method());
+    match path {
+        "/metrics" | "/healthz" if !allowed => {
+            let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD.\n");
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            answer
+        }
+        "/metrics" => match desk.metrics() {
+            Ok(text) => respond(StatusCode::OK, MEDIA_TYPE, text.into()),
+            Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "The metrics cannot be made.\n"),
+        },
+        "/healthz" => match desk.is_well().await {
+            true => plain(StatusCode::OK, "ok\n"),
+            false => plain(StatusCode::SERVICE_UNAVAILABLE, "A shard does not answer.\n"),
+        },
+        _ => plain(StatusCode::NOT_FOUND, "Here are /metrics and /healthz.\n"),
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    respond(status, PLAIN, Bytes::from_static(text.as_bytes()))
+}
+
+fn respond(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}

@@ -1,0 +1,189 @@
+//! The room's figures in the Prometheus text format. No label is anything that
+//! came from a client: not a name, not an address, not a message.
+
+use chrono::{DateTime, Utc};
+use prometheus::core::Collector;
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+
+use super::desk::{Configured, Life};
+use crate::chat::Refusal;
+use crate::net::Totals;
+
+/// The media type of [`text`].
+pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All that the metrics tell.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Of the room.
+    pub totals: Totals,
+    /// The bound in force.
+    pub connections_max: usize,
+    /// Of the configuration.
+    pub configured: Configured,
+    /// Of the daemon.
+    pub life: Life,
+}
+
+/// The metrics, in the Prometheus text format 0.0.4.
+///
+/// # Errors
+///
+/// The library's, if a name is not what the format allows; none depends on what
+/// happens in the room.
+pub fn text(figures: &Figures) -> prometheus::Result<String> {
+    let Figures { totals, connections_max, configured, life } = figures;
+    let tally = &totals.tally;
+    let page = Page(Registry::new());
+
+    let version = [(env!("CARGO_PKG_VERSION"), 1)];
+    page.gauges("build_info", "1, labelled with the version.", "version", version)?;
+    page.time("started_timestamp_seconds", "When the daemon was started.", life.started)?;
+    page.count(
+        "restarts_survived_total",
+        "Restarts that the connections have survived.",
+        life.restarts_survived,
+    )?;
+
+    page.gauge("listeners", "Open WebSockets.", totals.listeners as u64)?;
+    page.gauge("listeners_peak", "The most that there were.", totals.listeners_peak as u64)?;
+    page.gauge("connections_max", "The most that there may be.", *connections_max as u64)?;
+    page.gauge(
+        "lagging_listeners",
+        "Listeners whose socket takes nothing at the moment.",
+        totals.lagging as u64,
+    )?;
+    page.gauge("feed_bytes", "Bytes of the feed in memory.", totals.feed_bytes)?;
+
+    page.count("messages_total", "Messages sent to the room.", tally.messages)?;
+    page.count("deliveries_total", "Messages written to a socket.", tally.deliveries)?;
+    page.count("sent_bytes_total", "Bytes of messages written to sockets.", tally.bytes_sent)?;
+    page.counts(
+        "refused_messages_total",
+        "Messages that were not sent, by the code of their notice.",
+        "code",
+        Refusal::ALL.iter().zip(tally.refused).map(|(refusal, count)| (refusal.code(), count)),
+    )?;
+    page.count(
+        "dropped_notices_total",
+        "Notices that were not sent, because there were too many.",
+        tally.notices_dropped,
+    )?;
+    page.counts(
+        "closed_connections_total",
+        "Connections that the daemon closed: too far behind, no sign of life, a broken rule.",
+        "reason",
+        [("too-slow", tally.too_slow), ("idle", tally.idle), ("protocol", tally.violations)],
+    )?;
+
+    page.gauge("config_generation", "How many configurations were loaded.", configured.generation)?;
+    page.time(
+        "config_loaded_timestamp_seconds",
+        "When the configuration in force was loaded.",
+        configured.loaded,
+    )?;
+    page.gauge(
+        "config_rejected",
+        "1 if a newer configuration was rejected, else 0.",
+        configured.rejected.is_some().into(),
+    )?;
+    page.encode()
+}
+
+/// Metrics that are given their values once, and then encoded.
+struct Page(Registry);
+
+impl Page {
+    fn count(&self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
+        let counter = IntCounter::with_opts(opts(name, help))?;
+        counter.inc_by(value);
+        self.add(counter)
+    }
+
+    fn counts<'a>(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'a str, u64)>,
+    ) -> prometheus::Result<()> {
+        let counters = IntCounterVec::new(opts(name, help), &[label])?;
+        for (of, value) in values {
+            counters.with_label_values(&[of]).inc_by(value);
+        }
+        self.add(counters)
+    }
+
+    fn gauge(&self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
+        let gauge = Gauge::with_opts(opts(name, help))?;
+        gauge.set(value as f64);
+        self.add(gauge)
+    }
+
+    fn gauges<'a>(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'a str, u64)>,
+    ) -> prometheus::Result<()> {
+        let gauges = GaugeVec::new(opts(name, help), &[label])?;
+        for (of, value) in values {
+            gauges.with_label_values(&[of]).set(value as f64);
+        }
+        self.add(gauges)
+    }
+
+    fn time(&self, name: &str, help: &str, time: DateTime<Utc>) -> prometheus::Result<()> {
+        self.gauge(name, help, u64::try_from(time.timestamp()).unwrap_or_default())
+    }
+
+    fn add(&self, collector: impl Collector + 'static) -> prometheus::Result<()> {
+        self.0.register(Box::new(collector))
+    }
+
+    fn encode(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.0.gather())
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("wschat_{name}"), help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_is_there_and_no_other_label() {
+        let mut totals = Totals { listeners: 412, ..Totals::default() };
+        totals.tally.messages = 7;
+        totals.tally.refused[Refusal::JwtInvalid as usize] = 3;
+        let loaded = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let configured = Configured { generation: 2, loaded, rejected: None };
+        let life = Life { started: loaded, restarts_survived: 1 };
+        let figures = Figures { totals, connections_max: 1000, configured, life };
+        let text = text(&figures).unwrap();
+        for line in [
+            "# HELP wschat_listeners Open WebSockets.",
+            "# TYPE wschat_listeners gauge",
+            "wschat_listeners 412",
+            "# TYPE wschat_messages_total counter",
+            "wschat_messages_total 7",
+            r#"wschat_refused_messages_total{code="jwt-invalid"} 3"#,
+            r#"wschat_refused_messages_total{code="binary"} 0"#,
+            r#"wschat_closed_connections_total{reason="too-slow"} 0"#,
+            "wschat_config_loaded_timestamp_seconds 1700000000",
+            "wschat_config_rejected 0",
+            "wschat_restarts_survived_total 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        let labels = text.lines().filter_map(|line| line.split_once('{')?.1.split_once('='));
+        let mut labels: Vec<_> = labels.map(|(label, _)| label).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels, ["code", "reason", "version"]);
+    }
+}

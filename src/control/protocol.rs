@@ -1,0 +1,341 @@
+//! The words of the control socket, without the socket: a line is a request or
+//! its answer, each a JSON object.
+//!
+//! ```text
+//! {"do":"clients","sort":"behind","limit":10}
+//! {"ok":{"total":412,"clients":[…]}}
+//! {"do":"reload"}
+//! {"err":"config-rejected","msg":"…","problems":["/etc/wschat.toml:7:15: …"]}
+//! ```
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use clap::ValueEnum;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The longest request, in bytes, its newline left out.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// What may be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How is the room? Answered by a [`Status`].
+    Status {},
+    /// Read the configuration again. Answered by a [`Reloaded`] when the new one
+    /// is in force, or by a [`Fault`] with all that is wrong.
+    Reload {},
+    /// Who is there? Answered by [`Clients`].
+    Clients {
+        /// In which order.
+        #[serde(default)]
+        sort: Sort,
+        /// The other way round.
+        #[serde(default)]
+        reverse: bool,
+        /// How many to leave out at the beginning.
+        #[serde(default)]
+        offset: usize,
+        /// How many to list then; no more than [`Request::CLIENTS_MAX`].
+        #[serde(default = "Request::clients_by_default")]
+        limit: usize,
+    },
+    /// Answered by the metrics, as one string in the Prometheus text format.
+    Metrics {},
+}
+
+impl Request {
+    /// The most clients that one answer lists.
+    pub const CLIENTS_MAX: usize = 10_000;
+
+    fn clients_by_default() -> usize {
+        100
+    }
+}
+
+/// In which order clients are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sort {
+    /// By id: whoever joined first
+    #[default]
+    Id,
+    /// By network address
+    Address,
+    /// By when they joined: the oldest first
+    Since,
+    /// By messages sent: the most first
+    Messages,
+    /// By how far they are behind: the furthest first
+    Behind,
+}
+
+/// How the room is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the daemon, not of whoever asks.
+    pub version: String,
+    /// When the daemon was started.
+    pub started: DateTime<Utc>,
+    /// Open WebSockets.
+    pub listeners: usize,
+    /// The most that there ever were.
+    pub listeners_peak: usize,
+    /// Messages sent to the room.
+    pub messages: u64,
+    /// Messages written to a socket to their end.
+    pub deliveries: u64,
+    /// Bytes of messages written to sockets.
+    pub bytes_sent: u64,
+    /// Over the last seconds.
+    pub messages_per_sec: f64,
+    /// Over the last seconds.
+    pub deliveries_per_sec: f64,
+    /// Over the last seconds.
+    pub bytes_sent_per_sec: f64,
+    /// Messages that were not sent, by the code of their notice.
+    pub refused: BTreeMap<String, u64>,
+    /// Listeners whose socket takes nothing at the moment.
+    pub lagging: usize,
+    /// Connections closed because they had fallen too far behind.
+    pub closed_too_slow: u64,
+    /// Bytes of the feed in memory.
+    pub feed_bytes: u64,
+    /// 1 at the start, and one more for every other configuration in force.
+    pub config_generation: u64,
+    /// When the configuration in force was loaded.
+    pub config_loaded: DateTime<Utc>,
+    /// The newer one that was rejected, if that was the last to be tried.
+    pub config_rejected: Option<Rejected>,
+    /// How many restarts the connections have survived.
+    pub restarts_survived: u64,
+}
+
+/// A configuration that did not come into force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// When it was tried.
+    pub at: DateTime<Utc>,
+    /// The first thing that is wrong with it.
+    pub why: String,
+}
+
+/// A configuration that is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Its generation.
+    pub generation: u64,
+    /// What should be different although it works, a line each.
+    pub warnings: Vec<String>,
+    /// Keys that have changed, which takes a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// Some of those who are there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    /// How many there are in all.
+    pub total: usize,
+    /// The page that was asked for.
+    pub clients: Vec<Listed>,
+}
+
+/// One client of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its id, which grows in the order of joining.
+    pub id: u64,
+    /// `IP:PORT`, or `unix`.
+    pub address: String,
+    /// When it joined.
+    pub since: DateTime<Utc>,
+    /// Messages of it that were sent to the room.
+    pub messages: u32,
+    /// Bytes of messages that it has not been sent yet.
+    pub behind_bytes: u64,
+    /// `swept` (it is up to date after every sweep), `lagging` or `closing`.
+    pub state: String,
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{msg}")]
+pub struct Fault {
+    /// For programs.
+    pub err: Code,
+    /// For people.
+    pub msg: String,
+    /// All that is wrong with a configuration, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+/// The kinds of a [`Fault`]; they never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// The line is no request.
+    BadRequest,
+    /// The peer may not ask.
+    Forbidden,
+    /// Too many are asking.
+    Busy,
+    /// The daemon is ending, or does not answer in time.
+    Unavailable,
+    /// The configuration is no good; the old one stays in force.
+    ConfigRejected,
+    /// One that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Fault {
+    /// A fault without problems of a configuration.
+    pub fn new(err: Code, msg: impl Into<String>) -> Self {
+        Self { err, msg: msg.into(), problems: Vec::new() }
+    }
+}
+
+/// The request on a line.
+///
+/// # Errors
+///
+/// A [`Code::BadRequest`] that says what is wrong, without repeating the line.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::control::{Request, parse};
+/// assert_eq!(parse(br#"{"do":"status"}"#), Ok(Request::Status {}));
+/// assert!(parse(br#"{"do":"dance"}"#).is_err());
+/// ```
+pub fn parse(line: &[u8]) -> Result<Request, Fault> {
+    let bad = |what: &str| Err(Fault::new(Code::BadRequest, what));
+    if line.len() > LINE_BYTES_MAX {
+        return bad("the request is too long");
+    }
+    let request = match serde_json::from_slice(line) {
+        Ok(request) => request,
+        Err(error) if error.is_data() => return bad("no such request; see wschat(8)"),
+        Err(_) => return bad("a request is one JSON object on a line"),
+    };
+    match request {
+        Request::Clients { limit, .. } if limit > Request::CLIENTS_MAX => {
+            bad("limit is over 10000; ask for the rest with offset")
+        }
+        request => Ok(request),
+    }
+}
+
+/// The line, newline included, that answers a request that was carried out.
+pub fn ok(value: &impl Serialize) -> String {
+    #[derive(Serialize)]
+    struct Answer<'a, T> {
+        ok: &'a T,
+    }
+    line(&Answer { ok: value })
+}
+
+/// The line, newline included, that answers a request that was not.
+pub fn sorry(fault: &Fault) -> String {
+    line(fault)
+}
+
+/// What an answer holds.
+///
+/// # Errors
+///
+/// The [`Fault`] that it is, or an unknown one if it is no answer.
+pub fn read<T: DeserializeOwned>(line: &str) -> Result<T, Fault> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Answer<T> {
+        Ok { ok: T },
+        Fault(Fault),
+    }
+    match serde_json::from_str(line) {
+        Ok(Answer::Ok { ok }) => Ok(ok),
+        Ok(Answer::Fault(fault)) => Err(fault),
+        Err(_) => Err(Fault::new(Code::Unknown, "the answer is not one that this version knows")),
+    }
+}
+
+/// Texts are the daemon's own; a newline in one is escaped by JSON.
+fn line(value: &impl Serialize) -> String {
+    let mut line = serde_json::to_string(value).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clients(sort: Sort, limit: usize) -> Request {
+        Request::Clients { sort, reverse: false, offset: 0, limit }
+    }
+
+    #[test]
+    fn lines_that_are_requests() {
+        for (line, want) in [
+            (r#"{"do":"status"}"#, Request::Status {}),
+            (r#" {"do" : "reload" } "#, Request::Reload {}),
+            (r#"{"do":"metrics"}"#, Request::Metrics {}),
+            (r#"{"do":"clients"}"#, clients(Sort::Id, 100)),
+            (r#"{"sort":"behind","do":"clients","limit":10000}"#, clients(Sort::Behind, 10_000)),
+        ] {
+            assert_eq!(parse(line.as_bytes()), Ok(want.clone()), "{line}");
+            let line = serde_json::to_string(&want).unwrap();
+            assert_eq!(parse(line.as_bytes()), Ok(want), "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_none() {
+        let long = format!(r#"{{"do":"status"{}}}"#, " ".repeat(LINE_BYTES_MAX));
+        let deep = "[".repeat(LINE_BYTES_MAX);
+        for line in [
+            "",
+            "status",
+            "null",
+            "[]",
+            "{}",
+            r#"{"do":"status""#,
+            r#"{"do":"status"}{"do":"status"}"#,
+            r#"{"do":"hunter2"}"#,
+            r#"{"do":"status","hunter2":1}"#,
+            r#"{"do":"clients","limit":-1}"#,
+            r#"{"do":"clients","limit":10001}"#,
+            r#"{"do":"clients","sort":"hunter2"}"#,
+            "\u{0}",
+            &long,
+            &deep,
+        ] {
+            let fault = parse(line.as_bytes()).unwrap_err();
+            assert_eq!(fault.err, Code::BadRequest, "{line}");
+            assert!(!fault.msg.contains("hunter2"), "{line}");
+        }
+        assert!(parse(b"\xff").is_err());
+    }
+
+    #[test]
+    fn an_answer_is_one_line_and_is_read_again() {
+        let text = "two\nlines".to_owned();
+        let line = ok(&text);
+        assert_eq!(line, "{\"ok\":\"two\\nlines\"}\n");
+        assert_eq!(read(&line), Ok(text));
+
+        let mut fault = Fault::new(Code::ConfigRejected, "no");
+        fault.problems = vec!["a:1:1: b".into()];
+        let line = sorry(&fault);
+        let want = r#"{"err":"config-rejected","msg":"no","problems":["a:1:1: b"]}"#;
+        assert_eq!(line.trim_end(), want);
+        assert_eq!(read::<String>(&line), Err(fault));
+
+        let later = r#"{"err":"too-tired","msg":"ask tomorrow","until":"six"}"#;
+        assert_eq!(read::<String>(later), Err(Fault::new(Code::Unknown, "ask tomorrow")));
+        assert_eq!(read::<String>("nonsense").unwrap_err().err, Code::Unknown);
+    }
+}

@@ -1,0 +1,121 @@
+//! The listening side of the control socket.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::desk::Desk;
+use super::peer;
+use super::protocol::{Code, Fault, LINE_BYTES_MAX, parse, sorry};
+use crate::config::ListenAddress;
+use crate::net::{Accepted, Acceptor, Listener};
+
+/// Connections that may be open at once; one more is told so.
+const CONNECTIONS_MAX: usize = 32;
+/// How long a connection may ask nothing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a peer may take over its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the daemon's user and its group, and nobody else.
+const MODE: u32 = 0o660;
+
+/// The control socket, bound and ready to be served.
+#[derive(Debug)]
+pub struct Socket {
+    listener: Listener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Binds the control socket at `path`. One that a dead daemon left behind is
+    /// replaced, one that somebody listens on is not.
+    ///
+    /// # Errors
+    ///
+    /// The system's: the folder is not there or not ours, the path is in use or
+    /// too long.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        let listener = Listener::bind(&ListenAddress::Unix(path.to_owned()))?;
+        // Until this takes effect others may connect, and are sent away.
+        fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Serves whoever may ask, for as long as this is polled.
+    ///
+    /// # Errors
+    ///
+    /// The system's, if the socket cannot be polled.
+    pub async fn serve(self, desk: Arc<Desk>) -> io::Result<()> {
+        let mut acceptor = Acceptor::new(self.listener)?;
+        let path: Arc<Path> = self.path.into();
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut callers = JoinSet::new();
+        loop {
+            let Accepted::Unix(stream) = acceptor.accept().await else { continue };
+            while callers.try_join_next().is_some() {}
+            let (desk, path) = (Arc::clone(&desk), Arc::clone(&path));
+            let place = Arc::clone(&places).try_acquire_owned();
+            callers.spawn(async move {
+                let talked = match place {
+                    Ok(_place) => receive(stream, &path, &desk).await,
+                    Err(_) => {
+                        let busy = Fault::new(Code::Busy, "too many are asking; try again");
+                        refuse(stream, &busy).await
+                    }
+                };
+                if let Err(error) = talked {
+                    debug!(%error, "a connection of the control socket: {error}");
+                }
+            });
+        }
+    }
+}
+
+async fn receive(stream: UnixStream, path: &Path, desk: &Desk) -> io::Result<()> {
+    if peer::may_ask(&stream, path)? {
+        return converse(stream, desk).await;
+    }
+    let forbidden =
+        Fault::new(Code::Forbidden, "only root, the daemon's user and members of its group may");
+    refuse(stream, &forbidden).await
+}
+
+/// Answers line by line until the peer leaves, or asks nothing for too long.
+async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
+    let (read, mut write) = stream.split();
+    let mut read = BufReader::new(read);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut bounded = (&mut read).take(LINE_BYTES_MAX as u64 + 1);
+        if timeout(IDLE_TIMEOUT, bounded.read_until(b'\n', &mut line)).await?? == 0 {
+            return Ok(());
+        }
+        let ended = line.pop_if(|last| *last == b'\n').is_some();
+        let answer = match parse(&line) {
+            Ok(request) => desk.answer(request).await,
+            Err(fault) => sorry(&fault),
+        };
+        timeout(WRITE_TIMEOUT, write.write_all(answer.as_bytes())).await??;
+        if !ended {
+            // The end of what was sent, or of what is read.
+            return Ok(());
+        }
+    }
+}
+
+/// Says one thing and hangs up; the peer finds it even if it has just written.
+async fn refuse(mut stream: UnixStream, fault: &Fault) -> io::Result<()> {
+    stream.write_all(sorry(fault).as_bytes()).await
+}
