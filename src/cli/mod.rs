@@ -1,12 +1,17 @@
 //! The command line: one file per subcommand, the definition of all here.
 
+mod ask;
 mod bench;
 mod check;
+mod clients;
 mod completions;
 mod config;
 mod failure;
 mod join;
+mod metrics;
+mod reload;
 mod serve;
+mod status;
 mod token;
 
 use std::env::var_os;
@@ -19,6 +24,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::config::{Environment, ListenAddress, Loaded, Problems, VARIABLE, load};
 
+pub use ask::ControlArgs;
 pub use failure::{Exit, Failure};
 
 /// What a command gives back: the exit code of an ordinary end, or a failure.
@@ -54,6 +60,14 @@ pub enum Command {
     Check(ConfigArgs),
     /// Print every effective value and where it comes from
     Config(ConfigArgs),
+    /// Have the running daemon read its configuration again
+    Reload(ControlArgs),
+    /// Show how the room is; exits 3 if the daemon is not running
+    Status(status::StatusArgs),
+    /// List who is connected
+    Clients(clients::ClientsArgs),
+    /// Print the metrics in the Prometheus text format
+    Metrics(ControlArgs),
     /// Talk in a room, from a terminal or a pipe
     Join(join::JoinArgs),
     /// Print a new token for a speaker
@@ -109,6 +123,9 @@ pub struct ServeArgs {
     /// Shards to run, 0 for one per core
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
     pub threads: Option<usize>,
+    /// Have the control socket here instead of at /run/wschat/control.sock
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -138,6 +155,10 @@ pub fn run() -> Outcome {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Config(args)) => config::run(&args),
+        Some(Command::Reload(args)) => reload::run(&args),
+        Some(Command::Status(args)) => status::run(&args),
+        Some(Command::Clients(args)) => clients::run(&args),
+        Some(Command::Metrics(args)) => metrics::run(&args),
         Some(Command::Join(args)) => join::run(args),
         Some(Command::Token(args)) => token::run(args),
         Some(Command::Completions(args)) => completions::run(&args),

@@ -1,6 +1,6 @@
 //! `wschat serve`: the daemon.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use rustix::io::Errno;
@@ -14,7 +14,7 @@ use crate::daemon::{StartError, run as run_daemon};
 ///
 /// Why it did not come up.
 pub fn run(args: &ServeArgs) -> Outcome {
-    run_daemon(args.environment()).map_err(Failure::from)?;
+    run_daemon(args.environment(), args.control.clone()).map_err(Failure::from)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -25,19 +25,29 @@ impl From<StartError> for Failure {
             StartError::Configuration(problems) => problems.into(),
             StartError::ListenTwice => Self::new(Exit::Usage, "--listen", why),
             StartError::System(what, _) => Self::new(Exit::OsError, what, why),
-            StartError::Bind(address, error) => {
-                // Where the service manager took network sockets away from us.
-                if Errno::from_io_error(&error) == Some(Errno::AFNOSUPPORT) {
-                    let why = format!("{why}; here only wschat.socket can open it");
-                    return Self::new(Exit::NoPermission, address.to_string(), why);
-                }
-                let exit = match error.kind() {
-                    ErrorKind::AddrInUse => Exit::Unavailable,
-                    ErrorKind::PermissionDenied => Exit::NoPermission,
-                    _ => Exit::OsError,
-                };
-                Self::new(exit, address.to_string(), why)
+            StartError::Bind(address, error) => bind(address.to_string(), &error, ROOM_UNIT),
+            StartError::BindMetrics(address, error) => {
+                bind(address.to_string(), &error, METRICS_UNIT)
             }
+            StartError::Control(path, error) => bind(path.display().to_string(), &error, ""),
         }
     }
+}
+
+const ROOM_UNIT: &str = "wschat.socket";
+const METRICS_UNIT: &str = "a socket unit with FileDescriptorName=metrics";
+
+/// A place that cannot be listened at; in the service's sandbox only `unit` can.
+fn bind(place: String, error: &io::Error, unit: &str) -> Failure {
+    // Where the service manager took network sockets away from us.
+    if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) {
+        let why = format!("{error}; here only {unit} can open it");
+        return Failure::new(Exit::NoPermission, place, why);
+    }
+    let exit = match error.kind() {
+        ErrorKind::AddrInUse => Exit::Unavailable,
+        ErrorKind::PermissionDenied => Exit::NoPermission,
+        _ => Exit::OsError,
+    };
+    Failure::new(exit, place, error)
 }

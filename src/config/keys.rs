@@ -196,6 +196,15 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "metrics.address",
+        reload: Reload::No,
+        kind: Kind::Text {
+            form: "IP:PORT, [IP6]:PORT, unix:/PATH",
+            get: |c| c.metrics.address.as_ref().map(ListenAddress::to_string),
+            set: |c, text| address(text).map(|address| c.metrics.address = Some(address)),
+        },
+    },
+    Key {
         name: "server.threads",
         reload: Reload::No,
         kind: Kind::Number {

@@ -54,6 +54,8 @@ pub struct Config {
     pub page: Page,
     /// What is logged.
     pub log: Log,
+    /// What Prometheus is told.
+    pub metrics: Metrics,
     /// The process itself.
     pub server: Server,
 }
@@ -110,6 +112,14 @@ pub struct Page {
 pub struct Log {
     /// The least important level that is still logged.
     pub level: Level,
+}
+
+/// What Prometheus is told (`[metrics]`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    /// The address to bind where systemd passes no socket of that name; without
+    /// one there are no metrics over HTTP.
+    pub address: Option<ListenAddress>,
 }
 
 /// The process itself (`[server]`).

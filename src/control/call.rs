@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::protocol::{Fault, Request, read};
+use super::protocol::{FORBIDDEN, Fault, Request, read};
 
 /// How long an answer is waited for: longer than the daemon takes to say that
 /// there is none.
@@ -26,7 +26,7 @@ pub enum CallError {
     #[error("wschat is not running, or has its control socket elsewhere (--control)")]
     NotRunning,
     /// It is not for us.
-    #[error("only root, the daemon's user and members of its group may ask")]
+    #[error("{FORBIDDEN}")]
     Forbidden,
     /// It came as one.
     #[error("{0}")]

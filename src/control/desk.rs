@@ -39,21 +39,11 @@ pub struct Configured {
     pub rejected: Option<Rejected>,
 }
 
-/// The life of the room beyond that of the process.
-#[derive(Clone, Copy, Debug)]
-pub struct Life {
-    /// When the daemon was started.
-    pub started: DateTime<Utc>,
-    /// How many restarts the connections have survived.
-    pub restarts_survived: u64,
-}
-
 /// Answers requests.
 pub struct Desk {
     hub: Hub,
     settings: watch::Receiver<Arc<Settings>>,
     configured: watch::Receiver<Configured>,
-    life: Life,
     orders: mpsc::Sender<Order>,
     meter: Mutex<Meter>,
     /// A list of a huge room takes memory: one at a time.
@@ -67,11 +57,10 @@ impl Desk {
         hub: Hub,
         settings: watch::Receiver<Arc<Settings>>,
         configured: watch::Receiver<Configured>,
-        life: Life,
         orders: mpsc::Sender<Order>,
     ) -> Arc<Self> {
         let (meter, lists) = (Mutex::default(), Semaphore::new(1));
-        Arc::new(Self { hub, settings, configured, life, orders, meter, lists })
+        Arc::new(Self { hub, settings, configured, orders, meter, lists })
     }
 
     /// Measures the room for as long as this is polled.
@@ -101,7 +90,6 @@ impl Desk {
             totals: self.hub.totals(),
             connections_max: self.settings.borrow().limits.connections_max,
             configured: self.configured.borrow().clone(),
-            life: self.life,
         })
     }
 
@@ -149,7 +137,7 @@ impl Desk {
         let refused = Refusal::ALL.iter().zip(tally.refused);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: self.life.started,
+            started: date(totals.started_secs),
             listeners: totals.listeners,
             listeners_peak: totals.listeners_peak,
             messages: tally.messages,
@@ -165,7 +153,7 @@ impl Desk {
             config_generation: configured.generation,
             config_loaded: configured.loaded,
             config_rejected: configured.rejected,
-            restarts_survived: self.life.restarts_survived,
+            restarts_survived: totals.restarts_survived,
         }
     }
 
@@ -203,12 +191,16 @@ fn page(
     Clients { total, clients }
 }
 
+fn date(secs: u64) -> DateTime<Utc> {
+    let secs = i64::try_from(secs).unwrap_or_default();
+    DateTime::from_timestamp(secs, 0).unwrap_or_default()
+}
+
 fn listed(client: Client) -> Listed {
-    let since_secs = i64::try_from(client.since_secs).unwrap_or_default();
     Listed {
         id: client.id,
         address: client.peer.to_string(),
-        since: DateTime::from_timestamp(since_secs, 0).unwrap_or_default(),
+        since: date(client.since_secs),
         messages: client.messages,
         behind_bytes: client.behind_bytes,
         state: match client.state {

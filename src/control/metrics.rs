@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
-use super::desk::{Configured, Life};
+use super::desk::Configured;
 use crate::chat::Refusal;
 use crate::net::Totals;
 
@@ -21,8 +21,6 @@ pub struct Figures {
     pub connections_max: usize,
     /// Of the configuration.
     pub configured: Configured,
-    /// Of the daemon.
-    pub life: Life,
 }
 
 /// The metrics, in the Prometheus text format 0.0.4.
@@ -32,17 +30,17 @@ pub struct Figures {
 /// The library's, if a name is not what the format allows; none depends on what
 /// happens in the room.
 pub fn text(figures: &Figures) -> prometheus::Result<String> {
-    let Figures { totals, connections_max, configured, life } = figures;
+    let Figures { totals, connections_max, configured } = figures;
     let tally = &totals.tally;
     let page = Page(Registry::new());
 
     let version = [(env!("CARGO_PKG_VERSION"), 1)];
     page.gauges("build_info", "1, labelled with the version.", "version", version)?;
-    page.time("started_timestamp_seconds", "When the daemon was started.", life.started)?;
+    page.gauge("opened_timestamp_seconds", "When the room was opened.", totals.started_secs)?;
     page.count(
         "restarts_survived_total",
         "Restarts that the connections have survived.",
-        life.restarts_survived,
+        totals.restarts_survived,
     )?;
 
     page.gauge("listeners", "Open WebSockets.", totals.listeners as u64)?;
@@ -157,13 +155,12 @@ mod tests {
 
     #[test]
     fn every_figure_is_there_and_no_other_label() {
-        let mut totals = Totals { listeners: 412, ..Totals::default() };
+        let mut totals = Totals { listeners: 412, restarts_survived: 1, ..Totals::default() };
         totals.tally.messages = 7;
         totals.tally.refused[Refusal::JwtInvalid as usize] = 3;
         let loaded = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let configured = Configured { generation: 2, loaded, rejected: None };
-        let life = Life { started: loaded, restarts_survived: 1 };
-        let figures = Figures { totals, connections_max: 1000, configured, life };
+        let figures = Figures { totals, connections_max: 1000, configured };
         let text = text(&figures).unwrap();
         for line in [
             "# HELP wschat_listeners Open WebSockets.",

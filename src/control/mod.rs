@@ -20,7 +20,7 @@ mod protocol;
 mod socket;
 
 pub use call::{Call, CallError};
-pub use desk::{Configured, Desk, Life, Order};
+pub use desk::{Configured, Desk, Order};
 pub use http::serve_metrics;
 pub use metrics::{Figures, text};
 pub use protocol::{

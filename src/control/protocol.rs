@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 /// The longest request, in bytes, its newline left out.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
+/// What is said to everybody else.
+pub const FORBIDDEN: &str = "only root, the daemon's user and members of its group may ask";
+
 /// What may be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
@@ -77,7 +80,7 @@ pub enum Sort {
 pub struct Status {
     /// Of the daemon, not of whoever asks.
     pub version: String,
-    /// When the daemon was started.
+    /// When the room was opened: by the first of the daemons that handed it over.
     pub started: DateTime<Utc>,
     /// Open WebSockets.
     pub listeners: usize,

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::desk::Desk;
 use super::peer;
-use super::protocol::{Code, Fault, LINE_BYTES_MAX, parse, sorry};
+use super::protocol::{Code, FORBIDDEN, Fault, LINE_BYTES_MAX, parse, sorry};
 use crate::config::ListenAddress;
 use crate::net::{Accepted, Acceptor, Listener};
 
@@ -86,9 +86,7 @@ async fn receive(stream: UnixStream, path: &Path, desk: &Desk) -> io::Result<()>
     if peer::may_ask(&stream, path)? {
         return converse(stream, desk).await;
     }
-    let forbidden =
-        Fault::new(Code::Forbidden, "only root, the daemon's user and members of its group may");
-    refuse(stream, &forbidden).await
+    refuse(stream, &Fault::new(Code::Forbidden, FORBIDDEN)).await
 }
 
 /// Answers line by line until the peer leaves, or asks nothing for too long.
@@ -102,8 +100,8 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         if timeout(IDLE_TIMEOUT, bounded.read_until(b'\n', &mut line)).await?? == 0 {
             return Ok(());
         }
-        let ended = line.pop_if(|last| *last == b'\n').is_some();
-        let answer = match parse(&line) {
+        let ended = line.last() == Some(&b'\n');
+        let answer = match parse(line.trim_ascii_end()) {
             Ok(request) => desk.answer(request).await,
             Err(fault) => sorry(&fault),
         };

@@ -16,11 +16,16 @@ use crate::net::Listener;
 /// The name of the room's sockets (`FileDescriptorName=`).
 pub const ROOM: &str = "wschat";
 
+/// The name of the sockets where metrics are given over HTTP.
+pub const METRICS: &str = "metrics";
+
 /// What was passed to us.
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// The room's listeners.
     pub room: Vec<Listener>,
+    /// The listeners for metrics.
+    pub metrics: Vec<Listener>,
     /// What the process before left in systemd's store, by number.
     pub handover: BTreeMap<u32, UnixStream>,
     /// Names of descriptors that are not ours to use.
@@ -34,7 +39,7 @@ pub struct Inherited {
 ///
 /// # Errors
 ///
-/// A socket of the room is not one that the room can use: not a stream, or not
+/// A socket of ours is not one that can be used: not a stream, or not
 /// listening.
 pub fn inherited() -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
@@ -47,19 +52,23 @@ pub fn inherited() -> io::Result<Inherited> {
     let mut descriptors = ListenFd::from_env();
     for index in 0..descriptors.len() {
         let name = names.next().unwrap_or_default();
-        if is_room(name) {
-            let listener = take(&mut descriptors, index).map_err(|error| {
-                io::Error::new(error.kind(), format!("socket {index} ({name:?}): {error}"))
-            })?;
-            inherited.room.extend(listener);
-        } else if let Some(number) = name.strip_prefix(handover::NAME).and_then(|n| n.parse().ok())
-        {
-            let (family, kind) = (AddressFamily::UNIX.as_raw().into(), SocketType::STREAM.as_raw());
-            let end = descriptors.take_custom(index, family, kind as i32, "parking place")?;
-            inherited.handover.extend(end.map(|end| (number, end)));
-        } else {
-            inherited.foreign.push(name.to_owned());
-        }
+        let ours = match name {
+            METRICS => &mut inherited.metrics,
+            name if is_room(name) => &mut inherited.room,
+            other => {
+                match other.strip_prefix(handover::NAME).and_then(|number| number.parse().ok()) {
+                    Some(number) => {
+                        let end = take_parking_place(&mut descriptors, index)?;
+                        inherited.handover.extend(end.map(|end| (number, end)));
+                    }
+                    None => inherited.foreign.push(other.to_owned()),
+                }
+                continue;
+            }
+        };
+        ours.extend(take(&mut descriptors, index).map_err(|error| {
+            io::Error::new(error.kind(), format!("socket {index} ({name:?}): {error}"))
+        })?);
     }
     Ok(inherited)
 }
@@ -68,6 +77,12 @@ pub fn inherited() -> io::Result<Inherited> {
 /// not name it, or whoever passed it knows nothing of names.
 fn is_room(name: &str) -> bool {
     matches!(name, ROOM | "wschat.socket" | "" | "unknown")
+}
+
+/// Takes the end of a socket pair in which the process before parked sockets.
+fn take_parking_place(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<UnixStream>> {
+    let (family, kind) = (AddressFamily::UNIX.as_raw().into(), SocketType::STREAM.as_raw());
+    descriptors.take_custom(index, family, kind as i32, "parking place")
 }
 
 fn take(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<Listener>> {

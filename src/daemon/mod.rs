@@ -2,6 +2,7 @@
 //! told to the service manager, logs in the journal, signals.
 
 pub mod activation;
+mod control;
 pub mod handover;
 pub mod journal;
 pub mod limits;

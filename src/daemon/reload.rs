@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Local};
+use chrono::{Local, Utc};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
@@ -11,16 +11,8 @@ use super::journal::Log;
 use super::limits;
 use super::notify;
 use crate::config::{Config, Environment, Loaded, Problems, load, needs_restart};
+use crate::control::{Configured, Rejected, Reloaded};
 use crate::net::{Hub, Settings};
-
-/// What an operator wants to know about the configuration.
-#[derive(Clone, Debug)]
-pub struct Configured {
-    /// When the one in force was loaded.
-    pub loaded: DateTime<Local>,
-    /// When a newer one was rejected, and why.
-    pub rejected: Option<(DateTime<Local>, String)>,
-}
 
 /// Everything that a reload touches.
 pub struct Reloader {
@@ -55,7 +47,7 @@ impl Reloader {
         hub: Hub,
         settings: Arc<Settings>,
     ) -> Self {
-        let configured = Configured { loaded: Local::now(), rejected: None };
+        let configured = Configured { generation: 1, loaded: Utc::now(), rejected: None };
         Self {
             outside: outside.for_reload(&loaded),
             descriptors,
@@ -89,13 +81,10 @@ impl Reloader {
     /// # Errors
     ///
     /// Every problem of the new configuration; the old one stays in force.
-    pub async fn reload(&mut self) -> Result<(), Problems> {
+    pub async fn reload(&mut self) -> Result<Reloaded, Problems> {
         notify::reloading();
         let outcome = match self.load().await {
-            Ok(loaded) => {
-                self.apply(loaded).await;
-                Ok(())
-            }
+            Ok(loaded) => Ok(self.apply(loaded).await),
             Err(problems) => {
                 self.reject(&problems);
                 Err(problems)
@@ -112,18 +101,25 @@ impl Reloader {
         loading.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
-    async fn apply(&mut self, loaded: Loaded) {
+    async fn apply(&mut self, loaded: Loaded) -> Reloaded {
         let settings = settings(&loaded.config, self.descriptors);
         self.hub.apply(Arc::clone(&settings)).await;
         self.settings.send_replace(settings);
         self.log.set_level(loaded.config.log.level);
         self.outside = self.outside.clone().for_reload(&loaded);
         self.newest = loaded;
-        self.configured.send_replace(Configured { loaded: Local::now(), rejected: None });
+        let generation = self.configured.borrow().generation + 1;
+        self.configured.send_replace(Configured { generation, loaded: Utc::now(), rejected: None });
         info!("configuration loaded");
         warn_of(&self.newest);
-        for key in needs_restart(&self.started, &self.newest.config) {
+        let needs_restart = needs_restart(&self.started, &self.newest.config);
+        for key in &needs_restart {
             warn!(key, "{key} has changed, which takes a restart");
+        }
+        Reloaded {
+            generation,
+            warnings: self.newest.warnings.iter().map(ToString::to_string).collect(),
+            needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
         }
     }
 
@@ -131,9 +127,11 @@ impl Reloader {
         for problem in &problems.list {
             error!("{problem}");
         }
-        let first = problems.list.first().map_or_else(String::new, ToString::to_string);
-        self.configured.send_modify(|configured| configured.rejected = Some((Local::now(), first)));
-        let since = self.configured.borrow().loaded.format("%H:%M:%S").to_string();
+        let why = problems.list.first().map_or_else(String::new, ToString::to_string);
+        let rejected = Some(Rejected { at: Utc::now(), why });
+        self.configured.send_modify(|configured| configured.rejected = rejected);
+        let loaded = self.configured.borrow().loaded;
+        let since = loaded.with_timezone(&Local).format("%H:%M:%S").to_string();
         error!("configuration rejected; the one loaded {since} stays in force");
     }
 }

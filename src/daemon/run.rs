@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZero;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::activation::{self, ROOM};
+use super::control::{self, Control};
 use super::journal;
 use super::reload::{self, Reloader};
 use super::signals::{self, Request};
@@ -35,18 +37,24 @@ pub enum StartError {
     /// An address cannot be bound.
     #[error("{1}")]
     Bind(ListenAddress, #[source] io::Error),
+    /// The address of the metrics cannot be bound.
+    #[error("{1}")]
+    BindMetrics(ListenAddress, #[source] io::Error),
+    /// The control socket cannot be where it was asked for.
+    #[error("{1}")]
+    Control(PathBuf, #[source] io::Error),
     /// The system does not give what the daemon cannot do without.
     #[error("{1}")]
     System(&'static str, #[source] io::Error),
 }
 
-/// Runs the daemon until a signal ends it. To be called before any thread is
-/// started.
+/// Runs the daemon until a signal ends it, with its control socket at `control`
+/// if that is said. To be called before any thread is started.
 ///
 /// # Errors
 ///
 /// Why it did not come up; once it is up, there is none.
-pub fn run(outside: Environment) -> Result<(), StartError> {
+pub fn run(outside: Environment, control: Option<PathBuf>) -> Result<(), StartError> {
     let inherited = activation::inherited().map_err(system("inherited sockets"))?;
     if !outside.listen.is_empty() && !inherited.room.is_empty() {
         return Err(StartError::ListenTwice);
@@ -59,6 +67,7 @@ pub fn run(outside: Environment) -> Result<(), StartError> {
     for name in &inherited.foreign {
         warn!(name, "left alone a socket named {name:?}; the room's are named {ROOM:?}");
     }
+    let control = Control::open(control, inherited.metrics, &loaded.config)?;
     let listeners = if inherited.room.is_empty() { bind(&loaded.config)? } else { inherited.room };
 
     let settings = reload::settings(&loaded.config, descriptors);
@@ -69,12 +78,13 @@ pub fn run(outside: Environment) -> Result<(), StartError> {
         .map_err(system("the event loop"))?;
     tell(&loaded);
     let reloader = Reloader::new(outside, descriptors, loaded, log, hub.clone(), settings);
-    runtime.block_on(serve(listeners, hub, reloader, requests))
+    runtime.block_on(serve(listeners, control, hub, reloader, requests))
 }
 
 /// Everything that runs while the room is open.
 async fn serve(
     listeners: Vec<Listener>,
+    control: Control,
     hub: Hub,
     mut reloader: Reloader,
     mut requests: Receiver<Request>,
@@ -92,13 +102,17 @@ async fn serve(
     if let Some(every) = notify::watchdog_interval() {
         duties.spawn(status::feed_watchdog(hub.clone(), every));
     }
+    let mut orders = control.serve(&hub, &reloader, &mut duties);
     notify::ready();
 
     let end = loop {
-        match requests.recv().await {
-            // Why it was rejected has been said in the log and the status line.
-            Some(Request::Reload) => drop(reloader.reload().await),
-            other => break other,
+        tokio::select! {
+            request = requests.recv() => match request {
+                // Why it was rejected has been said in the log and the status line.
+                Some(Request::Reload) => drop(reloader.reload().await),
+                other => break other,
+            },
+            Some(order) = orders.recv() => control::carry_out(order, &mut reloader).await,
         }
     };
     let patience = reloader.config().server.shutdown_timeout;

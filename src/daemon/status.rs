@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Local, Utc};
 use tokio::sync::watch;
 use tokio::time::{interval, sleep};
 use tracing::error;
 
 use super::notify::{self, StatusLine};
-use super::reload::Configured;
+use crate::control::{Configured, Rejected};
 use crate::net::Hub;
 
 /// Keeps the status line true, for as long as this is polled.
@@ -49,31 +50,33 @@ fn per_sec(messages: u64, elapsed: Duration) -> u64 {
 
 fn text(listeners: usize, messages_per_sec: u64, configured: &Configured) -> String {
     let plural = if listeners == 1 { "" } else { "s" };
-    let loaded = configured.loaded.format("%H:%M:%S");
+    let time = |at: DateTime<Utc>| at.with_timezone(&Local).format("%H:%M:%S").to_string();
+    let loaded = time(configured.loaded);
     let line = format!(
         "{listeners} listener{plural}, {messages_per_sec} messages/s, configuration loaded {loaded}"
     );
     match &configured.rejected {
         None => line,
-        Some((at, why)) => format!("{line}, rejected {}: {why}", at.format("%H:%M:%S")),
+        Some(Rejected { at, why }) => format!("{line}, rejected {}: {why}", time(*at)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::{Local, TimeZone};
+    use chrono::TimeZone;
 
     use super::*;
 
     #[test]
     fn a_line_that_an_operator_likes_to_read() {
-        let at = |secs| Local.with_ymd_and_hms(2026, 1, 2, 10, 41, secs).unwrap();
-        let mut configured = Configured { loaded: at(7), rejected: None };
+        let at = |secs| Local.with_ymd_and_hms(2026, 1, 2, 10, 41, secs).unwrap().to_utc();
+        let mut configured = Configured { generation: 1, loaded: at(7), rejected: None };
         assert_eq!(
             text(412, 35, &configured),
             "412 listeners, 35 messages/s, configuration loaded 10:41:07"
         );
-        configured.rejected = Some((at(30), "wschat.toml:1:1: x: unknown key".to_owned()));
+        let why = "wschat.toml:1:1: x: unknown key".to_owned();
+        configured.rejected = Some(Rejected { at: at(30), why });
         assert_eq!(
             text(1, 0, &configured),
             "1 listener, 0 messages/s, configuration loaded 10:41:07, \

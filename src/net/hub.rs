@@ -299,6 +299,8 @@ impl Hub {
             connections.into_iter().map(whole).collect()
         });
         (state, sockets)
+    }
+
     /// Returns as soon as every shard has turned; never if one hangs.
     pub async fn turn(&self) {
         self.ask(Letter::Turn).await;

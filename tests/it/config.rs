@@ -90,6 +90,7 @@ limits.feed_tail_bytes = 4194304  # default
 limits.send_buffer_bytes = 65536  # default
 page.enabled = true  # default
 log.level = "info"  # default
+metrics.address = none  # default
 server.threads = 0  # default
 server.shutdown_timeout_secs = 10  # default
 "#;

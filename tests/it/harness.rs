@@ -41,6 +41,7 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 pub struct Setup {
     config: String,
     listen: bool,
+    control: bool,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     wrapper: Vec<String>,
@@ -53,6 +54,7 @@ impl Setup {
         Self {
             config: config.to_owned(),
             listen: true,
+            control: true,
             arguments: Vec::new(),
             variables: Vec::new(),
             wrapper: Vec::new(),
@@ -63,6 +65,12 @@ impl Setup {
     /// Leaves it to the configuration, or to systemd, where to listen.
     pub fn without_listen(mut self) -> Self {
         self.listen = false;
+        self
+    }
+
+    /// With its control socket in the usual place.
+    pub fn without_control(mut self) -> Self {
+        self.control = false;
         self
     }
 
@@ -105,6 +113,10 @@ impl Setup {
         if self.listen {
             words.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
         }
+        if self.control {
+            let control = folder.path().join(CONTROL);
+            words.extend(["--control".to_owned(), control.display().to_string()]);
+        }
         words.extend(self.arguments);
         let mut command = Command::new(&words[0]);
         let mut inherited = self.inherited.into_iter().map(Stdio::from);
@@ -140,6 +152,9 @@ const FOREIGN_VARIABLES: [&str; 9] = [
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 ];
+
+/// The control socket in a daemon's own folder.
+const CONTROL: &str = "control.sock";
 
 /// A running daemon; killed when dropped. Its log is shown if the test fails.
 pub struct Daemon {
@@ -184,6 +199,18 @@ impl Daemon {
     /// The configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("wschat.toml")
+    }
+
+    /// The control socket.
+    pub fn control(&self) -> PathBuf {
+        self.folder.path().join(CONTROL)
+    }
+
+    /// A command that asks this daemon, to be run.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
+        command.args(words).arg("--control").arg(self.control()).stdin(Stdio::null());
+        command
     }
 
     /// Writes another configuration and waits until it is in force.

@@ -1,6 +1,7 @@
 //! The real binary from outside: one module for each theme.
 
 mod config;
+mod control;
 mod door;
 mod handover;
 mod harness;

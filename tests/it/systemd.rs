@@ -151,9 +151,9 @@ fn a_socket_of_a_foreign_name_is_left_alone() {
     let room = TcpListener::bind("127.0.0.1:0").unwrap();
     let daemon = Setup::new("")
         .without_listen()
-        .inherit([foreign.into(), room.into()], "metrics:wschat")
+        .inherit([foreign.into(), room.into()], "elsewhere:wschat")
         .start();
-    daemon.wait_for_log("left alone a socket named \"metrics\"");
+    daemon.wait_for_log("left alone a socket named \"elsewhere\"");
     assert_ne!(daemon.addr, address);
     daemon.connect();
 }

@@ -1,0 +1,102 @@
+//! `wschat clients`: who is connected.
+
+use std::process::ExitCode;
+
+use chrono::{DateTime, Local, Utc};
+use clap::Args;
+
+use super::ask::print;
+use super::{ControlArgs, Exit, Failure, Outcome};
+use crate::control::{Clients, Listed, Request, Sort};
+
+/// The options of `clients`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+BEHIND is how many bytes of messages a client has not been sent yet. Its state is
+swept while it keeps up, lagging while its socket takes nothing, closing at its
+end. With --json each client is one line:
+
+    wschat clients --sort behind --limit 10
+    wschat clients --json --limit 10000 | jq -r 'select(.messages > 1000).address'")]
+pub struct ClientsArgs {
+    /// In which order
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: Sort,
+    /// The other way round
+    #[arg(long)]
+    pub reverse: bool,
+    /// List no more than this, at most 10000
+    #[arg(long, value_name = "N", default_value_t = 100,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=Request::CLIENTS_MAX as u64))]
+    pub limit: usize,
+    /// Leave out so many at the beginning
+    #[arg(long, value_name = "N", default_value_t)]
+    pub offset: usize,
+    /// Print each client as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which daemon.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// Prints a page of the list.
+///
+/// # Errors
+///
+/// No answer; standard output that cannot be written.
+pub fn run(args: &ClientsArgs) -> Outcome {
+    let &ClientsArgs { sort, reverse, limit, offset, .. } = args;
+    let request = Request::Clients { sort, reverse, offset, limit };
+    let page: Clients = args.control.ask(&request).map_err(|error| args.control.failure(error))?;
+    let text = if args.json { json(&page.clients)? } else { table(&page.clients) };
+    let end = offset.saturating_add(page.clients.len());
+    if print(&text)? && !args.json && page.clients.len() < page.total {
+        let next =
+            if end < page.total { format!("; --offset {end} goes on") } else { String::new() };
+        eprintln!("{} of {} clients{next}", page.clients.len(), page.total);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn json(clients: &[Listed]) -> Result<String, Failure> {
+    let mut text = String::new();
+    for client in clients {
+        text += &serde_json::to_string(client)
+            .map_err(|error| Failure::new(Exit::Unavailable, "answer", error))?;
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// A line each, in columns as wide as they have to be.
+fn table(clients: &[Listed]) -> String {
+    let since = |at: DateTime<Utc>| at.with_timezone(&Local).format("%F %T").to_string();
+    let row = |c: &Listed| {
+        [
+            c.id.to_string(),
+            c.address.clone(),
+            since(c.since),
+            c.messages.to_string(),
+            c.behind_bytes.to_string(),
+            c.state.clone(),
+        ]
+    };
+    let head = ["ID", "ADDRESS", "SINCE", "MESSAGES", "BEHIND", "STATE"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(head).chain(clients.iter().map(row)).collect();
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let [a, b, c, d, e, _] = widths;
+    let mut text = String::new();
+    for [id, address, since, messages, behind, state] in rows {
+        let line = format!(
+            "{id:>a$}  {address:<b$}  {since:<c$}  {messages:>d$}  {behind:>e$}  {state}\n"
+        );
+        text += &line;
+    }
+    text
+}

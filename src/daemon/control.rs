@@ -1,0 +1,110 @@
+//! The control socket's and the metrics' place in the daemon's life.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::reload::Reloader;
+use super::run::StartError;
+use crate::config::Config;
+use crate::control::{CONTROL_PATH, Code, Desk, Fault, Order, Socket, serve_metrics};
+use crate::net::{Hub, Listener};
+
+/// Orders that may wait for the daemon's loop.
+const ORDERS_MAX: usize = 16;
+
+/// The sockets that are for operators, not for the room.
+pub struct Control {
+    socket: Option<Socket>,
+    metrics: Vec<Listener>,
+}
+
+impl Control {
+    /// Binds the control socket at `path`, or at the usual place, without which
+    /// a run by hand has to do; and the metrics' address, unless the service
+    /// manager has passed `metrics` sockets.
+    ///
+    /// # Errors
+    ///
+    /// What was asked for cannot be bound.
+    pub fn open(
+        path: Option<PathBuf>,
+        mut metrics: Vec<Listener>,
+        config: &Config,
+    ) -> Result<Self, StartError> {
+        let socket = match path {
+            Some(path) => match Socket::bind(&path) {
+                Ok(socket) => Some(socket),
+                Err(error) => return Err(StartError::Control(path, error)),
+            },
+            None => Socket::bind(Path::new(CONTROL_PATH)).map_err(do_without).ok(),
+        };
+        if let (Some(address), true) = (&config.metrics.address, metrics.is_empty()) {
+            let bound = Listener::bind(address);
+            metrics.push(bound.map_err(|e| StartError::BindMetrics(address.clone(), e))?);
+        }
+        Ok(Self { socket, metrics })
+    }
+
+    /// Serves the sockets as duties of the daemon; what only the daemon's loop
+    /// can do comes out as orders.
+    pub fn serve(
+        self,
+        hub: &Hub,
+        reloader: &Reloader,
+        duties: &mut JoinSet<()>,
+    ) -> mpsc::Receiver<Order> {
+        let (sender, orders) = mpsc::channel(ORDERS_MAX);
+        let (settings, configured) = (reloader.settings(), reloader.configured());
+        let desk = Desk::new(hub.clone(), settings, configured, sender);
+        duties.spawn(Arc::clone(&desk).measure());
+        if let Some(socket) = self.socket {
+            let serving = socket.serve(Arc::clone(&desk));
+            duties.spawn(async move { tell("the control socket", serving.await) });
+        }
+        for listener in self.metrics {
+            info!(listener = %listener, "metrics at http://{listener}/metrics");
+            let serving = serve_metrics(listener, Arc::clone(&desk));
+            duties.spawn(async move { tell("the metrics", serving.await) });
+        }
+        orders
+    }
+}
+
+/// Does what was asked of the daemon's loop.
+pub async fn carry_out(order: Order, reloader: &mut Reloader) {
+    match order {
+        Order::Reload(answer) => {
+            let verdict = reloader.reload().await.map_err(|problems| Fault {
+                err: Code::ConfigRejected,
+                msg: "the configuration is rejected; the old one stays in force".to_owned(),
+                problems: problems.list.iter().map(ToString::to_string).collect(),
+            });
+            // Whoever asked may have left.
+            let _ = answer.send(verdict);
+        }
+    }
+}
+
+/// Says why there is no control socket in the usual place. It is no reason not
+/// to start: whoever runs the daemon by hand may have no such folder.
+fn do_without(error: io::Error) {
+    let hint = "--control PATH makes one elsewhere";
+    match error.kind() {
+        ErrorKind::NotFound => info!("no control socket, for its folder is missing; {hint}"),
+        ErrorKind::AddrInUse => {
+            warn!("no control socket, for another daemon has {CONTROL_PATH}; {hint}");
+        }
+        _ => warn!(%error, "no control socket at {CONTROL_PATH}: {error}; {hint}"),
+    }
+}
+
+fn tell(what: &str, served: io::Result<()>) {
+    if let Err(error) = served {
+        error!(%error, "{what} cannot be served: {error}");
+    }
+}

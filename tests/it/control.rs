@@ -1,0 +1,405 @@
+//! The control socket and the commands that ask it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::{DEADLINE, Daemon, Setup, until};
+
+/// What a command gave: exit code, stdout, stderr.
+type Gave = (Option<i32>, String, String);
+
+fn gave(output: Output) -> Gave {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn run(daemon: &Daemon, words: &[&str]) -> Gave {
+    gave(daemon.command(words).output().unwrap())
+}
+
+fn status(daemon: &Daemon) -> Value {
+    let (code, out, err) = run(daemon, &["status", "--json"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(out.lines().count(), 1, "{out}");
+    serde_json::from_str(&out).unwrap()
+}
+
+fn clients(daemon: &Daemon, words: &[&str]) -> Vec<Value> {
+    let (code, out, err) = run(daemon, &[&["clients", "--json"], words].concat());
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A connection to the control socket, for lines that no command would send.
+struct Line(BufReader<UnixStream>);
+
+impl Line {
+    fn open(daemon: &Daemon) -> Self {
+        let stream = UnixStream::connect(daemon.control()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
+    fn read(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+    }
+
+    /// Whether the daemon has hung up.
+    fn ended(&mut self) -> bool {
+        // Unread bytes of ours turn the end into a reset.
+        self.0.read(&mut [0]).map_or(true, |read| read == 0)
+    }
+}
+
+#[test]
+fn status_tells_how_the_room_is() {
+    let daemon = Daemon::start("");
+    let fresh = status(&daemon);
+    for (key, want) in [
+        ("version", json!(env!("CARGO_PKG_VERSION"))),
+        ("listeners", json!(0)),
+        ("config_generation", json!(1)),
+        ("config_rejected", json!(null)),
+        ("restarts_survived", json!(0)),
+    ] {
+        assert_eq!(fresh[key], want, "{key}");
+    }
+    let (mut ann, mut bob) = (daemon.connect(), daemon.connect());
+    ann.say("ann", "hello");
+    ann.send("nonsense");
+    assert_eq!(bob.hear(), "hello");
+    assert_eq!(ann.hear(), "hello");
+    assert_eq!(ann.json()["err"], "bad-json");
+    // What a turn did is counted at its end.
+    let status = until("the counts", || {
+        let status = status(&daemon);
+        (status["deliveries"] == 2 && status["refused"]["bad-json"] == 1).then_some(status)
+    });
+    assert_eq!(status["listeners"], 2);
+    assert_eq!(status["listeners_peak"], 2);
+    assert_eq!(status["messages"], 1);
+    assert!(status["bytes_sent"].as_u64().unwrap() > 2 * 60);
+    assert_eq!(status["refused"].as_object().unwrap().len(), 11);
+    let keys = [
+        "version",
+        "started",
+        "listeners",
+        "listeners_peak",
+        "messages",
+        "deliveries",
+        "bytes_sent",
+        "messages_per_sec",
+        "deliveries_per_sec",
+        "refused",
+        "lagging",
+        "closed_too_slow",
+        "feed_bytes",
+        "config_generation",
+        "config_loaded",
+        "restarts_survived",
+    ];
+    for key in keys {
+        assert!(!status[key].is_null(), "{key}");
+    }
+    let (code, out, err) = run(&daemon, &["status"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("\nlisteners    2 now, 2 at most, 0 lagging\n"), "{out}");
+}
+
+#[test]
+fn status_of_nobody_is_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
+        gave(command.args(words).arg("--control").arg(&path).output().unwrap())
+    };
+    let why = format!(
+        "wschat: {}: wschat is not running, or has its control socket elsewhere (--control)\n",
+        path.display()
+    );
+    assert_eq!(ask(&["status"]), (Some(3), String::new(), why.clone()));
+    drop(UnixListener::bind(&path).unwrap());
+    assert_eq!(ask(&["status", "--json"]), (Some(3), String::new(), why.clone()));
+    for command in ["reload", "clients", "metrics"] {
+        assert_eq!(ask(&[command]), (Some(69), String::new(), why.clone()), "{command}");
+    }
+}
+
+#[test]
+fn status_is_watched_line_by_line() {
+    let daemon = Daemon::start("");
+    let mut watching =
+        daemon.command(&["status", "--watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["listeners"], 0);
+    let _client = daemon.connect();
+    while next()["listeners"] == 0 {}
+    drop(lines);
+    let ended = until("the end of its reader", || watching.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[test]
+fn reload_waits_for_the_verdict() {
+    let daemon = Daemon::start("");
+    let before = status(&daemon);
+    let mut client = daemon.connect();
+    daemon.configure("limits.connections_max = 7");
+    assert_eq!(run(&daemon, &["reload"]), (Some(0), String::new(), String::new()));
+    let after = status(&daemon);
+    assert_eq!(after["config_generation"], 2);
+    assert_ne!(after["config_loaded"], before["config_loaded"]);
+
+    let file = daemon.config_file().display().to_string();
+    daemon.configure("[limits]\nconnections_max = 0\nidle = 1\n");
+    let (code, out, err) = run(&daemon, &["reload"]);
+    assert_eq!((code, out.as_str()), (Some(78), ""));
+    let check = Command::new(env!("CARGO_BIN_EXE_wschat"))
+        .args(["check", "--config", &file])
+        .output()
+        .unwrap();
+    assert_eq!(gave(check), (Some(78), String::new(), err.clone()));
+    assert_eq!(err.lines().count(), 2, "{err}");
+    let rejected = status(&daemon);
+    assert_eq!(rejected["config_generation"], 2);
+    assert_eq!(rejected["config_rejected"]["why"], err.lines().next().unwrap());
+
+    fs::remove_file(daemon.config_file()).unwrap();
+    let (code, _, err) = run(&daemon, &["reload"]);
+    assert_eq!(code, Some(78));
+    assert_eq!(err, format!("wschat: {file}: No such file or directory (os error 2)\n"));
+
+    let short = "auth.jwt_secret = 'hunter2'\nserver.threads = 3\n";
+    daemon.configure(short);
+    let (code, _, err) = run(&daemon, &["reload"]);
+    assert_eq!(code, Some(0));
+    assert!(err.contains("warning: the secret is shorter than 32 bytes"), "{err}");
+    assert!(err.contains("server.threads: warning: it has changed"), "{err}");
+    assert!(!err.contains("hunter2"));
+    assert_eq!(status(&daemon)["config_generation"], 3);
+    assert_eq!(status(&daemon)["config_rejected"], Value::Null);
+
+    client.say("ann", "still here");
+    assert_eq!(client.json()["err"], "jwt-missing");
+}
+
+#[test]
+fn clients_are_listed_in_pages() {
+    const CLIENTS: usize = 700;
+    let daemon = Setup::new("").arg("--threads").arg("2").start();
+    let mut room: Vec<_> = (0..CLIENTS).map(|_| daemon.connect()).collect();
+    room[5].say("ann", "one");
+    room[5].say("ann", "two");
+    for client in &mut room {
+        assert_eq!((client.hear(), client.hear()), ("one".into(), "two".into()));
+    }
+    let all = clients(&daemon, &["--limit", "10000"]);
+    assert_eq!(all.len(), CLIENTS);
+    let ids: Vec<_> = all.iter().map(|client| client["id"].as_u64().unwrap()).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b));
+    assert!(all.iter().all(|client| client["behind_bytes"] == 0 && client["state"] == "swept"));
+
+    let page = clients(&daemon, &["--limit", "10", "--offset", "20"]);
+    assert_eq!(page, all[20..30]);
+    let most = clients(&daemon, &["--sort", "messages", "--limit", "1"]);
+    let address = room[5].0.get_ref().local_addr().unwrap().to_string();
+    assert_eq!(most[0]["messages"], 2);
+    assert_eq!(most[0]["address"], address);
+    let last = clients(&daemon, &["--sort", "since", "--reverse", "--limit", "1"]);
+    assert_eq!(last[0]["id"], *ids.last().unwrap());
+
+    let (code, out, err) = run(&daemon, &["clients", "--limit", "3"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(out.lines().count(), 4, "{out}");
+    assert!(out.lines().all(|line| line.split("  ").count() >= 6), "{out}");
+    assert_eq!(err, "3 of 700 clients; --offset 3 goes on\n");
+    assert_eq!(run(&daemon, &["clients", "--limit", "10001"]).0, Some(64));
+
+    drop(room);
+    until("an empty room", || clients(&daemon, &[]).is_empty().then_some(()));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_behind() {
+    let daemon = Daemon::start("limits.send_buffer_bytes = 4096");
+    let (mut ann, _silent) = (daemon.connect(), daemon.connect());
+    let text = "x".repeat(10_000);
+    let behind = until("somebody behind", || {
+        ann.say("ann", &text);
+        ann.hear();
+        let first = clients(&daemon, &["--sort", "behind", "--limit", "1"]).swap_remove(0);
+        // Until its kernel takes no more either, it catches up now and then.
+        let lagging = first["state"] == "lagging" && status(&daemon)["lagging"] == 1;
+        lagging.then_some(first)
+    });
+    assert!(behind["behind_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn only_those_with_the_right_to_it_may_connect() {
+    let daemon = Daemon::start("");
+    let file = fs::symlink_metadata(daemon.control()).unwrap();
+    assert!(file.file_type().is_socket());
+    assert_eq!(file.mode() & 0o777, 0o660);
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // As somebody else, who finds the doors open that keep others out.
+    let everybody = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(daemon.control(), everybody.clone()).unwrap();
+    let folder = daemon.control().parent().unwrap().to_owned();
+    fs::set_permissions(&folder, everybody).unwrap();
+    // The build's folder may be closed to them.
+    let program = folder.join("wschat");
+    fs::copy(env!("CARGO_BIN_EXE_wschat"), &program).unwrap();
+    let forbidden = (
+        Some(77),
+        String::new(),
+        format!(
+            "wschat: {}: only root, the daemon's user and members of its group may ask\n",
+            daemon.control().display()
+        ),
+    );
+    let call = |user: &[&str]| {
+        let asked = daemon.command(&["status", "--json"]);
+        let mut command = Command::new("setpriv");
+        command.args(user).arg(&program).args(asked.get_args());
+        gave(command.output().unwrap())
+    };
+    assert_eq!(call(&["--reuid=65534", "--regid=65534", "--clear-groups"]), forbidden);
+    assert_eq!(call(&["--reuid=65534", "--regid=65534", "--groups=1,2"]), forbidden);
+    assert_eq!(call(&["--reuid=65534", "--regid=65534", "--groups=1,0,2"]).0, Some(0));
+    assert_eq!(call(&["--reuid=65534", "--regid=0", "--clear-groups"]).0, Some(0));
+}
+
+#[test]
+fn a_line_is_a_request_whatever_else_it_is() {
+    let daemon = Daemon::start("");
+    let mut line = Line::open(&daemon);
+    line.write(b"{\"do\":\"status\"}\n\n[]\r\n{\"do\":\"dance\"}\n");
+    assert_eq!(line.read()["ok"]["listeners"], 0);
+    for _ in 0..3 {
+        assert_eq!(line.read()["err"], "bad-request");
+    }
+    line.write(b"{\"do\":\"sta");
+    line.write(b"tus\"}\r\n");
+    assert_eq!(line.read()["ok"]["listeners"], 0);
+    // A line without its end is one too, and the last.
+    line.write(b"{\"do\":\"clients\"}");
+    line.0.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(line.read(), json!({"ok": {"total": 0, "clients": []}}));
+    assert!(line.ended());
+
+    let mut long = Line::open(&daemon);
+    long.write(&vec![b' '; 64 * 1024 + 1]);
+    assert_eq!(long.read()["err"], "bad-request");
+    assert!(long.ended());
+}
+
+#[test]
+fn one_too_many_is_told_so() {
+    let daemon = Daemon::start("");
+    let mut asking: Vec<_> = (0..32).map(|_| Line::open(&daemon)).collect();
+    for line in &mut asking {
+        line.write(b"{\"do\":\"status\"}\n");
+        assert_eq!(line.read()["ok"]["listeners"], 0);
+    }
+    let busy = format!("wschat: {}: too many are asking; try again\n", daemon.control().display());
+    assert_eq!(run(&daemon, &["status"]), (Some(69), String::new(), busy));
+    asking.pop();
+    until("a free place", || (run(&daemon, &["status"]).0 == Some(0)).then_some(()));
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sock");
+    let start = || Setup::new("").without_control().arg("--control").arg(path.to_str().unwrap());
+    drop(UnixListener::bind(&path).unwrap());
+    let first = start().start();
+    let (code, log) = start().spawn().ends_with();
+    assert_eq!(code, Some(69), "{log}");
+    assert!(log.contains(&format!("wschat: {}: ", path.display())), "{log}");
+    drop(first);
+    // Killed, it could not take its socket away.
+    assert!(path.exists());
+    let mut last = start().start();
+    last.signal(rustix::process::Signal::TERM);
+    assert_eq!(last.wait().code(), Some(0));
+    assert!(!path.exists());
+}
+
+#[test]
+fn no_folder_for_it_is_an_error_only_if_it_was_asked_for() {
+    let missing = "/nonexistent/control.sock";
+    let (code, log) =
+        Setup::new("").without_control().arg("--control").arg(missing).spawn().ends_with();
+    assert_eq!(code, Some(71), "{log}");
+    assert!(log.starts_with(&format!("wschat: {missing}: ")), "{log}");
+    let daemon = Setup::new("").without_control().start();
+    daemon.connect();
+}
+
+#[test]
+fn metrics_are_printed_and_served() {
+    let daemon = Setup::new("metrics.address = '127.0.0.1:0'").start();
+    let _client = daemon.connect();
+    let (code, out, err) = run(&daemon, &["metrics"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("\nwschat_listeners 1\n"), "{out}");
+
+    let line = daemon.wait_for_log("metrics at http://");
+    let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap();
+    serves_metrics(|request| http(std::net::TcpStream::connect(address).unwrap(), request));
+}
+
+#[test]
+fn metrics_at_sockets_that_were_passed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.sock");
+    let room = TcpListener::bind("127.0.0.1:0").unwrap();
+    let metrics = UnixListener::bind(&path).unwrap();
+    let daemon = Setup::new("metrics.address = '192.0.2.1:1'")
+        .without_listen()
+        .inherit([OwnedFd::from(room), OwnedFd::from(metrics)], "wschat:metrics")
+        .start();
+    serves_metrics(|request| http(UnixStream::connect(&path).unwrap(), request));
+    daemon.connect();
+}
+
+#[track_caller]
+fn serves_metrics(ask: impl Fn(&str) -> String) {
+    let get = |path| ask(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    let metrics = get("/metrics");
+    assert!(metrics.starts_with("HTTP/1.1 200 "), "{metrics}");
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert!(metrics.contains("\nwschat_connections_max "), "{metrics}");
+    let health = get("/healthz");
+    assert!(health.starts_with("HTTP/1.1 200 ") && health.ends_with("\r\n\r\nok\n"), "{health}");
+    assert!(get("/").starts_with("HTTP/1.1 404 "));
+    assert!(ask("POST /metrics HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 405 "));
+    let head = ask("HEAD /metrics HTTP/1.0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.0 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+}
+
+fn http(mut stream: impl Read + Write, request: &str) -> String {
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
