@@ -20,4 +20,5 @@ pub mod control;
 pub mod daemon;
 pub mod feed;
 pub mod net;
+pub mod record;
 pub mod wire;

@@ -62,6 +62,8 @@ pub struct Room {
     order: Mutex<Order>,
     /// The end of the feed, to be asked without the lock.
     end: AtomicU64,
+    /// The end of the feed and its messages when this process took the room.
+    began: (u64, u64),
     gate_bytes: u64,
     /// A shard found the gate closed and wants to be woken when it opens.
     waiting: AtomicBool,
@@ -95,14 +97,22 @@ impl Room {
     /// A room that goes on with this feed, after the stamper's last `tim`.
     pub fn resume(shards: usize, log: Log, feed_tail_bytes: usize, stamper: Stamper) -> Self {
         let (end, start) = (log.end(), log.pieces().start().unwrap_or(log.end()));
+        let began = (end, log.messages());
         let progress = || Progress { swept: end.into(), needed: start.into() };
         Self {
             order: Mutex::new(Order { stamper, log, readers: Vec::new() }),
             end: end.into(),
+            began,
             gate_bytes: feed_tail_bytes as u64 / GATE_PART,
             waiting: AtomicBool::new(false),
             shards: (0..shards).map(|_| progress()).collect(),
         }
+    }
+
+    /// Where the feed ended when this room was made, and how many messages it
+    /// had: after a handover, what came before is the other process's.
+    pub fn began(&self) -> (u64, u64) {
+        self.began
     }
 
     /// The end of the feed: whoever joins now gets every byte behind it.

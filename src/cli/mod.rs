@@ -22,7 +22,9 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, getrlimit};
 
-use crate::config::{Environment, ListenAddress, Loaded, Problems, VARIABLE, load};
+use crate::config::{
+    Environment, ListenAddress, Loaded, Problems, RECORD_VARIABLE, VARIABLE, load,
+};
 
 pub use ask::ControlArgs;
 pub use failure::{Exit, Failure};
@@ -96,6 +98,8 @@ impl ConfigArgs {
             file_required: self.config.is_some(),
             credentials: var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             jwt_secret: var_os(VARIABLE),
+            // Without a working directory there is nothing that it could start at.
+            log_dir: var_os(RECORD_VARIABLE).and_then(|dir| std::path::absolute(dir).ok()),
             descriptors_max: getrlimit(Resource::Nofile).maximum,
             ..Environment::default()
         }

@@ -5,6 +5,7 @@
 //! the tests demand of the papers follow from the entry.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
@@ -187,6 +188,15 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Flag { get: |c| c.page.enabled, set: |c, on| c.page.enabled = on },
     },
     Key {
+        name: "record.dir",
+        reload: Reload::Yes,
+        kind: Kind::Text {
+            form: "an absolute path",
+            get: |c| c.record.dir.as_ref().map(|dir| dir.to_string_lossy().into_owned()),
+            set: |c, path| absolute(path).map(|dir| c.record.dir = Some(dir)),
+        },
+    },
+    Key {
         name: "log.level",
         reload: Reload::Yes,
         kind: Kind::Text {
@@ -335,6 +345,14 @@ fn each<T>(
 
 fn address(text: &str) -> Result<ListenAddress, String> {
     text.parse().map_err(|error: super::AddressError| error.to_string())
+}
+
+fn absolute(path: &str) -> Result<PathBuf, String> {
+    if path.is_empty() {
+        return Err("empty; leave the key out to have none".to_owned());
+    }
+    let good = Path::new(path).is_absolute() && !path.contains('\0');
+    if good { Ok(path.into()) } else { Err("not an absolute path".to_owned()) }
 }
 
 fn one_of<T: Clone>(names: &[(&str, T)], wanted: &str) -> Result<T, String> {

@@ -27,6 +27,8 @@ pub struct Environment {
     pub credentials: Option<PathBuf>,
     /// The variable `JWT_SECRET`.
     pub jwt_secret: Option<OsString>,
+    /// The variable `LOG_DIR`, as an absolute path; empty is none.
+    pub log_dir: Option<PathBuf>,
     /// `--listen`: instead of `listen.addresses`, unless empty.
     pub listen: Vec<ListenAddress>,
     /// `--threads`: instead of `server.threads`.
@@ -68,8 +70,8 @@ pub enum Source {
     File(PathBuf, usize),
     /// The systemd credential `wschat.jwt_secret`.
     Credential,
-    /// The environment variable `JWT_SECRET`.
-    Variable,
+    /// The environment variable of that name.
+    Variable(&'static str),
     /// An option of the command line.
     Option(&'static str),
 }
@@ -79,6 +81,9 @@ pub const CREDENTIAL: &str = "wschat.jwt_secret";
 
 /// The environment variable with the secret, as wschat 0.2.1 knew it.
 pub const VARIABLE: &str = "JWT_SECRET";
+
+/// The environment variable with the record's directory, as wschat 0.2.1 knew it.
+pub const RECORD_VARIABLE: &str = "LOG_DIR";
 
 /// Descriptors that are no connection: listeners, event loops, logs, the door.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
@@ -114,11 +119,11 @@ pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
     let mut loading = Loading { outside, draft, warnings: Vec::new(), secret_from: None };
     loading.secret(&content);
     loading.descriptors();
-    let command_line = loading.command_line();
+    let elsewhere = loading.elsewhere();
     if !loading.draft.problems.is_empty() {
         return Err(Problems::new(loading.draft.problems));
     }
-    let values = KEYS.iter().map(|key| loading.show(key, &command_line)).collect();
+    let values = KEYS.iter().map(|key| loading.show(key, &elsewhere)).collect();
     let Loading { draft, warnings, .. } = loading;
     Ok(Loaded { config: draft.config, warnings, file_found, values })
 }
@@ -156,7 +161,7 @@ impl Loading<'_> {
             self.secret_from = Some(Source::Credential);
             self.secret_outside(&format!("credential {CREDENTIAL}"), bytes);
         } else if let Some(value) = self.outside.jwt_secret.clone() {
-            self.secret_from = Some(Source::Variable);
+            self.secret_from = Some(Source::Variable(VARIABLE));
             self.secret_outside(VARIABLE, Ok(value.into_vec()));
         }
     }
@@ -225,25 +230,31 @@ impl Loading<'_> {
         }
     }
 
-    /// Applies what the command line says; gives back which keys those were.
-    fn command_line(&mut self) -> Vec<(&'static str, &'static str)> {
+    /// Applies what the command line says, and the environment where the file
+    /// says nothing; gives back which keys those were.
+    fn elsewhere(&mut self) -> Vec<(&'static str, Source)> {
         let mut applied = Vec::new();
         if !self.outside.listen.is_empty() {
             self.draft.config.listen.addresses = self.outside.listen.clone();
-            applied.push(("listen.addresses", "--listen"));
+            applied.push(("listen.addresses", Source::Option("--listen")));
         }
         if let Some(threads) = self.outside.threads {
             self.draft.config.server.threads = threads;
-            applied.push(("server.threads", "--threads"));
+            applied.push(("server.threads", Source::Option("--threads")));
+        }
+        let log_dir = self.outside.log_dir.as_ref().filter(|dir| !dir.as_os_str().is_empty());
+        if let (Some(dir), false) = (log_dir, self.draft.places.contains_key("record.dir")) {
+            self.draft.config.record.dir = Some(dir.clone());
+            applied.push(("record.dir", Source::Variable(RECORD_VARIABLE)));
         }
         applied
     }
 
-    fn show(&self, key: &Key, command_line: &[(&'static str, &'static str)]) -> Value {
-        let option = command_line.iter().find(|(name, _)| *name == key.name);
+    fn show(&self, key: &Key, elsewhere: &[(&'static str, Source)]) -> Value {
+        let other = elsewhere.iter().find(|(name, _)| *name == key.name);
         let place = self.draft.places.get(key.name);
-        let mut source = match (option, place) {
-            (Some((_, option)), _) => Source::Option(option),
+        let mut source = match (other, place) {
+            (Some((_, source)), _) => source.clone(),
             (None, Some(place)) => self.line(*place),
             (None, None) => Source::Default,
         };
@@ -330,7 +341,7 @@ impl fmt::Display for Source {
             Self::Default => out.write_str("default"),
             Self::File(path, line) => write!(out, "{}:{line}", path.display()),
             Self::Credential => write!(out, "credential {CREDENTIAL}"),
-            Self::Variable => write!(out, "environment variable {VARIABLE}"),
+            Self::Variable(name) => write!(out, "environment variable {name}"),
             Self::Option(option) => out.write_str(option),
         }
     }

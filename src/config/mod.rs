@@ -20,6 +20,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
@@ -28,7 +29,8 @@ use tracing::Level;
 pub use address::{AddressError, ListenAddress};
 pub use keys::{KEYS, Key, Reload, needs_restart};
 pub use load::{
-    CREDENTIAL, DESCRIPTORS_RESERVED, Environment, Loaded, Source, VARIABLE, Value, load,
+    CREDENTIAL, DESCRIPTORS_RESERVED, Environment, Loaded, RECORD_VARIABLE, Source, VARIABLE,
+    Value, load,
 };
 pub use problem::{Position, Problem, Problems, Warning};
 pub use secret::{EmptySecret, Secret};
@@ -52,6 +54,8 @@ pub struct Config {
     pub limits: Limits,
     /// The chat page on the same port.
     pub page: Page,
+    /// Where messages are written down.
+    pub record: Record,
     /// What is logged.
     pub log: Log,
     /// What Prometheus is told.
@@ -105,6 +109,13 @@ pub struct Limits {
 pub struct Page {
     /// Whether `GET /` gives the page; 426 otherwise.
     pub enabled: bool,
+}
+
+/// Where messages are written down (`[record]`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// The directory with a file for each day; nothing is recorded without.
+    pub dir: Option<PathBuf>,
 }
 
 /// What is logged (`[log]`).

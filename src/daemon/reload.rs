@@ -13,6 +13,7 @@ use super::notify;
 use crate::config::{Config, Environment, Loaded, Problems, load, needs_restart};
 use crate::control::{Configured, Rejected, Reloaded};
 use crate::net::{Hub, Settings};
+use crate::record::Recorder;
 
 /// Everything that a reload touches.
 pub struct Reloader {
@@ -23,6 +24,7 @@ pub struct Reloader {
     newest: Loaded,
     log: Log,
     hub: Hub,
+    recorder: Arc<Recorder>,
     settings: watch::Sender<Arc<Settings>>,
     configured: watch::Sender<Configured>,
 }
@@ -45,6 +47,7 @@ impl Reloader {
         loaded: Loaded,
         log: Log,
         hub: Hub,
+        recorder: Arc<Recorder>,
         settings: Arc<Settings>,
     ) -> Self {
         let configured = Configured { generation: 1, loaded: Utc::now(), rejected: None };
@@ -55,6 +58,7 @@ impl Reloader {
             newest: loaded,
             log,
             hub,
+            recorder,
             settings: watch::Sender::new(settings),
             configured: watch::Sender::new(configured),
         }
@@ -105,6 +109,7 @@ impl Reloader {
         let settings = settings(&loaded.config, self.descriptors);
         self.hub.apply(Arc::clone(&settings)).await;
         self.settings.send_replace(settings);
+        self.recorder.set_dir(loaded.config.record.dir.clone());
         self.log.set_level(loaded.config.log.level);
         self.outside = self.outside.clone().for_reload(&loaded);
         self.newest = loaded;

@@ -23,7 +23,11 @@ use super::signals::{self, Request};
 use super::{handover, limits, notify, status};
 use crate::config::{Config, Environment, ListenAddress, Loaded, Problems, load};
 use crate::net::{Acceptor, Door, Hub, Listener, Settings};
+use crate::record::Recorder;
 use crate::wire::close::{Close, GOING_AWAY, RESTART};
+
+/// How long the record of messages may take to come to its end at a stop.
+const RECORD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the daemon did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -72,13 +76,28 @@ pub fn run(outside: Environment, control: Option<PathBuf>) -> Result<(), StartEr
 
     let settings = reload::settings(&loaded.config, descriptors);
     let hub = open(&loaded.config, &settings, &inherited.handover).map_err(system("shards"))?;
+    let recorder = Recorder::start(hub.room(), loaded.config.record.dir.clone())
+        .map_err(system("the record of messages"))?;
+    let recorder = Arc::new(recorder);
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("the event loop"))?;
     tell(&loaded);
-    let reloader = Reloader::new(outside, descriptors, loaded, log, hub.clone(), settings);
-    runtime.block_on(serve(listeners, control, hub, reloader, requests))
+    let reloader = Reloader::new(
+        outside,
+        descriptors,
+        loaded,
+        log,
+        hub.clone(),
+        Arc::clone(&recorder),
+        settings,
+    );
+    let outcome = runtime.block_on(serve(listeners, control, hub, reloader, requests));
+    // Nobody sends any more.
+    recorder.finish(RECORD_PATIENCE);
+    info!("stopped");
+    outcome
 }
 
 /// Everything that runs while the room is open.
@@ -134,7 +153,6 @@ async fn serve(
     };
     doors.shutdown().await;
     goodbye(&hub, close, patience, &mut requests).await;
-    info!("stopped");
     Ok(())
 }
 

@@ -1,8 +1,11 @@
 //! Signals, as values that the daemon waits for.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
+use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use tokio::sync::mpsc::{self, Receiver};
@@ -27,6 +30,9 @@ const WAITING_MAX: usize = 16;
 ///
 /// The system's: no pipe, no thread.
 pub fn catch() -> io::Result<Receiver<Request>> {
+    // Under a limit of file sizes, a write that is too long is an error of the
+    // record, which can live with it, and not the end of the room.
+    signal_hook::flag::register(Signal::XFSZ.as_raw(), Arc::<AtomicBool>::default())?;
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR2])?;
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {

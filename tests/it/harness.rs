@@ -141,13 +141,14 @@ impl Setup {
 }
 
 /// What the tests' own surroundings must not tell the daemon.
-const FOREIGN_VARIABLES: [&str; 9] = [
+const FOREIGN_VARIABLES: [&str; 10] = [
     "CREDENTIALS_DIRECTORY",
     "JOURNAL_STREAM",
     "JWT_SECRET",
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
     "LISTEN_PID",
+    "LOG_DIR",
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",

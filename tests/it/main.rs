@@ -8,6 +8,7 @@ mod harness;
 mod join;
 mod manual;
 mod protocol_page;
+mod record;
 mod room;
 mod signals;
 mod systemd;

@@ -137,6 +137,16 @@ fn out_of_range() {
 }
 
 #[test]
+fn paths() {
+    let value = |toml: &str, want: &str| check(toml, &[&format!("wschat.toml:1:14: {want}")]);
+    check("record.dir = '/var/log/wschat'", &[]);
+    value("record.dir = ''", "record.dir: empty; leave the key out to have none");
+    value("record.dir = 'log'", "record.dir: not an absolute path");
+    value("record.dir = '~/log'", "record.dir: not an absolute path");
+    value("record.dir = \"/a\\u0000\"", "record.dir: not an absolute path");
+}
+
+#[test]
 fn every_number_at_its_bounds() {
     let numbers = KEYS.iter().filter_map(|key| match key.kind {
         keys::Kind::Number { min, max, .. } => Some((key, min, max)),

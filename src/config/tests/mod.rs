@@ -251,6 +251,18 @@ fn command_line_over_file() {
 }
 
 #[test]
+fn the_record_of_the_file_over_that_of_the_environment() {
+    let check = |toml: &str, variable: &str, want: &str| {
+        let mut scene = Scene::new(toml);
+        scene.outside.log_dir = Some(variable.into());
+        assert_eq!(scene.value("record.dir"), format!("record.dir = {want}"));
+    };
+    check("record.dir = '/a'", "/b", "\"/a\"  # wschat.toml:1");
+    check("", "/b", "\"/b\"  # environment variable LOG_DIR");
+    check("", "", "none  # default");
+}
+
+#[test]
 fn defaults_are_what_the_table_takes() {
     for key in KEYS {
         let Some(shown) = key.show(&Config::default()) else { continue };
