@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::harness::Daemon;
 use crate::room::Room;
 
 #[test]
@@ -150,6 +151,40 @@ fn the_token_comes_from_file_option_or_variable() {
     assert_eq!(both.status.code(), Some(64));
 }
 
+#[test]
+fn the_real_room_takes_a_token_that_it_minted() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let daemon = Daemon::start(&format!("[auth]\njwt_secret = \"{secret}\"\n"));
+    let url = format!("ws://{}/", daemon.addr);
+    let token = Command::new(env!("CARGO_BIN_EXE_wschat"))
+        .args(["token", "--sub", "ci", "--config"])
+        .arg(daemon.config_file())
+        .output()
+        .unwrap();
+    let token = String::from_utf8(token.stdout).unwrap();
+    let output = join_url(&url, &["--usr", "ci", "--token", &token], "one\ntwo\n");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let texts: Vec<&str> = shown.lines().map(|line| &line[8..]).collect();
+    assert_eq!(texts, [" ci: one", " ci: two"]);
+
+    let output = join_url(&url, &["--usr", "ci"], "one\ntwo\n");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let why = String::from_utf8(output.stderr).unwrap();
+    assert!(why.starts_with("wschat: not sent: ") && why.lines().count() == 1, "{why}");
+    assert_eq!(output.stdout, b"");
+}
+
+#[test]
+fn the_real_room_is_one_line_of_json_for_each_message() {
+    let daemon = Daemon::start("");
+    let output = join_url(&format!("ws://{}/", daemon.addr), &["--usr", "ci", "--json"], "a\n");
+    let line = String::from_utf8(output.stdout).unwrap();
+    let message: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&message["usr"], &message["msg"]), (&"ci".into(), &"a".into()));
+    assert_eq!(line.lines().count(), 1);
+}
+
 /// A client that only listens, since its stdin is /dev/null.
 struct Listener {
     child: Child,
@@ -186,13 +221,15 @@ fn join_url(url: &str, args: &[&str], input: &str) -> Output {
     feed(command(url, args), input)
 }
 
-fn command(url: &str, args: &[&str]) -> Command {
+/// `wschat join URL` with these options.
+pub fn command(url: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
     command.arg("join").arg(url).args(args).env("TZ", "UTC").env_remove("WSCHAT_TOKEN");
     command
 }
 
-fn feed(mut command: Command, input: &str) -> Output {
+/// Runs it with this input until its end.
+pub fn feed(mut command: Command, input: &str) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -13,5 +13,6 @@ mod room;
 mod signals;
 mod systemd;
 mod terminal;
+mod tls;
 mod tmux;
 mod token;
