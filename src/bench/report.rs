@@ -32,7 +32,8 @@ pub struct Report {
     pub reordered: u64,
     /// Healthy connections that the server closed.
     pub closed: u64,
-    /// Memory that the connections added to the server, over their number.
+    /// Resident memory that connections added to the server, over their number,
+    /// after a few first ones.
     pub rss_bytes_per_connection: Option<f64>,
     /// Connections opened a second; in mode storm those of the storm.
     pub connects_per_sec: f64,
