@@ -9,6 +9,7 @@ mod answer;
 use std::convert::Infallible;
 use std::future::{poll_fn, ready};
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -94,7 +96,13 @@ impl Door {
     /// One guest from its arrival to the room, or out again.
     async fn receive(&self, stream: impl Guest, peer: Peer) {
         let settings = self.settings.borrow().clone();
-        let conversation = self.converse(stream, peer, &settings);
+        let conversation = async {
+            // A guest who has said nothing costs next to nothing: hyper, with its
+            // buffers, comes when there is something to read. (An error shows
+            // in that read again.)
+            let _ = stream.speaks().await;
+            Box::pin(self.converse(stream, peer, &settings)).await
+        };
         match timeout(settings.limits.handshake_timeout, conversation).await {
             Ok(Outcome::Enters(stream, seat, received)) => {
                 if let Err(error) = self.admit(stream, peer, seat, received, &settings) {
@@ -183,12 +191,26 @@ async fn part(mut stream: impl Guest) {
     }
 }
 
+/// Looks whether there is something to read, and leaves it there. A runtime
+/// takes a new socket to be readable until a read has shown that it is not.
+fn peek(socket: impl AsFd) -> io::Result<()> {
+    recv(socket, &mut [0; 1], RecvFlags::PEEK)?;
+    Ok(())
+}
+
 /// A stream of the runtime that can become a bare socket again.
 trait Guest: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Waits until there is something to read.
+    fn speaks(&self) -> impl Future<Output = io::Result<()>> + Send;
+
     fn into_socket(self) -> io::Result<Socket>;
 }
 
 impl Guest for TcpStream {
+    async fn speaks(&self) -> io::Result<()> {
+        self.async_io(Interest::READABLE, || peek(self)).await
+    }
+
     fn into_socket(self) -> io::Result<Socket> {
         // A message is written at once and whole; there is nothing to wait for.
         self.set_nodelay(true)?;
@@ -197,6 +219,10 @@ impl Guest for TcpStream {
 }
 
 impl Guest for UnixStream {
+    async fn speaks(&self) -> io::Result<()> {
+        self.async_io(Interest::READABLE, || peek(self)).await
+    }
+
     fn into_socket(self) -> io::Result<Socket> {
         self.into_std().map(Socket::Unix)
     }
