@@ -113,7 +113,7 @@ impl World {
             clients: Vec::new(),
             witness: Vec::new(),
             view: Pieces::default(),
-            now: Now { ms: 0, tim: Tim::from_nanos(1_700_000_000_000_000_000) },
+            now: Now { ms: 10_000, tim: Tim::from_nanos(1_700_000_000_000_000_000) },
             next_id: 1,
             hand_overs: 0,
         }
@@ -204,7 +204,7 @@ impl World {
     }
 
     fn turn(&mut self, shard: usize) {
-        self.now.ms += self.rng.u64(..3);
+        self.now.ms += self.rng.u64(..30);
         // The clock of a real machine steps back now and then.
         let step = self.rng.u64(..1000);
         self.now.tim = Tim::from_nanos(self.now.tim.nanos() + step - 300.min(step));
@@ -232,7 +232,7 @@ impl World {
         let end = self.witness.len() as u64;
         self.view.forget_before(end);
         self.room.needs(SHARDS, floor);
-        self.room.swept(SHARDS, end);
+        self.room.progress(SHARDS, end, u64::MAX);
     }
 
     /// Another process goes on with the room, from nothing but the bytes of the
@@ -256,7 +256,7 @@ impl World {
         self.room = Room::resume(SHARDS + 1, log, TAIL_BYTES, Stamper::after(state.last_tim()));
         self.tables = (0..SHARDS).map(|shard| Table::new(shard, &self.room)).collect();
         self.view = Pieces::default();
-        self.now.ms = self.rng.u64(..1_000);
+        self.now.ms = self.rng.u64(10_000..11_000);
         for (row, stream) in rows.into_iter().zip(streams) {
             let row = row.expect("every row of ours makes sense");
             let shard = self.rng.usize(..SHARDS);

@@ -17,6 +17,9 @@ use crate::wire::frame::{self, Opcode};
 /// The gate closes when the feed is this part of its tail ahead of the slowest
 /// sweep: far enough for batches to grow, and far from the tail's end.
 const GATE_PART: u64 = 4;
+/// It also closes when the feed is this part of its tail ahead of a listener
+/// that cannot keep up and yet reads: only who does not read loses its place.
+const READING_PART: u64 = 2;
 
 /// Messages that are ready to be sent but for their `tim`.
 #[derive(Debug, Default)]
@@ -64,7 +67,7 @@ pub struct Room {
     end: AtomicU64,
     /// The end of the feed and its messages when this process took the room.
     began: (u64, u64),
-    gate_bytes: u64,
+    tail_bytes: u64,
     /// A shard found the gate closed and wants to be woken when it opens.
     waiting: AtomicBool,
     shards: Box<[Progress]>,
@@ -83,6 +86,8 @@ struct Order {
 struct Progress {
     /// Every connection in its sweep has all the bytes before this position.
     swept: AtomicU64,
+    /// The oldest cursor of its lagging connections that read.
+    reading: AtomicU64,
     /// None of its lagging connections needs a byte before this position.
     needed: AtomicU64,
 }
@@ -98,12 +103,13 @@ impl Room {
     pub fn resume(shards: usize, log: Log, feed_tail_bytes: usize, stamper: Stamper) -> Self {
         let (end, start) = (log.end(), log.pieces().start().unwrap_or(log.end()));
         let began = (end, log.messages());
-        let progress = || Progress { swept: end.into(), needed: start.into() };
+        let progress =
+            || Progress { swept: end.into(), reading: u64::MAX.into(), needed: start.into() };
         Self {
             order: Mutex::new(Order { stamper, log, readers: Vec::new() }),
             end: end.into(),
             began,
-            gate_bytes: feed_tail_bytes as u64 / GATE_PART,
+            tail_bytes: feed_tail_bytes as u64,
             waiting: AtomicBool::new(false),
             shards: (0..shards).map(|_| progress()).collect(),
         }
@@ -204,11 +210,15 @@ impl Room {
         self.lock().log.held_bytes()
     }
 
-    /// Every connection in the sweep of `shard` has all before `position`.
-    /// Gives back whether a shard waits for the gate and it may have opened.
-    pub fn swept(&self, shard: usize, position: u64) -> bool {
-        self.shards[shard].swept.store(position, Ordering::SeqCst);
-        self.is_open() && self.waiting.swap(false, Ordering::SeqCst)
+    /// Every connection in the sweep of `shard` has all before `swept`, and of
+    /// its lagging connections that read none is before `reading`. Gives back
+    /// whether a shard waits for the gate and it has opened.
+    pub fn progress(&self, shard: usize, swept: u64, reading: u64) -> bool {
+        self.shards[shard].swept.store(swept, Ordering::SeqCst);
+        self.shards[shard].reading.store(reading, Ordering::SeqCst);
+        self.waiting.load(Ordering::SeqCst)
+            && self.is_open()
+            && self.waiting.swap(false, Ordering::SeqCst)
     }
 
     /// No lagging connection of `shard` needs a byte before `position`.
@@ -216,13 +226,24 @@ impl Room {
         self.shards[shard].needed.store(position, Ordering::SeqCst);
     }
 
-    /// Whether senders may be read: the feed is not too far ahead of any sweep.
+    /// Whether senders may be read: the feed is not too far ahead of any sweep,
+    /// nor of a listener that reads.
     pub fn is_open(&self) -> bool {
-        let slowest = self.shards.iter().map(Progress::swept).min().unwrap_or(u64::MAX);
-        self.end().saturating_sub(slowest) < self.gate_bytes
+        let end = self.end();
+        let ahead = |of: u64| end.saturating_sub(of);
+        self.shards.iter().all(|progress| {
+            ahead(progress.swept()) < self.tail_bytes / GATE_PART
+                && ahead(progress.reading.load(Ordering::SeqCst)) < self.tail_bytes / READING_PART
+        })
     }
 
-    /// Whether senders may be read; if not, somebody's [`Room::swept`] will say
+    /// Whether a listener at `cursor` is so far behind that it would be closed
+    /// for not reading, if it did not read.
+    pub fn is_far_behind(&self, cursor: u64) -> bool {
+        self.end().saturating_sub(cursor) >= self.tail_bytes / GATE_PART
+    }
+
+    /// Whether senders may be read; if not, somebody's [`Room::progress`] will say
     /// when to ask again.
     pub fn is_open_or_wait(&self) -> bool {
         if self.is_open() {
@@ -302,10 +323,23 @@ mod tests {
             room.publish(&mut batch(1), Tim::default());
         }
         assert!(!room.is_open_or_wait());
-        assert!(!room.swept(0, room.end()), "the other shard is as far behind as before");
-        assert!(room.swept(1, room.end()), "somebody waits for this");
+        let end = room.end();
+        assert!(!room.progress(0, end, u64::MAX), "the other shard is as far behind as before");
+        assert!(room.progress(1, end, u64::MAX), "somebody waits for this");
         assert!(room.is_open_or_wait());
-        assert!(!room.swept(1, room.end()), "nobody waits");
+        assert!(!room.progress(1, end, u64::MAX), "nobody waits");
+    }
+
+    #[test]
+    fn the_gate_closes_on_a_listener_that_reads_and_cannot_keep_up() {
+        let room = Room::new(1, 4_000);
+        while room.end() < 2_000 {
+            room.publish(&mut batch(1), Tim::default());
+            room.progress(0, room.end(), 0);
+        }
+        assert!(room.is_far_behind(0) && !room.is_far_behind(room.end() - 900));
+        assert!(!room.is_open_or_wait());
+        assert!(room.progress(0, room.end(), 1_500));
     }
 
     #[test]
@@ -318,7 +352,7 @@ mod tests {
         room.news(0, &mut view);
         assert_eq!(room.feed_bytes(), room.end(), "neither shard has said what it needs");
         for shard in 0..2 {
-            room.swept(shard, room.end());
+            room.progress(shard, room.end(), u64::MAX);
         }
         room.needs(0, u64::MAX);
         room.needs(1, 2_000);

@@ -75,6 +75,8 @@ pub(super) struct Details {
     /// When the last whole frame came.
     pub heard_ms: u64,
     pub ping_due_ms: u64,
+    /// When it last took something while it was far behind.
+    pub read_ms: u64,
     pub speaker: Speaker,
 }
 
@@ -89,6 +91,7 @@ impl Details {
             messages: row.messages,
             heard_ms: now_ms.saturating_sub(row.heard_ago_ms),
             ping_due_ms: now_ms + row.ping_in_ms,
+            read_ms: 0,
             speaker: match row.notices_whole_in_ms {
                 0 => Speaker::default(),
                 whole_in_ms => Speaker::resume(NoticeBudget::resume(now_ms, whole_in_ms)),

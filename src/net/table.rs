@@ -31,6 +31,10 @@ const ROWS_PER_TURN: usize = 256;
 const CARE_INTERVAL_MS: u64 = 500;
 /// The most that one turn reads, from all sockets together.
 const READ_BYTES_PER_TURN: usize = 256 * 1024;
+/// How long a connection that took something while it was far behind counts as
+/// one that reads. Within this time a client has to take about a third of its
+/// send buffer, so a room can be slowed by a slow reader, but not stopped.
+const READING_MS: u64 = 1_000;
 /// How much a lagging connection is given at once.
 const CATCH_UP_BYTES: usize = 256 * 1024;
 
@@ -127,6 +131,8 @@ pub struct Table<S> {
     readable: VecDeque<u64>,
     /// Lagging connections by their cursor.
     lagging: BTreeSet<(u64, u64)>,
+    /// Those of them that are far behind, and read all the same.
+    reading: BTreeSet<(u64, u64)>,
     /// The pieces of the feed that the sweep is handing out.
     view: Pieces,
     /// The position up to which every connection of the sweep has everything.
@@ -156,6 +162,7 @@ impl<S: Stream> Table<S> {
             rows: HashMap::new(),
             readable: VecDeque::new(),
             lagging: BTreeSet::new(),
+            reading: BTreeSet::new(),
             view: Pieces::default(),
             swept: room.end(),
             next: 0,
@@ -234,6 +241,7 @@ impl<S: Stream> Table<S> {
             messages: 0,
             heard_ms: turn.now.ms,
             ping_due_ms: turn.now.ms + 1 + phase_ms,
+            read_ms: 0,
             speaker: Default::default(),
         });
         if !received.is_empty() {
@@ -262,6 +270,7 @@ impl<S: Stream> Table<S> {
         self.rows.clear();
         self.readable.clear();
         self.lagging.clear();
+        self.reading.clear();
         (self.next, self.goal, self.care) = (0, None, None);
         connections.zip(details).map(|(c, details)| c.into_row(&details, now.ms)).collect()
     }
@@ -297,12 +306,14 @@ impl<S: Stream> Table<S> {
         if room.end() != self.known() {
             self.take_news(turn);
         }
-        wake |= self.sweep(turn);
+        self.sweep(turn);
         if turn.now.ms >= self.care_due_ms {
             self.care_due_ms = turn.now.ms + CARE_INTERVAL_MS;
             self.care = Some(0);
         }
         self.look_after(turn);
+        let reading = self.reading.first().map_or(u64::MAX, |first| first.0);
+        wake |= room.progress(self.shard, self.swept, reading);
         wake
     }
 
@@ -367,10 +378,9 @@ impl<S: Stream> Table<S> {
     }
 
     /// Visits the next connections and sends each all that it lacks
-    /// in one write. Gives back whether a waiting shard should be woken, because
-    /// the gate may have opened.
-    fn sweep(&mut self, turn: &mut Turn<'_>) -> bool {
-        let Some(goal) = self.goal else { return false };
+    /// in one write.
+    fn sweep(&mut self, turn: &mut Turn<'_>) {
+        let Some(goal) = self.goal else { return };
         let mut gone = Vec::new();
         let mut short = Vec::new();
         // Neighbours mostly have the same cursor, and so lack the same bytes.
@@ -418,13 +428,12 @@ impl<S: Stream> Table<S> {
             self.say_farewell(start..self.next, turn);
         }
         if self.next < self.connections.len() {
-            return false;
+            return;
         }
         self.swept = goal;
         self.view.forget_before(goal);
         self.goal = None;
         self.begin_sweep();
-        turn.room.swept(self.shard, goal)
     }
 
     /// Reads no more messages; the feed will end, and stay at its end.
@@ -467,6 +476,9 @@ impl<S: Stream> Table<S> {
             if act {
                 due.push(details.id);
             }
+            if details.read_ms + READING_MS <= now_ms {
+                self.reading.remove(&(connection.cursor, details.id));
+            }
         }
         // Whoever leaves now may move another into its row: that one is looked
         // after in the next round.
@@ -504,6 +516,7 @@ impl<S: Stream> Table<S> {
     /// has begun, which is in `pieces`, and a close frame.
     fn lose_place(&mut self, row: usize, pieces: &Pieces, turn: &mut Turn<'_>) {
         let (connection, id) = (&mut self.connections[row], self.details[row].id);
+        self.reading.remove(&(connection.cursor, id));
         let behind = turn.room.messages() - messages_before(pieces, connection.cursor);
         self.lagging.remove(&(connection.cursor, id));
         connection.detach(pieces);
@@ -602,12 +615,22 @@ impl<S: Stream> Table<S> {
             self.tally.deliveries += messages;
             self.tally.bytes_sent += connection.cursor - before;
             self.lagging.remove(&(before, id));
+            self.reading.remove(&(before, id));
             if wrote == Wrote::Blocked {
                 if connection.state == State::Swept {
                     connection.state = State::Lagging;
                 }
-                if connection.cursor != DETACHED {
-                    self.lagging.insert((connection.cursor, id));
+                let (cursor, details) = (connection.cursor, &mut self.details[row]);
+                if cursor != DETACHED {
+                    self.lagging.insert((cursor, id));
+                }
+                if connection.state == State::Lagging {
+                    if cursor > before && turn.room.is_far_behind(before) {
+                        details.read_ms = turn.now.ms;
+                    }
+                    if details.read_ms + READING_MS > turn.now.ms {
+                        self.reading.insert((cursor, id));
+                    }
                 }
                 return;
             }
@@ -667,6 +690,7 @@ impl<S: Stream> Table<S> {
         if let (Some(connection), Some(details)) = (connection, details) {
             self.rows.remove(&details.id);
             self.lagging.remove(&(connection.cursor, details.id));
+            self.reading.remove(&(connection.cursor, details.id));
         }
         self.shrink();
     }

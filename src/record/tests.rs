@@ -55,7 +55,7 @@ impl Scene {
             });
         }
         self.room.publish(&mut batch, Tim::from_nanos(now));
-        self.room.swept(0, self.room.end());
+        self.room.progress(0, self.room.end(), u64::MAX);
         self.room.needs(0, u64::MAX);
         self.room.news(0, &mut Pieces::default());
     }

@@ -1,1 +1,243 @@
+//! A restart that closes nobody: one process hands the room over, through a
+//! store like systemd's, and the next one goes on. The booted systemd does the
+//! same under load; here every corner is looked at.
 
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tungstenite::Message;
+
+use crate::harness::{Client, Daemon, Setup};
+
+const CONFIG: &str = "[server]\nthreads = 2\n";
+
+/// A service manager with a store for descriptors.
+struct Manager {
+    folder: TempDir,
+    /// Descriptors with their names, as they were stored.
+    stored: Receiver<(String, OwnedFd)>,
+    listener: TcpListener,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        let (store, stored) = channel();
+        thread::spawn(move || {
+            loop {
+                let mut bytes = [0; 4096];
+                let mut space = [MaybeUninit::uninit(); 512];
+                let mut control = RecvAncillaryBuffer::new(&mut space);
+                let mut parts = [IoSliceMut::new(&mut bytes)];
+                let Ok(message) = recvmsg(&socket, &mut parts, &mut control, RecvFlags::empty())
+                else {
+                    return;
+                };
+                let text = String::from_utf8_lossy(&bytes[..message.bytes]).into_owned();
+                let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
+                for message in control.drain() {
+                    let RecvAncillaryMessage::ScmRights(descriptors) = message else { continue };
+                    for descriptor in descriptors {
+                        // What comes without FDSTORE, the barrier, is closed at once.
+                        if let (Some(name), true) = (name, text.contains("FDSTORE=1")) {
+                            assert!(text.contains("FDPOLL=0"), "{text}");
+                            let _ = store.send((name.to_owned(), descriptor));
+                        }
+                    }
+                }
+            }
+        });
+        Self { folder, stored, listener: TcpListener::bind("127.0.0.1:0").unwrap() }
+    }
+
+    /// Starts a daemon with the room's listener, and with what is in the store.
+    fn start(&self, stored: Option<(String, OwnedFd)>) -> Daemon {
+        let listener = OwnedFd::from(self.listener.try_clone().unwrap());
+        let (mut sockets, mut names) = (vec![listener], "wschat".to_owned());
+        if let Some((name, descriptor)) = stored {
+            names = format!("{names}:{name}");
+            sockets.push(descriptor);
+        }
+        Setup::new(CONFIG)
+            .without_listen()
+            .inherit(sockets, &names)
+            .env("NOTIFY_SOCKET", &self.folder.path().join("notify").display().to_string())
+            .env("FDSTORE", "16")
+            .start()
+    }
+
+    /// Restarts the daemon as `systemctl restart` does.
+    fn restart(&self, mut daemon: Daemon) -> Daemon {
+        daemon.signal(Signal::USR2);
+        assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+        let stored = self.stored.try_recv().expect("everything is stored before the end");
+        let next = self.start(Some(stored));
+        next.wait_for_log("took over the room");
+        next
+    }
+}
+
+#[test]
+fn every_stream_goes_on_where_it_was() {
+    let manager = Manager::new();
+    let mut daemon = manager.start(None);
+    let mut listener = daemon.connect();
+    let mut speaker = daemon.connect();
+    let mut cut = daemon.connect();
+    let mut fragmented = daemon.connect();
+    let mut heard = Vec::new();
+    for round in 0..5 {
+        speaker.say("ann", &format!("before {round}"));
+        // A frame cut in its middle, and a message between two fragments.
+        let frame = frame(0x81, format!(r#"{{"usr":"cut","msg":"cut {round}"}}"#).as_bytes());
+        let (left, right) = frame.split_at(1 + round * 7);
+        cut.0.get_mut().write_all(left).unwrap();
+        let text = format!(r#"{{"usr":"parts","msg":"parts {round}"}}"#);
+        let (first, last) = text.as_bytes().split_at(9);
+        fragmented.0.get_mut().write_all(&self::frame(0x01, first)).unwrap();
+        heard.push(listener.json());
+        daemon = manager.restart(daemon);
+        cut.0.get_mut().write_all(right).unwrap();
+        heard.push(listener.json());
+        fragmented.0.get_mut().write_all(&self::frame(0x80, last)).unwrap();
+        heard.push(listener.json());
+    }
+    let said: Vec<_> = heard.iter().map(|message| message["msg"].as_str().unwrap()).collect();
+    let wanted: Vec<_> = (0..5)
+        .flat_map(|n| [format!("before {n}"), format!("cut {n}"), format!("parts {n}")])
+        .collect();
+    assert_eq!(said, wanted);
+    let tims: Vec<_> = heard.iter().map(|message| message["tim"].as_str().unwrap()).collect();
+    assert!(tims.is_sorted_by(|a, b| a < b), "{tims:?}");
+    // Everybody else heard the same.
+    for client in [&mut speaker, &mut cut, &mut fragmented] {
+        let all: Vec<_> = (0..15).map(|_| client.json()).collect();
+        assert_eq!(all, heard);
+    }
+}
+
+#[test]
+fn who_does_not_read_finds_everything_after_the_restart() {
+    let manager = Manager::new();
+    let daemon = manager.start(None);
+    let mut stalled = daemon.connect();
+    let mut speaker = daemon.connect();
+    let long = "x".repeat(10_000);
+    for number in 0..150 {
+        speaker.say("ann", &format!("{number} {long}"));
+        speaker.hear();
+    }
+    let daemon = manager.restart(daemon);
+    speaker.say("ann", "after");
+    for number in 0..150 {
+        assert_eq!(stalled.hear(), format!("{number} {long}"));
+    }
+    assert_eq!(stalled.hear(), "after");
+    drop(daemon);
+}
+
+#[test]
+fn who_waits_in_the_backlog_is_served_by_the_next_process() {
+    let manager = Manager::new();
+    let mut daemon = manager.start(None);
+    let mut member = daemon.connect();
+    daemon.signal(Signal::USR2);
+    assert_eq!(daemon.wait().code(), Some(0));
+    let stream = TcpStream::connect(manager.listener.local_addr().unwrap()).unwrap();
+    let waiting =
+        thread::spawn(move || Client(tungstenite::client("ws://room/", stream).unwrap().0));
+    let _next = manager.start(Some(manager.stored.recv().unwrap()));
+    let mut newcomer = waiting.join().unwrap();
+    newcomer.say("bob", "hello");
+    assert_eq!((newcomer.hear(), member.hear()), ("hello".into(), "hello".into()));
+}
+
+#[test]
+fn without_a_store_clients_are_told_to_come_back() {
+    let mut daemon = Daemon::start("");
+    let mut client = daemon.connect();
+    daemon.signal(Signal::USR2);
+    let (_, code, reason) = client.closed();
+    assert_eq!((code, reason.as_str()), (1012, "server restarts"));
+    assert_eq!(daemon.wait().code(), Some(0));
+    daemon.wait_for_log("no store");
+}
+
+#[test]
+fn what_the_next_process_cannot_read_costs_a_close_and_not_a_crash() {
+    let manager = Manager::new();
+    let mut daemon = manager.start(None);
+    let mut client = daemon.connect();
+    daemon.signal(Signal::USR2);
+    assert_eq!(daemon.wait().code(), Some(0));
+    let (name, parked) = manager.stored.recv().unwrap();
+    // Somebody took the state out: what is left are sockets of nobody.
+    let end = std::os::unix::net::UnixStream::from(parked);
+    let sockets = all_but_the_first(&end);
+    let (sender, receiver) = std::os::unix::net::UnixStream::pair().unwrap();
+    park_again(&sender, &sockets);
+    drop(sockets);
+    drop(sender);
+    let next = manager.start(Some((name, receiver.into())));
+    next.wait_for_log("no state was left");
+    assert_eq!(client.closed().1, 1012);
+    let mut newcomer = next.connect();
+    newcomer.say("ann", "still here");
+    assert_eq!(newcomer.hear(), "still here");
+}
+
+fn all_but_the_first(end: &std::os::unix::net::UnixStream) -> Vec<OwnedFd> {
+    let mut bytes = [0; 300];
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    recvmsg(end, &mut parts, &mut control, RecvFlags::empty()).unwrap();
+    let rights = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    rights.flatten().skip(1).collect()
+}
+
+fn park_again(to: &std::os::unix::net::UnixStream, sockets: &[OwnedFd]) {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::io::IoSlice;
+    use std::os::fd::AsFd;
+    let descriptors: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    let mut bytes = 1u32.to_le_bytes().to_vec();
+    bytes.extend(sockets.iter().map(|_| b'w'));
+    sendmsg(to, &[IoSlice::new(&bytes)], &mut control, SendFlags::empty()).unwrap();
+}
+
+#[test]
+fn a_closing_handshake_goes_on() {
+    let manager = Manager::new();
+    let daemon = manager.start(None);
+    let mut client = daemon.connect();
+    // Over the limit: the server sends 1009 and waits for the end.
+    client.0.get_mut().write_all(&[0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
+    assert!(matches!(client.0.read().unwrap(), Message::Close(Some(_))));
+    let _next = manager.restart(daemon);
+    let mut rest = Vec::new();
+    client.0.get_mut().read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty(), "nothing follows a close frame: {rest:?}");
+}
+
+/// A client's frame; a mask of zeros is a mask.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    out.extend_from_slice(payload);
+    out
+}
