@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::ask::print;
 use super::{ControlArgs, Exit, Failure, Outcome};
-use crate::control::{Call, CallError, Request, Status};
+use crate::control::{Call, CallError, RecordStatus, Request, Status};
 
 /// What init scripts exit with for a service that is not running.
 const NOT_RUNNING: u8 = 3;
@@ -147,8 +147,16 @@ fn words(status: &Status, now: DateTime<Utc>) -> String {
             local(status.config_loaded)
         ),
     ];
+    let record = &status.record;
     if let Some(rejected) = &status.config_rejected {
         lines.push(format!("             rejected {}: {}", local(rejected.at), rejected.why));
+    }
+    if *record != RecordStatus::default() {
+        let (recorded, dropped) = (grouped(record.recorded), grouped(record.dropped));
+        lines.push(format!("record       {recorded} written, {dropped} lost"));
+    }
+    if let Some(why) = &record.failing {
+        lines.push(format!("             failing: {why}"));
     }
     lines.push(format!("restarts     {} survived", grouped(status.restarts_survived)));
     lines.into_iter().map(|line| line + "\n").collect()
@@ -233,6 +241,7 @@ mod tests {
             config_generation: 3,
             config_loaded: at(60),
             config_rejected: None,
+            record: RecordStatus::default(),
             restarts_survived: 2,
         };
         let local = |at: DateTime<Utc>| at.with_timezone(&Local).format("%F %T").to_string();
@@ -257,9 +266,13 @@ restarts     2 survived
         let why = "wschat.toml:1:1: x: unknown key".to_owned();
         status.config_rejected = Some(Rejected { at: at(90), why });
         status.refused.clear();
+        let failing = Some("No space left on device (os error 28)".to_owned());
+        status.record = RecordStatus { recorded: 1000, dropped: 2, failing };
         let text = words(&status, at(59));
         assert!(text.contains("\nrefused      0\n"), "{text}");
         assert!(text.contains(": wschat.toml:1:1: x: unknown key\n"), "{text}");
+        let record = "\nrecord       1,000 written, 2 lost\n             failing: No space left";
+        assert!(text.contains(record), "{text}");
     }
 
     #[test]

@@ -11,10 +11,12 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::meter::{Counts, INTERVAL, Meter};
 use super::metrics::{Figures, text};
 use super::protocol::{
-    Clients, Code, Fault, Listed, Rejected, Reloaded, Request, Sort, Status, ok, sorry,
+    Clients, Code, Fault, Listed, RecordStatus, Rejected, Reloaded, Request, Sort, Status, ok,
+    sorry,
 };
 use crate::chat::Refusal;
 use crate::net::{Client, ClientState, Hub, Settings, Totals};
+use crate::record::Recorder;
 
 /// How long a request may take; a list of a huge room is the longest.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -42,6 +44,7 @@ pub struct Configured {
 /// Answers requests.
 pub struct Desk {
     hub: Hub,
+    recorder: Arc<Recorder>,
     settings: watch::Receiver<Arc<Settings>>,
     configured: watch::Receiver<Configured>,
     orders: mpsc::Sender<Order>,
@@ -55,12 +58,13 @@ impl Desk {
     /// carries them out.
     pub fn new(
         hub: Hub,
+        recorder: Arc<Recorder>,
         settings: watch::Receiver<Arc<Settings>>,
         configured: watch::Receiver<Configured>,
         orders: mpsc::Sender<Order>,
     ) -> Arc<Self> {
         let (meter, lists) = (Mutex::default(), Semaphore::new(1));
-        Arc::new(Self { hub, settings, configured, orders, meter, lists })
+        Arc::new(Self { hub, recorder, settings, configured, orders, meter, lists })
     }
 
     /// Measures the room for as long as this is polled.
@@ -90,6 +94,7 @@ impl Desk {
             totals: self.hub.totals(),
             connections_max: self.settings.borrow().limits.connections_max,
             configured: self.configured.borrow().clone(),
+            record: self.recorder.stats(),
         })
     }
 
@@ -133,7 +138,7 @@ impl Desk {
         let totals = self.hub.totals();
         let rates = self.meter().rates(Instant::now(), counts(&totals));
         let configured = self.configured.borrow().clone();
-        let tally = totals.tally;
+        let (tally, record) = (totals.tally, self.recorder.stats());
         let refused = Refusal::ALL.iter().zip(tally.refused);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -153,6 +158,11 @@ impl Desk {
             config_generation: configured.generation,
             config_loaded: configured.loaded,
             config_rejected: configured.rejected,
+            record: RecordStatus {
+                recorded: record.recorded,
+                dropped: record.dropped,
+                failing: record.failing,
+            },
             restarts_survived: totals.restarts_survived,
         }
     }

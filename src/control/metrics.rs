@@ -8,6 +8,7 @@ use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, Tex
 use super::desk::Configured;
 use crate::chat::Refusal;
 use crate::net::Totals;
+use crate::record::Stats;
 
 /// The media type of [`text`].
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,6 +22,8 @@ pub struct Figures {
     pub connections_max: usize,
     /// Of the configuration.
     pub configured: Configured,
+    /// Of the record of messages.
+    pub record: Stats,
 }
 
 /// The metrics, in the Prometheus text format 0.0.4.
@@ -30,7 +33,7 @@ pub struct Figures {
 /// The library's, if a name is not what the format allows; none depends on what
 /// happens in the room.
 pub fn text(figures: &Figures) -> prometheus::Result<String> {
-    let Figures { totals, connections_max, configured } = figures;
+    let Figures { totals, connections_max, configured, record } = figures;
     let tally = &totals.tally;
     let page = Page(Registry::new());
 
@@ -72,6 +75,18 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
         "Connections that the daemon closed: too far behind, no sign of life, a broken rule.",
         "reason",
         [("too-slow", tally.too_slow), ("idle", tally.idle), ("protocol", tally.violations)],
+    )?;
+
+    page.count("recorded_messages_total", "Messages written to the record.", record.recorded)?;
+    page.count(
+        "unrecorded_messages_total",
+        "Messages that should be in the record and never will.",
+        record.dropped,
+    )?;
+    page.gauge(
+        "record_failing",
+        "1 while the record cannot be written, else 0.",
+        record.failing.is_some().into(),
     )?;
 
     page.gauge("config_generation", "How many configurations were loaded.", configured.generation)?;
@@ -160,7 +175,8 @@ mod tests {
         totals.tally.refused[Refusal::JwtInvalid as usize] = 3;
         let loaded = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let configured = Configured { generation: 2, loaded, rejected: None };
-        let figures = Figures { totals, connections_max: 1000, configured };
+        let figures =
+            Figures { totals, connections_max: 1000, configured, record: Stats::default() };
         let text = text(&figures).unwrap();
         for line in [
             "# HELP wschat_listeners Open WebSockets.",

@@ -24,8 +24,8 @@ pub use desk::{Configured, Desk, Order};
 pub use http::serve_metrics;
 pub use metrics::{Figures, text};
 pub use protocol::{
-    Clients, Code, Fault, LINE_BYTES_MAX, Listed, Rejected, Reloaded, Request, Sort, Status, ok,
-    parse, read, sorry,
+    Clients, Code, Fault, LINE_BYTES_MAX, Listed, RecordStatus, Rejected, Reloaded, Request, Sort,
+    Status, ok, parse, read, sorry,
 };
 pub use socket::Socket;
 

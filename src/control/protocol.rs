@@ -112,8 +112,21 @@ pub struct Status {
     pub config_loaded: DateTime<Utc>,
     /// The newer one that was rejected, if that was the last to be tried.
     pub config_rejected: Option<Rejected>,
+    /// The record of messages.
+    pub record: RecordStatus,
     /// How many restarts the connections have survived.
     pub restarts_survived: u64,
+}
+
+/// How the record of messages is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordStatus {
+    /// Messages that were written.
+    pub recorded: u64,
+    /// Messages that were not, and will not be.
+    pub dropped: u64,
+    /// Why nothing can be written now; none if all is well.
+    pub failing: Option<String>,
 }
 
 /// A configuration that did not come into force.

@@ -60,7 +60,8 @@ impl Control {
     ) -> mpsc::Receiver<Order> {
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
         let (settings, configured) = (reloader.settings(), reloader.configured());
-        let desk = Desk::new(hub.clone(), settings, configured, sender);
+        let recorder = reloader.recorder();
+        let desk = Desk::new(hub.clone(), recorder, settings, configured, sender);
         duties.spawn(Arc::clone(&desk).measure());
         if let Some(socket) = self.socket {
             let serving = socket.serve(Arc::clone(&desk));

@@ -69,6 +69,11 @@ impl Reloader {
         &self.newest.config
     }
 
+    /// What records the messages.
+    pub fn recorder(&self) -> Arc<Recorder> {
+        Arc::clone(&self.recorder)
+    }
+
     /// The settings in force, now and after every reload.
     pub fn settings(&self) -> watch::Receiver<Arc<Settings>> {
         self.settings.subscribe()

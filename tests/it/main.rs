@@ -7,6 +7,7 @@ mod handover;
 mod harness;
 mod join;
 mod manual;
+mod metrics;
 mod protocol_page;
 mod record;
 mod room;

@@ -1,0 +1,73 @@
+//! The metrics: accepted by the format's own parser, and known to the dashboard
+//! and the alert rules.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::harness::Daemon;
+
+const DASHBOARD: &str = include_str!("../../packaging/examples/wschat-dashboard.json");
+const RULES: &str = include_str!("../../packaging/examples/wschat.rules.yml");
+
+/// Prints what each family is called, of which type it is, and its labels.
+const PARSE: &str = "
+import sys
+from prometheus_client.parser import text_string_to_metric_families
+for family in text_string_to_metric_families(sys.stdin.read()):
+    assert family.documentation and family.samples, family
+    labels = {name for sample in family.samples for name in sample.labels}
+    print(family.samples[0].name, family.type, *sorted(labels))
+";
+
+fn metrics() -> String {
+    let daemon = Daemon::start("");
+    let mut ann = daemon.connect();
+    ann.say("mallory", "my address is 127.0.0.1");
+    ann.hear();
+    let output = daemon.command(&["metrics"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Every name of ours in a text.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("wschat_")).collect()
+}
+
+#[test]
+fn the_formats_own_parser_takes_them() {
+    let text = metrics();
+    // Debian's own, for which its package of the parser is.
+    let mut parser = Command::new("/usr/bin/python3")
+        .args(["-c", PARSE])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    parser.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = parser.wait_with_output().unwrap();
+    assert!(output.status.success(), "{text}");
+    let families = String::from_utf8(output.stdout).unwrap();
+    let mut found = BTreeSet::new();
+    for family in families.lines() {
+        let mut words = family.split(' ');
+        let (name, kind) = (words.next().unwrap(), words.next().unwrap());
+        assert_eq!(kind == "counter", name.ends_with("_total"), "{family}");
+        assert!(words.all(|label| ["code", "reason", "version"].contains(&label)), "{family}");
+        found.insert(name);
+    }
+    assert_eq!(found, names(&text));
+    assert!(!text.contains("mallory") && !text.contains("127.0.0.1"), "{text}");
+}
+
+#[test]
+fn dashboard_and_rules_know_them() {
+    let text = metrics();
+    let exposed = names(&text);
+    serde_json::from_str::<serde_json::Value>(DASHBOARD).unwrap();
+    let unknown: Vec<_> = names(RULES).difference(&exposed).copied().collect();
+    assert_eq!(unknown, [""; 0], "in the rules");
+    assert_eq!(names(DASHBOARD), exposed, "in the dashboard");
+}
