@@ -88,7 +88,7 @@ pub fn run(args: JoinArgs) -> Outcome {
     match end {
         Ok(End::Done) => Ok(ExitCode::SUCCESS),
         Ok(End::NotSent) => Ok(ExitCode::FAILURE),
-        Err(error @ LinesError::Connection(_)) => {
+        Err(error @ (LinesError::Connection(_) | LinesError::NoReceipt)) => {
             Err(Failure::new(Exit::Unavailable, place, error))
         }
         Err(error @ LinesError::Token(_)) => Err(Failure::new(Exit::NoInput, "token", error)),

@@ -3,9 +3,11 @@
 use std::io::{self, BufRead, Read, Write};
 use std::pin::pin;
 use std::thread;
+use std::time::Duration;
 
 use chrono::Local;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Address, Event, Incoming, Link, LinkError, Paint, TokenError, TokenSource};
 use super::{encode, json_line, message_line, new_id, stdout_gone};
@@ -14,6 +16,10 @@ use super::{encode, json_line, message_line, new_id, stdout_gone};
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 /// Lines read ahead of the one that is being sent.
 const LINES_AHEAD_MAX: usize = 16;
+
+/// How long the room may take to send a line back; a busy one is slow to take
+/// what is said, so this is no short time.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where the lines to send come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +62,9 @@ pub enum LinesError {
     /// There is no connection, or no more.
     #[error("{0}")]
     Connection(#[from] LinkError),
+    /// A line was neither sent on nor refused.
+    #[error("the line has not come back in {} s", RECEIPT_TIMEOUT.as_secs())]
+    NoReceipt,
     /// The token cannot be read.
     #[error("{0}")]
     Token(#[from] TokenError),
@@ -86,6 +95,7 @@ impl Lines {
         // The id of the line that has not come back yet: one at a time, so that
         // a notice can only mean that one.
         let mut under_way: Option<String> = None;
+        let mut sent_at = Instant::now();
         loop {
             let speaking = lines.is_some() || under_way.is_some();
             if !speaking && (spoken || reader_gone || (self.stdin == Stdin::Lines && !self.json)) {
@@ -114,10 +124,13 @@ impl Lines {
                         let id = new_id();
                         let text = encode(&self.usr, &line, &id, jwt.as_deref());
                         link.send(text).await?;
-                        (under_way, spoken) = (Some(id), true);
+                        (under_way, spoken, sent_at) = (Some(id), true, Instant::now());
                     }
                     None => lines = None,
                 },
+                () = sleep_until(sent_at + RECEIPT_TIMEOUT), if under_way.is_some() => {
+                    return Err(LinesError::NoReceipt);
+                }
                 () = &mut reader, if !reader_gone => reader_gone = true,
             }
         }

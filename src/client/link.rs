@@ -54,6 +54,13 @@ pub enum Event {
 #[error("{0}")]
 pub struct LinkError(String);
 
+impl LinkError {
+    /// For this reason.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
 impl Link {
     /// Opens a connection.
     ///

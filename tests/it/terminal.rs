@@ -237,6 +237,27 @@ fn the_terminal_is_given_back() {
     tmux.wait_for_rows(&["icanon", "echo"]);
 }
 
+#[test]
+fn it_can_go_to_the_background() {
+    let room = Room::start();
+    let tmux = Tmux::start(60, 12, &[("PS1", "$ ")], &["bash", "--norc", "-i"]);
+    tmux.wait_for_rows(&["$"]);
+    tmux.text(&format!("{} join {} --usr petr\n", env!("CARGO_BIN_EXE_wschat"), room.url()));
+    tmux.wait_for("the room", |screen| screen.contains(&open(&room)));
+    tmux.text("typed");
+    tmux.keys(&["C-z"]);
+    tmux.wait_for("the shell", |screen| screen.last().is_some_and(|row| row == "$"));
+    assert!(!tmux.screen().contains(&open(&room)));
+    tmux.text("clear; fg\n");
+    tmux.wait_for("the room again", |screen| {
+        screen.ends_with(&[open(&room), "> typed".to_owned()])
+    });
+    room.say(r#"{"usr":"eva","msg":"hello"}"#);
+    tmux.wait_for("the message", |screen| {
+        screen.ends_with(&["--:--:-- eva: hello".into(), open(&room), "> typed".into()])
+    });
+}
+
 fn join(room: &Room, args: &[&str]) -> Tmux {
     join_sized(room, args, 60, 12)
 }

@@ -357,3 +357,138 @@ impl<Z: TimeZone> Chat<Z> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::client::LinkError;
+
+    const SIZE: Size = Size { columns: 80, rows: 24 };
+
+    /// A chat with the connection open, and the time.
+    fn open_chat() -> (Chat<Utc>, Instant) {
+        let now = Instant::now();
+        let address = "ws://room.example".parse().unwrap();
+        let mut chat = Chat::new(address, "petr".into(), TokenSource::None, Paint::Plain, Utc);
+        chat.news(News::Connecting, SIZE, now);
+        chat.news(News::Open, SIZE, now);
+        (chat, now)
+    }
+
+    /// The one message that is to be sent.
+    fn sent(chat: &mut Chat<Utc>) -> Value {
+        let orders = chat.orders();
+        let [Order::Send(json)] = orders.as_slice() else { panic!("{orders:?}") };
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn hear(chat: &mut Chat<Utc>, message: &Value, now: Instant) -> Step {
+        chat.news(News::Text(message.to_string()), SIZE, now)
+    }
+
+    fn notice() -> Value {
+        serde_json::json!({"usr": "wschat", "msg": "not sent: no", "err": "test"})
+    }
+
+    #[test]
+    fn one_message_is_under_way_at_a_time() {
+        let (mut chat, now) = open_chat();
+        chat.line("one".into(), now);
+        chat.line("two".into(), now);
+        assert_eq!(chat.view(now).status, "● room.example · petr · sending 2");
+        let one = sent(&mut chat);
+        assert_eq!(one["msg"], "one");
+        // The same words of somebody else are no receipt.
+        hear(&mut chat, &serde_json::json!({"usr": "petr", "msg": "one"}), now);
+        assert_eq!(chat.orders(), []);
+        hear(&mut chat, &one, now);
+        let two = sent(&mut chat);
+        assert_eq!(two["msg"], "two");
+        hear(&mut chat, &two, now);
+        assert_eq!(chat.view(now).status, "● room.example · petr");
+    }
+
+    #[test]
+    fn a_refused_message_comes_back_and_the_next_one_goes() {
+        let (mut chat, now) = open_chat();
+        chat.line("one".into(), now);
+        chat.line("two".into(), now);
+        sent(&mut chat);
+        hear(&mut chat, &notice(), now);
+        let view = chat.view(now);
+        assert_eq!((view.status, view.text), ("! not sent: no", "one"));
+        assert_eq!(sent(&mut chat)["msg"], "two");
+    }
+
+    #[test]
+    fn what_is_being_typed_is_never_replaced() {
+        let (mut chat, now) = open_chat();
+        chat.line("one".into(), now);
+        chat.paste("in the middle of it");
+        hear(&mut chat, &notice(), now);
+        assert_eq!(chat.view(now).text, "in the middle of it");
+    }
+
+    #[test]
+    fn a_lost_connection_tells_what_may_be_lost() {
+        let (mut chat, now) = open_chat();
+        chat.line("one".into(), now);
+        chat.orders();
+        let why = LinkError::new("gone");
+        chat.news(News::Lost(why, now + Duration::from_millis(2500)), SIZE, now);
+        assert_eq!(chat.take_printed(), "-- gone\r\n-- perhaps not sent: one\r\n");
+        assert_eq!(chat.view(now).text, "one");
+        let status = "✕ room.example · gone · again in 3 s, Enter: now";
+        assert_eq!(chat.view(now).status, status);
+        chat.line("".into(), now);
+        assert_eq!(chat.orders(), [Order::Retry]);
+        chat.news(News::Connecting, SIZE, now);
+        chat.news(News::Open, SIZE, now);
+        // It is not sent again by itself: it may have arrived.
+        assert_eq!(chat.orders(), []);
+    }
+
+    #[test]
+    fn silence_about_a_message_ends() {
+        let (mut chat, now) = open_chat();
+        chat.line("one".into(), now);
+        chat.orders();
+        assert_eq!(chat.tick(now + RECEIPT_TIMEOUT / 2), Step::Idle);
+        assert_eq!(chat.tick(now + RECEIPT_TIMEOUT), Step::Paint);
+        assert_eq!(chat.take_printed(), "-- the room says nothing about: one\r\n");
+        assert_eq!(chat.view(now).text, "one");
+    }
+
+    #[test]
+    fn leaving_waits_but_not_for_ever() {
+        let (mut chat, now) = open_chat();
+        assert_eq!(chat.line("/quit".into(), now), Step::Leave);
+        chat.line("one".into(), now);
+        let one = sent(&mut chat);
+        assert_eq!(chat.line("/quit".into(), now), Step::Paint);
+        assert_eq!(chat.tick(now), Step::Idle);
+        assert_eq!(chat.tick(now + LEAVE_TIMEOUT), Step::Leave);
+        assert_eq!(hear(&mut chat, &one, now), Step::Leave);
+    }
+
+    #[test]
+    fn a_new_day_has_a_line_of_its_own() {
+        let (mut chat, now) = open_chat();
+        for tim in ["2020-08-11T23:59:59Z", "2020-08-12T00:00:00Z", "2020-08-12T00:00:01Z"] {
+            let message = serde_json::json!({"usr": "eva", "msg": "x", "tim": tim});
+            hear(&mut chat, &message, now);
+        }
+        let want = "23:59:59 eva: x\r\n── Wednesday, 12 August 2020\r\n00:00:00 eva: x\r\n00:00:01 eva: x\r\n";
+        assert_eq!(chat.take_printed(), want);
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_read_is_told() {
+        let (mut chat, now) = open_chat();
+        chat.line("/token /nowhere".into(), now);
+        assert!(chat.view(now).status.starts_with("token: "), "{}", chat.view(now).status);
+    }
+}
