@@ -1,6 +1,6 @@
 //! Admission: the one way from a client's text to a message.
 
-use super::auth::{AuthSettings, Verified, Verifier};
+use super::auth::{AuthSettings, Bearer, Verified, Verifier};
 use super::limits::NoticeBudget;
 use super::message::{Draft, Member, Message};
 use super::notice::Refusal;
@@ -13,7 +13,7 @@ pub struct Rules {
 
 impl Rules {
     /// The rules under these settings.
-    pub fn new(settings: &AuthSettings<'_>) -> Self {
+    pub fn new(settings: AuthSettings) -> Self {
         Self { verifier: Verifier::new(settings) }
     }
 
@@ -57,15 +57,21 @@ impl Rules {
         let mut draft = Draft::parse(text)?;
         // Taken out here, whether or not it is looked at: it goes no further.
         let jwt = draft.take_jwt();
-        if let Some(verifier) = &self.verifier {
-            match jwt {
-                Member::Missing | Member::Null => return Err(Refusal::JwtMissing),
-                Member::Text(token) if token.is_empty() => return Err(Refusal::JwtMissing),
-                Member::Text(token) => verifier.check(&token, &mut speaker.facts().token, now)?,
-                Member::Other => return Err(Refusal::JwtInvalid),
-            }
+        let Some(verifier) = &self.verifier else {
+            speaker.forget();
+            return draft.finish();
+        };
+        let bearer = match jwt {
+            Member::Missing | Member::Null => return Err(Refusal::JwtMissing),
+            Member::Text(token) if token.is_empty() => return Err(Refusal::JwtMissing),
+            Member::Text(token) => verifier.check(&token, &mut speaker.facts().token, now)?,
+            Member::Other => return Err(Refusal::JwtInvalid),
+        };
+        let message = draft.finish()?;
+        match &bearer.usr {
+            Some(usr) if **usr != *message.usr() => Err(Refusal::NameMismatch),
+            _ => Ok(message),
         }
-        draft.finish()
     }
 }
 
@@ -100,6 +106,28 @@ impl Speaker {
         self.facts().notices.take(now_ms)
     }
 
+    /// The claim `sub` of the last token that verified: who it is, whatever the
+    /// name of the message. None where no token has it, or none is needed.
+    pub fn sub(&self) -> Option<&str> {
+        self.bearer()?.sub.as_deref()
+    }
+
+    /// Whether the last token that verified makes its bearer a moderator.
+    pub fn is_moderator(&self) -> bool {
+        self.bearer().is_some_and(|bearer| bearer.is_moderator)
+    }
+
+    fn bearer(&self) -> Option<&Bearer> {
+        Some(&self.facts.as_ref()?.token.as_ref()?.bearer)
+    }
+
+    /// Forgets who it is, since nobody asks any more.
+    fn forget(&mut self) {
+        if let Some(facts) = &mut self.facts {
+            facts.token = None;
+        }
+    }
+
     fn facts(&mut self) -> &mut Facts {
         self.facts.get_or_insert_default()
     }
@@ -107,27 +135,31 @@ impl Speaker {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use super::super::keys::TokenKey;
     use super::*;
     use jsonwebtoken::{Algorithm, EncodingKey, Header};
     use proptest::prelude::*;
 
     const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 
-    fn guarded() -> Rules {
-        Rules::new(&AuthSettings {
-            secret: Some(SECRET),
-            algorithms: &[Algorithm::HS256],
+    fn settings() -> AuthSettings {
+        AuthSettings {
+            keys: vec![TokenKey::secret(None, Algorithm::HS256, SECRET).unwrap()],
             check_exp: true,
-            leeway: Duration::ZERO,
-        })
+            ..AuthSettings::default()
+        }
+    }
+
+    fn guarded() -> Rules {
+        Rules::new(settings())
     }
 
     fn token(exp: u64) -> String {
-        let claims = serde_json::json!({ "exp": exp });
-        jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET))
-            .unwrap()
+        signed(&serde_json::json!({ "exp": exp }))
+    }
+
+    fn signed(claims: &serde_json::Value) -> String {
+        jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET)).unwrap()
     }
 
     fn verdict(rules: &Rules, text: &str) -> String {
@@ -199,6 +231,53 @@ mod tests {
         check(&rules, r#"{"usr":"a","msg":"b"}"#, "sent");
         assert!(!rules.needs_token());
         assert!(guarded().needs_token());
+    }
+
+    #[test]
+    fn a_name_that_is_bound_is_the_only_one() {
+        let rules = Rules::new(AuthSettings { bind_usr: Some("nick".into()), ..settings() });
+        let good = signed(&serde_json::json!({ "exp": 2_000, "sub": "u7", "nick": "a" }));
+        let text = |usr: &str, msg| format!(r#"{{"usr":{usr},"jwt":"{good}","msg":{msg}}}"#);
+        for (usr, msg, expected) in [
+            (r#""a""#, r#""b""#, "sent"),
+            (r#""u7""#, r#""b""#, "name-mismatch"),
+            (r#""A""#, r#""b""#, "name-mismatch"),
+            (r#""a ""#, r#""b""#, "name-mismatch"),
+            (r#""\u0430""#, r#""b""#, "name-mismatch"),
+            (r#""wschat""#, r#""b""#, "name-reserved"),
+            (r#""u7""#, "1", "bad-type"),
+            (r#""""#, r#""b""#, "missing-usr"),
+        ] {
+            check(&rules, &text(usr, msg), expected);
+        }
+        let escaped = text(r#""\u0061""#, r#""b""#);
+        assert!(verdict(&rules, &escaped).starts_with(r#"{"usr":"\u0061""#));
+        check(
+            &rules,
+            &format!(r#"{{"usr":"a","jwt":"{}","msg":"b"}}"#, token(2_000)),
+            "jwt-invalid",
+        );
+    }
+
+    #[test]
+    fn a_speaker_is_who_the_last_token_says() {
+        let asking = AuthSettings { moderator_claim: Some("mod".into()), ..settings() };
+        let (rules, now) = (Rules::new(asking), Tim::default());
+        let say = |claims| format!(r#"{{"usr":"a","jwt":"{}","msg":"b"}}"#, signed(&claims));
+        let mut speaker = Speaker::default();
+        assert_eq!((speaker.sub(), speaker.is_moderator()), (None, false));
+
+        let text = say(serde_json::json!({ "exp": 2_000, "sub": "ann", "mod": true }));
+        assert!(rules.admit(&text, &mut speaker, now).is_ok());
+        assert_eq!((speaker.sub(), speaker.is_moderator()), (Some("ann"), true));
+
+        let text = say(serde_json::json!({ "exp": 2_000, "sub": "bob" }));
+        assert!(rules.admit(&text, &mut speaker, now).is_ok());
+        assert_eq!((speaker.sub(), speaker.is_moderator()), (Some("bob"), false));
+
+        // Where everybody may speak, nobody has shown who it is.
+        assert!(Rules::open().admit(&text, &mut speaker, now).is_ok());
+        assert_eq!((speaker.sub(), speaker.is_moderator()), (None, false));
     }
 
     #[test]

@@ -3,21 +3,29 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::claims::{Claims, Date};
+use super::keys::TokenKey;
 use super::notice::Refusal;
+use super::revoked::Revoked;
 use super::tim::Tim;
 
 /// What the room's tokens are checked with.
-#[derive(Clone, Copy)]
-pub struct AuthSettings<'a> {
-    /// The key of the HMAC algorithms; without one, everybody may speak. An
-    /// empty one verifies nothing, so that it lets nobody speak.
-    pub secret: Option<&'a [u8]>,
-    /// The only algorithms that a token may name.
-    pub algorithms: &'a [Algorithm],
+#[derive(Clone, Debug, Default)]
+pub struct AuthSettings {
+    /// What tokens may be signed with; without any, everybody may speak.
+    pub keys: Vec<TokenKey>,
+    /// The `iss` that a token must carry, if one is wanted.
+    pub issuer: Option<String>,
+    /// The audience that a token must be meant for (`aud`), if one is wanted.
+    pub audience: Option<String>,
+    /// The claim that is the only name under which one may speak.
+    pub bind_usr: Option<String>,
+    /// The claim that makes a moderator, where it is `true`.
+    pub moderator_claim: Option<String>,
+    /// Tokens that are no longer good.
+    pub revoked: Revoked,
     /// Whether a token must carry `exp`, and `exp` and `nbf` are looked at.
     pub check_exp: bool,
     /// How far the clocks of those who mint tokens may differ from ours.
@@ -26,19 +34,26 @@ pub struct AuthSettings<'a> {
 
 /// A token that verified, as a connection remembers it: not the token itself,
 /// but enough to know it again and to look at its times.
-#[derive(Clone, Copy)]
 pub(super) struct Verified {
     digest: [u8; 32],
     exp: Date,
     nbf: Date,
+    pub(super) bearer: Bearer,
+}
+
+/// Who a token speaks for.
+#[derive(Default)]
+pub(super) struct Bearer {
+    /// The claim `sub`, if it is a string.
+    pub(super) sub: Option<Box<str>>,
+    /// The only name that a message may have, if one is prescribed.
+    pub(super) usr: Option<Box<str>>,
+    pub(super) is_moderator: bool,
 }
 
 /// Checks tokens under one set of settings.
 pub(super) struct Verifier {
-    key: Option<DecodingKey>,
-    algorithms: Vec<Algorithm>,
-    check_exp: bool,
-    leeway_secs: f64,
+    settings: AuthSettings,
     /// Stands for the settings in the digest of a token, so that a token that
     /// verified under other settings is not known again.
     settings_digest: [u8; 32],
@@ -46,23 +61,9 @@ pub(super) struct Verifier {
 
 impl Verifier {
     /// A verifier for `settings`; none if everybody may speak.
-    pub(super) fn new(settings: &AuthSettings<'_>) -> Option<Self> {
-        let secret = settings.secret?;
-        let algorithms = format!("{:?}", settings.algorithms);
-        let times = format!("{} {}", settings.check_exp, settings.leeway.as_nanos());
-        Some(Self {
-            key: (!secret.is_empty()).then(|| DecodingKey::from_secret(secret)),
-            algorithms: settings.algorithms.into(),
-            check_exp: settings.check_exp,
-            leeway_secs: settings.leeway.as_secs_f64(),
-            settings_digest: sha256(&[
-                algorithms.as_bytes(),
-                b"\n",
-                times.as_bytes(),
-                b"\n",
-                secret,
-            ]),
-        })
+    pub(super) fn new(settings: AuthSettings) -> Option<Self> {
+        let settings_digest = digest_of(&settings);
+        (!settings.keys.is_empty()).then_some(Self { settings, settings_digest })
     }
 
     /// Checks `token`; its signature only if it is not the one in `known`,
@@ -70,92 +71,102 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`Refusal::JwtInvalid`] or [`Refusal::JwtExpired`].
-    pub(super) fn check(
+    /// [`Refusal::JwtInvalid`], [`Refusal::JwtRevoked`] or
+    /// [`Refusal::JwtExpired`].
+    pub(super) fn check<'k>(
         &self,
         token: &str,
-        known: &mut Option<Verified>,
+        known: &'k mut Option<Verified>,
         now: Tim,
-    ) -> Result<(), Refusal> {
-        let digest = sha256(&[&self.settings_digest, token.as_bytes()]);
-        let verified = match known {
-            Some(verified) if verified.digest == digest => *verified,
-            _ => {
-                let claims = self.verify(token).ok_or(Refusal::JwtInvalid)?;
-                let (exp, nbf) = (Date::of(claims.exp), Date::of(claims.nbf));
-                *known.insert(Verified { digest, exp, nbf })
-            }
+    ) -> Result<&'k Bearer, Refusal> {
+        let digest = sha256([&self.settings_digest, token.as_bytes()]);
+        let verified = match known.take_if(|verified| verified.digest == digest) {
+            Some(verified) => known.insert(verified),
+            None => known.insert(self.verify(token, digest)?),
         };
-        if self.check_exp { self.check_times(verified, now) } else { Ok(()) }
+        if self.settings.check_exp {
+            self.check_times(verified, now)?;
+        }
+        Ok(&verified.bearer)
     }
 
-    /// The claims of `token`, if its signature is right.
+    /// Checks all of `token` that does not depend on the time.
     ///
     /// Not by way of `jsonwebtoken::decode`: it reads the clock, refuses claims
     /// that do not matter here for their type, and lets `crit` pass.
-    fn verify(&self, token: &str) -> Option<Claims> {
+    fn verify(&self, token: &str, digest: [u8; 32]) -> Result<Verified, Refusal> {
+        if !self.is_signed(token).unwrap_or(false) {
+            return Err(Refusal::JwtInvalid);
+        }
+        let claims: Box<RawValue> = jsonwebtoken::dangerous::insecure_decode_claims(token)
+            .map_err(|_| Refusal::JwtInvalid)?;
+        let claims = Claims::parse(claims.get()).ok_or(Refusal::JwtInvalid)?;
+        let AuthSettings { issuer, audience, bind_usr, moderator_claim, .. } = &self.settings;
+        let is_issued = issuer.as_ref().is_none_or(|iss| claims.text("iss").as_ref() == Some(iss));
+        if !is_issued || audience.as_ref().is_some_and(|aud| !claims.is_for(aud)) {
+            return Err(Refusal::JwtInvalid);
+        }
+        let usr = match bind_usr {
+            Some(claim) => Some(claims.text(claim).ok_or(Refusal::JwtInvalid)?.into()),
+            None => None,
+        };
+        if self.settings.revoked.covers(&claims) {
+            return Err(Refusal::JwtRevoked);
+        }
+        let bearer = Bearer {
+            sub: claims.text("sub").map(Into::into),
+            usr,
+            is_moderator: moderator_claim.as_ref().is_some_and(|claim| claims.is_true(claim)),
+        };
+        Ok(Verified { digest, exp: claims.date("exp"), nbf: claims.date("nbf"), bearer })
+    }
+
+    /// Whether one of the keys signed `token`: one for its algorithm, which the
+    /// key decides on and the token only names.
+    fn is_signed(&self, token: &str) -> Option<bool> {
         let header = jsonwebtoken::decode_header(token).ok()?;
         // Nothing that `crit` can name is understood here (RFC 7515, 4.1.11).
-        if header.crit.is_some() || !self.algorithms.contains(&header.alg) {
+        if header.crit.is_some() {
             return None;
         }
         let (signed, signature) = token.rsplit_once('.')?;
-        let key = self.key.as_ref()?;
-        jsonwebtoken::crypto::verify(signature, signed.as_bytes(), key, header.alg)
-            .ok()
-            .filter(|&right| right)?;
-        let claims: Box<RawValue> = jsonwebtoken::dangerous::insecure_decode_claims(token).ok()?;
-        // serde would take an array as well, its items in the order of the fields.
-        let claims = Some(claims.get()).filter(|json| json.starts_with('{'))?;
-        serde_json::from_str(claims).ok()
+        let mut keys = self.settings.keys.iter();
+        Some(keys.any(|key| {
+            key.fits(header.alg, header.kid.as_deref()) && key.verifies(signed, signature)
+        }))
     }
 
-    fn check_times(&self, token: Verified, now: Tim) -> Result<(), Refusal> {
+    fn check_times(&self, token: &Verified, now: Tim) -> Result<(), Refusal> {
+        let leeway_secs = self.settings.leeway.as_secs_f64();
         match token.exp {
             Date::Absent | Date::Odd => return Err(Refusal::JwtInvalid),
-            Date::At(exp) if now.secs() >= exp + self.leeway_secs => {
-                return Err(Refusal::JwtExpired);
-            }
+            Date::At(exp) if now.secs() >= exp + leeway_secs => return Err(Refusal::JwtExpired),
             Date::At(_) => {}
         }
         match token.nbf {
             Date::Odd => Err(Refusal::JwtInvalid),
-            Date::At(nbf) if now.secs() + self.leeway_secs < nbf => Err(Refusal::JwtInvalid),
+            Date::At(nbf) if now.secs() + leeway_secs < nbf => Err(Refusal::JwtInvalid),
             Date::Absent | Date::At(_) => Ok(()),
         }
     }
 }
 
-/// The claims that matter here, of any type: whether they are looked at is the
-/// settings' to say. A claim that is there twice is refused (RFC 7519, 4).
-#[derive(Deserialize)]
-struct Claims {
-    #[serde(default)]
-    exp: Option<Box<RawValue>>,
-    #[serde(default)]
-    nbf: Option<Box<RawValue>>,
+/// A digest that any change of the settings changes.
+fn digest_of(settings: &AuthSettings) -> [u8; 32] {
+    let AuthSettings { keys, issuer, audience, bind_usr, moderator_claim, .. } = settings;
+    let words = (issuer, audience, bind_usr, moderator_claim);
+    let times = (settings.check_exp, settings.leeway);
+    // Debug texts are quoted, so that no two settings run into the same bytes.
+    let rest = sha256([format!("{words:?}{times:?}{:?}", settings.revoked.sorted()).as_bytes()]);
+    keys.iter().fold(rest, |digest, key| {
+        let [one, other] = key.material();
+        let [one, other] = [sha256([one]), sha256([other])];
+        let named = format!("{:?}{:?}", key.kid(), key.algorithm());
+        sha256([&digest, &one, &other, named.as_bytes()])
+    })
 }
 
-/// A time in a token (NumericDate: seconds since the Unix epoch).
-#[derive(Clone, Copy)]
-enum Date {
-    Absent,
-    At(f64),
-    /// There, but not a number.
-    Odd,
-}
-
-impl Date {
-    fn of(claim: Option<Box<RawValue>>) -> Self {
-        match claim.map(|json| json.get().parse()) {
-            None => Self::Absent,
-            Some(Ok(secs)) => Self::At(secs),
-            Some(Err(_)) => Self::Odd,
-        }
-    }
-}
-
-fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+fn sha256<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
         context.update(part);
@@ -164,238 +175,4 @@ fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use jsonwebtoken::EncodingKey;
-
-    const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
-    const NOW_SECS: u64 = 1_600_000_000;
-
-    fn settings() -> AuthSettings<'static> {
-        AuthSettings {
-            secret: Some(SECRET),
-            algorithms: &[Algorithm::HS256],
-            check_exp: false,
-            leeway: Duration::from_secs(30),
-        }
-    }
-
-    fn checking_exp() -> AuthSettings<'static> {
-        AuthSettings { check_exp: true, ..settings() }
-    }
-
-    /// A token with these parts, whatever they are, signed as `alg` says.
-    fn mint(header: &str, claims: &str, alg: Algorithm, secret: &[u8]) -> String {
-        let signed =
-            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let key = EncodingKey::from_secret(secret);
-        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, alg).unwrap();
-        format!("{signed}.{signature}")
-    }
-
-    fn token(claims: &str) -> String {
-        mint(r#"{"alg":"HS256","typ":"JWT"}"#, claims, Algorithm::HS256, SECRET)
-    }
-
-    fn verdict(settings: AuthSettings<'_>, token: &str) -> &'static str {
-        let now = Tim::from_nanos(NOW_SECS * 1_000_000_000);
-        let verifier = Verifier::new(&settings).unwrap();
-        let mut known = None;
-        let verdict = verifier.check(token, &mut known, now);
-        assert_eq!(verifier.check(token, &mut known, now), verdict, "asked again");
-        verdict.map_or_else(Refusal::code, |()| "ok")
-    }
-
-    #[track_caller]
-    fn check(settings: AuthSettings<'_>, token: &str, expected: &str) {
-        assert_eq!(verdict(settings, token), expected, "{token}");
-    }
-
-    #[test]
-    fn the_vector_of_rfc_7515() {
-        // Appendix A.1; its `exp` is in the year 2011.
-        let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
-            eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.\
-            dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-        let key = URL_SAFE_NO_PAD
-            .decode("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
-            .unwrap();
-        check(AuthSettings { secret: Some(&key), ..settings() }, token, "ok");
-        check(AuthSettings { secret: Some(&key), ..checking_exp() }, token, "jwt-expired");
-        check(settings(), token, "jwt-invalid");
-    }
-
-    #[test]
-    fn claims_that_do_not_matter_may_be_anything() {
-        for claims in [
-            "{}",
-            r#"{"sub":"ann","iss":"joe","aud":"elsewhere","jti":"1","iat":1}"#,
-            r#"{"aud":["a","b"],"sub":1,"iss":{"a":[]}}"#,
-            r#"{"sub":["ann"],"aud":{"x":1},"sub":null}"#,
-            r#"{"exp":1}"#,
-            r#"{"exp":"tomorrow","nbf":[]}"#,
-            r#"{"exp":1e999,"nbf":null}"#,
-            r#"{"nbf":9999999999}"#,
-        ] {
-            check(settings(), &token(claims), "ok");
-        }
-    }
-
-    #[test]
-    fn times_matter_when_they_are_checked() {
-        for (claims, expected) in [
-            ("{}", "jwt-invalid"),
-            (r#"{"exp":null}"#, "jwt-invalid"),
-            (r#"{"exp":"1700000000"}"#, "jwt-invalid"),
-            (r#"{"exp":true}"#, "jwt-invalid"),
-            (r#"{"exp":[1700000000]}"#, "jwt-invalid"),
-            (r#"{"exp":1600000001}"#, "ok"),
-            (r#"{"exp":1599999971}"#, "ok"),
-            (r#"{"exp":1599999970.5}"#, "ok"),
-            (r#"{"exp":1599999970}"#, "jwt-expired"),
-            (r#"{"exp":0}"#, "jwt-expired"),
-            (r#"{"exp":-1}"#, "jwt-expired"),
-            (r#"{"exp":1.7e9}"#, "ok"),
-            (r#"{"exp":1e300}"#, "ok"),
-            (r#"{"exp":18446744073709551616}"#, "ok"),
-            (r#"{"exp":1700000000,"nbf":1600000030}"#, "ok"),
-            (r#"{"exp":1700000000,"nbf":1600000031}"#, "jwt-invalid"),
-            (r#"{"exp":1700000000,"nbf":"x"}"#, "jwt-invalid"),
-            (r#"{"exp":1700000000,"nbf":null}"#, "ok"),
-            (r#"{"exp":1,"nbf":1600000031}"#, "jwt-expired"),
-        ] {
-            check(checking_exp(), &token(claims), expected);
-        }
-    }
-
-    #[test]
-    fn only_listed_algorithms() {
-        use Algorithm::{HS256, HS384, HS512};
-        let of = |alg: Algorithm| mint(&format!(r#"{{"alg":"{alg:?}"}}"#), "{}", alg, SECRET);
-        for listed in [&[HS256][..], &[HS384], &[HS512], &[HS256, HS512], &[HS512, HS384, HS256]] {
-            for alg in [HS256, HS384, HS512] {
-                let expected = if listed.contains(&alg) { "ok" } else { "jwt-invalid" };
-                check(AuthSettings { algorithms: listed, ..settings() }, &of(alg), expected);
-            }
-        }
-    }
-
-    #[test]
-    fn known_attacks() {
-        let good = token("{}");
-        let (signed, signature) = good.rsplit_once('.').unwrap();
-        let (header, claims) = signed.split_once('.').unwrap();
-        let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
-        let hs256 = |header: &str| mint(header, "{}", Algorithm::HS256, SECRET);
-        for bad in [
-            "x".into(),
-            "..".into(),
-            "...".into(),
-            "\u{1f600}.\u{1f600}.\u{1f600}".into(),
-            // The signature is stripped, cut, or of something else.
-            signed.into(),
-            format!("{signed}."),
-            format!("{signed}.{}", &signature[..20]),
-            format!("{signed}.{signature}="),
-            format!("{signed}.{signature}.{signature}"),
-            format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(r#"{"sub":"root"}"#)),
-            format!(" {good}"),
-            format!("{good}\n"),
-            // No algorithm, or one that is not what was signed.
-            format!("{none}.{claims}."),
-            format!("{none}.{claims}.{signature}"),
-            hs256(r#"{"alg":"None"}"#),
-            hs256(r#"{"alg":""}"#),
-            hs256(r#"{"alg":"hs256"}"#),
-            hs256(r#"{"alg":"HS384"}"#),
-            hs256(r#"{"alg":"RS256"}"#),
-            hs256(r#"{"alg":"EdDSA"}"#),
-            hs256(r#"{"typ":"JWT"}"#),
-            hs256(r#"{"alg":"HS256","alg":"HS256"}"#),
-            hs256("[]"),
-            hs256(""),
-            // An extension that has to be understood.
-            hs256(r#"{"alg":"HS256","crit":["exp"],"exp":1}"#),
-            hs256(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#),
-            hs256(r#"{"alg":"HS256","crit":[]}"#),
-            // Another secret, or none.
-            mint(r#"{"alg":"HS256"}"#, "{}", Algorithm::HS256, b"another"),
-            mint(r#"{"alg":"HS256"}"#, "{}", Algorithm::HS256, b""),
-            // Claims that are none, or ambiguous.
-            token(""),
-            token("[]"),
-            token("null"),
-            token(r#"{"exp":1,"exp":9999999999}"#),
-            token(r#"{"nbf":1,"nbf":1}"#),
-            token(&"[".repeat(10_000)),
-        ] {
-            check(settings(), &bad, "jwt-invalid");
-            check(checking_exp(), &bad, "jwt-invalid");
-        }
-        check(settings(), &good, "ok");
-    }
-
-    #[test]
-    fn an_empty_secret_lets_nobody_speak() {
-        let empty = AuthSettings { secret: Some(b""), ..settings() };
-        let token = mint(r#"{"alg":"HS256"}"#, "{}", Algorithm::HS256, b"");
-        check(empty, &token, "jwt-invalid");
-        check(empty, "", "jwt-invalid");
-    }
-
-    #[test]
-    fn huge_tokens_work() {
-        check(settings(), &token(&format!(r#"{{"x":"{}"}}"#, "y".repeat(1_000_000))), "ok");
-    }
-
-    #[test]
-    fn what_verified_is_not_verified_again() {
-        let verifier = Verifier::new(&settings()).unwrap();
-        let forged = "not even a token";
-        let digest = sha256(&[&verifier.settings_digest, forged.as_bytes()]);
-        let mut known = Some(Verified { digest, exp: Date::Absent, nbf: Date::Absent });
-        let now = Tim::default();
-        assert_eq!(verifier.check(forged, &mut known, now), Ok(()));
-        // Any other token is, and so is this one once it is not the last.
-        assert_eq!(verifier.check("another", &mut known, now), Err(Refusal::JwtInvalid));
-        assert_eq!(verifier.check(&token("{}"), &mut known, now), Ok(()));
-        assert_eq!(verifier.check(forged, &mut known, now), Err(Refusal::JwtInvalid));
-    }
-
-    #[test]
-    fn other_settings_know_no_token() {
-        let good = token("{}");
-        let mut known = None;
-        let verifier = Verifier::new(&settings()).unwrap();
-        assert_eq!(verifier.check(&good, &mut known, Tim::default()), Ok(()));
-        for other in [
-            AuthSettings { secret: Some(b"another"), ..settings() },
-            AuthSettings { secret: Some(b""), ..settings() },
-            AuthSettings { algorithms: &[Algorithm::HS512], ..settings() },
-            checking_exp(),
-        ] {
-            let verifier = Verifier::new(&other).unwrap();
-            let verdict = verifier.check(&good, &mut known.clone(), Tim::default());
-            assert_eq!(verdict, Err(Refusal::JwtInvalid));
-        }
-    }
-
-    #[test]
-    fn a_token_that_is_known_still_expires() {
-        let token = token(r#"{"exp":1000,"nbf":500}"#);
-        let verifier = Verifier::new(&checking_exp()).unwrap();
-        let mut known = None;
-        for (secs, expected) in [
-            (469, Err(Refusal::JwtInvalid)),
-            (470, Ok(())),
-            (1029, Ok(())),
-            (1030, Err(Refusal::JwtExpired)),
-            (1029, Ok(())),
-        ] {
-            let now = Tim::from_nanos(secs * 1_000_000_000);
-            assert_eq!(verifier.check(&token, &mut known, now), expected, "{secs}");
-        }
-    }
-}
+mod tests;

@@ -7,16 +7,21 @@
 
 mod admit;
 mod auth;
+mod claims;
+mod keys;
 mod limits;
 mod message;
 mod notice;
+mod revoked;
 mod room;
 mod tim;
 
 pub use admit::{Rules, Speaker};
 pub use auth::AuthSettings;
+pub use keys::{KeyError, TokenKey};
 pub use limits::NoticeBudget;
 pub use message::{DEPTH_MAX, Message, NAME_OF_SERVER, stamp};
 pub use notice::{Refusal, notice};
+pub use revoked::{Revocation, Revoked};
 pub use room::{Batch, Room};
 pub use tim::{ParseTimError, Stamper, Tim};

@@ -19,6 +19,8 @@ pub enum Refusal {
     JwtMissing,
     /// The token does not verify, is not valid yet, or is no token at all.
     JwtInvalid,
+    /// The token verifies, but it has been taken back.
+    JwtRevoked,
     /// The token verifies, but its time is over.
     JwtExpired,
     /// `usr` is not there, or nothing but white space.
@@ -29,22 +31,26 @@ pub enum Refusal {
     BadType,
     /// `usr` is the name of the server.
     NameReserved,
+    /// `usr` is not the name that the token prescribes.
+    NameMismatch,
 }
 
 impl Refusal {
     /// Every refusal once, for tables of counters and for the manual page.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Binary,
         Self::BadJson,
         Self::NotAnObject,
         Self::DuplicateField,
         Self::JwtMissing,
         Self::JwtInvalid,
+        Self::JwtRevoked,
         Self::JwtExpired,
         Self::MissingUsr,
         Self::MissingMsg,
         Self::BadType,
         Self::NameReserved,
+        Self::NameMismatch,
     ];
 
     /// The code in `err`, for programs; it never changes.
@@ -65,11 +71,13 @@ impl Refusal {
             Self::DuplicateField => ("duplicate-field", "a field is there twice"),
             Self::JwtMissing => ("jwt-missing", "speaking here takes a token, in the field jwt"),
             Self::JwtInvalid => ("jwt-invalid", "the token is not valid here"),
+            Self::JwtRevoked => ("jwt-revoked", "the token has been revoked"),
             Self::JwtExpired => ("jwt-expired", "the token has expired"),
             Self::MissingUsr => ("missing-usr", "the name, in the field usr, is missing"),
             Self::MissingMsg => ("missing-msg", "the text, in the field msg, is missing"),
             Self::BadType => ("bad-type", "the fields usr and msg have to be strings"),
             Self::NameReserved => ("name-reserved", "this name belongs to the server"),
+            Self::NameMismatch => ("name-mismatch", "the name is not the one in the token"),
         }
     }
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Map, Value};
 
 use super::{ConfigArgs, Exit, Failure, Outcome};
+use crate::config::Auth;
 
 /// The last second with a date in RFC 3339, since 1970; far from what does not
 /// fit into a claim.
@@ -18,8 +19,9 @@ const LAST_SECOND: u64 = 253_402_300_799;
 /// The options of `token`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
-The token is signed with the configured secret and the first of auth.algorithms.
-It is printed alone, for a file that only its speaker can read:
+The token is signed with the first secret of auth.keys, else with the configured
+secret and the first of auth.algorithms. Where the room asks for an issuer or an
+audience, it has those. It is printed alone, for a file that only its speaker can read:
 
     (umask 077; wschat token --sub ci --ttl 90days > ci.token)
 
@@ -48,17 +50,32 @@ pub struct TokenArgs {
 /// each other.
 pub fn run(args: TokenArgs) -> Outcome {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let claims = claims(args.sub, args.ttl, args.claims, now)?;
+    let mut claims = claims(args.sub, args.ttl, args.claims, now)?;
     let auth = args.config.load()?.config.auth;
-    let why = "no secret is configured, so the room asks for no token";
-    let secret = auth.secret.ok_or_else(|| Failure::new(Exit::Config, "auth.jwt_secret", why))?;
-    let algorithm = auth.algorithms.first().copied().unwrap_or(Algorithm::HS256);
-    let key = EncodingKey::from_secret(secret.bytes());
-    let token = encode(&Header::new(algorithm), &claims, &key)
+    let key = auth.signing_key().ok_or_else(|| no_secret(&auth))?;
+    for (claim, wanted) in [("iss", &auth.issuer), ("aud", &auth.audience)] {
+        if let Some(wanted) = wanted {
+            claims.entry(claim).or_insert_with(|| wanted.as_str().into());
+        }
+    }
+    let mut header = Header::new(key.algorithm());
+    header.kid = key.kid().map(Into::into);
+    let secret = EncodingKey::from_secret(key.secret_bytes().unwrap_or_default());
+    let token = encode(&header, &claims, &secret)
         .map_err(|error| Failure::new(Exit::OsError, "token", error))?;
     writeln!(stdout(), "{token}")
         .map_err(|error| Failure::new(Exit::OsError, "standard output", error))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why no token can be minted: public keys verify, but do not sign.
+fn no_secret(auth: &Auth) -> Failure {
+    let (key, why) = if auth.keys.is_empty() {
+        ("auth.jwt_secret", "no secret is configured, so the room asks for no token")
+    } else {
+        ("auth.keys", "only public keys are configured; whoever has the private ones mints tokens")
+    };
+    Failure::new(Exit::Config, key, why)
 }
 
 /// All claims of a token minted at `now`, the time since the Unix epoch.

@@ -11,7 +11,8 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use tracing::Level;
 
-use super::{Config, ListenAddress};
+use super::rows::{Column, Row, Wrong};
+use super::{Config, ListenAddress, tokens};
 
 /// One key of the configuration file.
 pub struct Key {
@@ -58,10 +59,14 @@ pub(super) enum Kind {
     Text { form: &'static str, get: fn(&Config) -> Option<String>, set: SetText },
     /// An array of strings, each of which `set` may refuse with a reason.
     List { form: &'static str, may_be_empty: bool, get: GetList, set: SetList },
+    /// An array of tables, each of which `add` may refuse with a reason.
+    Rows { form: &'static str, columns: &'static [Column], get: GetRows, add: AddRow },
 }
 
 type SetText = fn(&mut Config, &str) -> Result<(), String>;
 type GetList = fn(&Config) -> Vec<String>;
+type GetRows = fn(&Config) -> Vec<toml::Table>;
+type AddRow = fn(&mut Config, &Row) -> Result<(), Wrong>;
 type SetList = fn(&mut Config, &[&str]) -> Result<(), Vec<Refused>>;
 
 /// Which element of an array is wrong, and why.
@@ -93,6 +98,34 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "auth.keys",
+        reload: Reload::Yes,
+        kind: Kind::Rows {
+            form: "tables of kid, alg, and file or secret_file",
+            columns: tokens::KEY_COLUMNS,
+            get: tokens::key_rows,
+            add: tokens::add_key,
+        },
+    },
+    Key {
+        name: "auth.issuer",
+        reload: Reload::Yes,
+        kind: Kind::Text {
+            form: "a string that is not empty",
+            get: |c| c.auth.issuer.clone(),
+            set: |c, text| words(text).map(|text| c.auth.issuer = Some(text)),
+        },
+    },
+    Key {
+        name: "auth.audience",
+        reload: Reload::Yes,
+        kind: Kind::Text {
+            form: "a string that is not empty",
+            get: |c| c.auth.audience.clone(),
+            set: |c, text| words(text).map(|text| c.auth.audience = Some(text)),
+        },
+    },
+    Key {
         name: "auth.check_exp",
         reload: Reload::Yes,
         kind: Kind::Flag { get: |c| c.auth.check_exp, set: |c, on| c.auth.check_exp = on },
@@ -101,6 +134,43 @@ pub const KEYS: &[Key] = &[
         name: "auth.leeway_secs",
         reload: Reload::Yes,
         kind: seconds(0, 300, |c| c.auth.leeway.as_secs(), |c, n| c.auth.leeway = secs(n)),
+    },
+    Key {
+        name: "auth.bind_usr",
+        reload: Reload::Yes,
+        kind: Kind::Text {
+            form: "the name of a claim",
+            get: |c| c.auth.bind_usr.clone(),
+            set: |c, text| words(text).map(|text| c.auth.bind_usr = Some(text)),
+        },
+    },
+    Key {
+        name: "auth.moderator_claim",
+        reload: Reload::Yes,
+        kind: Kind::Text {
+            form: "the name of a claim",
+            get: |c| c.auth.moderator_claim.clone(),
+            set: |c, text| words(text).map(|text| c.auth.moderator_claim = Some(text)),
+        },
+    },
+    Key {
+        name: "auth.revoked",
+        reload: Reload::Yes,
+        kind: Kind::Rows {
+            form: "tables of jti, or of sub and perhaps issued_before",
+            columns: tokens::REVOKED_COLUMNS,
+            get: tokens::revoked_rows,
+            add: |c, row| tokens::revocation(row).map(|revoked| c.auth.revoked.push(revoked)),
+        },
+    },
+    Key {
+        name: "auth.revoked_file",
+        reload: Reload::Yes,
+        kind: Kind::Text {
+            form: "the path of a TOML file",
+            get: |c| c.auth.revoked_file.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            set: |c, path| words(path).map(|path| c.auth.revoked_file = Some(path.into())),
+        },
     },
     Key {
         name: "listen.addresses",
@@ -260,6 +330,7 @@ impl Key {
             Kind::Flag { get, .. } => get(config).into(),
             Kind::Text { get, .. } => get(config)?.into(),
             Kind::List { get, .. } => get(config).into(),
+            Kind::Rows { get, .. } => get(config).into(),
         };
         Some(value.to_string())
     }
@@ -272,7 +343,9 @@ impl Key {
             Kind::Number { min, max, .. } => format!("{min} to {max}"),
             Kind::Flag { .. } => "true, false".to_owned(),
             Kind::List { form, may_be_empty: false, .. } => format!("{form}; at least one"),
-            Kind::Text { form, .. } | Kind::List { form, .. } => form.to_owned(),
+            Kind::Text { form, .. } | Kind::List { form, .. } | Kind::Rows { form, .. } => {
+                form.to_owned()
+            }
         }
     }
 
@@ -355,7 +428,11 @@ fn absolute(path: &str) -> Result<PathBuf, String> {
     if good { Ok(path.into()) } else { Err("not an absolute path".to_owned()) }
 }
 
-fn one_of<T: Clone>(names: &[(&str, T)], wanted: &str) -> Result<T, String> {
+fn words(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("empty; leave the key out".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+pub(super) fn one_of<T: Clone>(names: &[(&str, T)], wanted: &str) -> Result<T, String> {
     if let Some((_, value)) = names.iter().find(|(name, _)| *name == wanted) {
         return Ok(value.clone());
     }
@@ -365,7 +442,7 @@ fn one_of<T: Clone>(names: &[(&str, T)], wanted: &str) -> Result<T, String> {
     Err(format!("not one of {}{hint}", all.join(", ")))
 }
 
-fn name_in<T: PartialEq>(names: &[(&str, T)], wanted: &T) -> String {
+pub(super) fn name_in<T: PartialEq>(names: &[(&str, T)], wanted: &T) -> String {
     let name = names.iter().find(|(_, value)| value == wanted);
     name.map_or("?", |(name, _)| *name).to_owned()
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::keys::{KEYS, Key, Kind};
 use super::problem::{Position, Problem, Problems, Warning};
 use super::read::{Draft, read};
-use super::{Config, ListenAddress, Secret};
+use super::{Config, KeyFile, ListenAddress, Secret, tokens};
 
 /// Everything outside that a configuration depends on. It may hold a secret, so
 /// there is no way to print it.
@@ -91,6 +91,9 @@ pub const DESCRIPTORS_RESERVED: u64 = 64;
 /// Bytes read of any file at most, so that `/dev/zero` is an error, not a wait.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// Bytes read of `auth.revoked_file` at most: enough for many thousand entries.
+const REVOKED_BYTES_MAX: u64 = 16 << 20;
+
 /// Reads and checks the whole configuration.
 ///
 /// # Errors
@@ -106,7 +109,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// assert_eq!(loaded.config, wschat::config::Config::default());
 /// ```
 pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
-    let content = match Content::read(&outside.file) {
+    let content = match Content::read(&outside.file, FILE_BYTES_MAX) {
         Ok(content) => Some(content),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !outside.file_required => None,
         Err(error) => return Err(Problems::unreadable(&outside.file, &error)),
@@ -118,6 +121,9 @@ pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
     let draft = read(&outside.file, text);
     let mut loading = Loading { outside, draft, warnings: Vec::new(), secret_from: None };
     loading.secret(&content);
+    loading.keys(text);
+    loading.revoked_file();
+    loading.idle();
     loading.descriptors();
     let elsewhere = loading.elsewhere();
     if !loading.draft.problems.is_empty() {
@@ -169,9 +175,8 @@ impl Loading<'_> {
     fn secret_file(&mut self, place: Position) {
         // Without a path, the reader has already said what is wrong with it.
         let Some(path) = &self.draft.secret_file else { return };
-        let folder = self.outside.file.parent().unwrap_or(Path::new(""));
         let key = "auth.jwt_secret_file";
-        let problem = match Content::read(&folder.join(path)) {
+        let problem = match Content::read(&self.beside(path), FILE_BYTES_MAX) {
             // The path stays unsaid: it could be the secret, set under the wrong key.
             Err(error) => format!("the file cannot be read: {error}"),
             Ok(content) => {
@@ -188,13 +193,13 @@ impl Loading<'_> {
                 }
             }
         };
-        self.draft.problems.push(Problem::at(&self.outside.file, place, Some(key), problem));
+        self.wrong_at(place, key, problem);
     }
 
     /// The credential's bytes, or why they cannot be had; none if there is none.
     fn credential(&self) -> Option<io::Result<Vec<u8>>> {
         let path = self.outside.credentials.as_ref()?.join(CREDENTIAL);
-        match Content::read(&path) {
+        match Content::read(&path, FILE_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             content => Some(content.map(|content| without_newline(content.bytes))),
         }
@@ -211,6 +216,81 @@ impl Loading<'_> {
             }
             Err(why) => self.draft.problems.push(Problem::outside(what, why)),
         }
+    }
+
+    /// Reads the files of `auth.keys`, whose rows are in `text`.
+    fn keys(&mut self, text: &str) {
+        let key = "auth.keys";
+        let rows = self.draft.rows.remove(key).unwrap_or_default();
+        let mut entries = std::mem::take(&mut self.draft.config.auth.keys);
+        for (entry, row) in entries.iter_mut().zip(&rows) {
+            let (column, path, is_secret) = match &entry.file {
+                KeyFile::Public(path) => ("file", path, false),
+                KeyFile::Secret(path) => ("secret_file", path, true),
+            };
+            let name = format!("{key}.{column}");
+            let place = Position::of(text, row.offset(column));
+            let keys = Content::read(&self.beside(path), FILE_BYTES_MAX)
+                .map_err(|error| format!("the file cannot be read: {error}"))
+                .and_then(|content| {
+                    if is_secret && content.others_may_read {
+                        self.warn_at(place, &name, OTHERS_MAY_READ);
+                    }
+                    let bytes = content.bytes;
+                    let bytes = if is_secret { without_newline(bytes) } else { bytes };
+                    if is_secret && Secret::new(&*bytes).is_ok_and(|secret| secret.is_short()) {
+                        self.warn_at(place, &name, SHORT);
+                    }
+                    tokens::keys_of(entry, &bytes).map_err(|error| error.to_string())
+                });
+            match keys {
+                Ok(keys) => entry.keys = keys,
+                Err(why) => self.wrong_at(place, &name, why),
+            }
+        }
+        self.draft.config.auth.keys = entries;
+        let count = self.draft.config.auth.token_keys().len();
+        if let Some(place) = self.draft.places.get(key).filter(|_| count > tokens::KEYS_MAX) {
+            let why = format!("{count} keys are more than {}", tokens::KEYS_MAX);
+            self.wrong_at(*place, key, why);
+        }
+    }
+
+    /// Reads `auth.revoked_file`.
+    fn revoked_file(&mut self) {
+        let key = "auth.revoked_file";
+        let Some(place) = self.draft.places.get(key).copied() else { return };
+        // Without a path, the reader has already said what is wrong with it.
+        let Some(path) = &self.draft.config.auth.revoked_file else { return };
+        let path = self.beside(path);
+        let content = match Content::read(&path, REVOKED_BYTES_MAX) {
+            Ok(content) => content,
+            Err(error) => {
+                return self.wrong_at(place, key, format!("the file cannot be read: {error}"));
+            }
+        };
+        let revoked = match text(&path, &content.bytes) {
+            Ok(text) => tokens::read_revoked(&path, text),
+            Err(problems) => Err(problems.list),
+        };
+        match revoked {
+            Ok(revoked) => self.draft.config.auth.revoked_in_file = revoked,
+            Err(problems) => self.draft.problems.extend(problems),
+        }
+    }
+
+    /// Warns of what has no effect where everybody may speak.
+    fn idle(&mut self) {
+        for key in tokens::idle(&self.draft.config.auth) {
+            if let Some(place) = self.draft.places.get(key).copied() {
+                self.warn_at(place, key, "it has no effect without a secret or a key");
+            }
+        }
+    }
+
+    /// A path that is relative to the folder of the configuration.
+    fn beside(&self, path: &Path) -> PathBuf {
+        self.outside.file.parent().unwrap_or(Path::new("")).join(path)
     }
 
     /// Warns where somebody asked for more connections than can be open. The
@@ -277,6 +357,10 @@ impl Loading<'_> {
         Source::File(self.outside.file.clone(), place.line)
     }
 
+    fn wrong_at(&mut self, place: Position, key: &str, why: String) {
+        self.draft.problems.push(Problem::at(&self.outside.file, place, Some(key), why));
+    }
+
     fn warn_at(&mut self, place: Position, key: &str, text: &str) {
         self.warnings.push(Warning(Problem::at(&self.outside.file, place, Some(key), text)));
     }
@@ -299,15 +383,15 @@ struct Content {
 }
 
 impl Content {
-    fn read(path: &Path) -> io::Result<Self> {
+    fn read(path: &Path, bytes_max: u64) -> io::Result<Self> {
         let file = File::open(path)?;
         let others_may_read = file.metadata()?.permissions().mode() & 0o004 != 0;
         let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        if u64::try_from(bytes.len()).is_ok_and(|len| len <= FILE_BYTES_MAX) {
+        file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()).is_ok_and(|len| len <= bytes_max) {
             Ok(Self { bytes, others_may_read })
         } else {
-            Err(io::Error::other("larger than 1 MiB"))
+            Err(io::Error::other(format!("larger than {} MiB", bytes_max >> 20)))
         }
     }
 }

@@ -16,15 +16,19 @@ mod load;
 mod papers;
 mod problem;
 mod read;
+mod rows;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use tracing::Level;
+
+use crate::chat::{Revocation, Revoked, TokenKey};
 
 pub use address::{AddressError, ListenAddress};
 pub use keys::{KEYS, Key, Reload, needs_restart};
@@ -67,14 +71,85 @@ pub struct Config {
 /// Who may speak (`[auth]`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Auth {
-    /// What tokens are verified with; without one, everybody may speak.
+    /// What tokens are verified with, beside [`keys`](Self::keys).
     pub secret: Option<Secret>,
-    /// The only algorithms that a token may use; never empty.
+    /// The only algorithms that a token may use with the secret; never empty.
     pub algorithms: Vec<Algorithm>,
+    /// Further keys, each with its own algorithm.
+    pub keys: Vec<KeyEntry>,
+    /// The `iss` that a token must carry.
+    pub issuer: Option<String>,
+    /// The audience that a token must be meant for.
+    pub audience: Option<String>,
+    /// The claim that is the only name under which one may speak.
+    pub bind_usr: Option<String>,
+    /// The claim that makes a moderator.
+    pub moderator_claim: Option<String>,
+    /// What the configuration itself revokes.
+    pub revoked: Vec<Revocation>,
+    /// A file that revokes more.
+    pub revoked_file: Option<PathBuf>,
+    /// What that file revokes.
+    pub revoked_in_file: Vec<Revocation>,
     /// Whether `exp` and `nbf` are looked at, for every message.
     pub check_exp: bool,
     /// How far clocks may differ when `exp` and `nbf` are looked at.
     pub leeway: Duration,
+}
+
+impl Auth {
+    /// Every key that a token may be signed with. Without any, everybody may
+    /// speak.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wschat::config::{Auth, Secret};
+    /// let secret = Some(Secret::new("correct horse").unwrap());
+    /// assert_eq!(Auth { secret, ..Auth::default() }.token_keys().len(), 1);
+    /// assert!(Auth::default().token_keys().is_empty());
+    /// ```
+    pub fn token_keys(&self) -> Vec<TokenKey> {
+        let with = |secret: &Secret, alg| TokenKey::secret(None, alg, secret.bytes()).ok();
+        let own = self.secret.iter().flat_map(|s| self.algorithms.iter().map(move |a| (s, *a)));
+        let own = own.filter_map(|(secret, algorithm)| with(secret, algorithm));
+        own.chain(self.keys.iter().flat_map(|entry| entry.keys.iter().cloned())).collect()
+    }
+
+    /// The key that new tokens are signed with: the first secret among the keys,
+    /// so that a rotation begins with it, else `jwt_secret`.
+    pub fn signing_key(&self) -> Option<TokenKey> {
+        let mut entries = self.keys.iter().flat_map(|entry| entry.keys.iter());
+        let first = entries.find(|key| key.secret_bytes().is_some()).cloned();
+        first.or_else(|| self.token_keys().into_iter().find(|key| key.secret_bytes().is_some()))
+    }
+
+    /// All that is revoked.
+    pub fn revocations(&self) -> Revoked {
+        self.revoked.iter().chain(&self.revoked_in_file).cloned().collect()
+    }
+}
+
+/// One entry of `auth.keys`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyEntry {
+    /// Its name, which tokens give in their header.
+    pub kid: Option<String>,
+    /// What it is for; a JWKS may say so itself.
+    pub algorithm: Option<Algorithm>,
+    /// Where it is.
+    pub file: KeyFile,
+    /// What the file holds: one key, or those of a JWKS.
+    pub keys: Vec<TokenKey>,
+}
+
+/// Where a key is, relative to the folder of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyFile {
+    /// A public key in PEM, or a JWKS.
+    Public(PathBuf),
+    /// A secret, byte for byte but for the file's last newline.
+    Secret(PathBuf),
 }
 
 /// Where connections come from (`[listen]`).
@@ -147,6 +222,14 @@ impl Default for Auth {
         Self {
             secret: None,
             algorithms: vec![Algorithm::HS256],
+            keys: Vec::new(),
+            issuer: None,
+            audience: None,
+            bind_usr: None,
+            moderator_claim: None,
+            revoked: Vec::new(),
+            revoked_file: None,
+            revoked_in_file: Vec::new(),
             check_exp: false,
             leeway: Duration::from_secs(30),
         }

@@ -9,6 +9,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::keys::{KEYS, Key, Kind};
 use super::problem::{Position, Problem};
+use super::rows::{self, Row};
 use super::{Config, Secret};
 
 /// What the file says, before secrets of other sources are looked for.
@@ -20,6 +21,8 @@ pub(super) struct Draft {
     pub secret_file: Option<PathBuf>,
     /// Where the value of each key that the file names begins, good or not.
     pub places: BTreeMap<&'static str, Position>,
+    /// The good rows of each array of tables.
+    pub rows: BTreeMap<&'static str, Vec<Row>>,
     /// All that is wrong.
     pub problems: Vec<Problem>,
 }
@@ -106,6 +109,13 @@ impl Reader<'_> {
                     self.wrong_type(other, key.name, "a string", other.get_ref());
                 }
             }
+            (Kind::Rows { columns, add, .. }, DeValue::Array(array)) => {
+                let (rows, wrong) = rows::read(columns, array, |row| add(config, row));
+                self.draft.rows.insert(key.name, rows);
+                for wrong in wrong {
+                    self.problem(wrong.offset, Some(&wrong.key(key.name)), &wrong.why);
+                }
+            }
             (kind, other) => self.wrong_type(value, key.name, expected(kind), other),
         }
     }
@@ -171,15 +181,7 @@ impl Reader<'_> {
         expected: &str,
         found: &DeValue<'_>,
     ) {
-        let found = match found {
-            DeValue::Integer(_) => "an integer",
-            DeValue::Array(_) => "an array",
-            DeValue::String(_) => "a string",
-            DeValue::Float(_) => "a float",
-            DeValue::Boolean(_) => "a boolean",
-            DeValue::Datetime(_) => "a date or time",
-            DeValue::Table(_) => "a table",
-        };
+        let found = rows::type_of(found);
         let text = format!("expected {expected}, found {found}");
         self.problem(value.span().start, Some(name), &text);
     }
@@ -196,6 +198,7 @@ fn expected(kind: &Kind) -> &'static str {
         Kind::Number { .. } => "an integer",
         Kind::Flag { .. } => "true or false",
         Kind::List { .. } => "an array of strings",
+        Kind::Rows { .. } => "an array of tables",
     }
 }
 

@@ -151,7 +151,7 @@ pub fn warn_of(loaded: &Loaded) {
     for warning in &loaded.warnings {
         warn!("{}", warning.0);
     }
-    if loaded.config.auth.secret.is_none() {
+    if loaded.config.auth.token_keys().is_empty() {
         warn!("no secret is configured: everybody who can connect may speak");
     }
 }

@@ -17,9 +17,13 @@ impl Settings {
     /// What `config` says about the room.
     pub fn new(config: &Config) -> Self {
         let auth = &config.auth;
-        let rules = Rules::new(&AuthSettings {
-            secret: auth.secret.as_ref().map(|secret| secret.bytes()),
-            algorithms: &auth.algorithms,
+        let rules = Rules::new(AuthSettings {
+            keys: auth.token_keys(),
+            issuer: auth.issuer.clone(),
+            audience: auth.audience.clone(),
+            bind_usr: auth.bind_usr.clone(),
+            moderator_claim: auth.moderator_claim.clone(),
+            revoked: auth.revocations(),
             check_exp: auth.check_exp,
             leeway: auth.leeway,
         });

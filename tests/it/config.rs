@@ -78,8 +78,15 @@ fn config_prints_every_value_with_its_source() {
     let lines = r#"auth.jwt_secret = set  # wschat.toml:2
 auth.jwt_secret_file = none  # default
 auth.algorithms = ["HS256"]  # default
+auth.keys = []  # default
+auth.issuer = none  # default
+auth.audience = none  # default
 auth.check_exp = false  # default
 auth.leeway_secs = 30  # default
+auth.bind_usr = none  # default
+auth.moderator_claim = none  # default
+auth.revoked = []  # default
+auth.revoked_file = none  # default
 listen.addresses = ["127.0.0.1:8080"]  # default
 limits.connections_max = 5  # wschat.toml:5
 limits.message_bytes_max = 16384  # default

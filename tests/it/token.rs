@@ -48,6 +48,37 @@ fn without_a_secret_there_is_none() {
 }
 
 #[test]
+fn the_first_secret_among_the_keys_signs_and_is_named() {
+    let auth = "issuer = \"id\"\naudience = \"room\"\n\
+        keys = [{ kid = \"new\", alg = \"HS512\", secret_file = \"new\" }]";
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("wschat.toml");
+    fs::write(&file, format!("[auth]\njwt_secret = \"old\"\n{auth}\n")).unwrap();
+    fs::write(folder.path().join("new"), format!("{SECRET}\n")).unwrap();
+    let output = command(&file, &["--claim", "aud=[\"room\"]"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let header = decode_header(text.trim_end()).unwrap();
+    assert_eq!((header.alg, header.kid.as_deref()), (Algorithm::HS512, Some("new")));
+    let claims = claims(text.trim_end(), Algorithm::HS512);
+    assert_eq!((&claims["iss"], &claims["aud"]), (&"id".into(), &serde_json::json!(["room"])));
+}
+
+#[test]
+fn public_keys_cannot_sign() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("wschat.toml");
+    fs::write(&file, "auth.keys = [{ file = 'keys.json' }]").unwrap();
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let jwk = format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#);
+    fs::write(folder.path().join("keys.json"), jwk).unwrap();
+    let output = command(&file, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let why = "wschat: auth.keys: only public keys are configured; \
+        whoever has the private ones mints tokens\n";
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), why);
+}
+
+#[test]
 fn what_makes_no_sense_is_a_usage_error() {
     let check = |args: &[&str]| {
         let output = token("", args);
@@ -77,6 +108,7 @@ fn command(file: &std::path::Path, args: &[&str]) -> Command {
 fn claims(token: &str, algorithm: Algorithm) -> Value {
     let mut validation = Validation::new(algorithm);
     validation.validate_exp = false;
+    validation.validate_aud = false;
     validation.required_spec_claims.clear();
     decode(token, &DecodingKey::from_secret(SECRET.as_bytes()), &validation).unwrap().claims
 }

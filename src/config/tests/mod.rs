@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod messages;
+mod tokens;
 
 /// A secret that is long enough for nobody to warn of it.
 const LONG: &str = "0123456789abcdef0123456789abcdef";

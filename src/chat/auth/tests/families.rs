@@ -1,0 +1,271 @@
+//! Keys of all families beside each other, and those who would confuse them.
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::ParsedPublicKey;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair,
+};
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::super::keys::KeyError;
+use super::*;
+
+/// A key pair made for the test: what signs, and its public half in PEM.
+#[derive(Clone)]
+struct Pair {
+    signing: EncodingKey,
+    pem: String,
+}
+
+impl Pair {
+    fn rsa() -> Self {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let public = pair.public_key().as_der().unwrap();
+        let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+        let private = pem("PRIVATE", private.as_ref());
+        let signing = EncodingKey::from_rsa_pem(private.as_bytes()).unwrap();
+        Self { signing, pem: pem("PUBLIC", public.as_ref()) }
+    }
+
+    fn ec(algorithm: &'static EcdsaSigningAlgorithm) -> Self {
+        let pair = EcdsaKeyPair::generate(algorithm).unwrap();
+        let public = pair.public_key().as_der().unwrap();
+        let private = pair.to_pkcs8v1().unwrap();
+        Self {
+            signing: EncodingKey::from_ec_der(private.as_ref()),
+            pem: pem("PUBLIC", public.as_ref()),
+        }
+    }
+
+    fn ed() -> Self {
+        let pair = Ed25519KeyPair::generate().unwrap();
+        let public = pair.public_key().as_der().unwrap();
+        let private = pair.to_pkcs8v1().unwrap();
+        Self {
+            signing: EncodingKey::from_ed_der(private.as_ref()),
+            pem: pem("PUBLIC", public.as_ref()),
+        }
+    }
+
+    fn sign(&self, algorithm: Algorithm, kid: Option<&str>) -> String {
+        let mut header = jsonwebtoken::Header::new(algorithm);
+        header.kid = kid.map(Into::into);
+        jsonwebtoken::encode(&header, &serde_json::json!({"sub": "ann"}), &self.signing).unwrap()
+    }
+
+    fn key(&self, kid: Option<&str>, algorithm: Algorithm) -> TokenKey {
+        self.keys(kid, algorithm).unwrap().remove(0)
+    }
+
+    fn keys(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Vec<TokenKey>, KeyError> {
+        TokenKey::public(kid, Some(algorithm), self.pem.as_bytes())
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN {label} KEY-----\n{}\n-----END {label} KEY-----\n", lines.join("\n"))
+}
+
+/// Each algorithm with a pair whose key fits it.
+fn pairs() -> Vec<(Algorithm, Pair)> {
+    use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
+    let rsa = [RS256, RS384, RS512, PS256, PS384, PS512];
+    // One pair for all six, so that only the algorithm tells its keys apart.
+    let pair = Pair::rsa();
+    let mut pairs: Vec<_> = rsa.map(|alg| (alg, pair.clone())).into();
+    pairs.push((ES256, Pair::ec(&ECDSA_P256_SHA256_FIXED_SIGNING)));
+    pairs.push((ES384, Pair::ec(&ECDSA_P384_SHA384_FIXED_SIGNING)));
+    pairs.push((EdDSA, Pair::ed()));
+    pairs
+}
+
+#[test]
+fn a_key_verifies_its_algorithm_and_no_other() {
+    let pairs = pairs();
+    let all: Vec<_> = pairs.iter().map(|(alg, pair)| pair.key(None, *alg)).collect();
+    for (signed, pair) in &pairs {
+        let token = pair.sign(*signed, None);
+        check(under(all.clone()), &token, "ok");
+        for (key, expected) in pairs.iter().zip(&all) {
+            let verdict = if key.0 == *signed { "ok" } else { "jwt-invalid" };
+            check(under([expected.clone()]), &token, verdict);
+        }
+    }
+}
+
+#[test]
+fn a_public_key_is_no_secret() {
+    for (algorithm, pair) in pairs() {
+        let der =
+            STANDARD.decode(pair.pem.lines().filter(|l| !l.starts_with('-')).collect::<String>());
+        let key = pair.key(None, algorithm);
+        let [material, _] = key.material();
+        for known in [pair.pem.as_bytes(), pair.pem.trim().as_bytes(), &der.unwrap(), material] {
+            for alg in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+                let header = format!(r#"{{"alg":"{alg:?}","kid":"a"}}"#);
+                let forged = mint(&header, "{}", alg, known);
+                check(under([key.clone()]), &forged, "jwt-invalid");
+                let both = [pair.key(Some("a"), algorithm), secret(alg, SECRET)];
+                check(under(both), &forged, "jwt-invalid");
+            }
+        }
+        for alg in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            assert_eq!(pair.keys(None, alg), Err(KeyError::NotForPublic));
+        }
+    }
+}
+
+#[test]
+fn keys_are_chosen_by_kid_and_algorithm() {
+    let (old, new) = (Pair::ed(), Pair::ed());
+    let ec = Pair::ec(&ECDSA_P256_SHA256_FIXED_SIGNING);
+    let keys = || {
+        under([
+            old.key(Some("old"), Algorithm::EdDSA),
+            new.key(Some("new"), Algorithm::EdDSA),
+            ec.key(Some("ec"), Algorithm::ES256),
+            secret(Algorithm::HS256, SECRET),
+        ])
+    };
+    for (pair, algorithm, kid, expected) in [
+        (&old, Algorithm::EdDSA, Some("old"), "ok"),
+        (&new, Algorithm::EdDSA, Some("new"), "ok"),
+        (&new, Algorithm::EdDSA, None, "ok"),
+        (&ec, Algorithm::ES256, Some("ec"), "ok"),
+        (&old, Algorithm::EdDSA, Some("new"), "jwt-invalid"),
+        (&old, Algorithm::EdDSA, Some("ec"), "jwt-invalid"),
+        (&old, Algorithm::EdDSA, Some("gone"), "jwt-invalid"),
+        (&old, Algorithm::EdDSA, Some(""), "jwt-invalid"),
+        (&ec, Algorithm::ES256, Some("old"), "jwt-invalid"),
+        (&Pair::ed(), Algorithm::EdDSA, Some("new"), "jwt-invalid"),
+    ] {
+        check(keys(), &pair.sign(algorithm, kid), expected);
+    }
+    // A key without a name is one for every kid.
+    let hs256 = |kid: &str| {
+        mint(&format!(r#"{{"alg":"HS256","kid":{kid}}}"#), "{}", Algorithm::HS256, SECRET)
+    };
+    check(keys(), &hs256(r#""whatever""#), "ok");
+    check(keys(), &hs256(r#""old""#), "ok");
+    check(keys(), &hs256("null"), "ok");
+    check(keys(), &hs256("7"), "jwt-invalid");
+    check(keys(), &hs256(r#""a","kid":"b""#), "jwt-invalid");
+}
+
+#[test]
+fn keys_inside_of_a_token_mean_nothing() {
+    let own = Pair::ed();
+    let raw = own.key(None, Algorithm::EdDSA);
+    let x = URL_SAFE_NO_PAD.encode(raw.material()[0]);
+    let jwk = format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#);
+    let header = format!(r#"{{"alg":"EdDSA","jwk":{jwk},"jku":"https://evil.example"}}"#);
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode("{}"));
+    let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &own.signing, Algorithm::EdDSA);
+    let token = format!("{signed}.{}", signature.unwrap());
+    check(under([Pair::ed().key(None, Algorithm::EdDSA)]), &token, "jwt-invalid");
+    check(under([raw]), &token, "ok");
+}
+
+#[test]
+fn signatures_that_are_none() {
+    let pair = Pair::ec(&ECDSA_P256_SHA256_FIXED_SIGNING);
+    let key = || under([pair.key(None, Algorithm::ES256)]);
+    let good = pair.sign(Algorithm::ES256, None);
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    check(key(), &good, "ok");
+    for bad in [
+        String::new(),
+        // Zeros for r and s, of which a verifier that does not look is convinced.
+        URL_SAFE_NO_PAD.encode([0; 64]),
+        URL_SAFE_NO_PAD.encode([0; 63]),
+        URL_SAFE_NO_PAD.encode([0xff; 64]),
+        signature[..signature.len() - 2].into(),
+        format!("{signature}AA"),
+    ] {
+        check(key(), &format!("{signed}.{bad}"), "jwt-invalid");
+    }
+}
+
+#[test]
+fn files_that_hold_no_fitting_key() {
+    let rsa = Pair::rsa();
+    let p256 = Pair::ec(&ECDSA_P256_SHA256_FIXED_SIGNING);
+    let check = |algorithm, content: &str, expected| {
+        let keys = TokenKey::public(None, algorithm, content.as_bytes());
+        assert_eq!(keys.map(|keys| keys.len()), Err(expected), "{content}");
+    };
+    check(Some(Algorithm::ES256), "", KeyError::Form);
+    check(Some(Algorithm::ES256), "hunter2", KeyError::Form);
+    check(None, &p256.pem, KeyError::AlgorithmMissing);
+    check(Some(Algorithm::ES384), &p256.pem, KeyError::Other(Algorithm::ES384));
+    check(Some(Algorithm::RS256), &p256.pem, KeyError::Other(Algorithm::RS256));
+    check(Some(Algorithm::EdDSA), &p256.pem, KeyError::Other(Algorithm::EdDSA));
+    check(Some(Algorithm::ES256), &rsa.pem, KeyError::Other(Algorithm::ES256));
+    check(Some(Algorithm::HS256), &rsa.pem, KeyError::NotForPublic);
+    let cut: String = rsa.pem.lines().take(4).collect::<Vec<_>>().join("\n");
+    check(Some(Algorithm::RS256), &cut, KeyError::Other(Algorithm::RS256));
+    let private = p256.pem.replace("PUBLIC", "PRIVATE");
+    check(Some(Algorithm::ES256), &private, KeyError::Private);
+    check(Some(Algorithm::ES256), &private.replace("PRIVATE", "EC PRIVATE"), KeyError::Private);
+
+    check(None, "{", KeyError::Json(1, 1));
+    check(None, "{}", KeyError::NoneFits);
+    check(None, r#"{"keys":[]}"#, KeyError::NoneFits);
+    check(
+        None,
+        r#"{"keys":[7,{"kty":"new"},{"kty":"EC","crv":"P-521","x":"","y":""}]}"#,
+        KeyError::NoneFits,
+    );
+    // A secret has no place among public keys.
+    check(None, r#"{"keys":[{"kty":"oct","alg":"HS256","k":"c2VjcmV0"}]}"#, KeyError::NoneFits);
+    let short = format!(
+        r#"{{"kty":"RSA","alg":"RS256","e":"AQAB","n":"{}"}}"#,
+        URL_SAFE_NO_PAD.encode([0xa5; 128])
+    );
+    check(None, &short, KeyError::RsaShort);
+    check(None, &short.replace(r#""alg":"RS256","#, ""), KeyError::AlgorithmMissing);
+    check(None, &short.replace("RS256", "RSA-OAEP"), KeyError::NoneFits);
+    check(None, &short.replace("RS256", "HS256"), KeyError::NoneFits);
+    check(None, &short.replace("RS256", "ES256"), KeyError::NoneFits);
+    let point = r#"{"kty":"EC","crv":"P-256","x":"AAAA","y":"AAAA"}"#;
+    check(None, point, KeyError::Other(Algorithm::ES256));
+}
+
+#[test]
+fn a_jwks_gives_the_keys_that_fit() {
+    let jwk = |kid: &str, more: &str| {
+        let pair = Pair::ed();
+        let x = URL_SAFE_NO_PAD.encode(pair.key(None, Algorithm::EdDSA).material()[0]);
+        format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}",{more}"kid":"{kid}"}}"#)
+    };
+    let set = format!(
+        r#" {{"keys":[{},{},{},{{"kty":"oct","k":"c2VjcmV0","kid":"b"}}]}}"#,
+        jwk("a", r#""alg":"EdDSA","use":"sig","#),
+        jwk("b", ""),
+        jwk("c", r#""use":"enc","#),
+    );
+    let kids = |kid, algorithm| {
+        let keys = TokenKey::public(kid, algorithm, set.as_bytes());
+        keys.map(|keys| keys.iter().map(|key| key.kid().unwrap().to_owned()).collect::<String>())
+    };
+    assert_eq!(kids(None, None), Ok("ab".into()));
+    assert_eq!(kids(Some("b"), None), Ok("b".into()));
+    assert_eq!(kids(None, Some(Algorithm::EdDSA)), Ok("ab".into()));
+    assert_eq!(kids(None, Some(Algorithm::ES256)), Err(KeyError::NoneFits));
+    assert_eq!(kids(Some("c"), None), Err(KeyError::NoneFits));
+    assert_eq!(kids(Some("d"), None), Err(KeyError::NoneFits));
+}
+
+#[test]
+fn what_is_printed_of_a_key() {
+    let pair = Pair::ed();
+    let key = pair.key(Some("a"), Algorithm::EdDSA);
+    assert_eq!(format!("{key:?}"), "TokenKey(a, EdDSA)");
+    assert_eq!(key.secret_bytes(), None);
+    assert_eq!(secret(Algorithm::HS256, b"x").secret_bytes(), Some(&b"x"[..]));
+    assert!(ParsedPublicKey::new(&aws_lc_rs::signature::ED25519, key.material()[0]).is_ok());
+}
