@@ -724,9 +724,13 @@ fn refuse<S: Stream>(
     tally: &mut Tally,
 ) {
     tally.refused[refusal as usize] += 1;
+    // Asked first, so that a flood of nonsense costs no text.
+    let may = details.speaker.take_notice(now.ms);
     let mut text = Vec::new();
-    notice(refusal, now.tim, &mut text);
-    if !details.speaker.take_notice(now.ms) || !connection.say(Opcode::Text, &text) {
+    if may {
+        notice(refusal, now.tim, &mut text);
+    }
+    if !may || !connection.say(Opcode::Text, &text) {
         tally.notices_dropped += 1;
     }
 }
