@@ -17,7 +17,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// So long the last messages may take after the last was sent.
 const LAST_MAX: Duration = Duration::from_secs(10);
 /// So long is looked for what became of those who never read.
-const SLOW_MAX: Duration = Duration::from_secs(2);
+const SLOW_MAX: Duration = Duration::from_secs(10);
 /// After the last handshake the server has this much time to tidy up before its memory is looked at.
 const SETTLE: Duration = Duration::from_millis(500);
 /// A rate without end.
@@ -123,6 +123,10 @@ impl Run<'_> {
         self.load.tally.latencies.reset();
         self.load.tally.watched = begin..u64::MAX;
         self.connect(self.plan.storm, "storm")?;
+        let stormed = self.since(begin);
+        // However short it was, a message falls into it.
+        let shortest = Duration::from_secs_f64(1.0 / self.plan.rate);
+        self.wait(shortest.saturating_sub(self.since(begin)), "storm")?;
         // Messages sent later belong to the calm after it.
         self.load.tally.watched = begin..self.load.now_ns();
         let lasted = self.since(begin);
@@ -130,7 +134,7 @@ impl Run<'_> {
         self.report.deliveries_per_sec = per_sec(deliveries, lasted);
         if let Some(us) = &mut self.report.cpu_us_per_connection {
             // What the messages would have cost anyway is not the storm's.
-            let calm_us = calm_cpu_ns_per_sec * lasted.as_secs_f64() / 1e3;
+            let calm_us = calm_cpu_ns_per_sec * stormed.as_secs_f64() / 1e3;
             *us = per_each(*us * self.plan.storm as f64 - calm_us, self.plan.storm as u64)
                 .unwrap_or_default();
         }

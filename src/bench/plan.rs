@@ -71,8 +71,8 @@ impl Plan {
         if self.window == 0 {
             return wrong("--window must be at least 1".into());
         }
-        if !(self.rate > 0.0 && self.rate <= 1e6) {
-            return wrong("--rate must be more than 0 and at most 1000000".into());
+        if !(0.001..=1e6).contains(&self.rate) {
+            return wrong("--rate must be 0.001 to 1000000".into());
         }
         if self.size < text::SIZE_MIN || self.size > text::SIZE_MAX {
             return wrong(format!("--size must be {} to {}", text::SIZE_MIN, text::SIZE_MAX));

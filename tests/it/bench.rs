@@ -1,0 +1,87 @@
+//! `wschat bench`, the real program against the real daemon.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::harness::{Daemon, Setup};
+
+const SECRET: &str = "[auth]\njwt_secret = \"a secret of thirty-two bytes, yes\"\n";
+
+#[test]
+fn every_mode_measures() {
+    let daemon = Daemon::start("");
+    for mode in ["throughput", "latency", "idle", "storm"] {
+        let report = measure(&daemon, mode, &["--listeners", "40", "--senders", "3", "--storm=30"]);
+        assert!(report["connects_per_sec"].as_f64() > Some(0.0), "{mode}: {report}");
+        assert!(report["rss_bytes_per_connection"].is_number(), "{mode}: {report}");
+        assert_eq!(report["latency_p99_us"].is_number(), mode != "idle", "{mode}: {report}");
+        for fault in ["lost", "repeated", "reordered", "closed", "slow_closed"] {
+            assert_eq!(report[fault], 0, "{mode}: {report}");
+        }
+    }
+}
+
+#[test]
+fn who_never_reads_is_seen_to_be_closed() {
+    let daemon = Daemon::start("");
+    // Some 9 MB in three seconds: more than the tail and the kernel hold for
+    // those who never read, so slow that who reads cannot fall behind.
+    let options = ["--listeners=10", "--slow=2", "--size=16000", "--rate=200", "--secs=2.5"];
+    let report = measure(&daemon, "slow", &options);
+    assert_eq!(report["slow_closed"], 2, "{report}");
+    assert_eq!((&report["lost"], &report["closed"]), (&0.into(), &0.into()), "{report}");
+}
+
+#[test]
+fn a_token_goes_with_each_message() {
+    let daemon = Setup::new(SECRET).start();
+    let output = bench(&daemon, "throughput", &["--listeners=2"]);
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(line.contains("not sent: ") && line.ends_with("(jwt-missing)\n"), "{line}");
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
+    command.args(["token", "--sub", "bench", "--config"]).arg(daemon.config_file());
+    let token = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let report = measure(&daemon, "throughput", &["--listeners=2", "--token", token.trim()]);
+    assert!(report["deliveries_per_sec"].as_f64() > Some(0.0), "{report}");
+}
+
+#[test]
+fn it_says_what_ends_it() {
+    let check = |code: i32, words: &str, args: &[&str]| {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?} {output:?}");
+        assert_eq!(output.stdout, b"", "{args:?}");
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert!(line.starts_with("wschat: ") && line.contains(words), "{args:?} {line}");
+    };
+    let nobody = "ws://127.0.0.1:1/";
+    check(64, "must begin with ws://", &["http://127.0.0.1/"]);
+    check(64, "are more than 10", &[nobody, "--listeners=10", "--senders=11"]);
+    check(64, "--slow belongs to --mode slow", &[nobody, "--slow=1"]);
+    check(66, "--pid 4294967295", &[nobody, "--pid=4294967295"]);
+    check(69, "refused", &[nobody]);
+    check(71, "a limit of this machine", &[nobody, "--listeners=4000000000"]);
+}
+
+/// The report of a short run.
+fn measure(daemon: &Daemon, mode: &str, options: &[&str]) -> Value {
+    let output = bench(daemon, mode, options);
+    assert_eq!(output.status.code(), Some(0), "{mode} {options:?} {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn bench(daemon: &Daemon, mode: &str, options: &[&str]) -> Output {
+    let (url, pid) = (format!("ws://{}/", daemon.addr), format!("--pid={}", daemon.pid()));
+    let mut always = vec![url.as_str(), "--json", "--mode", mode, &pid];
+    if !options.iter().any(|option| option.starts_with("--secs")) {
+        always.push("--secs=0.3");
+    }
+    run(&[&always, options].concat())
+}
+
+fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wschat")).arg("bench").args(args).output().unwrap()
+}
