@@ -24,7 +24,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -108,6 +108,9 @@ impl Door {
                 if let Err(error) = self.admit(stream, peer, seat, received, &settings) {
                     debug!(%error, "cannot let in {peer}: {error}");
                 }
+                // Whoever else is ready goes in first; then one wake does for all.
+                yield_now().await;
+                self.hub.wake_adopters();
             }
             Ok(Outcome::Leaves(stream)) => part(stream).await,
             Err(_) => debug!("{peer} took too long at the door"),

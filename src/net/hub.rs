@@ -224,7 +224,7 @@ impl Hub {
     }
 
     /// Gives an upgraded connection to the least loaded shard, with the bytes
-    /// that were read behind its handshake.
+    /// that were read behind its handshake. [`Self::wake_adopters`] has to follow.
     pub fn adopt(
         &self,
         seat: Seat,
@@ -242,15 +242,30 @@ impl Hub {
             message_bytes_max: u32::try_from(message_bytes_max).unwrap_or(u32::MAX),
         };
         let received = received.to_vec();
-        self.send_to_least_loaded(Letter::Adopt { socket, arrival, received, seat });
+        if let Some(post) = self.least_loaded() {
+            lock(&post.letters).push(Letter::Adopt { socket, arrival, received, seat });
+        }
+    }
+
+    /// Wakes the shards that connections were [given](Self::adopt) to. In a
+    /// storm of them that is done once for many: a wake for each would cost
+    /// more than the connection.
+    pub fn wake_adopters(&self) {
+        self.0.posts.iter().filter(|post| post.has_letters()).for_each(Post::wake);
     }
 
     fn send_to_least_loaded(&self, letter: Letter) {
-        let load = |post: &&Post| post.load.load(Ordering::Relaxed);
-        if let Some(post) = self.0.posts.iter().min_by_key(load) {
-            post.load.fetch_add(1, Ordering::Relaxed);
+        if let Some(post) = self.least_loaded() {
             post.send(letter);
         }
+    }
+
+    /// The shard that gets one more connection.
+    fn least_loaded(&self) -> Option<&Post> {
+        let load = |post: &&Post| post.load.load(Ordering::Relaxed);
+        let post = self.0.posts.iter().min_by_key(load)?;
+        post.load.fetch_add(1, Ordering::Relaxed);
+        Some(post)
     }
 
     /// Puts new settings in force; when it returns every shard has them, so
