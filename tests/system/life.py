@@ -3,13 +3,17 @@
 One function, one scenario, one fresh machine.
 """
 
+import json
 import os
+import re
 import signal
 import threading
+import urllib.request
 
 from clients import all_hear, join
 from faults import hung_thread
 from machine import until
+from prometheus_client.parser import text_string_to_metric_families
 from steps import SECRET, enable, install, journal, pid, scenario, status_text, token
 
 NEW_SECRET = "a new secret that is long enough for everybody"
@@ -124,6 +128,44 @@ def bad_configuration_fails_the_reload_and_changes_nothing(box):
     box.write("/etc/wschat.toml", "")
     box.run("systemctl reload wschat")
     until(lambda: "rejected" not in status_text(box), "the status line has forgotten it")
+
+
+@scenario
+def control_socket_is_for_root_and_the_group(box):
+    enable(box)
+    join()
+    box.run("useradd --groups wschat friend; useradd stranger; usermod -aG wschat friend")
+    assert box.out("stat -c '%a %U:%G' /run/wschat") == "750 wschat:wschat"
+    assert box.out("stat -c '%a %U:%G' /run/wschat/control.sock") == "660 wschat:wschat"
+    for user in ("root", "wschat", "friend"):
+        status = json.loads(box.out(f"setpriv --reuid {user} --regid {user} --init-groups wschat status --json"))
+        assert status["listeners"] == 1, status
+    as_stranger = "setpriv --reuid stranger --regid stranger --init-groups"
+    assert box.run(f"{as_stranger} wschat status", check=False).returncode == 77
+    assert "127.0.0.2:" in box.out("wschat clients")
+    box.run("systemctl stop wschat.socket wschat.service")
+    assert box.run("wschat status", check=False).returncode == 3
+
+
+@scenario
+def metrics_have_a_socket_of_their_own(box):
+    install(box)
+    example = "/usr/share/doc/wschat/examples/wschat-metrics.socket"
+    box.run(f"cp {example} /etc/systemd/system/; systemctl daemon-reload")
+    box.run("systemctl enable --now wschat.socket wschat-metrics.socket")
+    ann, bob = join(2)
+    ann.say("ann", "hello")
+    all_hear([ann, bob], "hello")
+    with urllib.request.urlopen("http://127.0.0.1:9464/metrics") as answer:
+        text = answer.read().decode()
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    values = {sample.name: sample.value for sample in samples if not sample.labels}
+    assert values["wschat_listeners"] == 2 and values["wschat_messages_total"] == 1, text
+    # What is shipped to watch the room asks for metrics that there are.
+    watched = box.out("cat /usr/share/doc/wschat/monitoring/*")
+    assert set(re.findall(r"\bwschat_\w+", watched)) <= {sample.name for sample in samples}
+    with urllib.request.urlopen("http://127.0.0.1:9464/healthz") as answer:
+        assert answer.status == 200
 
 
 @scenario
