@@ -51,3 +51,24 @@ fn bind(place: String, error: &io::Error, unit: &str) -> Failure {
     };
     Failure::new(exit, place, error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_the_sandbox_the_socket_unit_is_named() {
+        let address = || "127.0.0.1:9464".parse().unwrap();
+        let sandboxed = || io::Error::from(Errno::AFNOSUPPORT);
+        let check = |error: StartError, unit| {
+            let failure = Failure::from(error);
+            let want = format!("; here only {unit} can open it");
+            assert!(failure.to_string().ends_with(&want), "{failure}");
+        };
+        check(StartError::Bind(address(), sandboxed()), "wschat.socket");
+        check(
+            StartError::BindMetrics(address(), sandboxed()),
+            "a socket unit with FileDescriptorName=metrics",
+        );
+    }
+}

@@ -41,3 +41,87 @@ pub(super) struct Slice {
     /// The rows before this one are still to be listed.
     pub before: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::io::{self, ErrorKind, Read, Write};
+
+    use super::*;
+    use crate::chat::{Batch, Room, Tim};
+    use crate::config::Config;
+    use crate::net::{Arrival, Now, Settings, Stream, Table, Turn};
+
+    /// Takes everything; ends when it is read after it was told to.
+    struct Listener {
+        leaves: bool,
+    }
+
+    impl Read for Listener {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            if self.leaves { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) }
+        }
+    }
+
+    impl Write for Listener {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Stream for Listener {
+        fn shutdown_write(&mut self) {}
+    }
+
+    #[test]
+    fn whoever_stays_is_listed_while_others_come_and_go() {
+        const LISTENERS: u64 = 3_000;
+        let settings = Settings::new(&Config::default());
+        let room = Room::new(1, 1 << 20);
+        let mut table = Table::new(0, &room);
+        let mut batch = Batch::default();
+        let mut turn = Turn {
+            now: Now { ms: 0, tim: Tim::default() },
+            room: &room,
+            rules: &settings.rules,
+            limits: &settings.limits,
+            batch: &mut batch,
+        };
+        let join = |table: &mut Table<_>, turn: &mut Turn<'_>, id| {
+            let (peer, since_secs, message_bytes_max) = (Peer::Unix, 0, 1024);
+            let arrival = Arrival { id, cursor: room.end(), peer, since_secs, message_bytes_max };
+            table.adopt(Listener { leaves: false }, arrival, &mut [], turn);
+        };
+        (0..LISTENERS).for_each(|id| join(&mut table, &mut turn, id));
+
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut staying: BTreeSet<u64> = (0..LISTENERS).collect();
+        let mut listed = BTreeSet::new();
+        let (mut before, mut next_id) = (usize::MAX, LISTENERS);
+        while before > 0 {
+            let slice = table.list(before, room.end());
+            assert!(slice.clients.len() <= 256, "a slice is bounded");
+            listed.extend(slice.clients.iter().map(|client| client.id));
+            before = slice.before;
+            for _ in 0..100 {
+                let id = random.u64(..next_id);
+                if let Some(stream) = table.stream(id) {
+                    stream.leaves = true;
+                    staying.remove(&id);
+                    table.readable(id);
+                }
+            }
+            join(&mut table, &mut turn, next_id);
+            next_id += 1;
+            // A message, so that a sweep moves those who leave to other places.
+            turn.batch.push(|out| out.extend_from_slice(&[b'x'; 64]));
+            table.turn(&mut [0; 64], &mut turn);
+        }
+        assert!(staying.is_subset(&listed));
+        assert!(staying.len() < LISTENERS as usize - 500, "{} stayed", staying.len());
+    }
+}
