@@ -115,14 +115,18 @@ impl ConfigArgs {
     }
 }
 
+/// No link to rustdoc's eyes, which a doc comment would be.
+const LISTEN_HELP: &str =
+    "Listen here instead of at listen.addresses: IP:PORT, [IP6]:PORT or unix:/PATH";
+
 /// The options of the daemon.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     /// The configuration file.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Listen here instead of at listen.addresses: IP:PORT, [IP6]:PORT or unix:/PATH
-    #[arg(long, value_name = "ADDR")]
+    /// Where to listen instead of at `listen.addresses`.
+    #[arg(long, value_name = "ADDR", help = LISTEN_HELP)]
     pub listen: Vec<ListenAddress>,
     /// Shards to run, 0 for one per core
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
