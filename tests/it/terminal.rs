@@ -258,6 +258,18 @@ fn it_can_go_to_the_background() {
     });
 }
 
+#[test]
+fn a_pipe_behind_a_terminal_only_listens() {
+    let room = Room::start();
+    let script = format!("{} join {} --json | cat", env!("CARGO_BIN_EXE_wschat"), room.url());
+    let tmux = Tmux::start(60, 12, &[], &["sh", "-c", &script]);
+    room.wait_for_clients(1);
+    room.say(r#"{"usr":"eva","msg":"hello"}"#);
+    tmux.wait_for_rows(&[r#"{"usr":"eva","msg":"hello"}"#]);
+    tmux.keys(&["C-c"]);
+    room.wait_for_clients(0);
+}
+
 fn join(room: &Room, args: &[&str]) -> Tmux {
     join_sized(room, args, 60, 12)
 }
