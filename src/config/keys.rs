@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
@@ -178,8 +179,28 @@ pub const KEYS: &[Key] = &[
         kind: Kind::List {
             form: "IP:PORT, [IP6]:PORT, unix:/PATH",
             may_be_empty: false,
-            get: |c| c.listen.addresses.iter().map(ListenAddress::to_string).collect(),
-            set: |c, texts| put(&mut c.listen.addresses, each(texts, address)),
+            get: |c| texts(&c.listen.addresses),
+            set: |c, list| put(&mut c.listen.addresses, each(list, parsed)),
+        },
+    },
+    Key {
+        name: "listen.trusted_proxies",
+        reload: Reload::NewConnections,
+        kind: Kind::List {
+            form: "IP, IP/BITS, unix",
+            may_be_empty: true,
+            get: |c| texts(&c.listen.trusted_proxies),
+            set: |c, list| put(&mut c.listen.trusted_proxies, each(list, parsed)),
+        },
+    },
+    Key {
+        name: "listen.origins",
+        reload: Reload::NewConnections,
+        kind: Kind::List {
+            form: "http://HOST[:PORT], https://HOST[:PORT]",
+            may_be_empty: true,
+            get: |c| texts(&c.listen.origins),
+            set: |c, list| put(&mut c.listen.origins, each(list, parsed)),
         },
     },
     Key {
@@ -281,7 +302,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Text {
             form: "IP:PORT, [IP6]:PORT, unix:/PATH",
             get: |c| c.metrics.address.as_ref().map(ListenAddress::to_string),
-            set: |c, text| address(text).map(|address| c.metrics.address = Some(address)),
+            set: |c, text| parsed(text).map(|address| c.metrics.address = Some(address)),
         },
     },
     Key {
@@ -416,8 +437,12 @@ fn each<T>(
     if refused.is_empty() { Ok(values) } else { Err(refused) }
 }
 
-fn address(text: &str) -> Result<ListenAddress, String> {
-    text.parse().map_err(|error: super::AddressError| error.to_string())
+fn parsed<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn texts<T: fmt::Display>(values: &[T]) -> Vec<String> {
+    values.iter().map(T::to_string).collect()
 }
 
 fn absolute(path: &str) -> Result<PathBuf, String> {

@@ -12,9 +12,11 @@
 mod address;
 mod keys;
 mod load;
+mod origin;
 #[cfg(test)]
 mod papers;
 mod problem;
+mod proxy;
 mod read;
 mod rows;
 mod secret;
@@ -36,7 +38,9 @@ pub use load::{
     CREDENTIAL, DESCRIPTORS_RESERVED, Environment, Loaded, RECORD_VARIABLE, Source, VARIABLE,
     Value, load,
 };
+pub use origin::{Origin, OriginError};
 pub use problem::{Position, Problem, Problems, Warning};
+pub use proxy::{ProxyError, TrustedProxy};
 pub use secret::{EmptySecret, Secret};
 
 /// Everything that an operator can decide, checked.
@@ -157,6 +161,10 @@ pub enum KeyFile {
 pub struct Listen {
     /// Addresses to bind where systemd passes no socket; never empty.
     pub addresses: Vec<ListenAddress>,
+    /// Peers who are believed when they say for whom they speak.
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// Web pages that may open a WebSocket; all may if it is empty.
+    pub origins: Vec<Origin>,
 }
 
 /// Every bound that an operator can set (`[limits]`).
@@ -238,7 +246,11 @@ impl Default for Auth {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { addresses: vec![ListenAddress::Tcp(([127, 0, 0, 1], 8080).into())] }
+        Self {
+            addresses: vec![ListenAddress::Tcp(([127, 0, 0, 1], 8080).into())],
+            trusted_proxies: Vec::new(),
+            origins: Vec::new(),
+        }
     }
 }
 

@@ -28,7 +28,9 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Accepted, Acceptor, Hub, Peer, Seat, Settings, Socket};
+use super::{Accepted, Acceptor, Hub, Peer, Seat, Settings, Socket, proxy};
+use crate::config::TrustedProxy;
+use answer::is_foreign;
 pub use answer::{Terms, answer};
 
 /// Connections that may be at the door at once; more wait in the kernel's
@@ -100,11 +102,11 @@ impl Door {
             // A guest who has said nothing costs next to nothing: hyper, with its
             // buffers, comes when there is something to read. (An error shows
             // in that read again.)
-            let _ = stream.speaks().await;
-            Box::pin(self.converse(stream, peer, &settings)).await
+            let first = stream.first_byte().await.unwrap_or_default();
+            Box::pin(self.converse(stream, first, peer, &settings)).await
         };
         match timeout(settings.limits.handshake_timeout, conversation).await {
-            Ok(Outcome::Enters(stream, seat, received)) => {
+            Ok(Outcome::Enters(stream, (seat, peer), received)) => {
                 if let Err(error) = self.admit(stream, peer, seat, received, &settings) {
                     debug!(%error, "cannot let in {peer}: {error}");
                 }
@@ -118,10 +120,26 @@ impl Door {
     }
 
     /// One request and its answer.
-    async fn converse<S: Guest>(&self, stream: S, peer: Peer, settings: &Settings) -> Outcome<S> {
+    async fn converse<S: Guest>(
+        &self,
+        mut stream: S,
+        first: Option<u8>,
+        peer: Peer,
+        settings: &Settings,
+    ) -> Outcome<S> {
+        let peer = match introduced(&mut stream, first, peer, &settings.trusted_proxies).await {
+            Ok(peer) => peer,
+            Err(error) => {
+                debug!(%error, "{peer}, a trusted proxy, at the door: {error}");
+                return Outcome::Leaves(stream);
+            }
+        };
         let seat = Mutex::new(None);
         let service = service_fn(|request: Request<Incoming>| {
             let (answer, taken) = self.answer(&request, settings);
+            let taken = taken.map(|seat| {
+                (seat, proxy::forwarded(request.headers(), peer, &settings.trusted_proxies))
+            });
             *seat.lock().unwrap_or_else(PoisonError::into_inner) = taken;
             ready(Ok::<_, Infallible>(answer))
         });
@@ -147,7 +165,8 @@ impl Door {
     /// The answer, with a seat if it is an upgrade. The seat is taken before
     /// the client hears of it, so that it misses nothing from then on.
     fn answer(&self, request: &Request<Incoming>, settings: &Settings) -> (Answer, Option<Seat>) {
-        let terms = Terms { page: settings.page.enabled, full: false };
+        let foreign = is_foreign(request.headers(), &settings.origins);
+        let terms = Terms { page: settings.page.enabled, full: false, foreign };
         let inviting = answer(request, terms);
         if inviting.status() != StatusCode::SWITCHING_PROTOCOLS {
             return (inviting, None);
@@ -180,7 +199,7 @@ type Answer = Response<Full<Bytes>>;
 /// How a conversation at the door ended.
 enum Outcome<S> {
     /// With a WebSocket, on which these bytes have come already.
-    Enters(S, Seat, Bytes),
+    Enters(S, (Seat, Peer), Bytes),
     /// With an answer.
     Leaves(S),
 }
@@ -194,39 +213,54 @@ async fn part(mut stream: impl Guest) {
     }
 }
 
-/// Looks whether there is something to read, and leaves it there. A runtime
-/// takes a new socket to be readable until a read has shown that it is not.
-fn peek(socket: impl AsFd) -> io::Result<()> {
-    recv(socket, &mut [0; 1], RecvFlags::PEEK)?;
-    Ok(())
+/// Who a guest is that began with the byte `first`: `peer`, or whom it names in
+/// a PROXY header, if it is one to be believed and sends such a header.
+async fn introduced(
+    stream: &mut impl Guest,
+    first: Option<u8>,
+    peer: Peer,
+    proxies: &[TrustedProxy],
+) -> io::Result<Peer> {
+    if first == Some(proxy::FIRST_BYTE) && proxy::trusts(proxies, peer) {
+        return proxy::introduction(stream, peer).await;
+    }
+    Ok(peer)
 }
 
 /// A stream of the runtime that can become a bare socket again.
 trait Guest: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Waits until there is something to read.
-    fn speaks(&self) -> impl Future<Output = io::Result<()>> + Send;
-
     fn into_socket(self) -> io::Result<Socket>;
+
+    /// The first byte that comes, which stays where it is; none at the end.
+    fn first_byte(&self) -> impl Future<Output = io::Result<Option<u8>>> + Send;
 }
 
 impl Guest for TcpStream {
-    async fn speaks(&self) -> io::Result<()> {
-        self.async_io(Interest::READABLE, || peek(self)).await
-    }
-
     fn into_socket(self) -> io::Result<Socket> {
         // A message is written at once and whole; there is nothing to wait for.
         self.set_nodelay(true)?;
         self.into_std().map(Socket::Tcp)
     }
+
+    async fn first_byte(&self) -> io::Result<Option<u8>> {
+        self.async_io(Interest::READABLE, || peek(self)).await
+    }
 }
 
 impl Guest for UnixStream {
-    async fn speaks(&self) -> io::Result<()> {
-        self.async_io(Interest::READABLE, || peek(self)).await
-    }
-
     fn into_socket(self) -> io::Result<Socket> {
         self.into_std().map(Socket::Unix)
     }
+
+    async fn first_byte(&self) -> io::Result<Option<u8>> {
+        self.async_io(Interest::READABLE, || peek(self)).await
+    }
+}
+
+/// Looks what there is to read, and leaves it there. A runtime takes a new
+/// socket to be readable until a read has shown that it is not.
+fn peek(socket: impl AsFd) -> io::Result<Option<u8>> {
+    let mut byte = [0];
+    let (_, bytes) = recv(socket, &mut byte, RecvFlags::PEEK)?;
+    Ok(byte.first().copied().filter(|_| bytes > 0))
 }

@@ -12,6 +12,7 @@ mod connection;
 mod door;
 mod hub;
 mod listener;
+mod proxy;
 mod settings;
 mod shard;
 mod site;

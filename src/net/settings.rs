@@ -1,7 +1,7 @@
 //! What a reload changes in a running room.
 
 use crate::chat::{AuthSettings, Rules};
-use crate::config::{Config, Limits, Page};
+use crate::config::{Config, Limits, Origin, Page, TrustedProxy};
 
 /// What the door and the shards go by; never changed, only swapped as a whole.
 pub struct Settings {
@@ -11,6 +11,10 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether the page is given.
     pub page: Page,
+    /// Who is believed when saying for whom it speaks.
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// Pages that may open a WebSocket; all may if it is empty.
+    pub origins: Vec<Origin>,
 }
 
 impl Settings {
@@ -27,6 +31,12 @@ impl Settings {
             check_exp: auth.check_exp,
             leeway: auth.leeway,
         });
-        Self { rules, limits: config.limits.clone(), page: config.page.clone() }
+        Self {
+            rules,
+            limits: config.limits.clone(),
+            page: config.page.clone(),
+            trusted_proxies: config.listen.trusted_proxies.clone(),
+            origins: config.listen.origins.clone(),
+        }
     }
 }

@@ -43,6 +43,7 @@ impl AsFd for Socket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Peer {
     /// A network address; an IPv4 peer of a dual-stack socket is an IPv4 one.
+    /// The port is 0 if a proxy did not say it.
     Tcp(SocketAddr),
     /// A process of this machine, through a Unix socket.
     Unix,
@@ -66,6 +67,7 @@ impl Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Tcp(address) if address.port() == 0 => address.ip().fmt(out),
             Self::Tcp(address) => address.fmt(out),
             Self::Unix => out.write_str("unix"),
         }

@@ -10,6 +10,7 @@ mod join;
 mod manual;
 mod metrics;
 mod protocol_page;
+mod proxy;
 mod record;
 mod room;
 mod signals;

@@ -137,6 +137,22 @@ fn out_of_range() {
 }
 
 #[test]
+fn proxies_and_origins() {
+    let value = |toml: &str, want: &str| check(toml, &[&format!("wschat.toml:{want}")]);
+    check("listen.trusted_proxies = []\nlisten.origins = []", &[]);
+    check("listen.trusted_proxies = ['127.0.0.1', '10.0.0.0/8', '::1', 'unix']", &[]);
+    check("listen.origins = ['https://chat.example', 'http://localhost:8080']", &[]);
+    value(
+        "listen.trusted_proxies = ['unix', 'localhost']",
+        "1:35: listen.trusted_proxies: not a proxy, which is IP, IP/BITS or unix",
+    );
+    value(
+        "listen.origins = ['chat.example']",
+        "1:19: listen.origins: not an origin, which is http://HOST[:PORT] or https://HOST[:PORT]",
+    );
+}
+
+#[test]
 fn paths() {
     let value = |toml: &str, want: &str| check(toml, &[&format!("wschat.toml:1:14: {want}")]);
     check("record.dir = '/var/log/wschat'", &[]);

@@ -7,6 +7,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
+use crate::config::Origin;
 use crate::net::site;
 
 /// What an answer depends on beside the request.
@@ -16,6 +17,8 @@ pub struct Terms {
     pub page: bool,
     /// Whether as many WebSockets are open as may be.
     pub full: bool,
+    /// Whether it is a page of elsewhere that asks, and may not.
+    pub foreign: bool,
 }
 
 /// The version of the WebSocket protocol that is spoken (RFC 6455, 4.1).
@@ -32,7 +35,7 @@ const RETRY_AFTER_SECS: &str = "10";
 /// use hyper::{Request, StatusCode};
 /// use wschat::net::{Terms, answer};
 /// let request = Request::get("/nowhere").header("host", "chat.example").body(String::new()).unwrap();
-/// let answer = answer(&request, Terms { page: true, full: false });
+/// let answer = answer(&request, Terms { page: true, full: false, foreign: false });
 /// assert_eq!(answer.status(), StatusCode::NOT_FOUND);
 /// ```
 pub fn answer<B: Body>(request: &Request<B>, terms: Terms) -> Response<Full<Bytes>> {
@@ -107,6 +110,9 @@ fn upgrade<B: Body>(request: &Request<B>, terms: Terms) -> Response<Full<Bytes>>
     };
     if !request.body().is_end_stream() {
         return bad("A request for a WebSocket has no body.");
+    }
+    if terms.foreign {
+        return refuse(StatusCode::FORBIDDEN, "Pages of this origin may not enter the room.");
     }
     if terms.full {
         let mut answer =
@@ -195,6 +201,17 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     lists.flat_map(|list| list.split(',')).any(|listed| listed.trim().eq_ignore_ascii_case(token))
 }
 
+/// Whether a browser says that a page asks which is none of `origins`. Who says
+/// nothing of a page is no browser, and free to enter; so is everybody where
+/// none are listed.
+pub(super) fn is_foreign(headers: &HeaderMap, origins: &[Origin]) -> bool {
+    if origins.is_empty() || !headers.contains_key(header::ORIGIN) {
+        return false;
+    }
+    let origin = only(headers, header::ORIGIN).and_then(|text| text.parse().ok());
+    origin.is_none_or(|origin: Origin| !origins.contains(&origin))
+}
+
 /// Whether `key` is 16 bytes in base64: 22 digits and two signs of padding.
 fn is_key(key: &str) -> bool {
     let digits = key.strip_suffix("==").unwrap_or_default();
@@ -208,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    const ROOM: Terms = Terms { page: true, full: false };
+    const ROOM: Terms = Terms { page: true, full: false, foreign: false };
     const UPGRADE: &str = "GET / HTTP/1.1|host: h|upgrade: websocket|connection: Upgrade|\
         sec-websocket-version: 13|sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -328,6 +345,45 @@ mod tests {
         assert_eq!(header(&answer, "retry-after"), RETRY_AFTER_SECS);
         check("GET / HTTP/1.1|host: h", full, 200);
         check(&UPGRADE.replace("version: 13", "version: 7"), full, 426);
+    }
+
+    #[test]
+    fn a_page_of_elsewhere_is_kept_out_before_the_upgrade() {
+        let foreign = Terms { foreign: true, ..ROOM };
+        check(UPGRADE, foreign, 403);
+        check(UPGRADE, Terms { full: true, ..foreign }, 403);
+        check("GET / HTTP/1.1|host: h", foreign, 200);
+    }
+
+    #[test]
+    fn origins_and_who_is_foreign() {
+        let listed = ["https://Chat.example", "http://b\u{fc}cher.example:8080", "http://[::1]"];
+        let listed: Vec<Origin> = listed.iter().map(|origin| origin.parse().unwrap()).collect();
+        for (headers, want) in [
+            ("", false),
+            ("|origin: https://chat.example", false),
+            ("|origin: https://chat.example:443", false),
+            ("|origin: HTTPS://CHAT.EXAMPLE", false),
+            ("|origin: http://xn--bcher-kva.example:8080", false),
+            ("|origin: http://[::1]", false),
+            ("|origin: http://chat.example", true),
+            ("|origin: https://chat.example:8443", true),
+            ("|origin: https://chat.example.", true),
+            ("|origin: https://chat.example.evil.example", true),
+            ("|origin: https://evil.example/https://chat.example", true),
+            ("|origin: https://chat.example@evil.example", true),
+            ("|origin: https://achat.example", true),
+            ("|origin: https://a.chat.example", true),
+            ("|origin: chat.example", true),
+            ("|origin: null", true),
+            ("|origin: ", true),
+            ("|origin: https://chat.example https://evil.example", true),
+            ("|origin: https://chat.example|origin: https://evil.example", true),
+        ] {
+            let request = request(&format!("GET / HTTP/1.1|host: h{headers}"));
+            assert_eq!(is_foreign(request.headers(), &listed), want, "{headers}");
+            assert!(!is_foreign(request.headers(), &[]), "{headers}");
+        }
     }
 
     #[test]

@@ -1,0 +1,88 @@
+//! Proxies whose word about a client is believed, as an operator writes them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+/// Peers that may say who they speak for: an address, a network, or `unix`,
+/// which is whoever connects over a Unix socket.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::config::TrustedProxy;
+/// let proxy: TrustedProxy = "10.0.0.0/8".parse().unwrap();
+/// assert!(proxy.holds("10.1.2.3".parse().unwrap()));
+/// assert!("localhost".parse::<TrustedProxy>().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustedProxy {
+    /// Everybody in this network; an address is a network of one.
+    Network(IpNet),
+    /// Everybody on this machine who may open the room's Unix socket.
+    Unix,
+}
+
+impl TrustedProxy {
+    /// Whether `address`, in its canonical form, is in the network.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        matches!(self, Self::Network(network) if network.contains(&address))
+    }
+}
+
+impl FromStr for TrustedProxy {
+    type Err = ProxyError;
+
+    fn from_str(text: &str) -> Result<Self, ProxyError> {
+        if text == "unix" {
+            return Ok(Self::Unix);
+        }
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        address.or_else(|_| text.parse()).map(Self::Network).map_err(|_| ProxyError)
+    }
+}
+
+impl fmt::Display for TrustedProxy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(net) if net.prefix_len() == net.max_prefix_len() => net.addr().fmt(out),
+            Self::Network(net) => net.fmt(out),
+            Self::Unix => out.write_str("unix"),
+        }
+    }
+}
+
+/// The text is no [`TrustedProxy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a proxy, which is IP, IP/BITS or unix")]
+pub struct ProxyError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_in_all_forms() {
+        for (text, want) in [
+            ("127.0.0.1", Ok("127.0.0.1")),
+            ("10.0.0.0/8", Ok("10.0.0.0/8")),
+            ("192.0.2.1/32", Ok("192.0.2.1")),
+            ("::1", Ok("::1")),
+            ("2001:db8::/32", Ok("2001:db8::/32")),
+            ("unix", Ok("unix")),
+            ("10.0.0.0/33", Err(ProxyError)),
+            ("10.0.0/8", Err(ProxyError)),
+            ("127.0.0.1:80", Err(ProxyError)),
+            ("[::1]", Err(ProxyError)),
+            ("unix:/run/a.sock", Err(ProxyError)),
+            ("localhost", Err(ProxyError)),
+            ("*", Err(ProxyError)),
+            ("", Err(ProxyError)),
+        ] {
+            let got = text.parse::<TrustedProxy>().map(|proxy| proxy.to_string());
+            assert_eq!(got.as_deref().map_err(|error| *error), want, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Who clients are behind proxies, and which pages may let them in.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+
+use crate::harness::{DEADLINE, Daemon, Setup, until};
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+/// The header of a proxy that speaks for 192.0.2.7, port 4711.
+const INTRODUCTION: &[u8] =
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x7f\0\0\x01\x12\x67\x1f\x90";
+
+/// Asks for a WebSocket on `stream`; gives back the status of the answer.
+fn ask(stream: &mut (impl Read + Write), introduction: &[u8], headers: &str) -> String {
+    let request = format!("{UPGRADE}{headers}\r\n");
+    // In pieces that belong to neither.
+    let bytes = [introduction, request.as_bytes()].concat();
+    for piece in bytes.chunks(5) {
+        stream.write_all(piece).unwrap();
+    }
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    String::from_utf8(answer[9..12].to_vec()).unwrap()
+}
+
+fn tcp(daemon: &Daemon) -> TcpStream {
+    let stream = TcpStream::connect(daemon.addr).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// The address of the only client, as an operator sees it.
+fn address(daemon: &Daemon) -> String {
+    until("the client", || {
+        let out = daemon.command(&["clients", "--json"]).output().unwrap();
+        let out = String::from_utf8(out.stdout).unwrap();
+        let client: Value = serde_json::from_str(out.lines().next()?).unwrap();
+        Some(client["address"].as_str().unwrap().to_owned())
+    })
+}
+
+#[test]
+fn a_listed_proxy_says_who_its_client_is() {
+    let daemon = Daemon::start("listen.trusted_proxies = ['127.0.0.1', '10.0.0.0/8']");
+    for (introduction, headers, want) in [
+        (INTRODUCTION, "", "192.0.2.7:4711"),
+        (b"", "X-Forwarded-For: 1.1.1.1, 192.0.2.8, 10.1.1.1\r\n", "192.0.2.8"),
+        // Whom the proxy speaks for is no proxy itself.
+        (INTRODUCTION, "X-Forwarded-For: 192.0.2.8\r\n", "192.0.2.7:4711"),
+    ] {
+        let mut stream = tcp(&daemon);
+        assert_eq!(ask(&mut stream, introduction, headers), "101");
+        assert_eq!(address(&daemon), want);
+        drop(stream);
+        until("its end", || {
+            let out = daemon.command(&["clients", "--json"]).output().unwrap();
+            out.stdout.is_empty().then_some(())
+        });
+    }
+    let mut direct = tcp(&daemon);
+    assert_eq!(ask(&mut direct, b"", ""), "101");
+    assert_eq!(address(&daemon), direct.local_addr().unwrap().to_string());
+}
+
+#[test]
+fn nobody_else_is_believed() {
+    let daemon = Daemon::start("listen.trusted_proxies = ['192.0.2.1', 'unix']");
+    assert_eq!(ask(&mut tcp(&daemon), INTRODUCTION, ""), "400");
+    let mut stream = tcp(&daemon);
+    assert_eq!(ask(&mut stream, b"", "X-Forwarded-For: 192.0.2.8\r\n"), "101");
+    assert_eq!(address(&daemon), stream.local_addr().unwrap().to_string());
+}
+
+#[test]
+fn a_proxy_over_a_unix_socket_is_believed_if_it_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("room.sock");
+    for (proxies, want) in [("['unix']", "192.0.2.7:4711"), ("['0.0.0.0/0', '::/0']", "unix")] {
+        let config = format!(
+            "[listen]\naddresses = ['unix:{}']\ntrusted_proxies = {proxies}\n",
+            path.display()
+        );
+        let daemon = Setup::new(&config).without_listen().start();
+        let mut stream = UnixStream::connect(&path).unwrap();
+        let believed = want != "unix";
+        let introduction = if believed { INTRODUCTION } else { b"" };
+        assert_eq!(ask(&mut stream, introduction, "X-Forwarded-For: 192.0.2.8\r\n"), "101");
+        assert_eq!(address(&daemon), want);
+    }
+}
+
+#[test]
+fn half_an_introduction_does_not_hold_a_place_for_ever() {
+    let daemon =
+        Daemon::start("listen.trusted_proxies = ['127.0.0.1']\nlimits.handshake_timeout_secs = 1");
+    let mut stream = tcp(&daemon);
+    stream.write_all(&INTRODUCTION[..20]).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "it is cut");
+}
+
+#[test]
+fn only_pages_of_listed_origins_may_enter() {
+    let daemon = Daemon::start("listen.origins = ['https://chat.example']");
+    for (origin, want) in [
+        ("", "101"),
+        ("Origin: https://chat.example\r\n", "101"),
+        ("Origin: https://chat.example.evil.example\r\n", "403"),
+        ("Origin: null\r\n", "403"),
+    ] {
+        assert_eq!(ask(&mut tcp(&daemon), b"", origin), want, "{origin}");
+    }
+    daemon.reload("");
+    assert_eq!(ask(&mut tcp(&daemon), b"", "Origin: https://evil.example\r\n"), "101");
+}
