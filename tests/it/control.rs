@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::{DEADLINE, Daemon, Setup, until};
+use crate::tmux::Tmux;
 
 /// What a command gave: exit code, stdout, stderr.
 type Gave = (Option<i32>, String, String);
@@ -92,7 +93,7 @@ fn status_tells_how_the_room_is() {
     assert_eq!(status["listeners_peak"], 2);
     assert_eq!(status["messages"], 1);
     assert!(status["bytes_sent"].as_u64().unwrap() > 2 * 60);
-    assert_eq!(status["refused"].as_object().unwrap().len(), 11);
+    assert_eq!(status["refused"].as_object().unwrap().len(), wschat::chat::Refusal::ALL.len());
     let keys = [
         "version",
         "started",
@@ -152,6 +153,23 @@ fn status_is_watched_line_by_line() {
     drop(lines);
     let ended = until("the end of its reader", || watching.try_wait().unwrap());
     assert_eq!(ended.code(), Some(0));
+}
+
+#[test]
+fn status_is_redrawn_on_a_terminal() {
+    let daemon = Daemon::start("");
+    let command = daemon.command(&["status", "--watch"]);
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
+    let tmux = Tmux::start(100, 30, &[], &words);
+    let shows = |row: &str| tmux.wait_for(row, |screen| screen.iter().any(|shown| shown == row));
+    shows("listeners    0 now, 0 at most, 0 lagging");
+    let _client = daemon.connect();
+    let screen = shows("listeners    1 now, 1 at most, 0 lagging");
+    assert!(screen[0].starts_with("wschat "), "{screen:?}");
+    assert_eq!(screen.len(), 11, "{screen:?}");
+    drop(daemon);
+    tmux.wait_for_rows(&["wschat is not running"]);
 }
 
 #[test]
