@@ -162,7 +162,7 @@ def metrics_have_a_socket_of_their_own(box):
     values = {sample.name: sample.value for sample in samples if not sample.labels}
     assert values["wschat_listeners"] == 2 and values["wschat_messages_total"] == 1, text
     # What is shipped to watch the room asks for metrics that there are.
-    watched = box.out("cat /usr/share/doc/wschat/monitoring/*")
+    watched = box.out("cat /usr/share/doc/wschat/examples/*.json /usr/share/doc/wschat/examples/*.yml")
     assert set(re.findall(r"\bwschat_\w+", watched)) <= {sample.name for sample in samples}
     with urllib.request.urlopen("http://127.0.0.1:9464/healthz") as answer:
         assert answer.status == 200
