@@ -51,6 +51,7 @@ def root(release):
     )
     # Each boot is a machine of its own, and starts nothing that was not asked for.
     (path / "etc/machine-id").write_text("")
+    (path / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     for unit in ("nginx", "caddy"):
         for link in path.glob(f"etc/systemd/system/*.wants/{unit}.service"):
             link.unlink()
