@@ -2,11 +2,13 @@
 //! store like systemd's, and the next one goes on. The booted systemd does the
 //! same under load; here every corner is looked at.
 
+use std::fs;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
@@ -31,6 +33,7 @@ impl Manager {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        fs::create_dir(folder.path().join("record")).unwrap();
         let (store, stored) = channel();
         thread::spawn(move || {
             loop {
@@ -72,7 +75,13 @@ impl Manager {
             .inherit(sockets, &names)
             .env("NOTIFY_SOCKET", &self.folder.path().join("notify").display().to_string())
             .env("FDSTORE", "16")
+            .env("LOG_DIR", &self.record().display().to_string())
             .start()
+    }
+
+    /// Where the daemon records messages.
+    fn record(&self) -> PathBuf {
+        self.folder.path().join("record")
     }
 
     /// Restarts the daemon as `systemctl restart` does.
@@ -84,6 +93,31 @@ impl Manager {
         next.wait_for_log("took over the room");
         next
     }
+}
+
+#[test]
+fn every_message_is_recorded_once() {
+    let manager = Manager::new();
+    let mut daemon = manager.start(None);
+    let mut speaker = daemon.connect();
+    let mut heard = Vec::new();
+    for round in 0..3 {
+        for n in 0..50 {
+            speaker.say("ann", &format!("{round} {n}"));
+            heard.push(speaker.text());
+        }
+        // Taken by the one process or by the other.
+        speaker.say("ann", "across");
+        daemon = manager.restart(daemon);
+        heard.push(speaker.text());
+    }
+    daemon.signal(Signal::TERM);
+    speaker.closed();
+    assert_eq!(daemon.wait().code(), Some(0));
+    let mut files: Vec<_> = fs::read_dir(manager.record()).unwrap().map(Result::unwrap).collect();
+    files.sort_by_key(fs::DirEntry::path);
+    let texts: Vec<_> = files.iter().map(|day| fs::read_to_string(day.path()).unwrap()).collect();
+    assert_eq!(texts.concat().lines().collect::<Vec<_>>(), heard);
 }
 
 #[test]
