@@ -77,10 +77,8 @@ function trimLink(address) {
 }
 
 export class List {
-  #scroller;
-  #list;
-  #gone;
-  #onNews;
+  /** The elements, and `onNews(following, news)`, called when these may have changed. */
+  #in;
   /** Whether the newest is in sight, and so shall the next be. */
   #following = true;
   /** How many came while one reads above, are here, have left. */
@@ -90,13 +88,9 @@ export class List {
   /** The last messages of one speaker in a row: { usr, day, minute, node }. */
   #run;
 
-  /** `onNews(following, news)` is called when either may have changed. */
   constructor({ scroller, list, gone, onNews }) {
-    this.#scroller = scroller;
-    this.#list = list;
-    this.#gone = gone;
-    this.#onNews = onNews;
-    scroller.addEventListener("scroll", () => this.#look(), { passive: true });
+    this.#in = { scroller, list, gone, onNews };
+    scroller.addEventListener("scroll", () => this.#look());
     const resized = new ResizeObserver(() => this.#follow());
     for (const node of [scroller, ...scroller.children]) resized.observe(node);
   }
@@ -108,7 +102,7 @@ export class List {
     this.#left += skipped;
     this.#trim();
     if (!this.#following) this.#news += entries.length;
-    this.#onNews(this.#following, this.#news);
+    this.#in.onNews(this.#following, this.#news);
     this.#follow();
   }
 
@@ -120,14 +114,14 @@ export class List {
   }
 
   #follow() {
-    if (this.#following) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    if (this.#following) this.#in.scroller.scrollTop = this.#in.scroller.scrollHeight;
   }
 
   #look() {
-    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    const { scrollTop, scrollHeight, clientHeight } = this.#in.scroller;
     this.#following = scrollHeight - scrollTop - clientHeight < 48;
     if (this.#following) this.#news = 0;
-    this.#onNews(this.#following, this.#news);
+    this.#in.onNews(this.#following, this.#news);
   }
 
   #append({ message: { usr, msg, tim }, mention }) {
@@ -136,12 +130,12 @@ export class List {
     const today = day.format(date);
     const minute = clock.format(date);
     if (today !== this.#run?.day) {
-      if (this.#run) this.#list.append(element("li", "day", today));
+      if (this.#run) this.#in.list.append(element("li", "day", today));
       this.#run = { day: today };
     }
     if (usr !== this.#run.usr) {
       this.#run = { usr, day: today, node: element("li", "run", nameTag(usr)) };
-      this.#list.append(this.#run.node);
+      this.#in.list.append(this.#run.node);
     }
     const time = element("time", minute === this.#run.minute ? "same" : "", minute);
     time.dateTime = tim;
@@ -150,22 +144,22 @@ export class List {
     this.#run.node.append(element("div", mention ? "line mention" : "line", time, body(msg)));
   }
 
-  /** Lets the oldest go, without moving what is in sight. */
+  /** Lets the oldest go; what is in sight does not move. */
   #trim() {
     const bound = this.#following ? ROWS_MAX : ROWS_MAX_READING;
-    const before = this.#scroller.scrollHeight;
-    // A twentieth more than it must, so that this is not done for each message.
+    const before = this.#in.scroller.scrollHeight;
+    // A twentieth more, so that it is not done for each message.
     if (this.#rows > bound) while (this.#rows > bound * 0.95) this.#dropOldest();
-    this.#gone.hidden = !this.#left;
-    this.#gone.textContent = text("gone", { n: this.#left });
-    if (!this.#following) this.#scroller.scrollTop -= before - this.#scroller.scrollHeight;
+    this.#in.gone.hidden = !this.#left;
+    this.#in.gone.textContent = text("gone", { n: this.#left });
+    if (!this.#following) this.#in.scroller.scrollTop -= before - this.#in.scroller.scrollHeight;
   }
 
   #dropOldest() {
-    const first = this.#list.firstElementChild;
+    const first = this.#in.list.firstElementChild;
     const line = first.querySelector(".line");
     // Focus must not vanish with what had it.
-    if (first.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
+    if (first.contains(document.activeElement)) this.#in.scroller.focus({ preventScroll: true });
     if (line) {
       line.remove();
       this.#rows -= 1;

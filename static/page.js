@@ -11,27 +11,24 @@ import { fillTexts, language, text } from "./texts.js";
 
 /** The server's limits.message_bytes_max, unless it is set otherwise. */
 const BYTES_MAX = 16_384;
-/** From here on it is said how much is left. */
-const BYTES_NEAR = BYTES_MAX * 0.8;
-/** More messages than this in five seconds are counted aloud, not read. */
+/** More messages in five seconds are counted aloud, not read. */
 const SPOKEN_MAX = 5;
-/** More messages than this are not kept for a page that nobody looks at. */
+/** More messages are not kept for a page that nobody looks at. */
 const INCOMING_MAX = 4_000;
 
 const $ = (id) => document.getElementById(id);
 
-/** Gives or keeps a value; if storage is full or forbidden, it is forgotten. */
-function store(kind, key, value) {
+/** Gives or keeps a value; forgets it where storage is full or forbidden. */
+const storage = (kind) => (key, value) => {
   try {
-    const storage = globalThis[kind];
-    if (value === undefined) return storage.getItem(`wschat.${key}`) ?? "";
-    storage.setItem(`wschat.${key}`, value);
+    if (value === undefined) return globalThis[kind].getItem(`wschat.${key}`) ?? "";
+    globalThis[kind].setItem(`wschat.${key}`, value);
   } catch {
     return "";
   }
-}
-const inTab = (key, value) => store("sessionStorage", key, value);
-const forGood = (key, value) => store("localStorage", key, value);
+};
+const inTab = storage("sessionStorage");
+const forGood = storage("localStorage");
 
 fillTexts();
 
@@ -52,7 +49,7 @@ room.addEventListener("message", ({ detail: message }) => {
   const mention = !own && mentions(message.msg);
   if (mention) callMe(message);
   if (document.hidden) document.title = `(${++unread}) wschat`;
-  // Painted together: a busy room must not cost a layout for each message.
+  // Painted together: not a layout for each message.
   if (!incoming.length) document.hidden ? setTimeout(paint, 500) : requestAnimationFrame(paint);
   incoming.push({ message, mention });
   if (incoming.length > INCOMING_MAX) skipped += incoming.splice(0, INCOMING_MAX / 2).length;
@@ -85,10 +82,7 @@ function onNews(following, news) {
   $("jump").hidden = following;
   $("jump").textContent = text(news ? "news" : "latest", { n: news });
 }
-onClick("jump", () => {
-  list.jump();
-  $("msg").focus();
-});
+onClick("jump", () => list.jump());
 
 /** Focus must not vanish with what has it. */
 function keepFocus(node) {
@@ -99,7 +93,7 @@ function onClick(id, act) {
   $(id).addEventListener("click", act);
 }
 
-/* The state of the connection, and what counts down (as Date.now() counts) */
+/* The state of the connection, and what counts down to these times */
 
 let retryAt;
 let waitUntil;
@@ -153,7 +147,7 @@ function drafted() {
   box.style.height = `${box.scrollHeight + 2}px`;
   const size = bytes();
   const left = BYTES_MAX - size;
-  $("left").textContent = size < BYTES_NEAR ? "" : left < 0 ? text("over", { n: -left }) : text("left", { n: left });
+  $("left").textContent = size < BYTES_MAX * 0.8 ? "" : left < 0 ? text("over", { n: -left }) : text("left", { n: left });
   $("left").classList.toggle("bad", left < 0);
 }
 
@@ -198,9 +192,13 @@ function show(entry) {
   fill(entry);
 }
 
+function keepUnsent() {
+  inTab("unsent", JSON.stringify(unsent));
+}
+
 /** Shows what has become of an entry, and keeps it for after a reload. */
 function fill({ node, usr, msg, why, code }) {
-  inTab("unsent", JSON.stringify(unsent));
+  keepUnsent();
   keepFocus(node);
   const state = element("p", "why", why ?? text("sending"));
   node.className = why ? "run failed" : "run sending";
@@ -208,9 +206,7 @@ function fill({ node, usr, msg, why, code }) {
   if (!why) return;
   state.role = "alert";
   for (const act of /^jwt/.test(code) ? ["token", "again", "edit"] : ["again", "edit"]) {
-    const button = element("button", `quiet ${act}`, text(act));
-    button.type = "button";
-    node.append(button);
+    node.append(element("button", `quiet ${act}`, text(act)));
   }
   count();
 }
@@ -219,7 +215,7 @@ function forget(entry) {
   keepFocus(entry.node);
   entry.node.remove();
   unsent.splice(unsent.indexOf(entry), 1);
-  inTab("unsent", JSON.stringify(unsent));
+  keepUnsent();
 }
 
 async function deliver(entry) {
@@ -255,25 +251,28 @@ $("unsent").addEventListener("click", ({ target }) => {
 
 function mentions(msg) {
   const name = $("usr").value.trim().replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
-  return name && new RegExp(`(?<![\\p{L}\\p{N}])${name}(?![\\p{L}\\p{N}])`, "iu").test(msg);
+  return name && new RegExp(`(?<![\\p{L}\\p{N}_])${name}(?![\\p{L}\\p{N}_])`, "iu").test(msg);
 }
 
-/** A notification and a soft tone, if wanted, when nobody looks. */
+let calledAt = 0;
+
+/** A notification and a soft tone, if wanted, when nobody looks; not too often. */
 function callMe({ usr, msg }) {
-  if (document.hasFocus() || !$("notify").checked) return;
+  if (document.hasFocus() || !$("notify").checked || Date.now() < calledAt + 2_000) return;
+  calledAt = Date.now();
   try {
     new Notification(safeName(usr), { body: msg, icon: "icon.svg", tag: "wschat" });
   } catch {
-    // Not everywhere may a page do this.
+    // Not every page may.
   }
   const audio = new AudioContext();
   const tone = new OscillatorNode(audio, { frequency: 660 });
   const volume = new GainNode(audio, { gain: 0.1 });
+  volume.gain.setTargetAtTime(0, 0, 0.1);
   tone.connect(volume).connect(audio.destination);
-  volume.gain.setTargetAtTime(0, audio.currentTime, 0.1);
   tone.onended = () => audio.close();
   tone.start();
-  tone.stop(audio.currentTime + 0.5);
+  tone.stop(0.5);
 }
 
 $("notify").checked = forGood("notify");
@@ -309,10 +308,10 @@ function takeToken() {
   $("token").value = "";
   inTab("token", token);
   showToken();
-  $("usr").value ||= claims(token)?.sub ?? "";
+  forGood("name", ($("usr").value ||= claims(token)?.sub ?? ""));
 }
 
-/** Says for whom the token speaks, and until when; only the server knows whether it is right. */
+/** Says for whom the token speaks, and until when. */
 function showToken() {
   const token = inTab("token");
   const { sub, exp } = claims(token) ?? {};

@@ -14,22 +14,21 @@
  *     console.log("everybody has it since", sent.tim);
  *     room.close();
  *
- * How a message is known again. The server sends a message to everybody, its
- * sender included, and passes unknown fields on. So `send` adds a random `id`
- * that nobody else can know before; what comes back with it is the receipt.
+ * How a message is known again. The server sends a message to its sender too,
+ * and passes unknown fields on. So `send` adds a random `id`, which nobody else
+ * can know before; what comes back with it is the receipt.
  *
- * How a notice finds its message. A notice (a message with `err`) goes to the
- * sender alone, does not repeat the input, and may overtake a message that is
- * still on its way through the room. So one message is under way at a time,
- * the next leaves when that one is answered, and a notice is about that one.
+ * How a notice finds its message. A notice (a message with `err`) does not
+ * repeat the input, and may overtake a message on its way through the room. So
+ * one message is under way at a time, and the next leaves when it is answered.
  *
  * How a dead connection is noticed. No script can see the server's pings. So
- * after `quietMs` of silence an empty text is sent, which every server answers
- * to this connection alone, by the notice `bad-json`. If that or a message has
- * no answer within `answerMs`, the connection is given up for a new one.
+ * after `quietMs` of silence an empty text is sent, which the server answers by
+ * the notice `bad-json`. If that, or a message, has no answer within `answerMs`,
+ * the connection is given up for a new one.
  */
 
-/** The options; times in milliseconds. */
+/** The options; times in milliseconds. `WebSocket` replaces the global one. */
 const DEFAULTS = {
   /** The first wait before connecting again; it doubles with each failure. */
   delayMinMs: 500,
@@ -39,8 +38,6 @@ const DEFAULTS = {
   answerMs: 20_000,
   /** How long silence is believed; Infinity: for ever. */
   quietMs: 25_000,
-  /** The WebSocket to use instead of the global one. */
-  WebSocket: undefined,
 };
 
 /** Opens the room at a ws: or wss: URL, and again when it breaks. */
@@ -157,12 +154,13 @@ export class Room extends EventTarget {
     socket.onopen = () => {
       this.#openedAt = this.#heardAt = Date.now();
       clearTimeout(this.#timer);
-      this.#timer = setInterval(() => this.#watch(), Math.min(5_000, answerMs / 4));
+      this.#timer = setInterval(() => this.#watch(), 5_000);
       this.#become("open");
       this.#whenOpen();
     };
     socket.onmessage = ({ data }) => this.#receive(data);
     socket.onclose = ({ code, reason }) => this.#lose(code, reason);
+    socket.onerror = () => this.#lose(1006); // all that Node 20 says
     this.#timer = setTimeout(() => this.#lose(1006, "no answer"), answerMs);
     this.#become("connecting");
   }
@@ -225,7 +223,7 @@ export class Room extends EventTarget {
   #drop(code) {
     clearTimeout(this.#timer); // also ends an interval
     if (this.#socket) {
-      this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+      for (const type of ["open", "message", "close", "error"]) this.#socket[`on${type}`] = null;
       this.#socket.close();
     }
     this.#flight?.reject?.(new NotSent(code === 1009 ? "too-big" : "connection-lost"));
