@@ -235,6 +235,17 @@ test("a connection that never opens is tried again", () => {
   assert.equal(Socket.all.length, 2);
 });
 
+test("an error without a close is the end of a connection, once", () => {
+  const room = open();
+  const [broken] = Socket.all;
+  broken.onerror({});
+  assert.equal(room.state, "waiting");
+  // Where a close does follow, it is of no account.
+  broken.hangUp();
+  mock.timers.tick(1_000);
+  assert.equal(Socket.all.length, 2);
+});
+
 test("reconnect does not wait, and does nothing else", () => {
   const room = open();
   room.reconnect();

@@ -1,0 +1,133 @@
+// static/wschat.js with Node's own WebSocket and a real wschat: $WSCHAT_BIN, or
+// target/debug/wschat. Node 20 needs --experimental-websocket.
+import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { connect } from "../../static/wschat.js";
+
+assert.ok(globalThis.WebSocket, "this Node has no WebSocket: use Node 22, or --experimental-websocket");
+
+const module = new URL("../../static/wschat.js", import.meta.url);
+const binary = process.env.WSCHAT_BIN ?? fileURLToPath(new URL("../../target/debug/wschat", import.meta.url));
+
+/** Starts a room that ends with the test; gives its URL and how to stop it. */
+async function start(t, listen = "127.0.0.1:0") {
+  const folder = mkdtempSync(join(tmpdir(), "wschat-"));
+  const config = join(folder, "wschat.toml");
+  writeFileSync(config, "");
+  const { JWT_SECRET, ...env } = process.env;
+  const child = spawn(binary, ["--config", config, "--listen", listen], { env, stdio: ["ignore", "ignore", "pipe"] });
+  const stop = async () => {
+    if (child.exitCode === null && child.signalCode === null && child.kill("SIGTERM")) await once(child, "exit");
+  };
+  t.after(async () => {
+    await stop();
+    rmSync(folder, { recursive: true });
+  });
+  for await (const line of createInterface(child.stderr)) {
+    const address = /listening on (\S+)/.exec(line)?.[1];
+    if (address) {
+      child.stderr.resume();
+      return { url: `ws://${address}/`, address, stop };
+    }
+  }
+  throw new Error("wschat does not listen");
+}
+
+/** The next event of a kind about which something is true. */
+const next = (room, type, is = () => true) =>
+  new Promise((resolve) => {
+    const listen = ({ detail }) => {
+      if (!is(detail)) return;
+      room.removeEventListener(type, listen);
+      resolve(detail);
+    };
+    room.addEventListener(type, listen);
+  });
+
+test("two rooms chat", async (t) => {
+  const { url } = await start(t);
+  const [ann, bob] = [connect(url), connect(url)];
+  t.after(() => [ann, bob].forEach((room) => room.close()));
+  await Promise.all([ann.opened, bob.opened]);
+  const heard = next(bob, "message");
+  const sent = await ann.send({ usr: "ann", msg: "hello", mood: "good" });
+  assert.deepEqual(await heard, sent);
+  assert.match(sent.tim, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/);
+  assert.equal(sent.mood, "good");
+  const all = await Promise.all([1, 2, 3].map((n) => ann.send({ usr: "ann", msg: `${n}` })));
+  assert.deepEqual(all.map(({ tim }) => tim), all.map(({ tim }) => tim).sort());
+});
+
+test("a refusal finds its message among others", async (t) => {
+  const { url } = await start(t);
+  const room = connect(url);
+  t.after(() => room.close());
+  await room.opened;
+  const results = await Promise.allSettled(
+    ["ann", "wschat", "ann", " ", "ann"].map((usr, n) => room.send({ usr, msg: `${n}` })),
+  );
+  assert.deepEqual(
+    results.map(({ value, reason }) => value?.msg ?? reason.code),
+    ["0", "name-reserved", "2", "missing-usr", "4"],
+  );
+});
+
+test("the server answers the question whether it is still there", async (t) => {
+  const { url } = await start(t);
+  const room = connect(url);
+  t.after(() => room.close());
+  await room.opened;
+  // In the library's place: an empty text, and what comes for it.
+  const socket = new WebSocket(url);
+  await once(socket, "open");
+  socket.send("");
+  const [{ data }] = await once(socket, "message");
+  assert.equal(JSON.parse(data).err, "bad-json");
+  socket.close();
+});
+
+test("a server that stops and starts again", async (t) => {
+  const first = await start(t);
+  const room = connect(first.url, { delayMinMs: 20, delayMaxMs: 100 });
+  t.after(() => room.close());
+  await room.opened;
+  const waiting = next(room, "state", ({ state }) => state === "waiting");
+  await first.stop();
+  assert.equal((await waiting).code, 1001);
+  await assert.rejects(room.send({ usr: "ann", msg: "hello" }), { code: "not-connected" });
+  const open = next(room, "state", ({ state }) => state === "open");
+  await start(t, first.address);
+  await open;
+  assert.equal((await room.send({ usr: "ann", msg: "again" })).msg, "again");
+});
+
+test("a message over the limit", async (t) => {
+  const { url } = await start(t);
+  const room = connect(url, { delayMinMs: 20 });
+  t.after(() => room.close());
+  await room.opened;
+  await assert.rejects(room.send({ usr: "ann", msg: "x".repeat(20_000) }), { code: "too-big" });
+});
+
+test("the example of the documentation works as it stands", async (t) => {
+  const { url } = await start(t);
+  const lines = readFileSync(module, "utf8").matchAll(/^ \* {5}(.*)$|^ \*$/gm);
+  const [example] = /import .*room\.close\(\);/s.exec([...lines].map(([, code = ""]) => code).join("\n"));
+  const program = example.replace("./wschat.js", module.href).replace("ws://127.0.0.1:8080/", url);
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    ...process.execArgv.filter((argument) => argument === "--experimental-websocket"),
+    "--no-warnings",
+    "--input-type=module",
+    "--eval",
+    program,
+  ]);
+  assert.match(stdout, /^open\n\S+Z ann hello\neverybody has it since \S+Z\nclosed\n$/);
+});
