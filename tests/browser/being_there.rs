@@ -1,0 +1,185 @@
+//! Being there: the state of the connection, one's name, what is unread.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::driver::{Look, Page, run};
+use crate::harness::Daemon;
+use crate::network::{Network, say, start_again};
+
+const STATE: &str = "document.getElementById('state-words').textContent";
+
+#[test]
+fn a_server_that_goes_away_and_comes_back() {
+    run(async {
+        let mut daemon = Daemon::start("");
+        let address = daemon.addr;
+        let page = Page::open(daemon.addr).await;
+        page.name("ann").await;
+        page.say("before").await;
+        page.shows(&["before"]).await;
+        assert_eq!(page.js(STATE).await, "Connected");
+        daemon.signal(Signal::TERM);
+        page.until(&format!("{STATE} === 'Not connected'")).await;
+        page.say("meanwhile").await;
+        page.until("document.querySelector('.failed .why')?.textContent === 'Not sent: there is no connection.'")
+            .await;
+        page.until("/Next try in/.test(document.getElementById('state-wait').textContent)").await;
+        page.picture("not-connected.png").await;
+        daemon.wait();
+        let _daemon = start_again(address);
+        page.until(&format!("{STATE} === 'Connected'")).await;
+        page.click(".again").await;
+        page.shows(&["before", "meanwhile"]).await;
+        page.until("!document.querySelector('#unsent li')").await;
+        page.check_console(&["ERR_CONNECTION_REFUSED"]).await;
+    });
+}
+
+#[test]
+fn a_message_under_way_when_the_connection_breaks() {
+    run(async {
+        let daemon = Daemon::start("");
+        let address = daemon.addr;
+        let network = Network::to(daemon.addr);
+        let page = Page::open(network.address).await;
+        page.name("ann").await;
+        network.stand_still();
+        page.say("into the dark").await;
+        drop(daemon);
+        network.flow();
+        let why = "Not sent: no answer came. It may have arrived or not.";
+        page.until_with("document.querySelector('.failed .why')?.textContent === $", json!(why))
+            .await;
+        let _daemon = start_again(address);
+        page.until("document.body.dataset.state === 'open'").await;
+        page.click(".again").await;
+        page.shows(&["into the dark"]).await;
+    });
+}
+
+#[test]
+fn it_does_not_wait_when_the_network_or_the_tab_comes_back() {
+    run(async {
+        let daemon = Daemon::start("");
+        let address = daemon.addr;
+        let page = Page::open(daemon.addr).await;
+        let after = |event| format!("({event}, document.body.dataset.state)");
+        let offline = "window.dispatchEvent(new Event('offline'))";
+        assert_eq!(page.js(&after(offline)).await, "waiting");
+        let online = "window.dispatchEvent(new Event('online'))";
+        assert_eq!(page.js(&after(online)).await, "connecting");
+        page.until("document.body.dataset.state === 'open'").await;
+        drop(daemon);
+        page.until("document.body.dataset.state === 'waiting'").await;
+        let shown = "document.dispatchEvent(new Event('visibilitychange'))";
+        assert_eq!(page.js(&after(shown)).await, "connecting");
+        // By hand, and the button's focus is not lost with it.
+        page.until(
+            "document.body.dataset.state === 'waiting' && ((button) => {
+                button.focus();
+                button.click();
+                return document.activeElement.id === 'msg' && document.body.dataset.state === 'connecting';
+            })(document.getElementById('state-retry'))",
+        )
+        .await;
+        let _daemon = start_again(address);
+        page.until("document.body.dataset.state === 'open'").await;
+    });
+}
+
+#[test]
+fn what_is_unread_is_counted_while_the_page_is_hidden() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        let mut visitor = daemon.connect();
+        page.js("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+            .await;
+        say(&mut visitor, "bob", "one");
+        say(&mut visitor, "bob", "two");
+        page.until("document.title === '(2) wschat'").await;
+        page.shows(&["one", "two"]).await;
+        page.js("delete document.hidden").await;
+        page.js("document.dispatchEvent(new Event('visibilitychange'))").await;
+        assert_eq!(page.js("document.title").await, "wschat");
+    });
+}
+
+#[test]
+fn ones_own_name_is_marked_and_called() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        let calls = "
+            window.called = [];
+            window.Notification = class {
+                static requestPermission() { return Promise.resolve('granted'); }
+                constructor(title, { body }) { window.called.push([title, body]); }
+            };
+            document.hasFocus = () => false;";
+        page.driver().execute(calls, vec![]).await.unwrap();
+        page.name("ann").await;
+        let mut visitor = daemon.connect();
+        say(&mut visitor, "bob", "Ann, not wanted yet");
+        page.click("#settings-open").await;
+        page.click("#notify").await;
+        page.click("#settings-close").await;
+        say(&mut visitor, "bob", "hello Ann!");
+        say(&mut visitor, "bob", "Anna and Joann and ann_ are others");
+        say(&mut visitor, "bob", "for ann");
+        page.until("document.querySelectorAll('#list .text').length === 4").await;
+        // Once is enough for a while.
+        assert_eq!(page.js("window.called").await, json!([["bob", "hello Ann!"]]));
+        let marked =
+            "[...document.querySelectorAll('.mention .text')].map((text) => text.textContent)";
+        assert_eq!(page.js(marked).await, json!(["Ann, not wanted yet", "hello Ann!", "for ann"]));
+        page.picture("mention.png").await;
+        // What one says oneself calls nobody.
+        page.say("I am ann").await;
+        page.until("document.querySelectorAll('#list .text').length === 5").await;
+        assert_eq!(page.js("window.called.length").await, 1);
+        page.reload().await;
+        assert_eq!(page.js("document.getElementById('notify').checked").await, true);
+    });
+}
+
+#[test]
+fn the_theme_is_remembered() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        let ground = "getComputedStyle(document.documentElement).backgroundColor";
+        let light = page.js(ground).await;
+        page.media(&[("prefers-color-scheme", "dark")]).await;
+        let dark = page.js(ground).await;
+        assert_ne!(light, dark);
+        page.fill("theme", "light").await;
+        assert_eq!(page.js(ground).await, light);
+        page.reload().await;
+        assert_eq!(page.js(ground).await, light);
+        page.media(&[]).await;
+        page.fill("theme", "dark").await;
+        assert_eq!(page.js(ground).await, dark);
+        page.fill("theme", "").await;
+        assert_eq!(page.js(ground).await, light);
+    });
+}
+
+#[test]
+fn the_page_speaks_the_readers_language() {
+    run(async {
+        let daemon = Daemon::start("");
+        for (language, lang, state, send) in [
+            ("de-AT,en", "de", "Verbunden", "Senden"),
+            ("cs", "cs", "Připojeno", "Odeslat"),
+            ("ja", "en", "Connected", "Send"),
+        ] {
+            let page = Page::open_as(daemon.addr, Look { language, ..Look::default() }).await;
+            assert_eq!(page.js("document.documentElement.lang").await, lang);
+            assert_eq!(page.js(STATE).await, state);
+            assert_eq!(page.js("document.getElementById('send').textContent").await, send);
+            page.check_console(&[]).await;
+        }
+    });
+}

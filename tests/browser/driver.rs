@@ -1,0 +1,259 @@
+//! A page in a browser of its own: headless Chromium under chromedriver.
+
+use std::future::Future;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use thirtyfour::prelude::*;
+use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel, TypingData};
+
+/// How long a test waits for what has to come.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How often it looks.
+const TICK: Duration = Duration::from_millis(15);
+
+/// What kind of browser looks at the page.
+pub struct Look {
+    /// In CSS pixels.
+    pub width: u32,
+    pub height: u32,
+    pub phone: bool,
+    pub language: &'static str,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self { width: 900, height: 700, phone: false, language: "en" }
+    }
+}
+
+/// A browser that shows one page; both end with the test.
+pub struct Page {
+    driver: Option<WebDriver>,
+    chromedriver: Child,
+    _profile: TempDir,
+}
+
+impl Page {
+    /// Opens the page of the server at `address`, and waits until it is connected.
+    pub async fn open(address: impl std::fmt::Display) -> Self {
+        Self::open_as(address, Look::default()).await
+    }
+
+    /// Opens the page in a browser that looks so.
+    pub async fn open_as(address: impl std::fmt::Display, look: Look) -> Self {
+        let page = Self::start(&look).await;
+        let metrics = json!({
+            "width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.phone,
+        });
+        page.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+        page.driver().goto(format!("http://{address}/")).await.unwrap();
+        page.until("document.body.dataset.state === 'open'").await;
+        page
+    }
+
+    async fn start(look: &Look) -> Self {
+        let (chromedriver, port) = start_chromedriver();
+        let profile = TempDir::new().unwrap();
+        let mut wanted = ChromeCapabilities::new();
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--force-prefers-reduced-motion",
+            &format!("--accept-lang={}", look.language),
+            &format!("--user-data-dir={}", profile.path().display()),
+        ];
+        for argument in arguments {
+            wanted.add_arg(argument).unwrap();
+        }
+        wanted.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let driver = WebDriver::new(url, wanted).await.expect("Chromium starts");
+        driver.set_script_timeout(DEADLINE).await.unwrap();
+        Self { driver: Some(driver), chromedriver, _profile: profile }
+    }
+
+    pub fn driver(&self) -> &WebDriver {
+        self.driver.as_ref().unwrap()
+    }
+
+    /// The value of a JavaScript expression.
+    pub async fn js(&self, expression: &str) -> Value {
+        self.js_with(expression, json!(null)).await
+    }
+
+    /// The value of a JavaScript expression about `$`.
+    pub async fn js_with(&self, expression: &str, value: Value) -> Value {
+        let script = format!("const $ = arguments[0]; return ({expression});");
+        match self.driver().execute(script, vec![value]).await {
+            Ok(result) => result.json().clone(),
+            Err(error) => panic!("{expression}: {error}"),
+        }
+    }
+
+    /// Runs the body of an asynchronous function.
+    pub async fn run(&self, body: &str) -> Value {
+        let script = format!(
+            "const done = arguments[0];
+             (async () => {{ {body} }})().then(done, (error) => done(`failed: ${{error.stack}}`));"
+        );
+        let value = self.driver().execute_async(script, vec![]).await.unwrap().json().clone();
+        if let Some(text) = value.as_str().filter(|text| text.starts_with("failed: ")) {
+            panic!("{text}");
+        }
+        value
+    }
+
+    /// Waits until a JavaScript expression is true.
+    pub async fn until(&self, expression: &str) {
+        self.until_with(expression, json!(null)).await;
+    }
+
+    /// Waits until a JavaScript expression about `$` is true.
+    pub async fn until_with(&self, expression: &str, value: Value) {
+        let start = Instant::now();
+        while self.js_with(&format!("Boolean({expression})"), value.clone()).await != true {
+            if start.elapsed() > DEADLINE {
+                let shown = self.js("document.body.innerText").await;
+                panic!("never: {expression} ({value})\non the page:\n{}", shown.as_str().unwrap());
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    /// Types into the element of that id.
+    pub async fn type_into(&self, id: &str, keys: impl Into<TypingData>) {
+        self.element(id).await.send_keys(keys).await.unwrap();
+    }
+
+    /// Sets the name, once for all that follows.
+    pub async fn name(&self, name: &str) {
+        self.fill("usr", name).await;
+    }
+
+    /// Puts text into a field as pasting does (the driver cannot type all of Unicode).
+    pub async fn fill(&self, id: &str, text: &str) {
+        let script = "((field) => {
+            field.value = $.text;
+            field.dispatchEvent(new Event('input', { bubbles: true }));
+            field.dispatchEvent(new Event('change', { bubbles: true }));
+        })(document.getElementById($.id))";
+        self.js_with(script, json!({ "id": id, "text": text })).await;
+    }
+
+    /// Writes a message and presses Enter.
+    pub async fn say(&self, msg: &str) {
+        self.fill("msg", msg).await;
+        self.type_into("msg", Key::Enter).await;
+    }
+
+    /// Clicks on what a selector finds.
+    pub async fn click(&self, selector: &str) {
+        let found = self.driver().find(By::Css(selector.to_owned())).await;
+        found.unwrap().click().await.unwrap();
+    }
+
+    /// Waits until the messages in the list are these.
+    pub async fn shows(&self, messages: &[&str]) {
+        let listed = "JSON.stringify([...document.querySelectorAll('#list .text')]
+            .map((text) => text.textContent)) === JSON.stringify($)";
+        self.until_with(listed, json!(messages)).await;
+    }
+
+    /// Loads the page anew.
+    pub async fn reload(&self) {
+        self.driver().refresh().await.unwrap();
+        self.until("document.body.dataset.state === 'open'").await;
+    }
+
+    /// Emulates a media feature, such as `prefers-color-scheme: dark`.
+    pub async fn media(&self, features: &[(&str, &str)]) {
+        let features: Vec<_> =
+            features.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+    }
+
+    /// Sends a command of the DevTools protocol.
+    pub async fn devtools(&self, method: &str, parameters: Value) -> Value {
+        self.driver().cdp().send_raw(method, parameters).await.unwrap()
+    }
+
+    /// The console must be empty but for lines with one of these words: what
+    /// Chromium itself says about a server that is not there.
+    pub async fn check_console(&self, expected: &[&str]) {
+        for entry in self.driver().browser_log().await.unwrap() {
+            let known = expected.iter().any(|word| entry.message.contains(word));
+            assert!(known, "on the console: {}", entry.message);
+        }
+    }
+
+    /// Keeps a picture of what is seen, if the environment names a folder for them.
+    pub async fn picture(&self, name: &str) {
+        let Some(folder) = std::env::var_os("WSCHAT_SCREENSHOTS") else { return };
+        std::fs::create_dir_all(&folder).unwrap();
+        self.driver().screenshot(&Path::new(&folder).join(name)).await.unwrap();
+    }
+
+    async fn element(&self, id: &str) -> WebElement {
+        self.driver().find(By::Id(id.to_owned())).await.unwrap()
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // The group is chromedriver and its browser; a polite end takes longer.
+        if let Some(driver) = self.driver.take() {
+            let _ = driver.leak();
+        }
+        let _ = kill_process_group(Pid::from_child(&self.chromedriver), Signal::KILL);
+        let _ = self.chromedriver.wait();
+    }
+}
+
+/// Starts chromedriver, and gives its port.
+fn start_chromedriver() -> (Child, u16) {
+    let mut child = Command::new("chromedriver")
+        .arg("--port=0")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!(
+                "chromedriver does not start ({error}): the tests of the page need a browser. \
+                 Install it (on Debian: apt-get install chromium chromium-driver), or let \
+                 tests/run do it"
+            )
+        });
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let port = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| {
+            let rest = line.split_once("started successfully on port ")?.1;
+            rest.trim_end_matches('.').parse().ok()
+        })
+        .expect("chromedriver says its port");
+    // Keep reading, so that it never blocks on what it says later.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    (child, port)
+}
+
+/// Runs one test's future on this thread.
+pub fn run<F: Future>(test: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
+}

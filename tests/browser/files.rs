@@ -1,0 +1,60 @@
+//! Rules for the page's files.
+
+use std::fs;
+use std::path::PathBuf;
+
+fn files() -> Vec<(String, String)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("static");
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn all_together_are_small() {
+    let total: usize = files().iter().map(|(_, text)| text.len()).sum();
+    assert!(total < 40_000, "{total} bytes");
+}
+
+#[test]
+fn nothing_is_interpreted_and_nothing_is_inline() {
+    let forbidden = [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "Function(",
+        "DOMParser",
+        "srcdoc",
+        "<style",
+        "style=",
+        "onclick=",
+        "javascript:",
+        "@import",
+    ];
+    for (name, text) in files() {
+        for word in forbidden {
+            assert!(!text.contains(word), "{name}: {word}");
+        }
+        assert_eq!(
+            text.matches("<script").count(),
+            text.matches("<script type=\"module\" src=").count()
+        );
+    }
+}
+
+#[test]
+fn nothing_comes_from_elsewhere() {
+    for (name, text) in files() {
+        for (index, _) in text.match_indices("//") {
+            let address = text[..index].ends_with("http:") || text[..index].ends_with("https:");
+            let named = text[index..].starts_with("//www.w3.org/2000/svg");
+            assert!(!address || named, "{name}: {}", &text[index..].lines().next().unwrap());
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What others said: groups, names, times, links, a list without end.
+
+use serde_json::json;
+
+use crate::driver::{Page, run};
+use crate::harness::Daemon;
+use crate::network::say;
+
+#[test]
+fn two_pages_and_a_visitor_chat() {
+    run(async {
+        let daemon = Daemon::start("");
+        let (ann, bob) = tokio::join!(Page::open(daemon.addr), Page::open(daemon.addr));
+        ann.name("ann").await;
+        bob.name("bob").await;
+        ann.say("Good morning").await;
+        ann.shows(&["Good morning"]).await;
+        ann.say("Is the build green?").await;
+        ann.shows(&["Good morning", "Is the build green?"]).await;
+        bob.shows(&["Good morning", "Is the build green?"]).await;
+        bob.say("Since half an hour 🎉").await;
+        ann.shows(&["Good morning", "Is the build green?", "Since half an hour 🎉"]).await;
+        say(&mut daemon.connect(), "ci", "build 412 is green");
+        for page in [&ann, &bob] {
+            let all = [
+                "Good morning",
+                "Is the build green?",
+                "Since half an hour 🎉",
+                "build 412 is green",
+            ];
+            page.shows(&all).await;
+            // One heading for what one says in a row.
+            let names = page
+                .js("[...document.querySelectorAll('#list .who')].map((who) => who.textContent)");
+            assert_eq!(names.await, json!(["ann", "bob", "ci"]));
+            assert_eq!(page.js("document.getElementById('unsent').children.length").await, 0);
+            page.check_console(&[]).await;
+        }
+        // The same name has the same colour everywhere, another name another one.
+        let colours = "[...document.querySelectorAll('#list .who')].map((who) => getComputedStyle(who).color)";
+        let of_ann = ann.js(colours).await;
+        assert_eq!(of_ann, bob.js(colours).await);
+        assert_ne!(of_ann[0], of_ann[1]);
+        // Nothing was asked of anybody else.
+        let asked = "performance.getEntriesByType('resource')
+            .every(({ name }) => new URL(name).origin === location.origin)";
+        assert_eq!(ann.js(asked).await, true);
+    });
+}
+
+#[test]
+fn times_are_local_and_exact() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        let mut visitor = daemon.connect();
+        visitor.say("ci", "now");
+        let tim = visitor.json()["tim"].clone();
+        page.shows(&["now"]).await;
+        let time = "document.querySelector('#list time')";
+        assert_eq!(page.js(&format!("{time}.dateTime")).await, tim);
+        let local = "new Intl.DateTimeFormat('en', { timeStyle: 'short' }).format(new Date($.slice(0, 23) + 'Z'))";
+        let local = page.js_with(local, tim.clone()).await;
+        assert_eq!(page.js(&format!("{time}.textContent")).await, local);
+        let full = "new Intl.DateTimeFormat('en', { dateStyle: 'full', timeStyle: 'medium' })
+            .format(new Date($.slice(0, 23) + 'Z'))";
+        assert_eq!(page.js(&format!("{time}.title")).await, page.js_with(full, tim).await);
+    });
+}
+
+#[test]
+fn links_are_links_and_nothing_else_is() {
+    let cases: &[(&str, &[&str])] = &[
+        ("see https://example.org/a_(b)?x=1#y, and go", &["https://example.org/a_(b)?x=1#y"]),
+        ("(http://example.org/)", &["http://example.org/"]),
+        ("HTTPS://EXAMPLE.ORG!", &["HTTPS://EXAMPLE.ORG"]),
+        ("«https://example.org/é»", &["https://example.org/é"]),
+        ("https://a.example https://b.example", &["https://a.example", "https://b.example"]),
+        ("https://example.org@evil.example/", &[]),
+        ("https://user:word@evil.example/", &[]),
+        ("javascript:alert(1)//https:", &[]),
+        ("data:text/html,<b>", &[]),
+        ("ftp://example.org file:///etc/passwd www.example.org", &[]),
+        ("https:// http://: https://[", &[]),
+        ("xhttps://example.org", &[]),
+        ("https://example.org/<b>\"'", &["https://example.org/"]),
+    ];
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        let mut visitor = daemon.connect();
+        for (msg, _) in cases {
+            say(&mut visitor, "ann", msg);
+        }
+        let texts: Vec<&str> = cases.iter().map(|(msg, _)| *msg).collect();
+        page.shows(&texts).await;
+        let found = "[...document.querySelectorAll('#list .text')]
+            .map((text) => [...text.querySelectorAll('a')].map((link) => link.textContent))";
+        let wanted: Vec<_> = cases.iter().map(|(_, links)| links).collect();
+        assert_eq!(page.js(found).await, json!(wanted));
+        let safe = "[...document.querySelectorAll('#list a')].every((link) =>
+            /^https?:$/.test(link.protocol) && link.rel === 'noopener noreferrer' && link.target === '_blank')";
+        assert_eq!(page.js(safe).await, true);
+    });
+}
+
+#[test]
+fn directions_do_not_leak() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        let mut visitor = daemon.connect();
+        say(&mut visitor, "שלום", "مرحبا بالعالم");
+        say(&mut visitor, "bob\u{202e}gnp", "two \u{202e}words");
+        say(&mut visitor, "ann\u{200b}", &"ab".repeat(2_000));
+        page.until("document.querySelectorAll('.line').length === 3").await;
+        let directions = "[...document.querySelectorAll('#list .who, #list .text')]
+            .map((node) => [node.textContent.slice(0, 9), getComputedStyle(node).direction, getComputedStyle(node).unicodeBidi])";
+        let wanted = json!([
+            ["שלום", "rtl", "isolate"],
+            ["مرحبا بال", "rtl", "isolate"],
+            ["bob\u{fffd}gnp", "ltr", "isolate"],
+            ["two \u{fffd}word", "ltr", "isolate"],
+            ["ann\u{fffd}", "ltr", "isolate"],
+            ["ababababa", "ltr", "isolate"],
+        ]);
+        assert_eq!(page.js(directions).await, wanted);
+        // A word without end wraps.
+        assert_eq!(
+            page.js("document.getElementById('scroller').scrollWidth <= innerWidth").await,
+            true
+        );
+    });
+}
+
+#[test]
+fn a_new_day_is_said() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        // The server cannot wait for midnight: the list itself gets the messages.
+        page.run(LIST).await;
+        page.run(
+            "const on = (day, msg) => ({ message: { usr: 'ann', msg, tim: `2026-03-${day}T12:00:00.000000001Z` } });
+             window.list.add([on(14, 'one'), on(14, 'two'), on(15, 'three'), on(15, 'four')], 0);",
+        )
+        .await;
+        let shown =
+            page.js("[...document.querySelectorAll('#list > li')].map((li) => li.className)").await;
+        assert_eq!(shown, json!(["run", "day", "run"]));
+        assert_eq!(
+            page.js("document.querySelector('.day').textContent").await,
+            "Sunday, March 15, 2026"
+        );
+    });
+}
+
+/// A list of the test's own in the page's place for it.
+const LIST: &str = "
+    const { List } = await import('/list.js');
+    const $ = (id) => document.getElementById(id);
+    window.list = new List({ scroller: $('scroller'), list: $('list'), gone: $('gone'),
+        onNews: (following, news) => (window.news = [following, news]) });
+    $('empty').hidden = true;";
+
+#[test]
+fn the_list_is_bounded_and_says_what_left() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        page.run(LIST).await;
+        page.run(
+            "window.row = (n) => ({ message: { usr: `user ${n % 7}`, msg: `message ${n}`, tim: '2026-03-14T12:00:00.000000001Z' } });
+             for (let n = 0; n < 10_000; n += 100)
+                 window.list.add(Array.from({ length: 100 }, (_, i) => window.row(n + i)), 0);",
+        )
+        .await;
+        let count = page.js("document.querySelectorAll('.line').length").await.as_u64().unwrap();
+        assert!((1_900..=2_000).contains(&count), "{count}");
+        let left = 10_000 - count;
+        let said = format!("{},{:03} older messages are no longer here.", left / 1000, left % 1000);
+        assert_eq!(page.js("document.getElementById('gone').textContent").await, said.as_str());
+        assert_eq!(
+            page.js("document.querySelector('.run:last-child .text').textContent").await,
+            "message 9999"
+        );
+        // Now one reads above: what is in sight stays where it is, also when
+        // the list is cut.
+        page.run(
+            "const scroller = document.getElementById('scroller');
+             scroller.scrollTop = scroller.scrollHeight - 8_000;
+             await new Promise((resolve) => scroller.addEventListener('scroll', resolve, { once: true }));
+             window.mark = document.elementFromPoint(200, 300).closest('.run');
+             window.place = window.mark.getBoundingClientRect().top;
+             for (let n = 0; n < 5_000; n += 100)
+                 window.list.add(Array.from({ length: 100 }, (_, i) => window.row(n + i)), 0);",
+        )
+        .await;
+        assert_eq!(page.js("window.news").await, json!([false, 5_000]));
+        let moved =
+            page.js("Math.abs(window.mark.getBoundingClientRect().top - window.place)").await;
+        assert!(moved.as_f64().unwrap() < 2.0, "moved by {moved}");
+        page.js("window.list.jump()").await;
+        page.until("window.news[0] && window.news[1] === 0").await;
+    });
+}
+
+#[test]
+fn while_one_reads_above_what_is_new_is_counted() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        let mut visitor = daemon.connect();
+        for number in 1..=60 {
+            say(&mut visitor, "ci", &format!("line {number}"));
+        }
+        page.until("document.querySelectorAll('.line').length === 60").await;
+        let bottom = "(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight < 2)
+            (document.getElementById('scroller'))";
+        page.until(bottom).await;
+        assert_eq!(page.js("document.getElementById('jump').hidden").await, true);
+        page.js("document.getElementById('scroller').scrollTop = 100").await;
+        page.until("!document.getElementById('jump').hidden").await;
+        for number in 1..=3 {
+            say(&mut visitor, "bob", &format!("news {number}"));
+        }
+        page.until("document.getElementById('jump').textContent === '3 new messages'").await;
+        assert_eq!(page.js("document.getElementById('scroller').scrollTop").await, 100);
+        page.picture("reading.png").await;
+        page.click("#jump").await;
+        page.until(bottom).await;
+        page.until("document.getElementById('jump').hidden").await;
+        assert_eq!(page.js("document.activeElement.id").await, "msg");
+    });
+}
+
+#[test]
+fn a_flood_is_not_read_aloud() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        let live = "document.getElementById('log').ariaLive";
+        let mut visitor = daemon.connect();
+        say(&mut visitor, "ann", "hello");
+        page.shows(&["hello"]).await;
+        assert_ne!(page.js(live).await, "off");
+        for number in 1..=20 {
+            visitor.say("ci", &number.to_string());
+        }
+        page.until(&format!("{live} === 'off'")).await;
+        page.until("/new messages/.test(document.getElementById('spoken').textContent)").await;
+        page.until(&format!("{live} === 'polite'")).await;
+    });
+}

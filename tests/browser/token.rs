@@ -1,0 +1,91 @@
+//! A room that asks for tokens.
+
+use chrono::{TimeDelta, Utc};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+use crate::driver::{Page, run};
+use crate::harness::Daemon;
+
+const SECRET: &str = "a secret that is long enough for it";
+
+fn token(claims: &Value) -> String {
+    encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+}
+
+#[test]
+fn a_token_is_pasted_shown_used_kept_and_forgotten() {
+    run(async {
+        let daemon = Daemon::start(&format!("[auth]\njwt_secret = \"{SECRET}\"\n"));
+        let page = Page::open(daemon.addr).await;
+        page.name("ann").await;
+        page.say("hello").await;
+        page.until("/asks for a token/.test(document.querySelector('.failed .why')?.textContent)")
+            .await;
+        page.picture("token-asked.png").await;
+        // The way from the failure to the field, and back.
+        page.click(".failed .token").await;
+        let until = Utc::now() + TimeDelta::days(1);
+        let ann = token(&json!({ "sub": "ann", "exp": until.timestamp() }));
+        page.type_into("token", format!(" {ann}\n")).await;
+        page.until(
+            "document.getElementById('token-is').textContent.startsWith('Speaks for ann. Until ')",
+        )
+        .await;
+        assert_eq!(page.js("document.getElementById('token').value").await, "");
+        page.picture("token.png").await;
+        page.click("#settings-close").await;
+        page.click(".failed .again").await;
+        page.shows(&["hello"]).await;
+        // It is in this tab and nowhere else.
+        let places =
+            "[location.href, document.cookie, JSON.stringify(localStorage), document.title,
+            document.documentElement.outerHTML].some((place) => place.includes($))";
+        assert_eq!(page.js_with(places, json!(ann)).await, false);
+        assert_eq!(page.js("sessionStorage.getItem('wschat.token')").await, ann.as_str());
+        page.reload().await;
+        page.say("again").await;
+        page.shows(&["again"]).await;
+        page.click("#settings-open").await;
+        page.click("#token-forget").await;
+        assert_eq!(page.js("sessionStorage.getItem('wschat.token') || ''").await, "");
+        assert_eq!(page.js("document.getElementById('token-is').textContent").await, "");
+        assert_eq!(page.js("document.activeElement.id").await, "token");
+        page.click("#settings-close").await;
+        page.say("without").await;
+        page.until("document.querySelector('.failed')").await;
+        page.check_console(&[]).await;
+    });
+}
+
+#[test]
+fn a_token_that_is_none_or_not_right_is_told() {
+    run(async {
+        let daemon =
+            Daemon::start(&format!("[auth]\njwt_secret = \"{SECRET}\"\ncheck_exp = true\n"));
+        let page = Page::open(daemon.addr).await;
+        let past = token(&json!({ "sub": "bob", "exp": 1_000_000_000 }));
+        let foreign = encode(
+            &Header::default(),
+            &json!({ "sub": "carl", "exp": 4_000_000_000_u32 }),
+            &EncodingKey::from_secret(b"another secret, also long enough"),
+        );
+        let cases = [
+            ("not a token", "This does not look like a token.", "the token is not valid here."),
+            (&past, "Speaks for bob. It has expired.", "the token has expired."),
+            (&foreign.unwrap(), "Speaks for carl. Until ", "the token is not valid here."),
+        ];
+        for (token, shown, refused) in cases {
+            page.click("#settings-open").await;
+            page.fill("token", token).await;
+            let is = page.js("document.getElementById('token-is').textContent").await;
+            assert!(is.as_str().unwrap().starts_with(shown), "{is}");
+            page.click("#settings-close").await;
+            page.name("ann").await;
+            page.say("hello").await;
+            let why = "[...document.querySelectorAll('.failed .why')].at(-1)?.textContent === $";
+            page.until_with(why, json!(format!("Not sent: {refused}"))).await;
+        }
+        page.check_console(&[]).await;
+    });
+}

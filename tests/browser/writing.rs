@@ -1,0 +1,166 @@
+//! What one says oneself: keys, receipts, failures, drafts.
+
+use serde_json::json;
+use thirtyfour::prelude::*;
+
+use crate::driver::{Page, run};
+use crate::harness::Daemon;
+use crate::network::Network;
+
+const UNSENT: &str = "[...document.querySelectorAll('#unsent .why')].map((why) => why.textContent)";
+
+#[test]
+fn enter_sends_shift_enter_breaks_and_an_input_method_keeps_its_enter() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        // All by keyboard: the name, Enter, the message.
+        assert_eq!(page.js("document.activeElement.id").await, "usr");
+        page.type_into("usr", "ann" + Key::Enter).await;
+        assert_eq!(page.js("document.activeElement.id").await, "msg");
+        page.type_into("msg", "one" + Key::Shift + Key::Enter + Key::Null + "two").await;
+        assert_eq!(page.js("document.getElementById('msg').value").await, "one\ntwo");
+        for composing in ["isComposing: true", "keyCode: 229"] {
+            let event = format!(
+                "new KeyboardEvent('keydown', {{ key: 'Enter', bubbles: true, {composing} }})"
+            );
+            page.js(&format!("document.getElementById('msg').dispatchEvent({event})")).await;
+        }
+        assert_eq!(page.js("document.getElementById('msg').value").await, "one\ntwo");
+        page.type_into("msg", Key::Enter).await;
+        page.shows(&["one\ntwo"]).await;
+        assert_eq!(page.js("document.getElementById('msg').value").await, "");
+        assert_eq!(page.js("document.activeElement.id").await, "msg");
+        // Nothing is nothing.
+        page.type_into("msg", "  " + Key::Enter).await;
+        page.say("three").await;
+        page.shows(&["one\ntwo", "three"]).await;
+        page.check_console(&[]).await;
+    });
+}
+
+#[test]
+fn without_a_name_nothing_is_sent_and_nothing_is_lost() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        page.say("hello").await;
+        assert_eq!(page.js("document.activeElement.id").await, "usr");
+        assert_eq!(page.js("document.getElementById('msg').value").await, "hello");
+        page.name("ann").await;
+        page.click("#send").await;
+        page.shows(&["hello"]).await;
+    });
+}
+
+#[test]
+fn on_a_slow_network_a_message_is_on_its_way() {
+    run(async {
+        let daemon = Daemon::start("");
+        let network = Network::to(daemon.addr);
+        let page = Page::open(network.address).await;
+        page.name("ann").await;
+        network.stand_still();
+        page.say("slowly").await;
+        page.say("one after the other").await;
+        assert_eq!(page.js(UNSENT).await, json!(["Sending…", "Sending…"]));
+        assert_eq!(page.js("document.querySelectorAll('#list .text').length").await, 0);
+        page.picture("sending.png").await;
+        network.flow();
+        page.shows(&["slowly", "one after the other"]).await;
+        assert_eq!(page.js(UNSENT).await, json!([]));
+    });
+}
+
+#[test]
+fn a_notice_says_why_and_what_was_typed_stays() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        page.name("wschat").await;
+        page.say("I am the server").await;
+        let why = json!(["Not sent: this name belongs to the server."]);
+        page.until_with(&format!("JSON.stringify({UNSENT}) === JSON.stringify($)"), why).await;
+        assert_eq!(
+            page.js("document.querySelector('.failed .text').textContent").await,
+            "I am the server"
+        );
+        // To try again is no use here; to edit, under another name, is.
+        page.click(".again").await;
+        page.until("document.querySelector('.failed .again')").await;
+        page.name("ann").await;
+        page.click(".edit").await;
+        assert_eq!(page.js("document.getElementById('msg').value").await, "I am the server");
+        assert_eq!(page.js("document.activeElement.id").await, "msg");
+        page.type_into("msg", Key::Enter).await;
+        page.shows(&["I am the server"]).await;
+        assert_eq!(page.js(UNSENT).await, json!([]));
+        page.check_console(&[]).await;
+    });
+}
+
+#[test]
+fn a_reload_loses_nothing() {
+    run(async {
+        let daemon = Daemon::start("");
+        let network = Network::to(daemon.addr);
+        let page = Page::open(network.address).await;
+        page.name("ann").await;
+        page.fill("msg", "half a sent").await;
+        page.reload().await;
+        assert_eq!(page.js("document.getElementById('usr').value").await, "ann");
+        assert_eq!(page.js("document.getElementById('msg').value").await, "half a sent");
+        // What was under way: nobody knows, so it is asked.
+        network.stand_still();
+        page.say("under way").await;
+        page.fill("msg", "the next").await;
+        page.driver().refresh().await.unwrap();
+        page.until("document.querySelector('.failed')").await;
+        assert_eq!(
+            page.js("document.querySelector('.failed .text').textContent").await,
+            "under way"
+        );
+        assert_eq!(page.js("document.getElementById('msg').value").await, "the next");
+        // It arrives now, or is sent again.
+        network.flow();
+        page.until(
+            "document.querySelector('.failed .again')?.click()
+                || [...document.querySelectorAll('#list .text')].at(-1)?.textContent === 'under way'",
+        )
+        .await;
+        page.until("!document.querySelector('#unsent li')").await;
+        page.reload().await;
+        assert_eq!(page.js("document.querySelector('.failed')").await, json!(null));
+    });
+}
+
+#[test]
+fn near_the_limit_what_is_left_is_shown_and_over_it_nothing_is_sent() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        page.name("ann").await;
+        let left = "document.getElementById('left').textContent";
+        page.fill("msg", &"ü".repeat(5_000)).await;
+        assert_eq!(page.js(left).await, "");
+        page.fill("msg", &"ü".repeat(8_000)).await;
+        let said = page.js(left).await;
+        assert!(said.as_str().unwrap().ends_with(" bytes left"), "{said}");
+        page.fill("msg", &"ü".repeat(9_000)).await;
+        let said = page.js(left).await;
+        assert!(said.as_str().unwrap().ends_with(" bytes too long"), "{said}");
+        page.type_into("msg", Key::Enter).await;
+        assert_eq!(page.js("document.getElementById('msg').value.length").await, 9_000);
+        // To the byte: what just fits is sent, and the connection stays.
+        let fill = "((box) => {
+            box.value = 'x'.repeat(16_384 - JSON.stringify({ usr: 'ann', msg: '', id: 'x'.repeat(22) }).length);
+            box.dispatchEvent(new Event('input'));
+        })(document.getElementById('msg'))";
+        page.js(fill).await;
+        assert_eq!(page.js(left).await, "0 bytes left");
+        page.type_into("msg", Key::Enter).await;
+        page.until("document.querySelectorAll('#list .text').length === 1").await;
+        assert_eq!(page.js("document.body.dataset.state").await, "open");
+        page.check_console(&[]).await;
+    });
+}
