@@ -20,6 +20,8 @@ use crate::wire::{Partial, frame};
 
 const MAGIC: &[u8; 8] = b"wschat\0\0";
 const VERSION: u32 = 1;
+/// No room gets as far in ten thousand years.
+const POSITION_MAX: u64 = 1 << 62;
 const HEADER_BYTES: usize = MAGIC.len() + 4 + 32;
 
 /// All that a room is, but for the sockets.
@@ -135,10 +137,24 @@ impl State {
             return Err(StateError::Checksum);
         }
         let state: Self = postcard::from_bytes(body).map_err(|_| StateError::Content)?;
-        if state.tail.iter().any(|(_, bytes)| bytes.is_empty()) {
-            return Err(StateError::Content);
-        }
-        Ok(state)
+        if state.is_sound() { Ok(state) } else { Err(StateError::Content) }
+    }
+
+    /// Whether a feed can be made of it: its pieces are whole frames, and its
+    /// positions and numbers leave room to go on.
+    fn is_sound(&self) -> bool {
+        let whole = |(_, bytes): &(u32, Vec<u8>)| {
+            let mut rest = bytes.as_slice();
+            while let Some((_, behind)) = frame::split(rest) {
+                rest = behind;
+            }
+            rest.is_empty() && !bytes.is_empty()
+        };
+        let far = |n: u64| n > POSITION_MAX;
+        !far(self.tail_start)
+            && !far(self.messages_before)
+            && !far(self.next_id)
+            && self.tail.iter().all(whole)
     }
 
     /// Takes the tail of the feed over.
@@ -252,6 +268,22 @@ mod tests {
         let mut newer = good;
         newer[8] = 2;
         assert_eq!(State::decode(&newer), Err(StateError::Version(2)));
+    }
+
+    #[test]
+    fn a_feed_that_cannot_be_is_refused() {
+        let refused = |change: fn(&mut State)| {
+            let mut state = state();
+            change(&mut state);
+            assert_eq!(State::decode(&state.encode()), Err(StateError::Content), "{state:?}");
+        };
+        refused(|state| state.tail[0].1.clear());
+        refused(|state| state.tail[0].1 = b"\x81\x02a".to_vec());
+        refused(|state| state.tail[1].1.push(0x81));
+        refused(|state| state.tail[0].1 = b"\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff".to_vec());
+        refused(|state| state.tail_start = u64::MAX);
+        refused(|state| state.messages_before = u64::MAX);
+        refused(|state| state.next_id = u64::MAX);
     }
 
     #[test]

@@ -114,7 +114,8 @@ fn frame_bytes(frames: &[u8]) -> usize {
     match frames {
         [_, 126, a, b, ..] => 4 + usize::from(u16::from_be_bytes([*a, *b])),
         [_, 127, a, b, c, d, e, f, g, h, ..] => {
-            10 + u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) as usize
+            let payload = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            usize::try_from(payload).unwrap_or(usize::MAX).saturating_add(10)
         }
         [_, short, ..] if *short < 126 => 2 + usize::from(*short),
         _ => 0,
