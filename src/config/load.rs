@@ -134,6 +134,25 @@ pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
     Ok(Loaded { config: draft.config, warnings, file_found, values })
 }
 
+/// Checks the text of a configuration file alone: no file that it names is
+/// read, and nothing else from outside counts.
+///
+/// # Errors
+///
+/// Every [`Problem`] there is, all at once.
+///
+/// # Examples
+///
+/// ```
+/// use std::path::Path;
+/// let problems = wschat::config::parse(Path::new("f"), "port = 1").unwrap_err();
+/// assert_eq!(problems.to_string(), "f:1:1: port: unknown key");
+/// ```
+pub fn parse(file: &Path, text: &str) -> Result<Config, Problems> {
+    let draft = read(file, text);
+    if draft.problems.is_empty() { Ok(draft.config) } else { Err(Problems::new(draft.problems)) }
+}
+
 impl Environment {
     /// The same for a reload of `loaded`: a file that was there may not vanish.
     pub fn for_reload(mut self, loaded: &Loaded) -> Self {

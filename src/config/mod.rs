@@ -36,7 +36,7 @@ pub use address::{AddressError, ListenAddress};
 pub use keys::{KEYS, Key, Reload, needs_restart};
 pub use load::{
     CREDENTIAL, DESCRIPTORS_RESERVED, Environment, Loaded, RECORD_VARIABLE, Source, VARIABLE,
-    Value, load,
+    Value, load, parse,
 };
 pub use origin::{Origin, OriginError};
 pub use problem::{Position, Problem, Problems, Warning};

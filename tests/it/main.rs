@@ -7,6 +7,7 @@ mod door;
 mod handover;
 mod harness;
 mod join;
+mod keys;
 mod manual;
 mod metrics;
 mod protocol_page;
