@@ -34,6 +34,7 @@ class Client(asyncio.Protocol):
         self.code = None
         self.reason = ""
         self.gone = False
+        self.fault = None
 
     # What a test does and sees.
 
@@ -86,8 +87,13 @@ class Client(asyncio.Protocol):
         self.buffer += data
         if not self.open and not self._answer():
             return
-        while self._frame():
-            pass
+        try:
+            while self._frame():
+                pass
+        except ValueError as error:
+            # Not JSON, not UTF-8: no byte of it was to be expected.
+            self.fault = error
+            self.transport.abort()
 
     def connection_lost(self, _):
         self.gone = True

@@ -214,6 +214,18 @@ def speaks_only_with_the_secret(box):
     assert "jwt" not in bob.heard[-1]
 
 
+@scenario
+def messages_are_recorded_without_their_tokens(box):
+    enable(box, f'[auth]\njwt_secret = "{SECRET}"\n[record]\ndir = "/var/log/wschat"\n')
+    [ann] = join()
+    ann.say("ann", "for the record", jwt=token(box))
+    all_hear([ann], "for the record")
+    day = ann.heard[0]["tim"][:10]
+    read = f"cat /var/log/wschat/{day} 2>/dev/null || true"
+    line = until(lambda: box.out(read), "the record has the message")
+    assert json.loads(line) == ann.heard[0], line
+
+
 # Breaking.
 
 

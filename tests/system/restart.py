@@ -1,11 +1,15 @@
 """Restarts and upgrades that drop nobody, in a room full of traffic."""
 
+import contextlib
 import itertools
+import os
+import signal
 import threading
+import time
 
-from clients import join
+from clients import all_hear, join
 from machine import until
-from steps import enable, install, scenario
+from steps import enable, install, pid, scenario
 
 
 class Traffic:
@@ -75,3 +79,26 @@ def upgrade_keeps_everybody(box):
     install(box, revision=2)
     assert box.out("dpkg-query -Wf '${Version}' wschat").endswith("-2")
     nobody_missed_anything(crowd, traffic)
+
+
+@scenario
+def kill_in_a_hand_over_leaves_a_sound_room(box):
+    enable(box)
+    for number in range(12):
+        crowd = join(200)
+        crowd[0].say("ann", f"before {number}")
+        all_hear(crowd, f"before {number}")
+        old = pid(box)
+        box.run("systemctl restart --no-block wschat")
+        # Somewhere in the hand-over, or just before or after it.
+        time.sleep(number / 500)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(old, signal.SIGKILL)
+        [late] = join()
+        late.say("late", f"after {number}")
+        all_hear([late], f"after {number}")
+        heard = [f"before {number}", f"after {number}"]
+        until(lambda: all(c.gone or c.texts() == heard for c in crowd), "each goes on or is gone")
+        for client in crowd:
+            assert client.fault is None and client.texts() in (heard, heard[:1]), client.texts()
+            client.leave()
