@@ -34,15 +34,15 @@ async fn check_axe(page: &Page, state: &str) {
 /// A room in which all there is has been said.
 fn fill(daemon: &Daemon) {
     let mut visitor = daemon.connect();
+    say(&mut visitor, "Zoë", &"a\nb\n".repeat(40));
+    for number in 0..24 {
+        say(&mut visitor, &format!("name {number}"), "A colour of its own.");
+    }
     say(&mut visitor, "ann", "Good morning! The log is at https://example.org/log/412.");
     say(&mut visitor, "ann", "It looks fine to me.");
     say(&mut visitor, "bob", "me, could you look at it, too?");
     say(&mut visitor, "שלום", "بخير، شكرا");
     say(&mut visitor, "ci", "build 412 is green ✅");
-    say(&mut visitor, "Zoë", &"a\nb\n".repeat(40));
-    for number in 0..24 {
-        say(&mut visitor, &format!("name {number}"), "A colour of its own.");
-    }
     say(&mut visitor, "ann", "See you.");
 }
 

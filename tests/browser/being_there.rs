@@ -20,7 +20,7 @@ fn a_server_that_goes_away_and_comes_back() {
         page.shows(&["before"]).await;
         assert_eq!(page.js(STATE).await, "Connected");
         daemon.signal(Signal::TERM);
-        page.until(&format!("{STATE} === 'Not connected'")).await;
+        page.until(&format!("{STATE} === 'Not connected.'")).await;
         page.say("meanwhile").await;
         page.until("document.querySelector('.failed .why')?.textContent === 'Not sent: there is no connection.'")
             .await;
@@ -117,7 +117,9 @@ fn ones_own_name_is_marked_and_called() {
                 static requestPermission() { return Promise.resolve('granted'); }
                 constructor(title, { body }) { window.called.push([title, body]); }
             };
-            document.hasFocus = () => false;";
+            document.hasFocus = () => false;
+            const now = Date.now();
+            Date.now = () => now;";
         page.driver().execute(calls, vec![]).await.unwrap();
         page.name("ann").await;
         let mut visitor = daemon.connect();

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -223,8 +224,13 @@ impl Drop for Page {
     }
 }
 
-/// Starts chromedriver, and gives its port.
+/// Starts chromedriver, and gives its port. It takes a free port of IPv4, and
+/// gives up if the same one of IPv6 is not free: so it is asked again.
 fn start_chromedriver() -> (Child, u16) {
+    (0..20).find_map(|_| try_chromedriver()).expect("chromedriver finds a port")
+}
+
+fn try_chromedriver() -> Option<(Child, u16)> {
     let mut child = Command::new("chromedriver")
         .arg("--port=0")
         .process_group(0)
@@ -240,17 +246,17 @@ fn start_chromedriver() -> (Child, u16) {
             )
         });
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let port = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .find_map(|line| {
-            let rest = line.split_once("started successfully on port ")?.1;
-            rest.trim_end_matches('.').parse().ok()
-        })
-        .expect("chromedriver says its port");
+    let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        let rest = line.split_once("started successfully on port ")?.1;
+        rest.trim_end_matches('.').parse().ok()
+    });
+    let Some(port) = port else {
+        child.wait().unwrap();
+        return None;
+    };
     // Keep reading, so that it never blocks on what it says later.
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-    (child, port)
+    thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    Some((child, port))
 }
 
 /// Runs one test's future on this thread.

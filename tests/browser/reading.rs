@@ -36,6 +36,7 @@ fn two_pages_and_a_visitor_chat() {
             assert_eq!(page.js("document.getElementById('unsent').children.length").await, 0);
             page.check_console(&[]).await;
         }
+        ann.picture("chat.png").await;
         // The same name has the same colour everywhere, another name another one.
         let colours = "[...document.querySelectorAll('#list .who')].map((who) => getComputedStyle(who).color)";
         let of_ann = ann.js(colours).await;
