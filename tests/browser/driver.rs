@@ -227,7 +227,14 @@ impl Drop for Page {
 /// Starts chromedriver, and gives its port. It takes a free port of IPv4, and
 /// gives up if the same one of IPv6 is not free: so it is asked again.
 fn start_chromedriver() -> (Child, u16) {
-    (0..20).find_map(|_| try_chromedriver()).expect("chromedriver finds a port")
+    let start = Instant::now();
+    loop {
+        if let Some(found) = try_chromedriver() {
+            return found;
+        }
+        assert!(start.elapsed() < DEADLINE, "chromedriver finds no port");
+        thread::sleep(TICK);
+    }
 }
 
 fn try_chromedriver() -> Option<(Child, u16)> {
