@@ -14,7 +14,7 @@ use super::{Mode, Plan, Report, Stop};
 const FIRST: usize = 16;
 /// Before it is measured, a load runs for so long.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// So long the last messages may take after the last was sent.
+/// When nothing has come for so long, nothing more will.
 const LAST_MAX: Duration = Duration::from_secs(10);
 /// So long is looked for what became of those who never read.
 const SLOW_MAX: Duration = Duration::from_secs(10);
@@ -144,9 +144,16 @@ impl Run<'_> {
     /// No more messages; the last ones arrive, or never will.
     fn finish(mut self) -> Result<Report, Stop> {
         self.load.pace = Pace::Silent;
-        let end = self.load.now_ns() + LAST_MAX.as_nanos() as u64;
         let left = self.load.ledger.on_the_way() as u64;
-        self.until(end, "the last ones", |load| (left - load.ledger.on_the_way() as u64, left))?;
+        let gone = |load: &Load| (left - load.ledger.on_the_way() as u64, left);
+        loop {
+            let deliveries = self.load.tally.deliveries;
+            let end = self.load.now_ns() + LAST_MAX.as_nanos() as u64;
+            self.until(end, "the last ones", gone)?;
+            if self.load.ledger.on_the_way() == 0 || self.load.tally.deliveries == deliveries {
+                break;
+            }
+        }
         if self.plan.slow > 0 {
             self.load.wake_slow()?;
             let end = self.load.now_ns() + SLOW_MAX.as_nanos() as u64;
