@@ -14,6 +14,7 @@ mod protocol_page;
 mod proxy;
 mod record;
 mod room;
+mod rules;
 mod signals;
 mod systemd;
 mod terminal;
