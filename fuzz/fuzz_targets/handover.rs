@@ -1,0 +1,26 @@
+//! The state of a handover: any bytes, and any content behind a right checksum.
+#![no_main]
+
+use aws_lc_rs::digest::{SHA256, digest};
+use libfuzzer_sys::fuzz_target;
+use wschat::net::{Row, State};
+use wschat::wire::{Inbound, Then};
+
+fuzz_target!(|data: &[u8]| {
+    look_at(data);
+    let checksum = digest(&SHA256, data);
+    look_at(&[b"wschat\0\0\x01\0\0\0", checksum.as_ref(), data].concat());
+});
+
+/// All that a successor does with a state before there are sockets.
+fn look_at(bytes: &[u8]) {
+    let Ok(state) = State::decode(bytes) else { return };
+    assert_eq!(State::decode(&state.encode()), Ok(state.clone()));
+    let log = state.log(65_536);
+    for bytes in &state.rows {
+        let Some(row) = Row::decode(bytes, &log) else { continue };
+        row.is_at_frame_boundary(&log);
+        let mut inbound = row.partial.map(Inbound::resume).unwrap_or_default();
+        let _ = inbound.take(&mut [0x81, 0x80, 0, 0, 0, 0], 1024, |_| Then::Continue);
+    }
+}

@@ -1,0 +1,62 @@
+//! Tokens: as they come, and with a right signature under any header and claims.
+#![no_main]
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use libfuzzer_sys::fuzz_target;
+use wschat::chat::{AuthSettings, Refusal, Revocation, Rules, Speaker, Tim, TokenKey};
+
+const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
+const JWKS: &[u8] = br#"{"keys":[
+    {"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+    {"kty":"EC","crv":"P-256","kid":"b","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}
+]}"#;
+
+static RULES: LazyLock<Rules> = LazyLock::new(|| {
+    let secret = TokenKey::secret(None, Algorithm::HS256, SECRET).expect("a secret");
+    let mut keys = TokenKey::public(None, None, JWKS).expect("two keys");
+    keys.push(secret);
+    Rules::new(AuthSettings {
+        keys,
+        bind_usr: Some("sub".into()),
+        moderator_claim: Some("mod".into()),
+        revoked: [Revocation::Token("7".into()), Revocation::IssuedBefore("eve".into(), 5.0)]
+            .into_iter()
+            .collect(),
+        check_exp: true,
+        leeway: Duration::from_secs(30),
+        ..AuthSettings::default()
+    })
+});
+
+fuzz_target!(|data: &str| {
+    assert!(admit(data).is_err(), "nobody signed this");
+    let Some((header, claims)) = data.split_once('\n') else { return };
+    let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+    let key = EncodingKey::from_secret(SECRET);
+    let Ok(signature) = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::HS256)
+    else {
+        return;
+    };
+    if let Ok(sub) = admit(&format!("{signed}.{signature}")) {
+        // Whatever is accepted is what any other reader would see in it.
+        let header: serde_json::Value = serde_json::from_str(header).expect("a header");
+        let claims: serde_json::Value = serde_json::from_str(claims).expect("claims");
+        assert_eq!((&header["alg"], header.get("crit")), (&"HS256".into(), None));
+        assert_eq!((claims["sub"].as_str(), sub.as_deref()), (Some("ann"), Some("ann")));
+        assert!(claims["exp"].as_f64().is_some());
+    }
+});
+
+/// The `sub` of a message of ann's with this token.
+fn admit(token: &str) -> Result<Option<String>, Refusal> {
+    let token = serde_json::to_string(token).unwrap_or_default();
+    let text = format!(r#"{{"usr":"ann","msg":"b","jwt":{token}}}"#);
+    let mut speaker = Speaker::default();
+    RULES.admit(&text, &mut speaker, Tim::from_nanos(1_600_000_000_000_000_000))?;
+    Ok(speaker.sub().map(Into::into))
+}
