@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 import os
+import ssl
 import struct
 import threading
 import zlib
@@ -20,8 +21,8 @@ TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 class Client(asyncio.Protocol):
     """One WebSocket: what it heard, in order, and how it ended."""
 
-    def __init__(self, path="/", headers=(), keep=True):
-        self.request = (path, headers)
+    def __init__(self, path="/", headers=(), host="localhost", keep=True):
+        self.request = (path, headers, host)
         self.keep = keep
         self.buffer = bytearray()
         self.held = None
@@ -76,9 +77,9 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport):
         self.transport = transport
-        path, headers = self.request
+        path, headers, host = self.request
         key = base64.b64encode(os.urandom(16)).decode()
-        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: Upgrade"]
+        lines = [f"GET {path} HTTP/1.1", f"Host: {host}", "Connection: Upgrade"]
         lines += ["Upgrade: websocket", "Sec-WebSocket-Version: 13"]
         lines += [f"Sec-WebSocket-Key: {key}", *headers, "", ""]
         transport.write("\r\n".join(lines).encode())
@@ -179,9 +180,9 @@ def frame(opcode, body):
     return head + bytes(4) + body
 
 
-def join(count=1, port=8080, secs=30, wait=True, **options):
-    """Opens WebSockets, from as many loopback addresses as they need."""
-    clients = [Client(**options) for _ in range(count)]
+def join(count=1, port=8080, secs=30, wait=True, tls=None, **options):
+    """Opens WebSockets, from as many loopback addresses as they need, or with TLS."""
+    clients = [Client(host=tls or "localhost", **options) for _ in range(count)]
 
     async def connect():
         for start in range(0, count, 200):
@@ -191,12 +192,27 @@ def join(count=1, port=8080, secs=30, wait=True, **options):
 
     async def dial(client, number):
         source = (f"127.0.0.{2 + number // 5000}", 0)
-        await LOOP.create_connection(lambda: client, "127.0.0.1", port, local_addr=source)
+        await LOOP.create_connection(
+            lambda: client,
+            "127.0.0.1",
+            port,
+            local_addr=source,
+            ssl=unchecked() if tls else None,
+            server_hostname=tls,
+        )
 
     asyncio.run_coroutine_threadsafe(connect(), LOOP).result(secs)
     if wait:
         until(lambda: all(c.open or c.refused for c in clients), "the WebSockets are open", secs)
     return clients
+
+
+def unchecked():
+    """TLS with whatever certificate there is: the tests make their own."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def all_hear(clients, text, secs=30):
