@@ -66,7 +66,7 @@ fn a_flood_slows_the_senders_and_loses_nobody() {
         for (number, socket) in sockets.into_iter().enumerate() {
             // To compare what the senders hear as well would only slow them.
             let listens = number >= SENDERS;
-            let (mut from, mut to) = socket.into_split();
+            let (mut from, to) = socket.into_split();
             halves.push(to);
             tasks.push(tokio::spawn(async move {
                 let mut hasher = DefaultHasher::new();
