@@ -84,10 +84,10 @@ impl Floor {
                 self.send_to_all(&frame);
                 rest = others;
             }
-        } else if let Slot::Shaking(mut socket) = std::mem::replace(&mut self.0[at], Slot::Free) {
-            if socket.write_all(answer(bytes).as_bytes()).is_ok() {
-                self.0[at] = Slot::Open(socket);
-            }
+        } else if let Slot::Shaking(mut socket) = std::mem::replace(&mut self.0[at], Slot::Free)
+            && socket.write_all(answer(bytes).as_bytes()).is_ok()
+        {
+            self.0[at] = Slot::Open(socket);
         }
     }
 

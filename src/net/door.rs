@@ -237,8 +237,6 @@ trait Guest: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
 impl Guest for TcpStream {
     fn into_socket(self) -> io::Result<Socket> {
-        // A message is written at once and whole; there is nothing to wait for.
-        self.set_nodelay(true)?;
         self.into_std().map(Socket::Tcp)
     }
 

@@ -175,7 +175,7 @@ impl Shard {
 
     /// Registers a socket; what it has to read or can take is reported at once.
     fn watch(&self, socket: Socket, id: u64) -> io::Result<Watched> {
-        let mut watched = Watched::new(socket)?;
+        let mut watched = Watched::new(socket);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut watched, Token(id as usize), interest)?;
         Ok(watched)
@@ -212,17 +212,12 @@ pub(super) enum Watched {
 }
 
 impl Watched {
-    fn new(socket: Socket) -> io::Result<Self> {
-        Ok(match socket {
-            Socket::Tcp(stream) => {
-                stream.set_nonblocking(true)?;
-                Self::Tcp(mio::net::TcpStream::from_std(stream))
-            }
-            Socket::Unix(stream) => {
-                stream.set_nonblocking(true)?;
-                Self::Unix(mio::net::UnixStream::from_std(stream))
-            }
-        })
+    /// Sockets do not block from the door on, and stay so through a handover.
+    fn new(socket: Socket) -> Self {
+        match socket {
+            Socket::Tcp(stream) => Self::Tcp(mio::net::TcpStream::from_std(stream)),
+            Socket::Unix(stream) => Self::Unix(mio::net::UnixStream::from_std(stream)),
+        }
     }
 }
 
