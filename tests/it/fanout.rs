@@ -151,6 +151,29 @@ fn who_does_not_read_is_told_so_after_whole_frames() {
 }
 
 #[test]
+fn who_does_not_read_costs_no_more_than_the_tail() {
+    let daemon = Daemon::start("");
+    let mut speaker = daemon.connect();
+    let stalled: Vec<_> = (0..50).map(|_| daemon.connect()).collect();
+    for socket in stalled.iter().map(|client| SockRef::from(client.0.get_ref())) {
+        socket.set_recv_buffer_size(4096).unwrap();
+    }
+    let long = "x".repeat(16_000);
+    let mut say = |times| {
+        for _ in 0..times {
+            speaker.say("ann", &long);
+            speaker.hear();
+        }
+    };
+    say(20);
+    let before = memory(&daemon);
+    // Twice the tail, and for each of them far more than a queue of its own could hide.
+    say(500);
+    let added = memory(&daemon).saturating_sub(before);
+    assert!(added < 8 << 20, "{added} bytes for {} listeners that do not read", stalled.len());
+}
+
+#[test]
 fn who_takes_not_even_the_close_frame_is_dropped() {
     let limits = "[limits]\nfeed_tail_bytes = 65536\nsend_buffer_bytes = 4096\n";
     let daemon = Daemon::start(limits);
