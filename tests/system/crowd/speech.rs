@@ -1,0 +1,117 @@
+//! What the senders say, and when; whole or in pieces.
+
+use std::mem;
+
+/// The longest time between two pieces of what belongs together.
+const HELD_MAX_NS: u64 = 600_000_000;
+const NEVER_NS: u64 = u64::MAX;
+
+/// The senders, in turn.
+pub struct Speech {
+    interval_ns: u64,
+    due_ns: u64,
+    turn: usize,
+    cut: bool,
+    senders: Vec<Sender>,
+}
+
+#[derive(Default)]
+struct Sender {
+    said: u32,
+    /// The pieces that follow, the next one last, and when it is due.
+    held: Vec<Vec<u8>>,
+    due_ns: u64,
+}
+
+impl Speech {
+    pub fn new(senders: usize, rate: f64, cut: bool) -> Self {
+        let interval_ns = if rate > 0.0 { (1e9 / rate) as u64 } else { NEVER_NS };
+        let senders = (0..senders).map(|_| Sender::default()).collect();
+        Self { interval_ns, due_ns: NEVER_NS, turn: 0, cut, senders }
+    }
+
+    pub fn start(&mut self, now_ns: u64) {
+        if self.interval_ns < NEVER_NS {
+            self.due_ns = now_ns;
+        }
+    }
+
+    /// Nobody begins anything any more.
+    pub fn stop(&mut self) {
+        self.due_ns = NEVER_NS;
+    }
+
+    /// Nothing is half said.
+    pub fn is_over(&self) -> bool {
+        self.senders.iter().all(|sender| sender.held.is_empty())
+    }
+
+    pub fn said(&self, sender: usize) -> u32 {
+        self.senders[sender].said
+    }
+
+    /// When something has to be said next.
+    pub fn due_ns(&self) -> u64 {
+        let held = self.senders.iter().filter(|s| !s.held.is_empty()).map(|s| s.due_ns);
+        held.min().unwrap_or(NEVER_NS).min(self.due_ns)
+    }
+
+    /// The bytes that are due now, with their senders.
+    pub fn take_due(&mut self, now_ns: u64) -> Vec<(usize, Vec<u8>)> {
+        let mut due = Vec::new();
+        for (number, sender) in self.senders.iter_mut().enumerate() {
+            if sender.due_ns <= now_ns
+                && let Some(piece) = sender.held.pop()
+            {
+                sender.due_ns = now_ns + fastrand::u64(..HELD_MAX_NS);
+                due.push((number, piece));
+            }
+        }
+        while self.due_ns <= now_ns {
+            self.due_ns += self.interval_ns;
+            let count = self.senders.len();
+            let turns = (0..count).map(|n| (self.turn + n) % count);
+            let free = turns.filter(|n| self.senders[*n].held.is_empty()).next();
+            let Some(number) = free else { break };
+            self.turn = number + 1;
+            let sender = &mut self.senders[number];
+            sender.said += 1;
+            let text = format!(r#"{{"usr":"s{number}","msg":"{} and so on"}}"#, sender.said);
+            let mut pieces = if self.cut { pieces(&text) } else { vec![whole(&text)] };
+            due.push((number, mem::take(&mut pieces[0])));
+            pieces.remove(0);
+            pieces.reverse();
+            sender.held = pieces;
+            sender.due_ns = now_ns + fastrand::u64(..HELD_MAX_NS);
+        }
+        due
+    }
+}
+
+fn whole(text: &str) -> Vec<u8> {
+    frame(0x81, text.as_bytes())
+}
+
+/// A message cut in the middle of a frame, or two fragments with a ping between
+/// them, cut anywhere, or as it is.
+fn pieces(text: &str) -> Vec<Vec<u8>> {
+    let mut bytes = match fastrand::u8(..3) {
+        0 => return vec![whole(text)],
+        1 => whole(text),
+        _ => {
+            let (left, right) = text.as_bytes().split_at(fastrand::usize(..text.len()));
+            [frame(0x01, left), frame(0x89, b"there?"), frame(0x80, right)].concat()
+        }
+    };
+    let rest = bytes.split_off(fastrand::usize(1..bytes.len()));
+    vec![bytes, rest]
+}
+
+/// A masked frame of at most 125 bytes.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    let mut out = vec![first, 0x80 | payload.len() as u8];
+    out.extend(MASK);
+    out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    out
+}
