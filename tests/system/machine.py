@@ -64,6 +64,7 @@ class Machine:
 
     def __init__(self, release, name, dist, log):
         self.name = name
+        self.release = release
         self.log = log
         command = ["unshare", "--mount", "bash", "-c", IN_CGROUP, name]
         command += ["systemd-nspawn", "--quiet", f"--directory={root(release)}"]

@@ -51,8 +51,10 @@ pub struct Client {
     pub role: Role,
     pub state: State,
     pub end: Option<End>,
-    /// Its place in the ledger; none before it heard anything.
+    /// Its place in the ledger; none while a newcomer's is not known.
     pub place: Option<usize>,
+    /// What it heard before its place was known.
+    unplaced: Vec<Vec<u8>>,
     heard_ns: u64,
     /// The longest time between two messages.
     pub silence_ns: u64,
@@ -60,6 +62,10 @@ pub struct Client {
     rest: Vec<u8>,
     /// What the socket did not take.
     out: Vec<u8>,
+    /// A piece of a frame is out, and the rest is not.
+    begun: bool,
+    /// Frames that wait for its end.
+    later: Vec<u8>,
 }
 
 impl Client {
@@ -77,11 +83,14 @@ impl Client {
             role,
             state: State::Shaking,
             end: None,
-            place: None,
+            place: if matches!(role, Role::Newcomer { .. }) { None } else { Some(0) },
+            unplaced: Vec::new(),
             heard_ns: 0,
             silence_ns: 0,
             rest: Vec::new(),
             out: request.into(),
+            begun: false,
+            later: Vec::new(),
         })
     }
 
@@ -94,9 +103,23 @@ impl Client {
         with.reregister(self.stream.source(), token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    pub fn send(&mut self, bytes: &[u8]) {
+    /// Sends a piece of what belongs together, perhaps the last one.
+    pub fn send_piece(&mut self, bytes: &[u8], is_last: bool) {
         self.out.extend_from_slice(bytes);
+        self.begun = !is_last;
+        if is_last {
+            self.out.append(&mut self.later);
+        }
         self.flush();
+    }
+
+    /// Sends a frame, when the one that is begun is over.
+    pub fn send(&mut self, frame: &[u8]) {
+        if self.begun {
+            self.later.extend_from_slice(frame);
+        } else {
+            self.send_piece(frame, true);
+        }
     }
 
     /// Writes what waits; that a connection is gone is found out by reading.
@@ -172,7 +195,7 @@ impl Client {
             used += length;
             match first {
                 0x81 => {
-                    self.place = Some(ledger.hear(self.place, payload, now_ns)?);
+                    self.hear(payload, ledger, now_ns)?;
                     if self.heard_ns > 0 {
                         self.silence_ns = self.silence_ns.max(now_ns - self.heard_ns);
                     }
@@ -193,6 +216,35 @@ impl Client {
             }
         }
         Ok(used)
+    }
+
+    fn hear(&mut self, text: &[u8], ledger: &mut Ledger, now_ns: u64) -> Result<(), String> {
+        match self.place {
+            Some(place) => self.place = Some(ledger.hear(place, text, now_ns)?),
+            None => {
+                self.unplaced.push(text.into());
+                self.find_place(ledger, now_ns)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A newcomer may hear something before those whose order counts do; its
+    /// place is known as soon as they have.
+    pub fn find_place(&mut self, ledger: &mut Ledger, now_ns: u64) -> Result<(), String> {
+        let first = self.unplaced.first();
+        if let Some(mut place) = first.and_then(|text| ledger.find(text)) {
+            for text in std::mem::take(&mut self.unplaced) {
+                place = ledger.hear(place, &text, now_ns)?;
+            }
+            self.place = Some(place);
+        }
+        Ok(())
+    }
+
+    /// Whether something that it heard has no place.
+    pub fn is_lost(&self) -> bool {
+        !self.unplaced.is_empty()
     }
 
     fn over(&mut self, end: End) {

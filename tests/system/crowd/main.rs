@@ -137,6 +137,9 @@ impl Crowd {
             while let Ok(command) = self.commands.try_recv() {
                 self.obey(&command)?;
             }
+            if self.ending.is_some() {
+                self.find_places();
+            }
             if self.ending.is_some_and(|end| self.all_is_heard() || Instant::now() > end) {
                 self.complain();
                 self.report();
@@ -213,8 +216,8 @@ impl Crowd {
     /// Sends what is due.
     fn speak(&mut self) {
         let now_ns = self.now_ns();
-        for (sender, bytes) in self.speech.take_due(now_ns) {
-            self.clients[sender].send(&bytes);
+        for (sender, bytes, is_last) in self.speech.take_due(now_ns) {
+            self.clients[sender].send_piece(&bytes, is_last);
         }
         if now_ns >= self.pong_due_ns {
             self.pong_due_ns = now_ns + PONG_INTERVAL_NS;
@@ -245,12 +248,21 @@ impl Crowd {
         Ok(())
     }
 
+    fn find_places(&mut self) {
+        let now_ns = self.now_ns();
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            if let Err(wrong) = client.find_place(&mut self.ledger, now_ns) {
+                self.ledger.complain(format!("client {number}: {wrong}"));
+            }
+        }
+    }
+
     fn is_missing(&self, number: usize) -> bool {
         let client = &self.clients[number];
         let late = match client.place {
             Some(place) => place < self.ledger.len(),
             // Who came last may have come after the last message.
-            None => !matches!(client.role, Role::Newcomer { .. }) && self.ledger.len() > 0,
+            None => client.is_lost(),
         };
         let unheard =
             client.role == Role::Sender && self.ledger.heard(number) < self.speech.said(number);

@@ -1,7 +1,5 @@
 //! What the senders say, and when; whole or in pieces.
 
-use std::mem;
-
 /// The longest time between two pieces of what belongs together.
 const HELD_MAX_NS: u64 = 600_000_000;
 const NEVER_NS: u64 = u64::MAX;
@@ -18,8 +16,8 @@ pub struct Speech {
 #[derive(Default)]
 struct Sender {
     said: u32,
-    /// The pieces that follow, the next one last, and when it is due.
-    held: Vec<Vec<u8>>,
+    /// The piece that follows, and when it is due.
+    held: Option<Vec<u8>>,
     due_ns: u64,
 }
 
@@ -43,7 +41,7 @@ impl Speech {
 
     /// Nothing is half said.
     pub fn is_over(&self) -> bool {
-        self.senders.iter().all(|sender| sender.held.is_empty())
+        self.senders.iter().all(|sender| sender.held.is_none())
     }
 
     pub fn said(&self, sender: usize) -> u32 {
@@ -52,36 +50,35 @@ impl Speech {
 
     /// When something has to be said next.
     pub fn due_ns(&self) -> u64 {
-        let held = self.senders.iter().filter(|s| !s.held.is_empty()).map(|s| s.due_ns);
+        let held = self.senders.iter().filter(|s| s.held.is_some()).map(|s| s.due_ns);
         held.min().unwrap_or(NEVER_NS).min(self.due_ns)
     }
 
-    /// The bytes that are due now, with their senders.
-    pub fn take_due(&mut self, now_ns: u64) -> Vec<(usize, Vec<u8>)> {
+    /// The bytes that are due now, with their senders, and whether they are the
+    /// last that belong together.
+    pub fn take_due(&mut self, now_ns: u64) -> Vec<(usize, Vec<u8>, bool)> {
         let mut due = Vec::new();
         for (number, sender) in self.senders.iter_mut().enumerate() {
             if sender.due_ns <= now_ns
-                && let Some(piece) = sender.held.pop()
+                && let Some(piece) = sender.held.take()
             {
                 sender.due_ns = now_ns + fastrand::u64(..HELD_MAX_NS);
-                due.push((number, piece));
+                due.push((number, piece, sender.held.is_none()));
             }
         }
         while self.due_ns <= now_ns {
             self.due_ns += self.interval_ns;
             let count = self.senders.len();
-            let turns = (0..count).map(|n| (self.turn + n) % count);
-            let free = turns.filter(|n| self.senders[*n].held.is_empty()).next();
+            let mut turns = (0..count).map(|n| (self.turn + n) % count);
+            let free = turns.find(|n| self.senders[*n].held.is_none());
             let Some(number) = free else { break };
             self.turn = number + 1;
             let sender = &mut self.senders[number];
             sender.said += 1;
             let text = format!(r#"{{"usr":"s{number}","msg":"{} and so on"}}"#, sender.said);
-            let mut pieces = if self.cut { pieces(&text) } else { vec![whole(&text)] };
-            due.push((number, mem::take(&mut pieces[0])));
-            pieces.remove(0);
-            pieces.reverse();
-            sender.held = pieces;
+            let (first, rest) = if self.cut { pieces(&text) } else { (whole(&text), None) };
+            due.push((number, first, rest.is_none()));
+            sender.held = rest;
             sender.due_ns = now_ns + fastrand::u64(..HELD_MAX_NS);
         }
         due
@@ -94,9 +91,9 @@ fn whole(text: &str) -> Vec<u8> {
 
 /// A message cut in the middle of a frame, or two fragments with a ping between
 /// them, cut anywhere, or as it is.
-fn pieces(text: &str) -> Vec<Vec<u8>> {
+fn pieces(text: &str) -> (Vec<u8>, Option<Vec<u8>>) {
     let mut bytes = match fastrand::u8(..3) {
-        0 => return vec![whole(text)],
+        0 => return (whole(text), None),
         1 => whole(text),
         _ => {
             let (left, right) = text.as_bytes().split_at(fastrand::usize(..text.len()));
@@ -104,7 +101,7 @@ fn pieces(text: &str) -> Vec<Vec<u8>> {
         }
     };
     let rest = bytes.split_off(fastrand::usize(1..bytes.len()));
-    vec![bytes, rest]
+    (bytes, Some(rest))
 }
 
 /// A masked frame of at most 125 bytes.
