@@ -82,18 +82,39 @@ fn version_of(name: &str) -> Option<u32> {
 ///
 /// # Errors
 ///
-/// The system's. Then what is in the store is not whole, and the next process
-/// makes of it what it can.
-pub fn give(state: &State, sockets: Vec<(Socket, bool)>) -> io::Result<()> {
-    let ends = park(&sealed(&state.encode())?, &sockets)?;
-    for (number, end) in ends.iter().enumerate() {
+/// The system's, or systemd did not keep what it was given. Then nothing is in
+/// the store, and the sockets are still this process's.
+pub fn give(state: &State, sockets: &[(Socket, bool)]) -> io::Result<()> {
+    let places = park(&sealed(&state.encode())?, sockets)?;
+    let numbers = 0..places.len() as u32;
+    let stored = store(places);
+    if stored.is_err() {
+        forget(numbers);
+    }
+    stored
+}
+
+/// Puts every parking place into the store, and makes sure that it is there.
+fn store(places: Vec<Place>) -> io::Result<()> {
+    for (number, place) in places.iter().enumerate() {
         let name = format!("{NAME}{number}");
         // Without FDPOLL=0 systemd drops it as soon as our end is closed.
         let assignments =
             [NotifyState::FdStore, NotifyState::FdName(&name), NotifyState::Custom("FDPOLL=0")];
-        sd_notify::notify_with_fds(&assignments, &[end.as_fd()])?;
+        sd_notify::notify_with_fds(&assignments, &[place.receiver.as_fd()])?;
     }
-    barrier()
+    let senders: Vec<_> = places.into_iter().map(|place| place.sender).collect();
+    barrier()?;
+    // Nobody says that a store is full, or that an older systemd has none; but
+    // a receiving end that nobody keeps is closed.
+    for sender in &senders {
+        let mut ends = [PollFd::new(sender, PollFlags::empty())];
+        poll(&mut ends, Some(&Timespec::default()))?;
+        if ends[0].revents().contains(PollFlags::HUP) {
+            return Err(io::Error::other("systemd did not keep it"));
+        }
+    }
+    Ok(())
 }
 
 /// What the process before left in the store.
@@ -190,7 +211,7 @@ pub fn dismiss(orphans: Vec<(Socket, bool)>, close: &Close) {
 }
 
 /// Tells systemd to forget what it stored under these numbers.
-pub fn forget<'a>(numbers: impl Iterator<Item = &'a u32>) {
+pub fn forget(numbers: impl Iterator<Item = u32>) {
     for number in numbers {
         let name = format!("{NAME}{number}");
         if let Err(error) =
@@ -211,32 +232,37 @@ fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Sends the state and the sockets into as many pairs as it takes; gives back
-/// the receiving ends.
-fn park(state: &OwnedFd, sockets: &[(Socket, bool)]) -> io::Result<Vec<OwnedFd>> {
+/// A socket pair full of messages.
+struct Place {
+    sender: OwnedFd,
+    receiver: OwnedFd,
+}
+
+/// Sends the state and the sockets into as many pairs as it takes.
+fn park(state: &OwnedFd, sockets: &[(Socket, bool)]) -> io::Result<Vec<Place>> {
     let kind = |whole: bool| if whole { IS_WHOLE } else { IS_BEGUN };
     let sockets = sockets.iter().map(|(socket, whole)| (kind(*whole), socket.as_fd()));
     let all: Vec<_> = std::iter::once((IS_STATE, state.as_fd())).chain(sockets).collect();
-    let (mut sender, receiver) = pair()?;
-    let mut ends = vec![receiver];
+    let mut full = Vec::new();
+    let mut place = pair()?;
     for (part, first) in
         all.chunks(DESCRIPTORS_PER_MESSAGE).zip((0..).step_by(DESCRIPTORS_PER_MESSAGE))
     {
-        if !send(&sender, first, part)? {
-            let (next, receiver) = pair()?;
-            ends.push(receiver);
-            sender = next;
-            if !send(&sender, first, part)? {
+        if !send(&place.sender, first, part)? {
+            full.push(std::mem::replace(&mut place, pair()?));
+            if !send(&place.sender, first, part)? {
                 return Err(io::Error::other("not even an empty socket pair takes a message"));
             }
         }
     }
-    Ok(ends)
+    full.push(place);
+    Ok(full)
 }
 
-fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+fn pair() -> io::Result<Place> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+    let (sender, receiver) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok(Place { sender, receiver })
 }
 
 /// Sends one message, the number of its first descriptor and then what each of
@@ -362,8 +388,8 @@ mod tests {
     }
 
     fn parked(state: &[u8], sockets: &[(Socket, bool)]) -> Vec<UnixStream> {
-        let ends = park(&sealed(state).unwrap(), sockets).unwrap();
-        ends.into_iter().map(UnixStream::from).collect()
+        let places = park(&sealed(state).unwrap(), sockets).unwrap();
+        places.into_iter().map(|place| UnixStream::from(place.receiver)).collect()
     }
 
     #[test]
@@ -426,11 +452,11 @@ mod tests {
         let (first, second) = (pair().unwrap(), pair().unwrap());
         let rows = (0..4).map(|id| row(id).encode()).collect();
         let state = sealed(&State { rows, ..State::default() }.encode()).unwrap();
-        assert!(send(&first.0, 0, &[(IS_STATE, state.as_fd())]).unwrap());
+        assert!(send(&first.sender, 0, &[(IS_STATE, state.as_fd())]).unwrap());
         // Rows 0 and 1 never came.
         let part: Vec<_> = ours.iter().map(|(socket, _)| (IS_WHOLE, socket.as_fd())).collect();
-        assert!(send(&second.0, 3, &part).unwrap());
-        let found = take([first.1.into(), second.1.into()].iter(), 65_536);
+        assert!(send(&second.sender, 3, &part).unwrap());
+        let found = take([first.receiver.into(), second.receiver.into()].iter(), 65_536);
         let ids: Vec<_> = found.room.unwrap().1.iter().map(|(row, _)| row.id).collect();
         assert_eq!(ids, [2, 3]);
     }

@@ -139,7 +139,8 @@ async fn serve(
     if end == Some(Request::HandOver) && handover::store_exists() {
         door.close();
         while doors.join_next().await.is_some() {}
-        return hand_over(&hub).await.map_err(system("the handover"));
+        hand_over(&hub).await;
+        return Ok(());
     }
     let close = match end {
         Some(Request::HandOver) => {
@@ -182,17 +183,21 @@ fn open(
         }
         None => Hub::start(shards(config), Arc::clone(settings))?,
     };
-    handover::forget(left.keys());
+    handover::forget(left.keys().copied());
     Ok(hub)
 }
 
-/// Leaves the room to the next process.
-async fn hand_over(hub: &Hub) -> io::Result<()> {
+/// Leaves the room to the next process, or closes it if it cannot be left.
+async fn hand_over(hub: &Hub) {
     let (state, sockets) = hub.hand_over().await;
     let listeners = sockets.len();
-    handover::give(&state, sockets)?;
-    info!(listeners, "handed over the room, listeners: {listeners}");
-    Ok(())
+    match handover::give(&state, &sockets) {
+        Ok(()) => info!(listeners, "handed over the room, listeners: {listeners}"),
+        Err(error) => {
+            warn!(%error, "there is no store for connections, so they are closed: {error}");
+            handover::dismiss(sockets, &RESTART);
+        }
+    }
 }
 
 /// Lets every client take what the feed still holds for it, until a second

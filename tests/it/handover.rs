@@ -31,11 +31,17 @@ struct Manager {
 
 impl Manager {
     fn new() -> Self {
+        Self::with_places(usize::MAX)
+    }
+
+    /// Keeps so many descriptors, and drops what comes then, as systemd does.
+    fn with_places(places: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
         fs::create_dir(folder.path().join("record")).unwrap();
         let (store, stored) = channel();
         thread::spawn(move || {
+            let mut kept = 0;
             loop {
                 let mut bytes = [0; 4096];
                 let mut space = [MaybeUninit::uninit(); 512];
@@ -53,7 +59,10 @@ impl Manager {
                         // What comes without FDSTORE, the barrier, is closed at once.
                         if let (Some(name), true) = (name, text.contains("FDSTORE=1")) {
                             assert!(text.contains("FDPOLL=0"), "{text}");
-                            let _ = store.send((name.to_owned(), descriptor));
+                            if kept < places {
+                                kept += 1;
+                                let _ = store.send((name.to_owned(), descriptor));
+                            }
                         }
                     }
                 }
@@ -198,6 +207,19 @@ fn who_waits_in_the_backlog_is_served_by_the_next_process() {
 #[test]
 fn without_a_store_clients_are_told_to_come_back() {
     let mut daemon = Daemon::start("");
+    let mut client = daemon.connect();
+    daemon.signal(Signal::USR2);
+    let (_, code, reason) = client.closed();
+    assert_eq!((code, reason.as_str()), (1012, "server restarts"));
+    assert_eq!(daemon.wait().code(), Some(0));
+    daemon.wait_for_log("no store");
+}
+
+#[test]
+fn a_store_that_keeps_nothing_is_found_out() {
+    // As systemd 252 with FileDescriptorStoreMax=0, which says nothing about it.
+    let manager = Manager::with_places(0);
+    let mut daemon = manager.start(None);
     let mut client = daemon.connect();
     daemon.signal(Signal::USR2);
     let (_, code, reason) = client.closed();
