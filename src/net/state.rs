@@ -6,8 +6,14 @@
 //! ```
 //!
 //! Each connection is a byte string of its own in the body, so that one which
-//! cannot be understood costs no other. A field is only ever added together
-//! with a new version; [`State::decode`] reads every version released so far.
+//! cannot be understood costs no other.
+//!
+//! A field is only ever added, taken away or changed together with a new
+//! version; [`State::decode`] reads every version released so far. So a change
+//! takes: the structs of the old version kept as they were in a module of their
+//! own, with a `From` into the new ones; `VERSION` one higher; the test
+//! `every_version_so_far_is_read`, which tells how to record a state of the new
+//! version in tests/handover, where those of the old ones stay for ever.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -211,6 +217,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Fragments;
     use proptest::prelude::*;
 
     fn row() -> Row {
@@ -268,6 +275,68 @@ mod tests {
         let mut newer = good;
         newer[8] = 2;
         assert_eq!(State::decode(&newer), Err(StateError::Version(2)));
+    }
+
+    /// What tests/handover/v1.state holds: a message in two pieces, one client
+    /// that has everything and is in the middle of sending, one that is leaving.
+    fn recorded() -> State {
+        let pieces = [(1, &b"\x81\x05first"[..]), (2, b"\x81\x06second\x81\x05third")];
+        let mut state = State {
+            last_tim: 1_785_000_000_000_000_001,
+            tail_start: 100,
+            messages_before: 7,
+            tail: pieces.iter().map(|(messages, bytes)| (*messages, bytes.to_vec())).collect(),
+            next_id: 12,
+            listeners_peak: 3,
+            restarts_survived: 4,
+            started_secs: 1_784_000_000,
+            tally: vec![("messages".into(), 10), ("bad-json".into(), 1)],
+            rows: Vec::new(),
+        };
+        let sending = Row {
+            cursor: 122,
+            partial: Some(Partial {
+                frame: b"\x80\x85\x01".to_vec(),
+                message: Some(Fragments { text: true, bytes: b"{\"usr\":".to_vec() }),
+            }),
+            closing: None,
+            ..row()
+        };
+        let leaving = Row {
+            id: 8,
+            cursor: u64::MAX,
+            peer: Peer::Unix,
+            partial: None,
+            outbox: b"\x02\x03\xe8".to_vec(),
+            outbox_begun: true,
+            closing: Some((4000, AfterClose::AwaitEnd)),
+            ..row()
+        };
+        state.rows = vec![sending.encode(), leaving.encode()];
+        state
+    }
+
+    /// A failure here says that the next release cannot go on with the room of
+    /// this one: see the module's doc. `RECORD_STATE=1` records the state of a
+    /// version that has none yet.
+    #[test]
+    fn every_version_so_far_is_read() {
+        let path = |version: u32| {
+            format!("{}/tests/handover/v{version}.state", env!("CARGO_MANIFEST_DIR"))
+        };
+        if std::env::var_os("RECORD_STATE").is_some() && !std::fs::exists(path(VERSION)).unwrap() {
+            std::fs::write(path(VERSION), recorded().encode()).unwrap();
+        }
+        for version in 1..=VERSION {
+            let bytes = std::fs::read(path(version)).unwrap();
+            let state = State::decode(&bytes).unwrap();
+            let log = state.log(65_536);
+            assert!(state.rows.iter().all(|row| Row::decode(row, &log).is_some()));
+            assert_eq!((log.end(), log.messages()), (122, 10), "version {version}");
+            assert_eq!(state, recorded(), "version {version}");
+        }
+        // The newest is written as it was, too: nothing has changed unnoticed.
+        assert_eq!(std::fs::read(path(VERSION)).unwrap(), recorded().encode());
     }
 
     #[test]

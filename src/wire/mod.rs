@@ -5,4 +5,4 @@ pub mod close;
 pub mod frame;
 mod inbound;
 
-pub use inbound::{Event, Inbound, Partial, Then, Violation};
+pub use inbound::{Event, Fragments, Inbound, Partial, Then, Violation};
