@@ -11,7 +11,6 @@ import os
 import ssl
 import struct
 import threading
-import zlib
 
 from machine import until
 
@@ -21,17 +20,12 @@ TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 class Client(asyncio.Protocol):
     """One WebSocket: what it heard, in order, and how it ended."""
 
-    def __init__(self, path="/", headers=(), host="localhost", keep=True):
+    def __init__(self, path="/", headers=(), host="localhost"):
         self.request = (path, headers, host)
-        self.keep = keep
         self.buffer = bytearray()
-        self.held = None
         self.open = False
         self.refused = None
-        # All that was heard, if it is kept; its number and its check sum in any case.
         self.heard = []
-        self.count = 0
-        self.sum = 0
         self.code = None
         self.reason = ""
         self.gone = False
@@ -55,19 +49,6 @@ class Client(asyncio.Protocol):
     def errors(self):
         """The codes of all notices."""
         return [message["err"] for message in self.heard if "err" in message]
-
-    def tear(self, value, secs):
-        """Sends a message in two halves, the second one so much later."""
-        LOOP.call_soon_threadsafe(self._tear, frame(TEXT, json.dumps(value).encode()), secs)
-
-    def stall(self):
-        """Stops reading, but shows that it lives."""
-        LOOP.call_soon_threadsafe(self.transport.pause_reading)
-        LOOP.call_soon_threadsafe(self._live)
-
-    def resume(self):
-        """Reads again."""
-        LOOP.call_soon_threadsafe(self.transport.resume_reading)
 
     def leave(self):
         """Cuts the connection."""
@@ -130,10 +111,7 @@ class Client(asyncio.Protocol):
         opcode, body = have[0] & 15, bytes(have[at : at + length])
         del have[: at + length]
         if opcode == TEXT:
-            self.count += 1
-            self.sum = zlib.crc32(body, self.sum)
-            if self.keep:
-                self.heard.append(json.loads(body))
+            self.heard.append(json.loads(body))
         elif opcode == PING:
             self._write(PONG, body)
         elif opcode == CLOSE:
@@ -143,30 +121,7 @@ class Client(asyncio.Protocol):
         return True
 
     def _write(self, opcode, body):
-        LOOP.call_soon_threadsafe(self._put, frame(opcode, body))
-
-    def _put(self, data):
-        if self.held is None:
-            self.transport.write(data)
-        else:
-            self.held += data
-
-    def _tear(self, data, secs):
-        if self.held is not None:
-            return self._put(data)
-        half = len(data) // 2
-        self.transport.write(data[:half])
-        self.held = data[half:]
-        LOOP.call_later(secs, self._mend)
-
-    def _mend(self):
-        held, self.held = self.held, None
-        self.transport.write(held)
-
-    def _live(self):
-        if not self.transport.is_reading() and not self.gone:
-            self._put(frame(PONG, b""))
-            LOOP.call_later(10, self._live)
+        LOOP.call_soon_threadsafe(self.transport.write, frame(opcode, body))
 
 
 def frame(opcode, body):

@@ -66,6 +66,8 @@ def hundred_restarts_keep_everybody(box):
     crowd = Crowd(clients=500, senders=20, stalled=20, newcomers=10 * times, rate=40, cut=True)
     for _ in range(times):
         restart(box)
+    # Those who do not read are behind indeed.
+    until(lambda: " 20 lagging" in box.out("wschat status"), "20 are lagging")
     figures = crowd.all_heard_all()
     status = box.out("wschat status")
     note(box, "hundred", restarts=times, status=status, **figures)
