@@ -51,6 +51,8 @@ pub(super) struct Connection<S> {
     pub state: State,
     /// Its id stands in the table's queue of readable connections.
     pub queued: bool,
+    /// Its end has come: it is read until there is nothing more.
+    pub ended: bool,
 }
 
 /// Who feeds a connection.
@@ -141,7 +143,7 @@ pub(super) enum Wrote {
 impl<S: Stream> Connection<S> {
     pub fn new(stream: S, cursor: u64) -> Self {
         let (inbound, outbox) = (Inbound::default(), None);
-        Self { stream, cursor, inbound, outbox, state: State::Lagging, queued: false }
+        Self { stream, cursor, inbound, outbox, state: State::Lagging, queued: false, ended: false }
     }
 
     /// A connection that goes on where `row` says; its socket may block.

@@ -119,7 +119,9 @@ impl Shard {
                 if event.is_writable() {
                     table.writable(id, turn);
                 }
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                if event.is_read_closed() || event.is_error() {
+                    table.ended(id);
+                } else if event.is_readable() {
                     table.readable(id);
                 }
             }

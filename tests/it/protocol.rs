@@ -1,6 +1,7 @@
 //! The wire contract, man/wschat-protocol.7, sentence by sentence.
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::thread;
 
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -179,6 +180,22 @@ fn every_end_has_its_code() {
     ] {
         let answer = raw(&daemon, &bytes);
         assert!(answer.starts_with(want), "{bytes:?}: {:?}", String::from_utf8_lossy(&answer));
+    }
+}
+
+#[test]
+fn who_speaks_and_leaves_at_once_is_heard_and_let_go() {
+    let daemon = Daemon::start("");
+    let mut listener = daemon.connect();
+    for number in 0..30 {
+        let mut client = daemon.connect();
+        let text = format!(r#"{{"usr":"ann","msg":"{number}"}}"#);
+        let stream = client.0.get_mut();
+        stream.write_all(&frame(0x81, text.as_bytes())).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(listener.hear(), number.to_string());
+        // The end comes long before an idle connection would be closed.
+        stream.read_to_end(&mut Vec::new()).unwrap();
     }
 }
 

@@ -1,0 +1,100 @@
+//! The sweep: a pass over the connections, in which each gets all that it lacks
+//! in one write.
+
+use super::super::connection::{DETACHED, State, Stream, messages_before};
+use super::{ROWS_PER_TURN, Table, Turn};
+use crate::feed::Span;
+
+impl<S: Stream> Table<S> {
+    /// Takes the room's news, closes whoever lost its place, and begins a sweep
+    /// if there is something to hand out.
+    pub(super) fn take_news(&mut self, turn: &mut Turn<'_>) {
+        let floor = turn.room.news(self.shard, &mut self.view);
+        self.pass(floor, turn);
+        turn.room.needs(self.shard, floor);
+        if self.goal.is_none() {
+            self.begin_sweep();
+        }
+    }
+
+    /// The position up to which this shard knows the feed.
+    pub(super) fn known(&self) -> u64 {
+        self.view.end().unwrap_or(self.swept)
+    }
+
+    /// Visits the next connections and sends each all that it lacks
+    /// in one write.
+    pub(super) fn sweep(&mut self, turn: &mut Turn<'_>) {
+        let Some(goal) = self.goal else { return };
+        let mut gone = Vec::new();
+        let mut short = Vec::new();
+        // Neighbours mostly have the same cursor, and so lack the same bytes.
+        let (mut cursor, mut span) = (DETACHED, Span::default());
+        let start = self.next;
+        let end = self.connections.len().min(start + ROWS_PER_TURN);
+        for (row, connection) in self.connections.iter_mut().enumerate().take(end).skip(start) {
+            if connection.state != State::Swept {
+                continue;
+            }
+            if connection.cursor != cursor {
+                cursor = connection.cursor;
+                span = self.view.span(cursor);
+            }
+            if span.bytes == 0 {
+                continue;
+            }
+            match connection.write_span(&span) {
+                Ok(written) if written == span.bytes => {
+                    self.tally.deliveries += span.messages;
+                    self.tally.bytes_sent += span.bytes as u64;
+                }
+                Ok(written) => {
+                    let done = messages_before(&self.view, cursor + written as u64)
+                        - messages_before(&self.view, cursor);
+                    self.tally.deliveries += done;
+                    self.tally.bytes_sent += written as u64;
+                    connection.state = State::Lagging;
+                    let id = self.details[row].id;
+                    self.lagging.insert((connection.cursor, id));
+                    short.push(id);
+                }
+                Err(_) => gone.push(self.details[row].id),
+            }
+        }
+        self.next = end;
+        for id in gone {
+            self.remove_id(id);
+        }
+        // What would block is lagging, what only took less goes on.
+        for id in short {
+            self.serve(id, turn);
+        }
+        if self.farewell.as_ref().is_some_and(Option::is_some) {
+            self.say_farewell(start..self.next, turn);
+        }
+        if self.next < self.connections.len() {
+            return;
+        }
+        self.swept = goal;
+        self.view.forget_before(goal);
+        self.goal = None;
+        self.begin_sweep();
+    }
+
+    /// Closes those of the rows just swept that have everything.
+    pub(super) fn say_farewell(&mut self, rows: std::ops::Range<usize>, turn: &mut Turn<'_>) {
+        let done = |row: &usize| self.connections[*row].state == State::Swept;
+        let ids: Vec<u64> = rows.filter(done).map(|row| self.details[row].id).collect();
+        for id in ids {
+            self.serve(id, turn);
+        }
+    }
+
+    /// A sweep is due if the view holds something that not all have.
+    pub(super) fn begin_sweep(&mut self) {
+        if self.known() > self.swept {
+            self.next = 0;
+            self.goal = Some(self.known());
+        }
+    }
+}
