@@ -254,8 +254,11 @@ impl Client {
     }
 }
 
-/// The first byte, the payload and the length of the frame at the beginning.
-fn whole_frame(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, String> {
+/// The first byte and the payload of a frame, and how long it is in all.
+type Frame<'a> = (u8, &'a [u8], usize);
+
+/// The frame at the beginning, if all of it is there.
+fn whole_frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, String> {
     let (header, length) = match bytes {
         [_, length @ ..=125, ..] => (2, usize::from(*length)),
         [_, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([*a, *b]))),
