@@ -88,9 +88,9 @@ fn claims(
     let mut claims = Map::new();
     claims.insert("sub".into(), sub.into());
     if let Some(ttl) = ttl {
-        // A second begun counts whole: nobody gets less than was asked for.
-        let end = now.saturating_add(ttl).saturating_add(Duration::from_nanos(999_999_999));
-        let exp = end.as_secs();
+        // `exp` and `iat` are whole seconds, and as far apart as was asked for.
+        let secs = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+        let exp = now.as_secs().saturating_add(secs);
         if exp > LAST_SECOND {
             return Err(Failure::new(Exit::Usage, "--ttl", "that is after the year 9999"));
         }
@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(got, want);
         };
         check(None, &[], r#"{"iat":1700000000,"sub":"petr"}"#);
-        check(Some("1h"), &[], r#"{"exp":1700003601,"iat":1700000000,"sub":"petr"}"#);
+        check(Some("1h"), &[], r#"{"exp":1700003600,"iat":1700000000,"sub":"petr"}"#);
         check(
             None,
             &["admin=true", "n=[1, {}]", "room=\"x=y\""],
