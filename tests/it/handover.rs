@@ -206,20 +206,18 @@ fn who_waits_in_the_backlog_is_served_by_the_next_process() {
 
 #[test]
 fn without_a_store_clients_are_told_to_come_back() {
-    let mut daemon = Daemon::start("");
-    let mut client = daemon.connect();
-    daemon.signal(Signal::USR2);
-    let (_, code, reason) = client.closed();
-    assert_eq!((code, reason.as_str()), (1012, "server restarts"));
-    assert_eq!(daemon.wait().code(), Some(0));
-    daemon.wait_for_log("no store");
+    closes_for_a_restart(Daemon::start(""));
 }
 
 #[test]
 fn a_store_that_keeps_nothing_is_found_out() {
     // As systemd 252 with FileDescriptorStoreMax=0, which says nothing about it.
     let manager = Manager::with_places(0);
-    let mut daemon = manager.start(None);
+    closes_for_a_restart(manager.start(None));
+}
+
+#[track_caller]
+fn closes_for_a_restart(mut daemon: Daemon) {
     let mut client = daemon.connect();
     daemon.signal(Signal::USR2);
     let (_, code, reason) = client.closed();
