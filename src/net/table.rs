@@ -158,7 +158,8 @@ impl<S: Stream> Table<S> {
     }
 
     /// The stream of a connection, if it is still there.
-    pub fn stream(&mut self, id: u64) -> Option<&mut S> {
+    #[cfg(test)]
+    pub(super) fn stream(&mut self, id: u64) -> Option<&mut S> {
         let row = *self.rows.get(&id)?;
         Some(&mut self.connections[row].stream)
     }
