@@ -149,6 +149,7 @@ impl World {
             peer: Peer::Unix,
             since_secs: 0,
             message_bytes_max: 16_384,
+            counted: false,
         };
         self.with_table(shard, |table, turn| table.adopt(Side(pipe), arrival, &mut [], turn));
     }

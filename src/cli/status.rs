@@ -1,5 +1,6 @@
 //! `wschat status`: how the room is.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -103,13 +104,6 @@ fn show(status: &Status, json: bool) -> Result<String, Failure> {
 /// For people.
 fn words(status: &Status, now: DateTime<Utc>) -> String {
     let local = |at: DateTime<Utc>| at.with_timezone(&Local).format("%F %T").to_string();
-    let refused: Vec<_> = status
-        .refused
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(code, count)| format!("{code} {}", grouped(*count)))
-        .collect();
-    let total: u64 = status.refused.values().sum();
     let mut lines = vec![
         format!(
             "wschat {}, running since {} ({})",
@@ -135,10 +129,8 @@ fn words(status: &Status, now: DateTime<Utc>) -> String {
             bytes(status.bytes_sent as f64),
             bytes(status.bytes_sent_per_sec)
         ),
-        match refused.is_empty() {
-            true => "refused      0".to_owned(),
-            false => format!("refused      {}: {}", grouped(total), refused.join(", ")),
-        },
+        format!("refused      {}", by_reason(&status.refused)),
+        format!("turned away  {}", by_reason(&status.refused_connections)),
         format!("closed       {} too slow", grouped(status.closed_too_slow)),
         format!("feed         {}", bytes(status.feed_bytes as f64)),
         format!(
@@ -160,6 +152,16 @@ fn words(status: &Status, now: DateTime<Utc>) -> String {
     }
     lines.push(format!("restarts     {} survived", grouped(status.restarts_survived)));
     lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// How many there are in all, and of which kinds.
+fn by_reason(counts: &BTreeMap<String, u64>) -> String {
+    let some = counts.iter().filter(|(_, count)| **count > 0);
+    let some: Vec<_> = some.map(|(why, count)| format!("{why} {}", grouped(*count))).collect();
+    match some.is_empty() {
+        true => "0".to_owned(),
+        false => format!("{}: {}", grouped(counts.values().sum()), some.join(", ")),
+    }
 }
 
 /// A number with a comma before every three digits.
@@ -235,6 +237,7 @@ mod tests {
             deliveries_per_sec: 14_420.0,
             bytes_sent_per_sec: 1_500_000.0,
             refused: refused.into_iter().map(|(code, n)| (code.to_owned(), n)).collect(),
+            refused_connections: [("full".to_owned(), 1), ("late".to_owned(), 0)].into(),
             lagging: 3,
             closed_too_slow: 2,
             feed_bytes: 100,
@@ -253,6 +256,7 @@ messages     120,334, 0.3/s
 deliveries   45,344,221, 14,420/s
 sent         4.0 GiB, 1.4 MiB/s
 refused      12,002: bad-json 2, jwt-invalid 12,000
+turned away  1: full 1
 closed       2 too slow
 feed         100 B
 config       generation 3, loaded {}

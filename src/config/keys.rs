@@ -214,6 +214,28 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "limits.connections_per_address_max",
+        reload: Reload::Yes,
+        kind: Kind::Number {
+            min: 0,
+            max: 10_000_000,
+            get: |c| count(c.limits.connections_per_address_max),
+            set: |c, n| c.limits.connections_per_address_max = size(n),
+        },
+    },
+    Key {
+        name: "limits.connects_per_address_per_sec",
+        reload: Reload::Yes,
+        kind: Kind::Number {
+            min: 0,
+            max: 100_000,
+            get: |c| c.limits.connects_per_address_per_sec.into(),
+            set: |c, n| {
+                c.limits.connects_per_address_per_sec = u32::try_from(n).unwrap_or(u32::MAX);
+            },
+        },
+    },
+    Key {
         name: "limits.message_bytes_max",
         reload: Reload::NewConnections,
         kind: Kind::Number {

@@ -172,6 +172,12 @@ pub struct Listen {
 pub struct Limits {
     /// Open WebSockets; one more is answered with 503.
     pub connections_max: usize,
+    /// Open WebSockets of one address; one more is answered with 429. 0 is no
+    /// bound.
+    pub connections_per_address_max: usize,
+    /// WebSockets that one address may open in a second, answered with 429 if
+    /// they are more. 0 is no bound.
+    pub connects_per_address_per_sec: u32,
     /// Bytes of one message; more closes the connection with 1009.
     pub message_bytes_max: usize,
     /// How long a client may take over its HTTP request.
@@ -258,6 +264,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 100_000,
+            connections_per_address_max: 0,
+            connects_per_address_per_sec: 0,
             message_bytes_max: 16_384,
             handshake_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(25),

@@ -15,7 +15,7 @@ use super::protocol::{
     sorry,
 };
 use crate::chat::Refusal;
-use crate::net::{Client, ClientState, Hub, Settings, Totals};
+use crate::net::{Barred, Client, ClientState, Hub, Settings, Totals};
 use crate::record::Recorder;
 
 /// How long a request may take; a list of a huge room is the longest.
@@ -140,6 +140,7 @@ impl Desk {
         let configured = self.configured.borrow().clone();
         let (tally, record) = (totals.tally, self.recorder.stats());
         let refused = Refusal::ALL.iter().zip(tally.refused);
+        let barred = Barred::ALL.iter().zip(tally.barred);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: date(totals.started_secs),
@@ -152,6 +153,7 @@ impl Desk {
             deliveries_per_sec: rates.deliveries,
             bytes_sent_per_sec: rates.bytes_sent,
             refused: refused.map(|(refusal, count)| (refusal.code().to_owned(), count)).collect(),
+            refused_connections: barred.map(|(why, n)| (why.name().to_owned(), n)).collect(),
             lagging: totals.lagging,
             closed_too_slow: tally.too_slow,
             feed_bytes: totals.feed_bytes,

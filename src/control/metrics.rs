@@ -7,7 +7,7 @@ use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, Tex
 
 use super::desk::Configured;
 use crate::chat::Refusal;
-use crate::net::Totals;
+use crate::net::{Barred, Totals};
 use crate::record::Stats;
 
 /// The media type of [`text`].
@@ -69,6 +69,12 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
         "dropped_notices_total",
         "Notices that were not sent, because there were too many.",
         tally.notices_dropped,
+    )?;
+    page.counts(
+        "refused_connections_total",
+        "Connections that did not get into the room, by the reason.",
+        "reason",
+        Barred::ALL.iter().zip(tally.barred).map(|(why, count)| (why.name(), count)),
     )?;
     page.counts(
         "closed_connections_total",
@@ -173,6 +179,7 @@ mod tests {
         let mut totals = Totals { listeners: 412, restarts_survived: 1, ..Totals::default() };
         totals.tally.messages = 7;
         totals.tally.refused[Refusal::JwtInvalid as usize] = 3;
+        totals.tally.barred[Barred::AddressFull as usize] = 5;
         let loaded = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let configured = Configured { generation: 2, loaded, rejected: None };
         let figures =
@@ -186,6 +193,7 @@ mod tests {
             "wschat_messages_total 7",
             r#"wschat_refused_messages_total{code="jwt-invalid"} 3"#,
             r#"wschat_refused_messages_total{code="binary"} 0"#,
+            r#"wschat_refused_connections_total{reason="address-full"} 5"#,
             r#"wschat_closed_connections_total{reason="too-slow"} 0"#,
             "wschat_config_loaded_timestamp_seconds 1700000000",
             "wschat_config_rejected 0",

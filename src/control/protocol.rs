@@ -100,6 +100,8 @@ pub struct Status {
     pub bytes_sent_per_sec: f64,
     /// Messages that were not sent, by the code of their notice.
     pub refused: BTreeMap<String, u64>,
+    /// Connections that ended at the door, by the reason.
+    pub refused_connections: BTreeMap<String, u64>,
     /// Listeners whose socket takes nothing at the moment.
     pub lagging: usize,
     /// Connections closed because they had fallen too far behind.

@@ -93,7 +93,8 @@ mod tests {
         };
         let join = |table: &mut Table<_>, turn: &mut Turn<'_>, id| {
             let (peer, since_secs, message_bytes_max) = (Peer::Unix, 0, 1024);
-            let arrival = Arrival { id, cursor: room.end(), peer, since_secs, message_bytes_max };
+            let (cursor, counted) = (room.end(), false);
+            let arrival = Arrival { id, cursor, peer, since_secs, message_bytes_max, counted };
             table.adopt(Listener { leaves: false }, arrival, &mut [], turn);
         };
         (0..LISTENERS).for_each(|id| join(&mut table, &mut turn, id));

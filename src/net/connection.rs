@@ -38,6 +38,8 @@ pub struct Arrival {
     pub since_secs: u64,
     /// The longest message that it may send, in bytes.
     pub message_bytes_max: u32,
+    /// Whether it is counted among the connections of its address.
+    pub counted: bool,
 }
 
 /// What every sweep touches; all else is in [`Details`].
@@ -53,6 +55,8 @@ pub(super) struct Connection<S> {
     pub queued: bool,
     /// Its end has come: it is read until there is nothing more.
     pub ended: bool,
+    /// It is counted among the connections of its address.
+    pub counted: bool,
 }
 
 /// Who feeds a connection.
@@ -143,7 +147,8 @@ pub(super) enum Wrote {
 impl<S: Stream> Connection<S> {
     pub fn new(stream: S, cursor: u64) -> Self {
         let (inbound, outbox) = (Inbound::default(), None);
-        Self { stream, cursor, inbound, outbox, state: State::Lagging, queued: false, ended: false }
+        let (state, queued, ended, counted) = (State::Lagging, false, false, false);
+        Self { stream, cursor, inbound, outbox, state, queued, ended, counted }
     }
 
     /// A connection that goes on where `row` says; its socket may block.

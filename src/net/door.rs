@@ -28,7 +28,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Accepted, Acceptor, Hub, Peer, Seat, Settings, Socket, proxy};
+use super::{Accepted, Acceptor, Barred, Hub, Peer, Seat, Settings, Socket, proxy};
 use crate::config::TrustedProxy;
 use answer::is_foreign;
 pub use answer::{Terms, answer};
@@ -115,7 +115,10 @@ impl Door {
                 self.hub.wake_adopters();
             }
             Ok(Outcome::Leaves(stream)) => part(stream).await,
-            Err(_) => debug!("{peer} took too long at the door"),
+            Err(_) => {
+                self.hub.bar(Barred::Late);
+                debug!("{peer} took too long at the door");
+            }
         }
     }
 
@@ -136,10 +139,7 @@ impl Door {
         };
         let seat = Mutex::new(None);
         let service = service_fn(|request: Request<Incoming>| {
-            let (answer, taken) = self.answer(&request, settings);
-            let taken = taken.map(|seat| {
-                (seat, proxy::forwarded(request.headers(), peer, &settings.trusted_proxies))
-            });
+            let (answer, taken) = self.answer(&request, peer, settings);
             *seat.lock().unwrap_or_else(PoisonError::into_inner) = taken;
             ready(Ok::<_, Infallible>(answer))
         });
@@ -162,18 +162,33 @@ impl Door {
         }
     }
 
-    /// The answer, with a seat if it is an upgrade. The seat is taken before
-    /// the client hears of it, so that it misses nothing from then on.
-    fn answer(&self, request: &Request<Incoming>, settings: &Settings) -> (Answer, Option<Seat>) {
-        let foreign = is_foreign(request.headers(), &settings.origins);
-        let terms = Terms { page: settings.page.enabled, full: false, foreign };
+    /// The answer to a request of `peer`, or of whom it speaks for, with a seat
+    /// for that one if it is an upgrade. The seat is taken before the client
+    /// hears of it, so that it misses nothing from then on.
+    fn answer(
+        &self,
+        request: &Request<Incoming>,
+        peer: Peer,
+        settings: &Settings,
+    ) -> (Answer, Option<(Seat, Peer)>) {
+        let headers = request.headers();
+        let foreign = is_foreign(headers, &settings.origins);
+        let terms =
+            Terms { page: settings.page.enabled, barred: foreign.then_some(Barred::Origin) };
         let inviting = answer(request, terms);
+        if inviting.status() == StatusCode::FORBIDDEN {
+            self.hub.bar(Barred::Origin);
+        }
         if inviting.status() != StatusCode::SWITCHING_PROTOCOLS {
             return (inviting, None);
         }
-        match self.hub.seat(settings.limits.connections_max) {
-            Some(seat) => (inviting, Some(seat)),
-            None => (answer(request, Terms { full: true, ..terms }), None),
+        let client = proxy::forwarded(headers, peer, &settings.trusted_proxies);
+        match self.hub.seat(client, &settings.limits) {
+            Ok(seat) => (inviting, Some((seat, client))),
+            Err(why) => {
+                self.hub.bar(why);
+                (answer(request, Terms { barred: Some(why), ..terms }), None)
+            }
         }
     }
 

@@ -4,12 +4,14 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use mio::{Poll, Waker};
 use tokio::sync::{mpsc, oneshot};
 
+use super::addresses::{Addresses, Block};
+use super::barred::{Barred, BarredCounts};
 use super::clients::{Client, Slice};
 use super::connection::Arrival;
 use super::settings::Settings;
@@ -18,6 +20,7 @@ use super::socket::{Peer, Socket};
 use super::state::{Row, State};
 use super::table::Tally;
 use crate::chat::{Room, Stamper};
+use crate::config::Limits;
 use crate::wire::close::Close;
 
 /// A handle on the running shards; clones are cheap.
@@ -31,6 +34,10 @@ pub(super) struct Shared {
     /// Seats that are taken: open WebSockets, and those on their way to a shard.
     seats: AtomicUsize,
     seats_peak: AtomicUsize,
+    /// Where those are who have a seat, while that is bounded.
+    pub addresses: Arc<Addresses>,
+    /// Those who got none.
+    barred: BarredCounts,
     next_id: AtomicU64,
     /// The number of the last question to the shards.
     asked: AtomicU64,
@@ -85,11 +92,14 @@ pub(super) enum Letter {
     List { before: usize, answer: oneshot::Sender<Slice> },
 }
 
-/// A place in the room: it counts against `connections_max`, and everything
-/// that is sent after it was taken reaches whoever occupies it.
+/// A place in the room: it counts against `connections_max` and what its address
+/// may have, and everything that is sent after it was taken reaches whoever
+/// occupies it.
 pub struct Seat {
     shared: Arc<Shared>,
     cursor: u64,
+    /// Where it is counted, if it is.
+    counted: Option<Block>,
     occupied: bool,
 }
 
@@ -169,7 +179,7 @@ impl Hub {
         // The letters lie there before the shards begin: nobody speaks before
         // all who were in the room are in it again.
         for (row, socket) in connections {
-            if let Some(seat) = hub.seat(usize::MAX) {
+            if let Some(seat) = hub.any_seat(usize::MAX) {
                 hub.send_to_least_loaded(Letter::Resume { socket, row, seat });
             }
         }
@@ -189,6 +199,8 @@ impl Hub {
             posts,
             seats: 0.into(),
             seats_peak: history.listeners_peak.into(),
+            addresses: Arc::default(),
+            barred: BarredCounts::default(),
             next_id: history.next_id.into(),
             asked: 0.into(),
             history,
@@ -209,9 +221,34 @@ impl Hub {
         Ok(())
     }
 
-    /// A seat for a connection that is being let in, if fewer than `max` are
-    /// taken. To be taken before the client is told that it is in.
-    pub fn seat(&self, max: usize) -> Option<Seat> {
+    /// A seat for a connection of `peer` that is being let in. To be taken before
+    /// the client is told that it is in.
+    ///
+    /// # Errors
+    ///
+    /// Which of `limits` leaves it none.
+    pub fn seat(&self, peer: Peer, limits: &Limits) -> Result<Seat, Barred> {
+        let (block, addresses) = (peer.block(), &self.0.addresses);
+        let per_sec = limits.connects_per_address_per_sec;
+        if per_sec > 0 && !addresses.may_connect(block, per_sec, Instant::now()) {
+            return Err(Barred::AddressRate);
+        }
+        let mut seat = self.any_seat(limits.connections_max).ok_or(Barred::Full)?;
+        let max = limits.connections_per_address_max;
+        if max > 0 {
+            seat.counted = addresses.enter(block, max).then_some(block);
+            seat.counted.ok_or(Barred::AddressFull)?;
+        }
+        Ok(seat)
+    }
+
+    /// Counts a connection that ended at the door.
+    pub fn bar(&self, why: Barred) {
+        self.0.barred.add(why);
+    }
+
+    /// A seat for whomever, if fewer than `max` are taken.
+    fn any_seat(&self, max: usize) -> Option<Seat> {
         let shared = &self.0;
         let taken = shared
             .seats
@@ -220,7 +257,8 @@ impl Hub {
             })
             .ok()?;
         shared.seats_peak.fetch_max(taken + 1, Ordering::Relaxed);
-        Some(Seat { shared: shared.clone(), cursor: shared.room.end(), occupied: false })
+        let (shared, cursor) = (shared.clone(), shared.room.end());
+        Some(Seat { shared, cursor, counted: None, occupied: false })
     }
 
     /// Gives an upgraded connection to the least loaded shard, with the bytes
@@ -240,6 +278,7 @@ impl Hub {
             peer,
             since_secs: now_secs(),
             message_bytes_max: u32::try_from(message_bytes_max).unwrap_or(u32::MAX),
+            counted: seat.counted.is_some(),
         };
         let received = received.to_vec();
         if let Some(post) = self.least_loaded() {
@@ -271,6 +310,9 @@ impl Hub {
     /// Puts new settings in force; when it returns every shard has them, so
     /// that a message sent from now on meets the new rules.
     pub async fn apply(&self, settings: Arc<Settings>) {
+        if settings.limits.connects_per_address_per_sec == 0 {
+            self.0.addresses.forget_pace();
+        }
         self.ask(|done| Letter::Apply(settings.clone(), done)).await;
     }
 
@@ -386,6 +428,9 @@ impl Hub {
             totals.lagging += lagging;
             tally.named().for_each(|(name, count)| totals.tally.add(name, count));
         }
+        for (why, count) in Barred::ALL.into_iter().zip(self.0.barred.get()) {
+            totals.tally.add(why.name(), count);
+        }
         totals
     }
 }
@@ -466,6 +511,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         if !self.occupied {
             self.shared.leave(1);
+            self.counted.into_iter().for_each(|block| self.shared.addresses.leave(block));
         }
     }
 }

@@ -7,6 +7,8 @@
 //! The listener and the door run on tokio, because they are rarely busy and
 //! have many states; the shards are plain event loops, because they are not.
 
+mod addresses;
+mod barred;
 mod clients;
 mod connection;
 mod door;
@@ -20,6 +22,7 @@ mod socket;
 mod state;
 mod table;
 
+pub use barred::Barred;
 pub use clients::{Client, ClientState};
 pub use connection::{Arrival, Stream};
 pub use door::{Door, Terms, answer};

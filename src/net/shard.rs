@@ -53,7 +53,7 @@ impl Shard {
     pub fn new(number: usize, shared: Arc<Shared>, settings: Arc<Settings>, poll: Poll) -> Self {
         Self {
             number,
-            table: Table::new(number, &shared.room),
+            table: Table::new(number, &shared.room).counting_at(shared.addresses.clone()),
             shared,
             settings,
             poll,
@@ -160,7 +160,10 @@ impl Shard {
                 let _ = to.send(rows);
                 self.over = true;
             }
-            Letter::Apply(settings, _done) => self.settings = settings,
+            Letter::Apply(settings, _done) => {
+                self.settings = settings;
+                self.table.look_after_all();
+            }
             Letter::StopReading(_done) => self.table.stop_reading(),
             Letter::CloseAll(close, done) => {
                 self.table.close_all(close);

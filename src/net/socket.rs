@@ -9,6 +9,8 @@ use std::os::unix::net::UnixStream;
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 
+use super::addresses::Block;
+
 /// The bare, non-blocking socket of one connection.
 #[derive(Debug)]
 pub enum Socket {
@@ -61,6 +63,14 @@ impl Peer {
     /// ```
     pub fn tcp(address: SocketAddr) -> Self {
         Self::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+
+    /// The addresses that count as one with this peer's.
+    pub(super) fn block(self) -> Block {
+        match self {
+            Self::Tcp(address) => address.ip().into(),
+            Self::Unix => Block::UNIX,
+        }
     }
 }
 

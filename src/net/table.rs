@@ -14,7 +14,9 @@ mod sweep;
 mod tally;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
+use super::addresses::Addresses;
 use super::clients::{Client, ClientState, Slice};
 use super::connection::{
     AfterClose, Arrival, Closing, Connection, DETACHED, Details, State, Stream,
@@ -89,6 +91,8 @@ pub struct Table<S> {
     /// Messages are no longer read; with a reason, whoever has everything is
     /// closed with it.
     farewell: Option<Option<Close>>,
+    /// Where connections are counted by their addresses.
+    addresses: Arc<Addresses>,
     /// The number of this shard in the room.
     shard: usize,
     tally: Tally,
@@ -111,9 +115,15 @@ impl<S: Stream> Table<S> {
             care_due_ms: 0,
             care: None,
             farewell: None,
+            addresses: Arc::default(),
             shard,
             tally: Tally::default(),
         }
+    }
+
+    /// The same table, which counts connections where others do.
+    pub(super) fn counting_at(self, addresses: Arc<Addresses>) -> Self {
+        Self { addresses, ..self }
     }
 
     /// How many connections there are.
@@ -174,7 +184,8 @@ impl<S: Stream> Table<S> {
         let row = self.connections.len();
         self.rows.insert(arrival.id, row);
         self.lagging.insert((arrival.cursor, arrival.id));
-        self.connections.push(Connection::new(stream, arrival.cursor));
+        let connection = Connection::new(stream, arrival.cursor);
+        self.connections.push(Connection { counted: arrival.counted, ..connection });
         self.details.push(Details {
             id: arrival.id,
             peer: arrival.peer,
@@ -281,6 +292,11 @@ impl<S: Stream> Table<S> {
         }
     }
 
+    /// Looks after every connection from the next turn on, under new bounds.
+    pub fn look_after_all(&mut self) {
+        self.care_due_ms = 0;
+    }
+
     /// Reads no more messages; the feed will end, and stay at its end.
     pub fn stop_reading(&mut self) {
         self.farewell = Some(None);
@@ -322,6 +338,9 @@ impl<S: Stream> Table<S> {
         self.swap(row, last);
         let (connection, details) = (self.connections.pop(), self.details.pop());
         if let (Some(connection), Some(details)) = (connection, details) {
+            if connection.counted {
+                self.addresses.leave(details.peer.block());
+            }
             self.rows.remove(&details.id);
             self.lagging.remove(&(connection.cursor, details.id));
             self.reading.remove(&(connection.cursor, details.id));

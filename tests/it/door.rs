@@ -6,10 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::harness::{Client, DEADLINE, Daemon, Setup, until};
-
-const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+use crate::harness::{Client, DEADLINE, Daemon, Setup, UPGRADE, until};
 
 /// A text frame of a client, masked with zeros.
 fn frame(text: &str) -> Vec<u8> {

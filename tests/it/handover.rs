@@ -22,7 +22,8 @@ use crate::harness::{Client, Daemon, Setup};
 const CONFIG: &str = "[server]\nthreads = 2\n";
 
 /// A service manager with a store for descriptors.
-struct Manager {
+pub struct Manager {
+    config: String,
     folder: TempDir,
     /// Descriptors with their names, as they were stored.
     stored: Receiver<(String, OwnedFd)>,
@@ -32,6 +33,11 @@ struct Manager {
 impl Manager {
     fn new() -> Self {
         Self::with_places(usize::MAX)
+    }
+
+    /// One whose daemons are configured like this.
+    pub fn with_config(config: &str) -> Self {
+        Self { config: config.to_owned(), ..Self::new() }
     }
 
     /// Keeps so many descriptors, and drops what comes then, as systemd does.
@@ -68,18 +74,19 @@ impl Manager {
                 }
             }
         });
-        Self { folder, stored, listener: TcpListener::bind("127.0.0.1:0").unwrap() }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { config: CONFIG.to_owned(), folder, stored, listener }
     }
 
     /// Starts a daemon with the room's listener, and with what is in the store.
-    fn start(&self, stored: Option<(String, OwnedFd)>) -> Daemon {
+    pub fn start(&self, stored: Option<(String, OwnedFd)>) -> Daemon {
         let listener = OwnedFd::from(self.listener.try_clone().unwrap());
         let (mut sockets, mut names) = (vec![listener], "wschat".to_owned());
         if let Some((name, descriptor)) = stored {
             names = format!("{names}:{name}");
             sockets.push(descriptor);
         }
-        Setup::new(CONFIG)
+        Setup::new(&self.config)
             .without_listen()
             .inherit(sockets, &names)
             .env("NOTIFY_SOCKET", &self.folder.path().join("notify").display().to_string())
@@ -94,7 +101,7 @@ impl Manager {
     }
 
     /// Restarts the daemon as `systemctl restart` does.
-    fn restart(&self, mut daemon: Daemon) -> Daemon {
+    pub fn restart(&self, mut daemon: Daemon) -> Daemon {
         daemon.signal(Signal::USR2);
         assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
         let stored = self.stored.try_recv().expect("everything is stored before the end");

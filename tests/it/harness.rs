@@ -21,6 +21,10 @@ use tungstenite::{Message, WebSocket};
 /// How long a test waits for what has to come.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The request for a WebSocket.
+pub const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 /// Polls `condition` until it gives something.
 ///
 /// # Panics

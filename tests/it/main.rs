@@ -1,5 +1,6 @@
 //! The real binary from outside: one module for each theme.
 
+mod addresses;
 mod bench;
 mod config;
 mod control;

@@ -8,23 +8,23 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
 use crate::config::Origin;
-use crate::net::site;
+use crate::net::{Barred, site};
 
 /// What an answer depends on beside the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// Whether the page is given to those who ask for it.
     pub page: bool,
-    /// Whether as many WebSockets are open as may be.
-    pub full: bool,
-    /// Whether it is a page of elsewhere that asks, and may not.
-    pub foreign: bool,
+    /// Why there is no WebSocket for whoever asks, if there is none.
+    pub barred: Option<Barred>,
 }
 
 /// The version of the WebSocket protocol that is spoken (RFC 6455, 4.1).
 const WEBSOCKET_VERSION: &str = "13";
-/// Seconds after which a client that found the room full may try again.
+/// Seconds after which a client that found no place may try again.
 const RETRY_AFTER_SECS: &str = "10";
+/// The same for one that was too fast: no pace is less than one in a second.
+const RETRY_SLOWER_SECS: &str = "1";
 
 /// The answer to `request`; its status is 101 if and only if the connection
 /// is to become a WebSocket.
@@ -35,7 +35,7 @@ const RETRY_AFTER_SECS: &str = "10";
 /// use hyper::{Request, StatusCode};
 /// use wschat::net::{Terms, answer};
 /// let request = Request::get("/nowhere").header("host", "chat.example").body(String::new()).unwrap();
-/// let answer = answer(&request, Terms { page: true, full: false, foreign: false });
+/// let answer = answer(&request, Terms { page: true, barred: None });
 /// assert_eq!(answer.status(), StatusCode::NOT_FOUND);
 /// ```
 pub fn answer<B: Body>(request: &Request<B>, terms: Terms) -> Response<Full<Bytes>> {
@@ -111,14 +111,8 @@ fn upgrade<B: Body>(request: &Request<B>, terms: Terms) -> Response<Full<Bytes>>
     if !request.body().is_end_stream() {
         return bad("A request for a WebSocket has no body.");
     }
-    if terms.foreign {
-        return refuse(StatusCode::FORBIDDEN, "Pages of this origin may not enter the room.");
-    }
-    if terms.full {
-        let mut answer =
-            refuse(StatusCode::SERVICE_UNAVAILABLE, "The room is full; try again later.");
-        set(&mut answer, header::RETRY_AFTER, RETRY_AFTER_SECS);
-        return answer;
+    if let Some(why) = terms.barred {
+        return bar(why);
     }
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -126,6 +120,38 @@ fn upgrade<B: Body>(request: &Request<B>, terms: Terms) -> Response<Full<Bytes>>
     set(&mut answer, header::CONNECTION, "Upgrade");
     if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
         answer.headers_mut().insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    answer
+}
+
+/// A sentence, and when to try again if that may help.
+fn bar(why: Barred) -> Response<Full<Bytes>> {
+    let (status, sentence, retry_after_secs) = match why {
+        Barred::Full => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The room is full; try again later.",
+            Some(RETRY_AFTER_SECS),
+        ),
+        Barred::AddressFull => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many connections are open from this address; try again later.",
+            Some(RETRY_AFTER_SECS),
+        ),
+        Barred::AddressRate => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many connections are opened from this address; try again more slowly.",
+            Some(RETRY_SLOWER_SECS),
+        ),
+        Barred::Origin => {
+            (StatusCode::FORBIDDEN, "Pages of this origin may not enter the room.", None)
+        }
+        Barred::Late | Barred::Crowded => {
+            (StatusCode::REQUEST_TIMEOUT, "The request did not come in time.", None)
+        }
+    };
+    let mut answer = refuse(status, sentence);
+    if let Some(secs) = retry_after_secs {
+        set(&mut answer, header::RETRY_AFTER, secs);
     }
     answer
 }
@@ -225,7 +251,7 @@ mod tests {
 
     use super::*;
 
-    const ROOM: Terms = Terms { page: true, full: false, foreign: false };
+    const ROOM: Terms = Terms { page: true, barred: None };
     const UPGRADE: &str = "GET / HTTP/1.1|host: h|upgrade: websocket|connection: Upgrade|\
         sec-websocket-version: 13|sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -339,20 +365,19 @@ mod tests {
     }
 
     #[test]
-    fn a_full_room_says_when_to_come_back() {
-        let full = Terms { full: true, ..ROOM };
-        let answer = check(UPGRADE, full, 503);
-        assert_eq!(header(&answer, "retry-after"), RETRY_AFTER_SECS);
-        check("GET / HTTP/1.1|host: h", full, 200);
-        check(&UPGRADE.replace("version: 13", "version: 7"), full, 426);
-    }
-
-    #[test]
-    fn a_page_of_elsewhere_is_kept_out_before_the_upgrade() {
-        let foreign = Terms { foreign: true, ..ROOM };
-        check(UPGRADE, foreign, 403);
-        check(UPGRADE, Terms { full: true, ..foreign }, 403);
-        check("GET / HTTP/1.1|host: h", foreign, 200);
+    fn who_gets_no_seat_is_told_why_and_when_to_come_back() {
+        for (why, status, retry_after) in [
+            (Barred::Full, 503, RETRY_AFTER_SECS),
+            (Barred::AddressFull, 429, RETRY_AFTER_SECS),
+            (Barred::AddressRate, 429, RETRY_SLOWER_SECS),
+            (Barred::Origin, 403, ""),
+        ] {
+            let barred = Terms { barred: Some(why), ..ROOM };
+            let answer = check(UPGRADE, barred, status);
+            assert_eq!(header(&answer, "retry-after"), retry_after, "{why:?}");
+            check("GET / HTTP/1.1|host: h", barred, 200);
+            check(&UPGRADE.replace("version: 13", "version: 7"), barred, 426);
+        }
     }
 
     #[test]

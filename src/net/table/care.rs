@@ -1,4 +1,4 @@
-//! Pings, idle connections and deadlines, slice by slice.
+//! Pings, idle connections, deadlines and addresses, slice by slice.
 
 use super::super::connection::{AfterClose, Stream};
 use super::{READING_MS, ROWS_PER_TURN, Table, Turn};
@@ -7,11 +7,13 @@ use crate::wire::frame::Opcode;
 
 impl<S: Stream> Table<S> {
     /// Pings, idle connections and those that never answered a close frame,
-    /// among the next connections of a round.
+    /// among the next connections of a round. Those who came before a reload
+    /// that bounds the connections of an address are counted, too, or no more.
     pub(super) fn look_after(&mut self, turn: &mut Turn<'_>) {
         let Some(start) = self.care else { return };
         let idle_ms = turn.limits.idle_timeout.as_millis() as u64;
         let interval_ms = turn.limits.ping_interval.as_millis() as u64;
+        let counts = turn.limits.connections_per_address_max > 0;
         let now_ms = turn.now.ms;
         let end = self.connections.len().min(start + ROWS_PER_TURN);
         let mut due = Vec::new();
@@ -32,6 +34,13 @@ impl<S: Stream> Table<S> {
             };
             if act {
                 due.push(details.id);
+            }
+            if connection.counted != counts {
+                connection.counted = counts;
+                match counts {
+                    true => self.addresses.count(details.peer.block()),
+                    false => self.addresses.leave(details.peer.block()),
+                }
             }
             if details.read_ms + READING_MS <= now_ms {
                 self.reading.remove(&(connection.cursor, details.id));

@@ -1,5 +1,6 @@
 //! What happened, in numbers.
 
+use super::super::barred::Barred;
 use crate::chat::Refusal;
 
 /// What happened, counted since the table was made.
@@ -21,12 +22,15 @@ pub struct Tally {
     pub idle: u64,
     /// Connections closed because they broke a rule of RFC 6455.
     pub violations: u64,
+    /// Connections that ended at the door, in the order of [`Barred::ALL`].
+    pub barred: [u64; Barred::ALL.len()],
 }
 
 impl Tally {
     /// Every figure with a name that never changes.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let refused = Refusal::ALL.iter().map(|refusal| refusal.code()).zip(self.refused);
+        let barred = Barred::ALL.iter().map(|why| why.name()).zip(self.barred);
         let Self { messages, deliveries, bytes_sent, notices_dropped, .. } = *self;
         let Self { too_slow, idle, violations, .. } = *self;
         [
@@ -40,6 +44,7 @@ impl Tally {
         ]
         .into_iter()
         .chain(refused)
+        .chain(barred)
     }
 
     /// Adds to the figure of this name; one that is not known is not counted.
@@ -52,11 +57,32 @@ impl Tally {
             "too_slow" => &mut self.too_slow,
             "idle" => &mut self.idle,
             "violations" => &mut self.violations,
-            code => match Refusal::ALL.iter().position(|refusal| refusal.code() == code) {
-                Some(at) => &mut self.refused[at],
-                None => return,
-            },
+            other => {
+                let code = Refusal::ALL.iter().position(|refusal| refusal.code() == other);
+                let why = Barred::ALL.iter().position(|why| why.name() == other);
+                match (code, why) {
+                    (Some(at), _) => &mut self.refused[at],
+                    (None, Some(at)) => &mut self.barred[at],
+                    (None, None) => return,
+                }
+            }
         };
         *figure += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_has_a_name_of_its_own() {
+        let mut tally = Tally::default();
+        for (name, _) in Tally::default().named() {
+            tally.add(name, 1);
+        }
+        tally.add("what an older version counted", 1);
+        assert!(tally.named().all(|(_, count)| count == 1), "{tally:?}");
+        assert_eq!((tally.refused, tally.barred), ([1; _], [1; _]));
     }
 }

@@ -1,0 +1,201 @@
+//! How many connections each address has open, and how fast it opens them.
+//!
+//! Nothing is kept of an address while no bound asks for it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// So many seconds' worth of connections may an address open at once: everybody
+/// in an office comes back together after a restart of its router.
+const BURST_SECS: u32 = 5;
+const BURST: Duration = Duration::from_secs(BURST_SECS as u64);
+/// Addresses whose pace is remembered, at most. Whoever has more than that of
+/// his own is not slowed by counting each of them.
+const PACED_MAX: usize = 100_000;
+/// A map this small keeps its memory.
+const KEPT: usize = 1024;
+
+/// The addresses that count as one: an IPv4 address, the /64 of an IPv6 one, or
+/// all Unix sockets of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Block([u8; 16]);
+
+impl Block {
+    /// All Unix sockets together; no address, for nobody speaks from a multicast
+    /// one.
+    pub const UNIX: Self = Self([0xff; 16]);
+}
+
+impl From<IpAddr> for Block {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(address.to_ipv6_mapped().octets()),
+            IpAddr::V6(address) => {
+                let network = u128::from(address) >> 64 << 64;
+                Self(network.to_be_bytes())
+            }
+        }
+    }
+}
+
+/// What is known of every address.
+#[derive(Debug, Default)]
+pub struct Addresses {
+    /// Open connections, those only that are counted.
+    open: Mutex<HashMap<Block, u32>>,
+    pace: Mutex<Pace>,
+}
+
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the budget of an address will be whole again.
+    whole_at: HashMap<Block, Instant>,
+    /// When those whose budget is whole are forgotten next.
+    forget_at: Option<Instant>,
+}
+
+impl Addresses {
+    /// Counts one more connection from `block`, if it has fewer than `max`.
+    pub fn enter(&self, block: Block, max: usize) -> bool {
+        let mut open = lock(&self.open);
+        let there = open.get(&block).copied().unwrap_or_default();
+        let may = (there as usize) < max;
+        if may {
+            open.insert(block, there.saturating_add(1));
+        }
+        may
+    }
+
+    /// Counts a connection from `block` that is open already.
+    pub fn count(&self, block: Block) {
+        self.enter(block, usize::MAX);
+    }
+
+    /// A connection from `block` that was counted is gone, or counts no more.
+    pub fn leave(&self, block: Block) {
+        let mut open = lock(&self.open);
+        match open.get_mut(&block) {
+            Some(there) if *there > 1 => *there -= 1,
+            _ => drop(open.remove(&block)),
+        }
+        shrink(&mut open);
+    }
+
+    /// Whether `block` may open a connection at `now`, if it may open `per_sec`
+    /// of them in a second, and [`BURST_SECS`] times as many at once. One that
+    /// it may not open costs it nothing.
+    pub fn may_connect(&self, block: Block, per_sec: u32, now: Instant) -> bool {
+        let mut pace = lock(&self.pace);
+        pace.forget_whole(now);
+        let whole_at = pace.whole_at.get(&block).copied().unwrap_or(now).max(now);
+        let whole_at = whole_at + Duration::from_secs(1) / per_sec.max(1);
+        let may = whole_at - now <= BURST;
+        if may && (pace.whole_at.len() < PACED_MAX || pace.whole_at.contains_key(&block)) {
+            pace.whole_at.insert(block, whole_at);
+        }
+        may
+    }
+
+    /// No pace matters any more.
+    pub fn forget_pace(&self) {
+        *lock(&self.pace) = Pace::default();
+    }
+}
+
+impl Pace {
+    /// Forgets those whose budget is whole, so that nobody is kept for more than
+    /// twice the time in which a budget becomes whole while others come.
+    fn forget_whole(&mut self, now: Instant) {
+        if self.forget_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.forget_at = Some(now + BURST);
+        self.whole_at.retain(|_, whole_at| now < *whole_at);
+        shrink(&mut self.whole_at);
+    }
+}
+
+fn shrink<V>(map: &mut HashMap<Block, V>) {
+    if map.capacity() > KEPT && map.len() < map.capacity() / 4 {
+        map.shrink_to(map.len() * 2);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(text: &str) -> Block {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn what_counts_as_one_address() {
+        assert_eq!(block("192.0.2.7"), block("::ffff:192.0.2.7"));
+        assert_eq!(block("2001:db8::1"), block("2001:db8::ffff:0:0:1"));
+        let others = ["192.0.2.7", "192.0.2.8", "2001:db8::1", "2001:db8:0:1::1", "::1"];
+        let mut blocks: Vec<_> = others.into_iter().map(block).chain([Block::UNIX]).collect();
+        blocks.sort_by_key(|block| block.0);
+        blocks.dedup();
+        assert_eq!(blocks.len(), others.len() + 1);
+    }
+
+    #[test]
+    fn connections_are_counted_and_forgotten() {
+        let addresses = Addresses::default();
+        let (ann, bob) = (block("192.0.2.7"), block("192.0.2.8"));
+        assert!(addresses.enter(ann, 2) && addresses.enter(ann, 2) && addresses.enter(bob, 2));
+        assert!(!addresses.enter(ann, 2));
+        addresses.leave(ann);
+        assert!(addresses.enter(ann, 2));
+        // Who was there before the bound is counted beyond it.
+        addresses.count(bob);
+        addresses.count(bob);
+        addresses.leave(bob);
+        assert!(!addresses.enter(bob, 2));
+        (0..2).for_each(|_| addresses.leave(ann));
+        (0..2).for_each(|_| addresses.leave(bob));
+        assert!(lock(&addresses.open).is_empty());
+    }
+
+    #[test]
+    fn a_burst_and_then_so_many_in_a_second() {
+        let addresses = Addresses::default();
+        let (ann, bob, now) = (block("192.0.2.7"), block("192.0.2.8"), Instant::now());
+        let at = |ms| now + Duration::from_millis(ms);
+        let let_in = |who, ms, tries: u32| {
+            (0..tries).filter(|_| addresses.may_connect(who, 2, at(ms))).count()
+        };
+        assert_eq!(let_in(ann, 0, 100), 10);
+        assert_eq!(let_in(bob, 0, 1), 1, "another one is not concerned");
+        assert_eq!(let_in(ann, 499, 100), 0);
+        assert_eq!(let_in(ann, 500, 100), 1);
+        assert_eq!(let_in(ann, 2_500, 100), 4);
+        assert_eq!(let_in(ann, 60_000, 100), 10);
+        assert_eq!(lock(&addresses.pace).whole_at.len(), 1, "bob is forgotten");
+        addresses.forget_pace();
+        assert_eq!(let_in(ann, 60_000, 100), 10);
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let addresses = Addresses::default();
+        let now = Instant::now();
+        let one = |n: u32| Block::from(IpAddr::from(n.to_be_bytes()));
+        for n in 0..PACED_MAX as u32 + 10 {
+            assert!(addresses.may_connect(one(n), 1, now));
+            addresses.count(one(n));
+        }
+        assert_eq!(lock(&addresses.pace).whole_at.len(), PACED_MAX);
+        assert!(addresses.may_connect(one(0), 1, now + 2 * BURST));
+        let kept = lock(&addresses.pace).whole_at.capacity();
+        (0..PACED_MAX as u32 + 10).for_each(|n| addresses.leave(one(n)));
+        assert!(kept.max(lock(&addresses.open).capacity()) < 2 * KEPT, "{kept}");
+    }
+}
