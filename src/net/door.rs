@@ -5,6 +5,7 @@
 //! WebSocket and for the few files of the page, and a place at it is scarce.
 
 mod answer;
+mod crowd;
 
 use std::convert::Infallible;
 use std::future::{poll_fn, ready};
@@ -23,7 +24,7 @@ use hyper_util::rt::TokioIo;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
@@ -32,9 +33,10 @@ use super::{Accepted, Acceptor, Barred, Hub, Peer, Seat, Settings, Socket, proxy
 use crate::config::TrustedProxy;
 use answer::is_foreign;
 pub use answer::{Terms, answer};
+use crowd::Crowd;
 
-/// Connections that may be at the door at once; more wait in the kernel's
-/// backlog until one is through, which takes `handshake_timeout` at most.
+/// Connections that may be at the door at once; for one more the first gives
+/// way, so that slow guests keep nobody out.
 const PLACES: usize = 1024;
 /// The longest head of a request, in bytes; browsers send cookies of others.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -49,15 +51,15 @@ const LAST_CALL: Duration = Duration::from_millis(50);
 pub struct Door {
     hub: Hub,
     settings: watch::Receiver<Arc<Settings>>,
-    places: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     closed: watch::Sender<bool>,
 }
 
 impl Door {
     /// A door to `hub`, which goes by the newest of `settings`.
     pub fn new(hub: Hub, settings: watch::Receiver<Arc<Settings>>) -> Arc<Self> {
-        let places = Arc::new(Semaphore::new(PLACES));
-        Arc::new(Self { hub, settings, places, closed: watch::Sender::new(false) })
+        let crowd = Crowd::new(PLACES);
+        Arc::new(Self { hub, settings, crowd, closed: watch::Sender::new(false) })
     }
 
     /// Lets nobody else in; whoever comes waits in the kernel's backlog.
@@ -72,22 +74,29 @@ impl Door {
         let mut guests = JoinSet::new();
         let mut closed = self.closed.subscribe();
         loop {
-            let next = async {
-                let place = Arc::clone(&self.places).acquire_owned().await;
-                (place, acceptor.accept().await)
-            };
-            let (place, accepted) = tokio::select! {
-                next = next => next,
+            let accepted = tokio::select! {
+                accepted = acceptor.accept() => accepted,
                 _ = closed.wait_for(|closed| *closed) => break,
             };
+            let mut place = self.crowd.enter().await;
             while guests.try_join_next().is_some() {}
             let door = Arc::clone(&self);
             guests.spawn(async move {
-                match accepted {
-                    Accepted::Tcp(stream, peer) => door.receive(stream, peer).await,
-                    Accepted::Unix(stream) => door.receive(stream, Peer::Unix).await,
+                let visit = async {
+                    match accepted {
+                        Accepted::Tcp(stream, peer) => door.receive(stream, peer).await,
+                        Accepted::Unix(stream) => door.receive(stream, Peer::Unix).await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    () = visit => {}
+                    () = place.is_wanted() => {
+                        door.hub.bar(Barred::Crowded);
+                        // The guest may have been in already.
+                        door.hub.wake_adopters();
+                    }
                 }
-                drop(place);
             });
         }
         let all = async { while guests.join_next().await.is_some() {} };

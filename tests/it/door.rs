@@ -109,6 +109,30 @@ fn a_client_that_does_not_finish_its_request_is_cut() {
     assert_eq!(client.hear(), "still here");
 }
 
+/// More of them than the door has places, and each has a lot of time.
+#[test]
+fn who_takes_long_gives_way_to_who_comes() {
+    const PLACES: usize = 1024;
+    let daemon = Daemon::start("limits.handshake_timeout_secs = 120");
+    let mut slow: Vec<TcpStream> = (0..PLACES + 100).map(|_| raw(&daemon)).collect();
+    for guest in &mut slow[PLACES / 2..] {
+        guest.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nX-Slow: ").unwrap();
+    }
+    let mut client = daemon.connect();
+    client.say("ann", "at once");
+    assert_eq!(client.hear(), "at once");
+    // Those who came first are gone, the others may go on.
+    for guest in &mut slow[..100] {
+        assert_eq!(guest.read(&mut [0]).unwrap_or(0), 0);
+    }
+    let last = slow.last_mut().unwrap();
+    last.write_all(b"no longer\r\n\r\n").unwrap();
+    assert!(read_until(last, b"\r\n").starts_with(b"HTTP/1.1 200 OK"));
+    let out = daemon.command(&["status"]).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(text.contains("crowded 101\n"), "{text}");
+}
+
 #[test]
 fn what_comes_with_the_request_is_not_lost() {
     let daemon = Daemon::start("");
