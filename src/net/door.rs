@@ -182,8 +182,11 @@ impl Door {
     ) -> (Answer, Option<(Seat, Peer)>) {
         let headers = request.headers();
         let foreign = is_foreign(headers, &settings.origins);
-        let terms =
-            Terms { page: settings.page.enabled, barred: foreign.then_some(Barred::Origin) };
+        let terms = Terms {
+            page: settings.page.enabled,
+            message_bytes_max: settings.limits.message_bytes_max,
+            barred: foreign.then_some(Barred::Origin),
+        };
         let inviting = answer(request, terms);
         if inviting.status() == StatusCode::FORBIDDEN {
             self.hub.bar(Barred::Origin);

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
+use bytes::Bytes;
 
 /// One file of the page.
 #[derive(Debug)]
@@ -46,20 +47,34 @@ pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src
     style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
+/// Where the page is told how long a message may be.
+const MESSAGE_BYTES_MAX: &str = "data-bytes-max=\"16384\"";
+
+impl File {
+    /// What it holds in a room whose messages have so many bytes at most.
+    pub(super) fn content(&self, message_bytes_max: usize) -> Bytes {
+        match std::str::from_utf8(self.bytes) {
+            Ok(page) if self.path == "/" => {
+                let limit = format!("data-bytes-max=\"{message_bytes_max}\"");
+                page.replacen(MESSAGE_BYTES_MAX, &limit, 1).into()
+            }
+            _ => Bytes::from_static(self.bytes),
+        }
+    }
+}
+
 /// The file at `path` and its entity tag.
-pub(super) fn find(path: &str) -> Option<(&'static File, &'static str)> {
+pub(super) fn find(path: &str, message_bytes_max: usize) -> Option<(&'static File, String)> {
     // The tag is made of the content, so that it changes with every build that
-    // changes the file and with no other.
+    // changes the file, and with the limit on the page, and with nothing else.
     static TAGS: LazyLock<[String; FILES.len()]> = LazyLock::new(|| {
         FILES.each_ref().map(|file| {
             let hash = digest::digest(&digest::SHA256, file.bytes);
             let start = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
-            format!("\"{}\"", start.collect::<String>())
+            start.collect()
         })
     });
-    FILES
-        .iter()
-        .zip(TAGS.iter())
-        .find(|(file, _)| file.path == path)
-        .map(|(file, tag)| (file, tag.as_str()))
+    let (file, tag) = FILES.iter().zip(TAGS.iter()).find(|(file, _)| file.path == path)?;
+    let limit = if path == "/" { format!("-{message_bytes_max}") } else { String::new() };
+    Some((file, format!("\"{tag}{limit}\"")))
 }

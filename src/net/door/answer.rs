@@ -15,6 +15,8 @@ use crate::net::{Barred, site};
 pub struct Terms {
     /// Whether the page is given to those who ask for it.
     pub page: bool,
+    /// Bytes of the longest message, which the page wants to know.
+    pub message_bytes_max: usize,
     /// Why there is no WebSocket for whoever asks, if there is none.
     pub barred: Option<Barred>,
 }
@@ -35,14 +37,15 @@ const RETRY_SLOWER_SECS: &str = "1";
 /// use hyper::{Request, StatusCode};
 /// use wschat::net::{Terms, answer};
 /// let request = Request::get("/nowhere").header("host", "chat.example").body(String::new()).unwrap();
-/// let answer = answer(&request, Terms { page: true, barred: None });
+/// let terms = Terms { page: true, message_bytes_max: 16_384, barred: None };
+/// let answer = answer(&request, terms);
 /// assert_eq!(answer.status(), StatusCode::NOT_FOUND);
 /// ```
 pub fn answer<B: Body>(request: &Request<B>, terms: Terms) -> Response<Full<Bytes>> {
     if let Err(sentence) = check_host(request) {
         return refuse(StatusCode::BAD_REQUEST, sentence);
     }
-    let Some((file, tag)) = site::find(request.uri().path()) else {
+    let Some((file, tag)) = site::find(request.uri().path(), terms.message_bytes_max) else {
         return refuse(StatusCode::NOT_FOUND, "There is nothing here; the room is at /.");
     };
     let at_root = file.path == "/";
@@ -63,7 +66,7 @@ pub fn answer<B: Body>(request: &Request<B>, terms: Terms) -> Response<Full<Byte
             "This is a WebSocket room without a page: connect to it with a WebSocket.",
         );
     }
-    give(file, tag, request.headers())
+    give(file, &tag, request.headers(), terms.message_bytes_max)
 }
 
 /// A request of HTTP/1.1 names exactly one host (RFC 9112, 3.2).
@@ -157,7 +160,12 @@ fn bar(why: Barred) -> Response<Full<Bytes>> {
 }
 
 /// A file of the page, or the word that the browser has it already.
-fn give(file: &site::File, tag: &'static str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+fn give(
+    file: &site::File,
+    tag: &str,
+    headers: &HeaderMap,
+    message_bytes_max: usize,
+) -> Response<Full<Bytes>> {
     let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
         let tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
         tags.map(|listed| listed.strip_prefix("W/").unwrap_or(listed))
@@ -168,11 +176,13 @@ fn give(file: &site::File, tag: &'static str, headers: &HeaderMap) -> Response<F
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         answer
     } else {
-        let mut answer = Response::new(Full::new(Bytes::from_static(file.bytes)));
+        let mut answer = Response::new(Full::new(file.content(message_bytes_max)));
         set(&mut answer, header::CONTENT_TYPE, file.media_type);
         answer
     };
-    set(&mut answer, header::ETAG, tag);
+    if let Ok(tag) = HeaderValue::from_str(tag) {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
     // Ask every time, get it only if it changed: a page of another version
     // must not meet this server.
     set(&mut answer, header::CACHE_CONTROL, "no-cache");
@@ -251,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    const ROOM: Terms = Terms { page: true, barred: None };
+    const ROOM: Terms = Terms { page: true, message_bytes_max: 16_384, barred: None };
     const UPGRADE: &str = "GET / HTTP/1.1|host: h|upgrade: websocket|connection: Upgrade|\
         sec-websocket-version: 13|sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -456,5 +466,21 @@ mod tests {
                 assert_eq!(header(&answer, "etag"), tag);
             }
         }
+    }
+
+    #[test]
+    fn the_page_says_how_long_a_message_may_be() {
+        let page = |message_bytes_max| {
+            let answer = check("GET / HTTP/1.1|host: h", Terms { message_bytes_max, ..ROOM }, 200);
+            let tag = header(&answer, "etag").to_owned();
+            (tag, text(answer))
+        };
+        let (usual, _) = page(16_384);
+        let (tag, text) = page(1_000);
+        assert!(text.contains("<body data-bytes-max=\"1000\">"), "{text}");
+        let known = format!("GET / HTTP/1.1|host: h|if-none-match: {tag}");
+        check(&known, Terms { message_bytes_max: 1_000, ..ROOM }, 304);
+        check(&known, ROOM, 200);
+        assert_ne!(tag, usual);
     }
 }
