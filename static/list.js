@@ -32,13 +32,18 @@ export function element(tag, className, ...content) {
   return made;
 }
 
+/** Gives the focus on, if it would vanish with what has it. */
+export function keepFocus(node, heir) {
+  if (node.contains(document.activeElement)) heir.focus({ preventScroll: true });
+}
+
 /** A name in its colour, which is always the same, isolated for direction. */
 export function nameTag(usr) {
   const made = element("bdi", "who", safeName(usr));
   made.title = made.textContent;
-  let hash = 0x811c9dc5; // FNV-1a
-  for (const char of usr.trim()) hash = Math.imul(hash ^ char.codePointAt(), 0x01000193);
-  made.style.setProperty("--hue", (hash >>> 0) % 360);
+  let hue = 0;
+  for (const char of usr.trim()) hue = ((hue + char.codePointAt()) * 137) % 360;
+  made.style.setProperty("--hue", hue);
   return made;
 }
 
@@ -88,8 +93,9 @@ export class List {
   /** The last messages of one speaker in a row: { usr, day, minute, node }. */
   #run;
 
-  constructor({ scroller, list, gone, onNews }) {
-    this.#in = { scroller, list, gone, onNews };
+  constructor(parts) {
+    this.#in = parts;
+    const { scroller } = parts;
     scroller.addEventListener("scroll", () => this.#look());
     const resized = new ResizeObserver(() => this.#follow());
     for (const node of [scroller, ...scroller.children]) resized.observe(node);
@@ -104,6 +110,19 @@ export class List {
     if (!this.#following) this.#news += entries.length;
     this.#in.onNews(this.#following, this.#news);
     this.#follow();
+  }
+
+  /** Takes back the message of that `tim`; what is in sight does not move. */
+  retract(tim) {
+    const { scroller, list } = this.#in;
+    const line = list.querySelector(`[datetime="${tim}"]`)?.parentNode;
+    if (!line) return;
+    const above = line.getBoundingClientRect().bottom < scroller.getBoundingClientRect().top;
+    this.#keep(above, () => {
+      keepFocus(line, scroller);
+      line.className = "line";
+      line.lastChild.replaceWith(element("em", "text", text("retracted")));
+    });
   }
 
   /** Goes to the newest. */
@@ -134,7 +153,9 @@ export class List {
       this.#run = { day: today };
     }
     if (usr !== this.#run.usr) {
-      this.#run = { usr, day: today, node: element("li", "run", nameTag(usr)) };
+      // Nobody but the server is called so.
+      const node = element("li", usr === "wschat" ? "run server" : "run", nameTag(usr));
+      this.#run = { usr, day: today, node };
       this.#in.list.append(this.#run.node);
     }
     const time = element("time", minute === this.#run.minute ? "same" : "", minute);
@@ -147,19 +168,26 @@ export class List {
   /** Lets the oldest go; what is in sight does not move. */
   #trim() {
     const bound = this.#following ? ROWS_MAX : ROWS_MAX_READING;
-    const before = this.#in.scroller.scrollHeight;
-    // A twentieth more, so that it is not done for each message.
-    if (this.#rows > bound) while (this.#rows > bound * 0.95) this.#dropOldest();
-    this.#in.gone.hidden = !this.#left;
-    this.#in.gone.textContent = text("gone", { n: this.#left });
-    if (!this.#following) this.#in.scroller.scrollTop -= before - this.#in.scroller.scrollHeight;
+    this.#keep(true, () => {
+      // A twentieth more, so that it is not done for each message.
+      if (this.#rows > bound) while (this.#rows > bound * 0.95) this.#dropOldest();
+      this.#in.gone.hidden = !this.#left;
+      this.#in.gone.textContent = text("gone", { n: this.#left });
+    });
+  }
+
+  /** Keeps what is in sight where it is, if what changes is `above` it. */
+  #keep(above, change) {
+    const { scroller } = this.#in;
+    const before = scroller.scrollHeight;
+    change();
+    if (above && !this.#following) scroller.scrollTop -= before - scroller.scrollHeight;
   }
 
   #dropOldest() {
     const first = this.#in.list.firstElementChild;
     const line = first.querySelector(".line");
-    // Focus must not vanish with what had it.
-    if (first.contains(document.activeElement)) this.#in.scroller.focus({ preventScroll: true });
+    keepFocus(first, this.#in.scroller);
     if (line) {
       line.remove();
       this.#rows -= 1;

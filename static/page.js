@@ -3,20 +3,19 @@
  * (texts.js) brought together in index.html.
  *
  * Kept in this tab (sessionStorage): the token, the draft, what is not sent
- * yet. Kept for good (localStorage): name, theme, whether to notify.
+ * yet. Kept for good (localStorage): name, theme, how to be called.
  */
 import { connect, newId } from "./wschat.js";
-import { List, body, element, nameTag, safeName } from "./list.js";
+import { List, body, element, keepFocus, nameTag, safeName } from "./list.js";
 import { fillTexts, language, text } from "./texts.js";
 
-/** The server's limits.message_bytes_max, unless it is set otherwise. */
-const BYTES_MAX = 16_384;
 /** More messages in five seconds are counted aloud, not read. */
 const SPOKEN_MAX = 5;
 /** More messages are not kept for a page that nobody looks at. */
 const INCOMING_MAX = 4_000;
 
 const $ = (id) => document.getElementById(id);
+const on = (id, type, act) => $(id).addEventListener(type, act);
 
 /** Gives or keeps a value; forgets it where storage is full or forbidden. */
 const storage = (kind) => (key, value) => {
@@ -36,7 +35,8 @@ fillTexts();
 
 const url = new URL("./", location);
 url.protocol = url.protocol.replace("http", "ws");
-const room = connect(url);
+// An option of the room may stand on the page, as data-quiet-ms="25000".
+const room = connect(url, document.body.dataset);
 const list = new List({ scroller: $("scroller"), list: $("list"), gone: $("gone"), onNews });
 let incoming = [];
 let skipped = 0;
@@ -53,6 +53,11 @@ room.addEventListener("message", ({ detail: message }) => {
   if (!incoming.length) document.hidden ? setTimeout(paint, 500) : requestAnimationFrame(paint);
   incoming.push({ message, mention });
   if (incoming.length > INCOMING_MAX) skipped += incoming.splice(0, INCOMING_MAX / 2).length;
+});
+
+room.addEventListener("retract", ({ detail }) => {
+  if (incoming.length) paint();
+  list.retract(detail.retract);
 });
 
 function paint() {
@@ -78,20 +83,11 @@ document.addEventListener("visibilitychange", () => {
 });
 
 function onNews(following, news) {
-  if (following) keepFocus($("jump"));
+  if (following) keepFocus($("jump"), $("msg"));
   $("jump").hidden = following;
   $("jump").textContent = text(news ? "news" : "latest", { n: news });
 }
-onClick("jump", () => list.jump());
-
-/** Focus must not vanish with what has it. */
-function keepFocus(node) {
-  if (node.contains(document.activeElement)) $("msg").focus();
-}
-
-function onClick(id, act) {
-  $(id).addEventListener("click", act);
-}
+on("jump", "click", () => list.jump());
 
 /* The state of the connection, and what counts down to these times */
 
@@ -99,14 +95,17 @@ let retryAt;
 let waitUntil;
 
 room.addEventListener("state", ({ detail }) => showState(detail));
-room.addEventListener("notice", ({ detail }) => hint(reason(detail.err, detail)));
-onClick("state-retry", () => room.reconnect());
+room.addEventListener("notice", ({ detail }) => {
+  $("hint").className = detail.err ? "bad" : "";
+  $("hint").textContent = detail.err ? reason(detail.err, detail) : detail.msg;
+});
+on("state-retry", "click", () => room.reconnect());
 
-function showState({ state, retryAt: at }) {
+function showState({ state, retryAt: at, reason }) {
   retryAt = at;
   document.body.dataset.state = state;
-  $("state-words").textContent = text(state);
-  if (state !== "waiting") keepFocus($("state-retry"));
+  $("state-words").textContent = text(reason === "kicked" ? reason : state);
+  if (state !== "waiting") keepFocus($("state-retry"), $("msg"));
   $("state-retry").hidden = state !== "waiting";
   count();
 }
@@ -114,12 +113,10 @@ function showState({ state, retryAt: at }) {
 setInterval(count, 1_000);
 
 function count() {
-  const words = (name, until) => {
-    const n = Math.ceil((until - Date.now()) / 1_000);
-    return n > 0 ? text(name, { n }) : "";
-  };
-  $("state-wait").textContent = words("retryIn", retryAt);
-  $("wait").textContent = words("wait", waitUntil);
+  for (const [name, until] of Object.entries({ retryIn: retryAt, wait: waitUntil })) {
+    const secs = Math.ceil((until - Date.now()) / 1_000);
+    $(name).textContent = secs > 0 ? text(name, { in: secs }) : "";
+  }
   for (const button of document.querySelectorAll(".again")) button.disabled = waitUntil > Date.now();
 }
 
@@ -128,10 +125,10 @@ function count() {
 $("usr").value = forGood("name");
 $("msg").value = inTab("draft");
 
-$("usr").addEventListener("input", () => forGood("name", $("usr").value.trim()));
-$("msg").addEventListener("input", drafted);
-$("composer").addEventListener("submit", submit);
-$("composer").addEventListener("keydown", (event) => {
+on("usr", "input", () => forGood("name", $("usr").value.trim()));
+on("msg", "input", drafted);
+on("composer", "submit", submit);
+on("composer", "keydown", (event) => {
   // An input method's Enter picks a word (229 is how Safari says so).
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   if (event.target.matches("button")) return;
@@ -145,37 +142,33 @@ function drafted() {
   inTab("draft", box.value);
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight + 2}px`;
-  const size = bytes();
-  const left = BYTES_MAX - size;
-  $("left").textContent = size < BYTES_MAX * 0.8 ? "" : left < 0 ? text("over", { n: -left }) : text("left", { n: left });
+  const left = bytesLeft();
+  const near = left < document.body.dataset.bytesMax / 5;
+  $("left").textContent = near ? text(left < 0 ? "over" : "left", { bytes: Math.abs(left) }) : "";
   $("left").classList.toggle("bad", left < 0);
 }
 
-/** The bytes of the message as it would be sent now. */
-function bytes() {
-  const message = outgoing({ usr: $("usr").value.trim(), msg: $("msg").value, id: newId() });
-  return new TextEncoder().encode(JSON.stringify(message)).length;
+const typed = () => ({ id: newId(), usr: $("usr").value.trim(), msg: $("msg").value });
+
+/** How much longer it may be; the server writes its limit on the page. */
+function bytesLeft() {
+  const message = JSON.stringify(outgoing(typed()));
+  return document.body.dataset.bytesMax - new TextEncoder().encode(message).length;
 }
 
 const outgoing = ({ usr, msg, id }) => ({ usr, msg, id, jwt: inTab("token") || undefined });
 
 function submit(event) {
   event.preventDefault();
-  const usr = $("usr").value.trim();
-  const msg = $("msg").value;
-  hint("");
+  const entry = typed();
+  $("hint").textContent = "";
   $("msg").focus();
-  if (!msg.trim() || waitUntil > Date.now() || bytes() > BYTES_MAX) return;
-  const entry = { id: newId(), usr, msg };
+  if (!entry.msg.trim() || waitUntil > Date.now() || bytesLeft() < 0) return;
   show(entry);
   $("msg").value = "";
   drafted();
   deliver(entry);
   list.jump();
-}
-
-function hint(words) {
-  $("hint").textContent = words;
 }
 
 /* What is under way, and what failed: { id, usr, msg, why, node } */
@@ -199,7 +192,7 @@ function keepUnsent() {
 /** Shows what has become of an entry, and keeps it for after a reload. */
 function fill({ node, usr, msg, why, code }) {
   keepUnsent();
-  keepFocus(node);
+  keepFocus(node, $("msg"));
   const state = element("p", "why", why ?? text("sending"));
   node.className = why ? "run failed" : "run sending";
   node.replaceChildren(nameTag(usr), body(msg), state);
@@ -212,7 +205,7 @@ function fill({ node, usr, msg, why, code }) {
 }
 
 function forget(entry) {
-  keepFocus(entry.node);
+  keepFocus(entry.node, $("msg"));
   entry.node.remove();
   unsent.splice(unsent.indexOf(entry), 1);
   keepUnsent();
@@ -226,8 +219,7 @@ async function deliver(entry) {
   } catch ({ code, notice }) {
     entry.code = code;
     entry.why = reason(code, notice);
-    // `rate-limited` says how many seconds to wait.
-    if (code === "rate-limited") waitUntil = Date.now() + 1_000 * (/\d+/.exec(notice.msg) ?? 1);
+    if (notice?.wait) waitUntil = Date.now() + 1_000 * notice.wait;
     fill(entry);
   }
 }
@@ -237,7 +229,7 @@ function reason(code, notice) {
   return text("notSent", { why: text(code) ?? notice?.msg.replace("not sent: ", "") ?? code });
 }
 
-$("unsent").addEventListener("click", ({ target }) => {
+on("unsent", "click", ({ target }) => {
   const entry = unsent.find(({ node }) => node.contains(target));
   if (target.matches(".again")) deliver(entry);
   if (target.matches(".token")) $("settings").showModal();
@@ -258,13 +250,14 @@ let calledAt = 0;
 
 /** A notification and a soft tone, if wanted, when nobody looks; not too often. */
 function callMe({ usr, msg }) {
-  if (document.hasFocus() || !$("notify").checked || Date.now() < calledAt + 2_000) return;
+  if (document.hasFocus() || Date.now() < calledAt + 2_000) return;
   calledAt = Date.now();
   try {
-    new Notification(safeName(usr), { body: msg, icon: "icon.svg", tag: "wschat" });
+    if ($("notify").checked) new Notification(safeName(usr), { body: msg, icon: "icon.svg", tag: "wschat" });
   } catch {
     // Not every page may.
   }
+  if (!$("sound").checked) return;
   const audio = new AudioContext();
   const tone = new OscillatorNode(audio, { frequency: 660 });
   const volume = new GainNode(audio, { gain: 0.1 });
@@ -275,30 +268,30 @@ function callMe({ usr, msg }) {
   tone.stop(0.5);
 }
 
-$("notify").checked = forGood("notify");
-$("notify").addEventListener("change", ({ target }) => {
-  forGood("notify", target.checked ? "yes" : "");
-  if (target.checked) globalThis.Notification?.requestPermission();
-});
+for (const id of ["notify", "sound"]) {
+  $(id).checked = forGood(id);
+  on(id, "click", () => forGood(id, $(id).checked ? "yes" : ""));
+}
+on("notify", "click", ({ target }) => target.checked && globalThis.Notification?.requestPermission());
 
 /* Settings */
 
-onClick("settings-open", () => $("settings").showModal());
-onClick("settings-close", () => $("settings").close());
-$("settings").addEventListener("close", takeToken);
-$("token").addEventListener("change", takeToken);
-onClick("token-forget", () => {
+on("settings-open", "click", () => $("settings").showModal());
+on("settings-close", "click", () => $("settings").close());
+on("settings", "close", takeToken);
+on("token", "change", takeToken);
+on("token-forget", "click", () => {
   inTab("token", "");
   showToken();
   $("token").focus();
 });
 
 $("theme").value = forGood("theme");
-$("theme").addEventListener("change", paintTheme);
+on("theme", "change", paintTheme);
 paintTheme();
 
 function paintTheme() {
-  document.documentElement.dataset.theme = $("theme").value;
+  document.documentElement.style.colorScheme = $("theme").value;
   forGood("theme", $("theme").value);
 }
 

@@ -15,17 +15,17 @@
  *     room.close();
  *
  * How a message is known again. The server sends a message to its sender too,
- * and passes unknown fields on. So `send` adds a random `id`, which nobody else
- * can know before; what comes back with it is the receipt.
+ * with all its fields. So `send` adds a random `id`, which nobody else can know
+ * before; what comes back with it is the receipt.
  *
- * How a notice finds its message. A notice (a message with `err`) does not
- * repeat the input, and may overtake a message on its way through the room. So
- * one message is under way at a time, and the next leaves when it is answered.
+ * How an answer finds its message. A notice (`err`, maybe `wait`: seconds) or the
+ * receipt of a command (`ack`) does not repeat it, and may overtake a message on
+ * its way. So one message is under way at a time, the next leaves after it.
  *
  * How a dead connection is noticed. No script can see the server's pings. So
  * after `quietMs` of silence an empty text is sent, which the server answers by
- * the notice `bad-json`. If that, or a message, has no answer within `answerMs`,
- * the connection is given up for a new one.
+ * a notice that nobody sees. If that, or a message, has no answer within
+ * `answerMs`, the connection is given up for a new one.
  */
 
 /** The options; times in milliseconds. `WebSocket` replaces the global one. */
@@ -70,7 +70,9 @@ export class NotSent extends Error {
 /**
  * Its events are CustomEvents:
  *   message  detail: the message
- *   notice   detail: a notice that is about no message of ours
+ *   retract  detail: a message that takes back the one whose `tim` it has in
+ *              `retract`
+ *   notice   detail: a notice or receipt that is about no message of ours
  *   state    detail: { state, retryAt, code, reason }, where state is
  *              connecting
  *              open
@@ -154,7 +156,7 @@ export class Room extends EventTarget {
     socket.onopen = () => {
       this.#openedAt = this.#heardAt = Date.now();
       clearTimeout(this.#timer);
-      this.#timer = setInterval(() => this.#watch(), 5_000);
+      this.#timer = setInterval(() => this.#watch(), answerMs / 4);
       this.#become("open");
       this.#whenOpen();
     };
@@ -188,14 +190,15 @@ export class Room extends EventTarget {
       return; // not a wschat server
     }
     const flight = this.#flight;
-    // Only the server can set `err`.
-    const notice = message.err !== undefined;
-    if (flight && (notice || (flight.id && flight.id === message.id))) {
+    // Nobody else is called so; in what others say these fields mean nothing.
+    const server = message.usr === "wschat";
+    const answer = server && (message.err ?? message.ack);
+    if (flight && (answer || (flight.id && flight.id === message.id))) {
       this.#flight = undefined;
-      if (notice) flight.reject?.(new NotSent(message.err, message));
-      else flight.resolve(message);
+      if (answer && message.err) flight.reject?.(new NotSent(message.err, message));
+      else flight.resolve?.(message);
     }
-    if (!notice) this.#tell("message", message);
+    if (!answer) this.#tell(server && message.retract ? "retract" : "message", message);
     else if (!flight) this.#tell("notice", message);
     this.#next();
   }

@@ -24,7 +24,7 @@ fn a_server_that_goes_away_and_comes_back() {
         page.say("meanwhile").await;
         page.until("document.querySelector('.failed .why')?.textContent === 'Not sent: there is no connection.'")
             .await;
-        page.until("/Next try in/.test(document.getElementById('state-wait').textContent)").await;
+        page.until("/Next try in/.test(document.getElementById('retryIn').textContent)").await;
         page.picture("not-connected.png").await;
         daemon.wait();
         let _daemon = start_again(address);
@@ -55,6 +55,37 @@ fn a_message_under_way_when_the_connection_breaks() {
         page.until("document.body.dataset.state === 'open'").await;
         page.click(".again").await;
         page.shows(&["into the dark"]).await;
+    });
+}
+
+#[test]
+fn a_connection_that_dies_in_silence_is_noticed() {
+    run(async {
+        let daemon = Daemon::start("");
+        let network = Network::to(daemon.addr);
+        let data = "{ quietMs: 200, answerMs: 2_000 }";
+        let page = Page::open_as(network.address, Look { data, ..Look::default() }).await;
+        page.js("((send) => {
+                window.asked = 0;
+                WebSocket.prototype.send = function (text) {
+                    window.asked += text === '';
+                    send.call(this, text);
+                };
+            })(WebSocket.prototype.send)")
+            .await;
+        // As long as it lives, nobody sees what is asked and answered.
+        page.until("window.asked > 2").await;
+        let seen = "document.querySelectorAll('.line, #unsent li').length
+            + document.getElementById('hint').textContent.length";
+        assert_eq!(page.js(seen).await, 0);
+        page.until("document.body.dataset.state === 'open'").await;
+        network.stand_still();
+        page.until(&format!("{STATE} === 'Not connected.'")).await;
+        network.flow();
+        page.until("document.body.dataset.state === 'open'").await;
+        page.name("ann").await;
+        page.say("back again").await;
+        page.shows(&["back again"]).await;
     });
 }
 
@@ -117,9 +148,13 @@ fn ones_own_name_is_marked_and_called() {
                 static requestPermission() { return Promise.resolve('granted'); }
                 constructor(title, { body }) { window.called.push([title, body]); }
             };
+            window.tones = 0;
+            window.AudioContext = class extends AudioContext {
+                constructor() { super(); window.tones += 1; }
+            };
             document.hasFocus = () => false;
-            const now = Date.now();
-            Date.now = () => now;";
+            window.now = Date.now();
+            Date.now = () => window.now;";
         page.driver().execute(calls, vec![]).await.unwrap();
         page.name("ann").await;
         let mut visitor = daemon.connect();
@@ -127,6 +162,7 @@ fn ones_own_name_is_marked_and_called() {
         page.click("#settings-open").await;
         page.click("#notify").await;
         page.click("#settings-close").await;
+        page.js("window.now += 10_000").await;
         say(&mut visitor, "bob", "hello Ann!");
         say(&mut visitor, "bob", "Anna and Joann and ann_ are others");
         say(&mut visitor, "bob", "for ann");
@@ -141,8 +177,19 @@ fn ones_own_name_is_marked_and_called() {
         page.say("I am ann").await;
         page.until("document.querySelectorAll('#list .text').length === 5").await;
         assert_eq!(page.js("window.called.length").await, 1);
+        assert_eq!(page.js("window.tones").await, 0);
+        // A sound is a wish of its own.
+        page.click("#settings-open").await;
+        page.click("#notify").await;
+        page.click("#sound").await;
+        page.click("#settings-close").await;
+        page.js("window.now += 10_000").await;
+        say(&mut visitor, "bob", "and ann again");
+        page.until("window.tones === 1").await;
+        assert_eq!(page.js("window.called.length").await, 1);
         page.reload().await;
-        assert_eq!(page.js("document.getElementById('notify').checked").await, true);
+        let wishes = "['notify', 'sound'].map((id) => document.getElementById(id).checked)";
+        assert_eq!(page.js(wishes).await, json!([false, true]));
     });
 }
 

@@ -26,11 +26,13 @@ pub struct Look {
     pub height: u32,
     pub phone: bool,
     pub language: &'static str,
+    /// What else stands on the page's body as data: options of the room.
+    pub data: &'static str,
 }
 
 impl Default for Look {
     fn default() -> Self {
-        Self { width: 900, height: 700, phone: false, language: "en" }
+        Self { width: 900, height: 700, phone: false, language: "en", data: "{}" }
     }
 }
 
@@ -54,6 +56,12 @@ impl Page {
             "width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.phone,
         });
         page.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+        // The document is complete, its script has not begun.
+        let source = format!(
+            "document.addEventListener('readystatechange', () => Object.assign(document.body.dataset, {}), {{ once: true }})",
+            look.data
+        );
+        page.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": source })).await;
         page.driver().goto(format!("http://{address}/")).await.unwrap();
         page.until("document.body.dataset.state === 'open'").await;
         page

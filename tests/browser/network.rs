@@ -15,7 +15,12 @@ pub fn say(visitor: &mut Client, usr: &str, msg: &str) {
 
 /// The daemon ends, and another begins at the same address.
 pub fn start_again(address: SocketAddr) -> Daemon {
-    Setup::new("").without_listen().arg("--listen").arg(&address.to_string()).start()
+    start_again_with(address, "")
+}
+
+/// The same, with another configuration.
+pub fn start_again_with(address: SocketAddr, config: &str) -> Daemon {
+    Setup::new(config).without_listen().arg("--listen").arg(&address.to_string()).start()
 }
 
 /// A network to the room. It can stand still: then nothing passes on any

@@ -179,7 +179,8 @@ fn the_list_is_bounded_and_says_what_left() {
         let count = page.js("document.querySelectorAll('.line').length").await.as_u64().unwrap();
         assert!((1_900..=2_000).contains(&count), "{count}");
         let left = 10_000 - count;
-        let said = format!("{},{:03} older messages are no longer here.", left / 1000, left % 1000);
+        let said =
+            format!("Older messages that are no longer here: {},{:03}", left / 1000, left % 1000);
         assert_eq!(page.js("document.getElementById('gone').textContent").await, said.as_str());
         assert_eq!(
             page.js("document.querySelector('.run:last-child .text').textContent").await,
@@ -207,6 +208,53 @@ fn the_list_is_bounded_and_says_what_left() {
 }
 
 #[test]
+fn what_is_taken_back_is_gone_and_nothing_moves() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        page.run(LIST).await;
+        page.run(
+            "const tim = (n) => `2026-03-14T12:00:00.${String(n).padStart(9, 0)}Z`;
+             const row = (n, msg) => ({ mention: n === 1, message: { usr: `user ${n % 3}`, msg, tim: tim(n) } });
+             window.list.add(Array.from({ length: 100 }, (_, n) => row(n, n === 1 ? 'so long\\n'.repeat(20) : `message ${n}`)), 0);
+             const scroller = document.getElementById('scroller');
+             scroller.scrollTop = 2_000;
+             await new Promise((resolve) => scroller.addEventListener('scroll', resolve, { once: true }));
+             const mark = document.elementFromPoint(200, 300).closest('.run');
+             const place = mark.getBoundingClientRect().top;
+             for (const n of [1, 90, 1, 4_711]) window.list.retract(tim(n));
+             window.moved = mark.getBoundingClientRect().top - place;",
+        )
+        .await;
+        let moved = page.js("Math.abs(window.moved)").await;
+        assert!(moved.as_f64().unwrap() < 2.0, "moved by {moved}");
+        let notes = "[...document.querySelectorAll('em')].map((note) => [note.textContent,
+            note.closest('.run').querySelector('.who').textContent, note.parentNode.className])";
+        let wanted = json!([
+            ["Message retracted", "user 1", "line"],
+            ["Message retracted", "user 0", "line"],
+        ]);
+        assert_eq!(page.js(notes).await, wanted);
+        assert_eq!(page.js("/so long|message 90/.test(document.body.textContent)").await, false);
+        // At the end it stays the end, and what had the focus gives it on.
+        page.run(
+            "const tim = (n) => `2026-03-14T12:00:00.${String(n).padStart(9, 0)}Z`;
+             window.list.jump();
+             window.list.add([{ message: { usr: 'ann', msg: 'https://example.org', tim: tim(101) } }], 0);
+             document.querySelector('a').focus();
+             window.list.retract(tim(101));",
+        )
+        .await;
+        assert_eq!(page.js("document.activeElement.id").await, "scroller");
+        page.until(
+            "(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight < 2)
+                (document.getElementById('scroller'))",
+        )
+        .await;
+    });
+}
+
+#[test]
 fn while_one_reads_above_what_is_new_is_counted() {
     run(async {
         let daemon = Daemon::start("");
@@ -225,7 +273,7 @@ fn while_one_reads_above_what_is_new_is_counted() {
         for number in 1..=3 {
             say(&mut visitor, "bob", &format!("news {number}"));
         }
-        page.until("document.getElementById('jump').textContent === '3 new messages'").await;
+        page.until("document.getElementById('jump').textContent === 'New messages: 3'").await;
         assert_eq!(page.js("document.getElementById('scroller').scrollTop").await, 100);
         page.picture("reading.png").await;
         page.click("#jump").await;
@@ -249,7 +297,7 @@ fn a_flood_is_not_read_aloud() {
             visitor.say("ci", &number.to_string());
         }
         page.until(&format!("{live} === 'off'")).await;
-        page.until("/new messages/.test(document.getElementById('spoken').textContent)").await;
+        page.until("/New messages/.test(document.getElementById('spoken').textContent)").await;
         page.until(&format!("{live} === 'polite'")).await;
     });
 }

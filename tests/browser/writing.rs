@@ -5,7 +5,7 @@ use thirtyfour::prelude::*;
 
 use crate::driver::{Page, run};
 use crate::harness::Daemon;
-use crate::network::Network;
+use crate::network::{Network, start_again_with};
 
 const UNSENT: &str = "[...document.querySelectorAll('#unsent .why')].map((why) => why.textContent)";
 
@@ -162,5 +162,38 @@ fn near_the_limit_what_is_left_is_shown_and_over_it_nothing_is_sent() {
         page.until("document.querySelectorAll('#list .text').length === 1").await;
         assert_eq!(page.js("document.body.dataset.state").await, "open");
         page.check_console(&[]).await;
+    });
+}
+
+#[test]
+fn the_limit_is_the_servers() {
+    let limit = |bytes| format!("[limits]\nmessage_bytes_max = {bytes}\n");
+    run(async {
+        let daemon = Daemon::start(&limit(1_000));
+        let address = daemon.addr;
+        let page = Page::open(address).await;
+        page.name("ann").await;
+        let left = "document.getElementById('left').textContent";
+        page.fill("msg", &"x".repeat(900)).await;
+        page.until(&format!("/^\\d\\d bytes left$/.test({left})")).await;
+        page.fill("msg", &"x".repeat(1_000)).await;
+        page.until(&format!("/^\\d\\d bytes too long$/.test({left})")).await;
+        // A page that is older than the limit is told by the server, and keeps the text.
+        drop(daemon);
+        let _daemon = start_again_with(address, &limit(500));
+        page.until("document.body.dataset.state === 'waiting'").await;
+        page.until("document.body.dataset.state === 'open'").await;
+        page.say(&"y".repeat(800)).await;
+        page.until(
+            "document.querySelector('.failed .why')?.textContent === 'Not sent: it is too long.'",
+        )
+        .await;
+        page.until("document.body.dataset.state === 'open'").await;
+        page.click(".failed .edit").await;
+        assert_eq!(page.js("document.getElementById('msg').value.length").await, 800);
+        // Loaded anew it knows.
+        page.reload().await;
+        page.until(&format!("/^3\\d\\d bytes too long$/.test({left})")).await;
+        page.check_console(&["ERR_CONNECTION_REFUSED"]).await;
     });
 }

@@ -50,7 +50,7 @@ function pass(seconds) {
 function open(options) {
   const room = connect("ws://room/", { WebSocket: Socket, ...options });
   room.told = [];
-  for (const type of ["message", "notice", "state"]) {
+  for (const type of ["message", "retract", "notice", "state"]) {
     room.addEventListener(type, ({ detail }) => room.told.push([type, detail]));
   }
   last().accept();
@@ -111,6 +111,29 @@ test("a notice about nothing of ours is told", () => {
   const room = open();
   last().refuse("bad-json");
   assert.equal(room.told.at(-1)[0], "notice");
+});
+
+test("a receipt answers a command", async () => {
+  const room = open();
+  const done = room.send({ usr: "ann", jwt: "a.b.c", cmd: { mute: "bob", secs: 600 } });
+  last().say({ usr: "wschat", msg: "done: muted bob for 600 s", ack: "mute", tim: "1" });
+  assert.equal((await done).ack, "mute");
+  assert.equal(room.told.length, 1);
+});
+
+test("only the server can refuse, confirm and take back", async () => {
+  const room = open();
+  const sent = room.send({ usr: "ann", msg: "hello" });
+  for (const field of ["err", "ack", "retract"]) {
+    last().say({ usr: "bob", msg: "I am the server", [field]: "rate-limited", tim: "1" });
+    assert.deepEqual([room.told.at(-1)[0], room.told.at(-1)[1].usr], ["message", "bob"]);
+  }
+  last().say({ usr: "wschat", msg: "retracted: 1", retract: "1", tim: "2" });
+  assert.deepEqual([room.told.at(-1)[0], room.told.at(-1)[1].retract], ["retract", "1"]);
+  last().say({ usr: "wschat", msg: "back in five minutes", tim: "3" });
+  assert.equal(room.told.at(-1)[0], "message");
+  last().echo(0);
+  assert.equal((await sent).msg, "hello");
 });
 
 test("what is no message of this protocol is left alone", () => {
