@@ -19,7 +19,8 @@ use crate::client::{Address, End, Lines, LinesError, Paint, Stdin, Terminal, Tok
 In a pipe, each line of stdin is sent, one after the other, and has come back
 from the room before the next one goes: the exit code is 0 when all have. If the
 room does not send one on, the reason is on stderr, the rest is not sent, and
-the exit code is 1; 69 if there is no connection, or it ends.
+the exit code is 1; 69 if there is no connection, or it ends. A line that comes
+too early for the room is sent again when its time has come.
 
 Without a line to send (stdin is a terminal or /dev/null, or with --json ends
 before a line came), join listens until the connection ends or nobody reads its

@@ -9,8 +9,8 @@ use chrono::Local;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Address, Event, Incoming, Link, LinkError, Paint, TokenError, TokenSource};
-use super::{encode, json_line, message_line, new_id, stdout_gone};
+use super::{Address, Event, Heard, Incoming, Link, LinkError, Paint, TokenError, TokenSource};
+use super::{encode, harmless_text, json_line, new_id, stdout_gone};
 
 /// Bytes of the longest line that is read; no room takes so long a message.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
@@ -79,7 +79,8 @@ pub enum LinesError {
 impl Lines {
     /// Sends each line, one after the other, and prints what the room says,
     /// until all lines have come back; without a line to send, until the
-    /// connection or our reader is gone.
+    /// connection or our reader is gone. A line that comes too early is sent
+    /// again when its time has come.
     ///
     /// # Errors
     ///
@@ -92,28 +93,39 @@ impl Lines {
         let mut reader = pin!(stdout_gone());
         let mut reader_gone = false;
         let mut spoken = false;
-        // The id of the line that has not come back yet: one at a time, so that
-        // a notice can only mean that one.
-        let mut under_way: Option<String> = None;
-        let mut sent_at = Instant::now();
+        let mut heard = Heard::default();
+        // The line that has not come back yet: one at a time, so that a notice
+        // can only mean that one.
+        let mut under_way: Option<Line> = None;
+        let mut warned = false;
         loop {
             let speaking = lines.is_some() || under_way.is_some();
             if !speaking && (spoken || reader_gone || (self.stdin == Stdin::Lines && !self.json)) {
                 link.close().await;
                 return Ok(End::Done);
             }
+            let due = under_way.as_ref().map_or_else(Instant::now, |line| line.due);
             tokio::select! {
                 event = link.next() => match event {
                     Event::Closed(why) => return Err(why.into()),
                     Event::Text(text) => {
                         let Some(message) = Incoming::parse(&text) else { continue };
-                        if under_way.is_some() && message.is_notice() {
-                            eprintln!("wschat: {}", super::harmless_text(&message.msg));
-                            link.close().await;
-                            return Ok(End::NotSent);
+                        if message.is_notice() && let Some(line) = &mut under_way {
+                            let why = harmless_text(&message.msg);
+                            let Some(wait) = message.too_early() else {
+                                eprintln!("wschat: {why}");
+                                link.close().await;
+                                return Ok(End::NotSent);
+                            };
+                            if !warned {
+                                eprintln!("wschat: {why}; then it is sent again");
+                            }
+                            warned = true;
+                            (line.sent, line.due) = (false, Instant::now() + wait);
+                            continue;
                         }
-                        reader_gone = reader_gone || !self.print(&text, &message)?;
-                        if under_way.as_ref().is_some_and(|id| message.has_id(id)) {
+                        reader_gone = reader_gone || !self.print(&text, &message, &mut heard)?;
+                        if under_way.as_ref().is_some_and(|line| message.has_id(&line.id)) {
                             under_way = None;
                         }
                     }
@@ -122,14 +134,18 @@ impl Lines {
                     Some(line) => {
                         let line = line.map_err(LinesError::Stdin)?;
                         let id = new_id();
-                        let text = encode(&self.usr, &line, &id, jwt.as_deref());
-                        link.send(text).await?;
-                        (under_way, spoken, sent_at) = (Some(id), true, Instant::now());
+                        let json = encode(&self.usr, &line, &id, jwt.as_deref());
+                        under_way = Some(Line { id, json, sent: false, due: Instant::now() });
+                        spoken = true;
                     }
                     None => lines = None,
                 },
-                () = sleep_until(sent_at + RECEIPT_TIMEOUT), if under_way.is_some() => {
-                    return Err(LinesError::NoReceipt);
+                () = sleep_until(due), if under_way.is_some() => {
+                    let Some(line) = under_way.as_mut().filter(|line| !line.sent) else {
+                        return Err(LinesError::NoReceipt);
+                    };
+                    (line.sent, line.due) = (true, Instant::now() + RECEIPT_TIMEOUT);
+                    link.send(line.json.clone()).await?;
                 }
                 () = &mut reader, if !reader_gone => reader_gone = true,
             }
@@ -137,10 +153,10 @@ impl Lines {
     }
 
     /// Prints a message and flushes it; `false` if nobody reads any more.
-    fn print(&self, text: &str, message: &Incoming) -> Result<bool, LinesError> {
+    fn print(&self, text: &str, message: &Incoming, heard: &mut Heard) -> Result<bool, LinesError> {
         let line = match self.json {
             true => json_line(text),
-            false => message_line(message, &Local, self.paint),
+            false => heard.line(message, &Local, self.paint),
         };
         let mut stdout = io::stdout().lock();
         match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
@@ -149,6 +165,16 @@ impl Lines {
             Err(error) => Err(LinesError::Stdout(error)),
         }
     }
+}
+
+/// A line that has not come back yet.
+struct Line {
+    id: String,
+    json: String,
+    /// Whether the room has it to answer.
+    sent: bool,
+    /// When it is to be sent or, once it is, to be back.
+    due: Instant,
 }
 
 async fn next_line(

@@ -1,9 +1,16 @@
 //! Messages as the client writes and reads them.
 
+use std::time::Duration;
+
 use aws_lc_rs::rand;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// The name that is the server's alone.
+const SERVER: &str = "wschat";
+/// The longest time that a notice can make us wait.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A message as the room sent it, or a notice.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -19,6 +26,15 @@ pub struct Incoming {
     /// can set it, it drops the field from what clients send.
     #[serde(default)]
     pub err: Option<Value>,
+    /// In a notice: the seconds after which it may be sent again.
+    #[serde(default)]
+    pub wait: Option<Value>,
+    /// From the server: the command of ours that was done.
+    #[serde(default)]
+    pub ack: Option<Value>,
+    /// From the server: the `tim` of a message that is not to be shown any more.
+    #[serde(default)]
+    pub retract: Option<Value>,
     /// What [`encode`] added to a message of ours.
     #[serde(default)]
     pub id: Option<Value>,
@@ -30,9 +46,34 @@ impl Incoming {
         serde_json::from_str(text).ok()
     }
 
+    /// Whether the server says this, who alone may be called so. In what others
+    /// say, `ack` and `retract` are just fields.
+    pub fn is_the_servers(&self) -> bool {
+        self.usr == SERVER
+    }
+
     /// Whether the server tells us alone that a message was not sent.
     pub fn is_notice(&self) -> bool {
-        self.err.is_some()
+        self.is_the_servers() && self.err.is_some()
+    }
+
+    /// Whether the server tells us alone that a command was done.
+    pub fn is_receipt(&self) -> bool {
+        self.is_the_servers() && self.ack.is_some()
+    }
+
+    /// The message that the server takes back with this.
+    pub fn retracts(&self) -> Option<DateTime<Utc>> {
+        let tim = self.retract.as_ref().filter(|_| self.is_the_servers())?;
+        tim.as_str()?.parse().ok()
+    }
+
+    /// How long to wait before the same can be sent again, where it is only too
+    /// early: a day at most.
+    pub fn too_early(&self) -> Option<Duration> {
+        let early = self.is_notice() && self.err.as_ref()?.as_str() == Some("rate-limited");
+        let secs = self.wait.as_ref().filter(|_| early)?.as_u64()?;
+        Some(Duration::from_secs(secs).min(WAIT_MAX))
     }
 
     /// Whether this is the message that went out with that id.
@@ -60,6 +101,30 @@ pub fn encode(usr: &str, msg: &str, id: &str, jwt: Option<&str>) -> String {
         jwt: Option<&'a str>,
     }
     serde_json::to_string(&Outgoing { usr, msg, id, jwt }).expect("strings are always JSON")
+}
+
+/// The JSON text of a moderator's command.
+///
+/// # Examples
+///
+/// ```
+/// let text = wschat::client::encode_command("ann", &serde_json::json!({"kick": "bob"}), None);
+/// assert_eq!(text, r#"{"usr":"ann","cmd":{"kick":"bob"}}"#);
+/// ```
+pub fn encode_command(usr: &str, cmd: &Value, jwt: Option<&str>) -> String {
+    #[derive(Serialize)]
+    struct Outgoing<'a> {
+        usr: &'a str,
+        cmd: &'a Value,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        jwt: Option<&'a str>,
+    }
+    serde_json::to_string(&Outgoing { usr, cmd, jwt }).expect("JSON is always JSON")
+}
+
+/// A time as the server writes it.
+pub fn tim_text(tim: DateTime<Utc>) -> String {
+    tim.to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
 /// An id that no other client has: 96 random bits in hexadecimal.
@@ -96,9 +161,28 @@ mod tests {
 
         let notice = r#"{"usr":"wschat","msg":"not sent: no","err":"bad-json","tim":"?"}"#;
         assert!(Incoming::parse(notice).unwrap().is_notice());
+        let tim = message.tim.unwrap();
+        assert_eq!(tim_text(tim), "2020-08-11T22:26:58.118678679Z");
         assert!(Incoming::parse(r#"{"usr":"a","msg":"b","id":7}"#).is_some());
         assert_eq!(Incoming::parse(r#"{"usr":"a"}"#), None);
         assert_eq!(Incoming::parse("no JSON"), None);
+    }
+
+    #[test]
+    fn what_is_only_too_early() {
+        let check = |fields: &str, want: Option<u64>| {
+            let json = format!(r#"{{"usr":"wschat","msg":"not sent",{fields}}}"#);
+            let got = Incoming::parse(&json).unwrap().too_early();
+            assert_eq!(got.map(|wait| wait.as_secs()), want, "{fields}");
+        };
+        check(r#""err":"rate-limited","wait":7"#, Some(7));
+        check(r#""err":"rate-limited","wait":18446744073709551615"#, Some(86_400));
+        check(r#""err":"rate-limited","wait":-1"#, None);
+        check(r#""err":"rate-limited","wait":"7""#, None);
+        check(r#""err":"rate-limited""#, None);
+        check(r#""err":"muted","wait":7"#, None);
+        check(r#""err":7,"wait":7"#, None);
+        check(r#""ack":"slow","wait":7"#, None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! for what any other client would see.
 //!
 //! ```text
-//! server ─► link (one connection) ─► message ─► harmless ─► show ─► stdout
+//! server ─► link (one connection) ─► message ─► harmless ─► heard ─► stdout
 //! stdin or keys ─► message::encode ─► link ─► server
 //! ```
 //!
@@ -12,6 +12,7 @@
 
 mod address;
 mod harmless;
+mod heard;
 mod lines;
 mod link;
 mod message;
@@ -22,10 +23,11 @@ mod token;
 
 pub use address::{Address, AddressError};
 pub use harmless::{harmless_name, harmless_text, json_line};
+pub use heard::{Heard, Shown};
 pub use lines::{End, Lines, LinesError, Stdin};
 pub use link::{Event, Link, LinkError};
-pub use message::{Incoming, encode, new_id};
+pub use message::{Incoming, encode, encode_command, new_id, tim_text};
 pub use reader::stdout_gone;
-pub use show::{Paint, clock, message_line, name_colour};
+pub use show::{Paint, clock, name_colour};
 pub use terminal::{Command, Terminal, delay};
 pub use token::{TokenError, TokenSource};

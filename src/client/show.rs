@@ -1,8 +1,6 @@
-//! How a message looks on a line.
+//! Colours and times, as people see them.
 
 use chrono::{DateTime, TimeZone, Utc};
-
-use super::{Incoming, harmless_name, harmless_text};
 
 /// Colours for names, by their number among a terminal's 256: each can be read
 /// on black and on white (contrast over 3.6 : 1 on both).
@@ -44,18 +42,6 @@ pub fn name_colour(name: &str) -> u8 {
     NAME_COLOURS[hash as usize % NAME_COLOURS.len()]
 }
 
-/// `HH:MM:SS name: text` on one line, in the given time zone, harmless.
-pub fn message_line<Z: TimeZone>(message: &Incoming, zone: &Z, paint: Paint) -> String {
-    let time = paint.style("2", &clock(message.tim, zone));
-    let text = harmless_text(&message.msg);
-    if message.is_notice() {
-        return format!("{time} {}", paint.style("1;33", &format!("! {text}")));
-    }
-    let name = harmless_name(&message.usr);
-    let colour = format!("1;38;5;{}", name_colour(&name));
-    format!("{time} {} {text}", paint.style(&colour, &format!("{name}:")))
-}
-
 /// The time of day of a message in eight characters.
 pub fn clock<Z: TimeZone>(time: Option<DateTime<Utc>>, zone: &Z) -> String {
     let Some(time) = time else { return "--:--:--".into() };
@@ -64,23 +50,7 @@ pub fn clock<Z: TimeZone>(time: Option<DateTime<Utc>>, zone: &Z) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chrono::FixedOffset;
-
     use super::*;
-
-    #[test]
-    fn lines() {
-        let zone = FixedOffset::east_opt(7200).unwrap();
-        let check = |json: &str, paint, want: &str| {
-            assert_eq!(message_line(&Incoming::parse(json).unwrap(), &zone, paint), want);
-        };
-        let said = r#"{"usr":"petr","msg":"a\nb","tim":"2020-08-11T22:26:58.118678679Z"}"#;
-        check(said, Paint::Plain, "00:26:58 petr: a␊b");
-        check(said, Paint::Colour, "\x1b[2m00:26:58\x1b[0m \x1b[1;38;5;67mpetr:\x1b[0m a␊b");
-        check(r#"{"usr":"petr","msg":"x"}"#, Paint::Plain, "--:--:-- petr: x");
-        let notice = r#"{"usr":"wschat","msg":"not sent: why","err":"x"}"#;
-        check(notice, Paint::Plain, "--:--:-- ! not sent: why");
-    }
 
     #[test]
     fn every_colour_can_be_read_on_black_and_on_white() {

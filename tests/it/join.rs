@@ -36,6 +36,38 @@ fn what_the_room_refuses_is_on_stderr_and_ends_it() {
 }
 
 #[test]
+fn what_comes_too_early_is_sent_again() {
+    let room = Room::start();
+    let output = join(&room, &["--usr", "ci"], "early\nlater\nearly\n");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told, "wschat: not sent: wait 1 s; then it is sent again\n");
+    let said: Vec<String> = said(&room).into_iter().map(|(_, msg)| msg).collect();
+    assert_eq!(said, ["early", "later", "early"]);
+}
+
+#[test]
+fn what_the_server_says_itself_can_be_told_from_all_else() {
+    let room = Room::start();
+    let mut listener = Listener::start(&room, &[]);
+    room.wait_for_clients(1);
+    let mut check = |json: &str, line: &str| {
+        room.say(json);
+        assert_eq!(listener.line(), format!("{line}\n"));
+    };
+    let tim = "2020-08-11T22:26:58.118678679Z";
+    check(r#"{"usr":"wschat","msg":"back soon"}"#, "--:--:-- * back soon");
+    check(&format!(r#"{{"usr":"eva","msg":"spam","tim":"{tim}"}}"#), "22:26:58 eva: spam");
+    let retract = |usr| format!(r#"{{"usr":"{usr}","msg":"retracted","retract":"{tim}"}}"#);
+    check(&retract("bob"), "--:--:-- bob: retracted");
+    check(&retract("wschat"), "--:--:-- * a message by eva of 22:26:58 was retracted");
+    let mut listener = Listener::start(&room, &["--json"]);
+    room.wait_for_clients(2);
+    room.say(&retract("wschat"));
+    assert_eq!(listener.line(), retract("wschat") + "\n");
+}
+
+#[test]
 fn without_a_server_it_says_so() {
     let (_kept, address) = Room::nobody();
     let output = join_url(&format!("ws://{address}"), &["--usr", "ci"], "x\n");

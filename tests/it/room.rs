@@ -40,11 +40,13 @@ struct State {
     closings: usize,
     /// Whoever connects is turned away.
     shut: bool,
+    /// Messages that came too early once.
+    early: Vec<Value>,
 }
 
 impl Room {
-    /// Starts a room. A message `refuse` is answered by a notice, `close` by a
-    /// close frame; everything else goes to all.
+    /// Starts a room. A message `refuse` is answered by a notice, `early` too
+    /// when it comes first, `close` by a close frame; everything else goes to all.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -130,6 +132,10 @@ impl Shared {
                     let notice = json!({"usr":"wschat","msg":"not sent: refused","err":"test"});
                     return socket.send(Message::text(notice.to_string())).is_ok();
                 }
+                if msg == "early" && self.change(|state| early(state, &message["id"])) {
+                    let notice = json!({"usr":"wschat","msg":"not sent: wait 1 s","err":"rate-limited","wait":1});
+                    return socket.send(Message::text(notice.to_string())).is_ok();
+                }
                 self.change(|state| {
                     state.messages.push(message.clone());
                     message.as_object_mut().unwrap().remove("jwt");
@@ -155,6 +161,13 @@ impl Shared {
         self.changed.notify_all();
         result
     }
+}
+
+/// Whether a message comes for the first time.
+fn early(state: &mut State, id: &Value) -> bool {
+    let first = !state.early.contains(id);
+    state.early.push(id.clone());
+    first
 }
 
 /// Closes with 1001 and reads on until the client has answered.

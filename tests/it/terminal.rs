@@ -152,6 +152,24 @@ fn a_notice_stands_out_and_the_text_comes_back() {
 }
 
 #[test]
+fn the_server_speaks_and_takes_back() {
+    let room = Room::start();
+    let tmux = join(&room, &[]);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    let tim = "2020-08-11T22:26:58.118678679Z";
+    room.say(&format!(r#"{{"usr":"eva","msg":"spam","tim":"{tim}"}}"#));
+    room.say(r#"{"usr":"wschat","msg":"back soon"}"#);
+    room.say(&format!(r#"{{"usr":"wschat","msg":"x","retract":"{tim}"}}"#));
+    tmux.wait_for_rows(&[
+        "22:26:58 eva: spam",
+        "--:--:-- * back soon",
+        "--:--:-- * a message by eva of 22:26:58 was retracted",
+        &open(&room),
+        ">",
+    ]);
+}
+
+#[test]
 fn a_lost_connection_is_shown_and_comes_back() {
     let room = Room::start();
     let tmux = join(&room, &[]);

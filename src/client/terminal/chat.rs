@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{NaiveDate, TimeZone};
 use crossterm::event::KeyEvent;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use unicode_width::UnicodeWidthStr;
 
@@ -14,8 +15,10 @@ use super::input::{Input, Wish};
 use super::pane::{Size, View};
 use super::session::{News, Order};
 use super::wrap::wrap;
-use crate::client::{Address, Incoming, Paint, TokenSource};
-use crate::client::{clock, encode, harmless_name, harmless_text, name_colour, new_id};
+use crate::client::{Address, Heard, Incoming, Paint, TokenSource};
+use crate::client::{
+    clock, encode, encode_command, harmless_name, harmless_text, new_id, tim_text,
+};
 
 /// Columns of the margin: a time of day and a blank.
 const MARGIN: usize = 9;
@@ -39,7 +42,7 @@ pub struct Chat<Z> {
     input: Input,
     /// Typed and not come back yet, the first of them under way: one at a time,
     /// so that a notice can only mean that one.
-    waiting: VecDeque<String>,
+    waiting: VecDeque<Wanted>,
     under_way: Option<UnderWay>,
     /// What the status line says instead of the connection's state.
     remark: Option<String>,
@@ -48,9 +51,17 @@ pub struct Chat<Z> {
     known: bool,
     /// The day of the last message, for the line between days.
     day: Option<NaiveDate>,
+    heard: Heard,
     printed: String,
     orders: Vec<Order>,
     leave_at: Option<Instant>,
+}
+
+/// What was typed and is for the room.
+struct Wanted {
+    typed: String,
+    /// If it is a command; otherwise it is to be said.
+    cmd: Option<Value>,
 }
 
 struct UnderWay {
@@ -101,6 +112,7 @@ impl<Z: TimeZone> Chat<Z> {
             status: String::new(),
             known: false,
             day: None,
+            heard: Heard::default(),
             printed: String::new(),
             orders: vec![],
             leave_at: None,
@@ -154,9 +166,9 @@ impl<Z: TimeZone> Chat<Z> {
         let late = |sent: &UnderWay| now.duration_since(sent.since) >= RECEIPT_TIMEOUT;
         if self.under_way.as_ref().is_some_and(late) {
             self.under_way = None;
-            if let Some(text) = self.waiting.pop_front() {
-                self.tell(&format!("the room says nothing about: {}", harmless_text(&text)));
-                self.input.restore(&text);
+            if let Some(Wanted { typed, .. }) = self.waiting.pop_front() {
+                self.tell(&format!("the room says nothing about: {}", harmless_text(&typed)));
+                self.input.restore(&typed);
             }
             self.send_next(now);
             return Step::Paint;
@@ -198,7 +210,9 @@ impl<Z: TimeZone> Chat<Z> {
             return Step::Paint;
         }
         match Command::parse(&line) {
-            Command::Say(text) => self.say(text, now),
+            Command::Say(typed) => self.want(Wanted { typed, cmd: None }, now),
+            Command::Moderate(cmd) => self.want(Wanted { typed: line, cmd: Some(cmd) }, now),
+            Command::Retract(time) => self.retract(line, time, now),
             Command::Name(name) => {
                 self.usr = name;
             }
@@ -216,17 +230,31 @@ impl<Z: TimeZone> Chat<Z> {
         Step::Paint
     }
 
-    fn say(&mut self, text: String, now: Instant) {
+    fn want(&mut self, wanted: Wanted, now: Instant) {
         let remark = match self.state {
             State::Open if self.waiting.len() < WAITING_MAX => {
-                self.waiting.push_back(text);
+                self.waiting.push_back(wanted);
                 return self.send_next(now);
             }
             State::Open => "too much is under way; Enter tries again",
             _ => "not connected: nothing was sent",
         };
         self.remark = Some(remark.into());
-        self.input.restore(&text);
+        self.input.restore(&wanted.typed);
+    }
+
+    /// A time of day may mean several messages: then none is taken back.
+    fn retract(&mut self, typed: String, time: String, now: Instant) {
+        let tim = match self.heard.at(&time, &self.zone)[..] {
+            [] => time,
+            [tim] => tim_text(tim),
+            [..] => {
+                let times = format!("{time} is several messages; `tim` of --json names one");
+                self.remark = Some(harmless_text(&times));
+                return self.input.restore(&typed);
+            }
+        };
+        self.want(Wanted { typed, cmd: Some(json!({ "retract": tim })) }, now);
     }
 
     /// Sends the first of what waits, if nothing is under way.
@@ -234,9 +262,12 @@ impl<Z: TimeZone> Chat<Z> {
         if self.under_way.is_some() {
             return;
         }
-        if let Some(text) = self.waiting.front() {
+        if let Some(Wanted { typed, cmd }) = self.waiting.front() {
             let id = new_id();
-            let json = encode(&self.usr, text, &id, self.jwt.as_deref());
+            let json = match cmd {
+                Some(cmd) => encode_command(&self.usr, cmd, self.jwt.as_deref()),
+                None => encode(&self.usr, typed, &id, self.jwt.as_deref()),
+            };
             self.orders.push(Order::Send(json));
             self.under_way = Some(UnderWay { id, since: now });
         }
@@ -244,7 +275,8 @@ impl<Z: TimeZone> Chat<Z> {
 
     fn message(&mut self, message: &Incoming, size: Size, now: Instant) {
         self.print(message, size);
-        let arrived = self.under_way.as_ref().is_some_and(|sent| message.has_id(&sent.id));
+        let answered = |sent: &UnderWay| message.is_receipt() || message.has_id(&sent.id);
+        let arrived = self.under_way.as_ref().is_some_and(answered);
         if message.is_notice() {
             self.remark = Some(format!("! {}", harmless_text(&message.msg)));
         }
@@ -253,9 +285,9 @@ impl<Z: TimeZone> Chat<Z> {
             return;
         }
         self.under_way = None;
-        let text = self.waiting.pop_front().unwrap_or_default();
-        if refused {
-            self.input.restore(&text);
+        let wanted = self.waiting.pop_front();
+        if let Some(wanted) = wanted.filter(|_| refused) {
+            self.input.restore(&wanted.typed);
         }
         self.send_next(now);
     }
@@ -269,20 +301,13 @@ impl<Z: TimeZone> Chat<Z> {
             self.printed.push_str(&format!("{}\r\n", self.paint.style("2", &line)));
         }
         let time = clock(message.tim, &self.zone);
-        let (head, style) = match message.is_notice() {
-            true => ("!".to_owned(), "1;33".to_owned()),
-            false => {
-                let name = harmless_name(&message.usr);
-                let style = format!("1;38;5;{}", name_colour(&name));
-                (format!("{name}:"), style)
-            }
-        };
-        let text = wrap(&message.msg, MARGIN + head.width() + 1, MARGIN, size.columns);
-        let text = if message.is_notice() { self.paint.style("1;33", &text) } else { text };
+        let shown = self.heard.show(message, &self.zone);
+        let text = wrap(&shown.text, MARGIN + shown.head.width() + 1, MARGIN, size.columns);
         let line = format!(
-            "{} {} {text}\r\n",
+            "{} {} {}\r\n",
             self.paint.style("2", &time),
-            self.paint.style(&style, &head)
+            self.paint.style(&shown.head_style, &shown.head),
+            shown.text_style.map_or(text.clone(), |style| self.paint.style(style, &text)),
         );
         self.printed.push_str(&line);
     }
@@ -303,9 +328,9 @@ impl<Z: TimeZone> Chat<Z> {
         }
         self.state = State::Lost { why, next };
         self.under_way = None;
-        for text in take(&mut self.waiting) {
-            self.tell(&format!("perhaps not sent: {}", harmless_text(&text)));
-            self.input.restore(&text);
+        for Wanted { typed, .. } in take(&mut self.waiting) {
+            self.tell(&format!("perhaps not sent: {}", harmless_text(&typed)));
+            self.input.restore(&typed);
         }
     }
 
@@ -421,6 +446,46 @@ mod tests {
         let view = chat.view(now);
         assert_eq!((view.status, view.text), ("! not sent: no", "one"));
         assert_eq!(sent(&mut chat)["msg"], "two");
+    }
+
+    #[test]
+    fn a_moderator_commands_and_is_told_that_it_was_done() {
+        let (mut chat, now) = open_chat();
+        chat.line("/mute bob 600".into(), now);
+        chat.line("next".into(), now);
+        assert_eq!(sent(&mut chat), json!({"usr": "petr", "cmd": {"mute": "bob", "secs": 600}}));
+        let done = json!({"usr": "wschat", "msg": "done: muted bob for 600 s", "ack": "mute"});
+        hear(&mut chat, &done, now);
+        assert_eq!(chat.take_printed(), "--:--:-- -- done: muted bob for 600 s\r\n");
+        assert_eq!(sent(&mut chat)["msg"], "next");
+        hear(&mut chat, &notice(), now);
+        chat.line("/lock".into(), now);
+        sent(&mut chat);
+        hear(&mut chat, &notice(), now);
+        assert_eq!(chat.view(now).text, "next");
+    }
+
+    #[test]
+    fn a_message_is_taken_back_by_its_time_if_that_is_its_alone() {
+        let (mut chat, now) = open_chat();
+        let tim = "2020-08-11T23:59:59.000000007Z";
+        hear(&mut chat, &json!({"usr": "eva", "msg": "x", "tim": tim}), now);
+        let retract = |chat: &mut Chat<Utc>, time: &str| {
+            chat.line(format!("/retract {time}"), now);
+            let cmd = sent(chat)["cmd"]["retract"].clone();
+            hear(chat, &json!({"usr": "wschat", "msg": "done", "ack": "retract"}), now);
+            cmd
+        };
+        assert_eq!(retract(&mut chat, "23:59:59"), tim);
+        assert_eq!(retract(&mut chat, "23:59:58"), "23:59:58");
+        assert_eq!(retract(&mut chat, tim), tim);
+        let next = "2020-08-11T23:59:59.000000008Z";
+        hear(&mut chat, &json!({"usr": "eva", "msg": "y", "tim": next}), now);
+        chat.line("/retract 23:59:59".into(), now);
+        assert_eq!(chat.orders(), []);
+        let view = chat.view(now);
+        assert_eq!(view.status, "23:59:59 is several messages; `tim` of --json names one");
+        assert_eq!(view.text, "/retract 23:59:59");
     }
 
     #[test]
