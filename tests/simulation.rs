@@ -151,7 +151,7 @@ impl World {
             message_bytes_max: 16_384,
             counted: false,
         };
-        self.with_table(shard, |table, turn| table.adopt(Side(pipe), arrival, &mut [], turn));
+        self.with_table(shard, |table, turn| table.adopt(Side(pipe), arrival, Vec::new(), turn));
     }
 
     fn speak(&mut self) {

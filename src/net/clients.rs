@@ -95,7 +95,7 @@ mod tests {
             let (peer, since_secs, message_bytes_max) = (Peer::Unix, 0, 1024);
             let (cursor, counted) = (room.end(), false);
             let arrival = Arrival { id, cursor, peer, since_secs, message_bytes_max, counted };
-            table.adopt(Listener { leaves: false }, arrival, &mut [], turn);
+            table.adopt(Listener { leaves: false }, arrival, Vec::new(), turn);
         };
         (0..LISTENERS).for_each(|id| join(&mut table, &mut turn, id));
 

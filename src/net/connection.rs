@@ -57,6 +57,8 @@ pub(super) struct Connection<S> {
     pub ended: bool,
     /// It is counted among the connections of its address.
     pub counted: bool,
+    /// A message of it was sent to the room, and no bad token came since.
+    pub proven: bool,
 }
 
 /// Who feeds a connection.
@@ -147,8 +149,17 @@ pub(super) enum Wrote {
 impl<S: Stream> Connection<S> {
     pub fn new(stream: S, cursor: u64) -> Self {
         let (inbound, outbox) = (Inbound::default(), None);
-        let (state, queued, ended, counted) = (State::Lagging, false, false, false);
-        Self { stream, cursor, inbound, outbox, state, queued, ended, counted }
+        Self {
+            stream,
+            cursor,
+            inbound,
+            outbox,
+            state: State::Lagging,
+            queued: false,
+            ended: false,
+            counted: false,
+            proven: false,
+        }
     }
 
     /// A connection that goes on where `row` says; its socket may block.

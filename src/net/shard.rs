@@ -137,11 +137,11 @@ impl Shard {
     /// Opens one letter; says whether a connection was in it.
     fn open(&mut self, letter: Letter, now: Now) -> bool {
         match letter {
-            Letter::Adopt { socket, arrival, mut received, seat } => {
+            Letter::Adopt { socket, arrival, received, seat } => {
                 let Ok(watched) = self.watch(socket, arrival.id) else { return false };
                 seat.occupy();
                 self.with_table(now, |table, turn| {
-                    table.adopt(watched, arrival, &mut received, turn);
+                    table.adopt(watched, arrival, received, turn);
                 });
                 return true;
             }
@@ -153,6 +153,7 @@ impl Shard {
             }
             Letter::HandOver(to) => {
                 // What came with a letter before this one belongs to the feed.
+                self.with_table(now, |table, turn| table.hear_early(turn));
                 self.shared.room.publish(&mut self.batch, now.tim);
                 let rows = self.table.hand_over(now);
                 let rows = rows.into_iter().map(|(row, watched)| (row, watched.into())).collect();

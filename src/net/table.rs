@@ -70,8 +70,11 @@ pub struct Table<S> {
     details: Vec<Details>,
     /// The row of an id.
     rows: HashMap<u64, usize>,
-    /// Connections that have something to read.
-    readable: VecDeque<u64>,
+    /// Connections that have something to read: those that are not proven, and
+    /// those that are.
+    readable: [VecDeque<u64>; 2],
+    /// What came behind the handshake of a connection, and is to be read first.
+    early: HashMap<u64, Vec<u8>>,
     /// Lagging connections by their cursor.
     lagging: BTreeSet<(u64, u64)>,
     /// Those of them that are far behind, and read all the same.
@@ -105,7 +108,8 @@ impl<S: Stream> Table<S> {
             connections: Vec::new(),
             details: Vec::new(),
             rows: HashMap::new(),
-            readable: VecDeque::new(),
+            readable: Default::default(),
+            early: HashMap::new(),
             lagging: BTreeSet::new(),
             reading: BTreeSet::new(),
             view: Pieces::default(),
@@ -176,13 +180,12 @@ impl<S: Stream> Table<S> {
 
     /// Takes a connection in, with the bytes that came behind its handshake. It
     /// may have missed something on the way here, so it begins as lagging.
-    pub fn adopt(&mut self, stream: S, arrival: Arrival, received: &mut [u8], turn: &mut Turn<'_>) {
+    pub fn adopt(&mut self, stream: S, arrival: Arrival, received: Vec<u8>, turn: &mut Turn<'_>) {
         let ping_interval_ms = turn.limits.ping_interval.as_millis() as u64;
         // Spread over the interval, so that a storm of connections does not
         // come back as a storm of pings.
         let phase_ms = arrival.id.wrapping_mul(0x9E37_79B9_7F4A_7C15) % ping_interval_ms.max(1);
-        let row = self.connections.len();
-        self.rows.insert(arrival.id, row);
+        self.rows.insert(arrival.id, self.connections.len());
         self.lagging.insert((arrival.cursor, arrival.id));
         let connection = Connection::new(stream, arrival.cursor);
         self.connections.push(Connection { counted: arrival.counted, ..connection });
@@ -198,7 +201,8 @@ impl<S: Stream> Table<S> {
             speaker: Default::default(),
         });
         if !received.is_empty() {
-            self.take(row, received, turn);
+            self.early.insert(arrival.id, received);
+            self.readable(arrival.id);
         }
         self.serve(arrival.id, turn);
     }
@@ -221,7 +225,7 @@ impl<S: Stream> Table<S> {
         let connections = std::mem::take(&mut self.connections).into_iter();
         let details = std::mem::take(&mut self.details);
         self.rows.clear();
-        self.readable.clear();
+        self.readable = Default::default();
         self.lagging.clear();
         self.reading.clear();
         (self.next, self.goal, self.care) = (0, None, None);
@@ -241,7 +245,8 @@ impl<S: Stream> Table<S> {
         let Some(connection) = self.row(id) else { return };
         if !connection.queued {
             connection.queued = true;
-            self.readable.push_back(id);
+            let proven = connection.proven;
+            self.readable[usize::from(proven)].push_back(id);
         }
     }
 
@@ -258,7 +263,7 @@ impl<S: Stream> Table<S> {
     /// is news, or the gate may have opened.
     pub fn turn(&mut self, scratch: &mut [u8], turn: &mut Turn<'_>) -> bool {
         let room = turn.room;
-        if !self.readable.is_empty() && room.is_open() {
+        if self.has_to_read() && room.is_open() {
             self.read(scratch, turn);
         }
         // Letters may have brought messages too.
@@ -284,7 +289,7 @@ impl<S: Stream> Table<S> {
         let work = self.goal.is_some()
             || self.care.is_some()
             || room.end() != self.known()
-            || (!self.readable.is_empty() && room.is_open_or_wait());
+            || (self.has_to_read() && room.is_open_or_wait());
         match (work, self.connections.is_empty()) {
             (true, _) => Some(0),
             (false, false) => Some(self.care_due_ms),
@@ -316,6 +321,10 @@ impl<S: Stream> Table<S> {
         self.connections[row].close(close, Closing { deadline_ms, then });
     }
 
+    fn has_to_read(&self) -> bool {
+        self.readable.iter().any(|queue| !queue.is_empty())
+    }
+
     fn row(&mut self, id: u64) -> Option<&mut Connection<S>> {
         self.connections.get_mut(*self.rows.get(&id)?)
     }
@@ -342,6 +351,7 @@ impl<S: Stream> Table<S> {
                 self.addresses.leave(details.peer.block());
             }
             self.rows.remove(&details.id);
+            self.early.remove(&details.id);
             self.lagging.remove(&(connection.cursor, details.id));
             self.reading.remove(&(connection.cursor, details.id));
         }
@@ -363,7 +373,8 @@ impl<S: Stream> Table<S> {
             self.connections.shrink_to(len * 2);
             self.details.shrink_to(len * 2);
             self.rows.shrink_to(len * 2);
-            self.readable.shrink_to(len * 2);
+            self.readable.iter_mut().for_each(|queue| queue.shrink_to(len * 2));
+            self.early.shrink_to(len * 2);
         }
     }
 }

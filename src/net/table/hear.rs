@@ -9,30 +9,56 @@ use crate::wire::close::Close;
 use crate::wire::frame::Opcode;
 use crate::wire::{Event, Then};
 
-/// The most that one turn reads, from all sockets together.
+/// The most that one turn reads from connections that are proven, all together.
 const READ_BYTES_PER_TURN: usize = 256 * 1024;
+/// The same of all others; so neither keep the others waiting, however many.
+const UNPROVEN_BYTES_PER_TURN: usize = 64 * 1024;
+/// The most that one read takes of these: a few tokens at most, so that no turn
+/// is long.
+const UNPROVEN_READ_BYTES: usize = 1024;
+/// What a token that is refused takes of what a turn reads: its signature can be
+/// as dear to verify as that much text is to read, however short it is.
+const TOKEN_COST_BYTES: usize = 8 * 1024;
 
 impl<S: Stream> Table<S> {
     /// Reads what is readable, one read of each connection in turn; messages go
     /// into the batch.
     pub(super) fn read(&mut self, scratch: &mut [u8], turn: &mut Turn<'_>) {
-        let mut budget = READ_BYTES_PER_TURN;
-        for _ in 0..self.readable.len() {
-            let Some(id) = self.readable.pop_front() else { return };
+        self.read_some(true, READ_BYTES_PER_TURN, scratch, turn);
+        let most = scratch.len().min(UNPROVEN_READ_BYTES);
+        self.read_some(false, UNPROVEN_BYTES_PER_TURN, &mut scratch[..most], turn);
+    }
+
+    /// Reads from the connections that are proven, or from those that are not.
+    fn read_some(
+        &mut self,
+        proven: bool,
+        mut budget: usize,
+        scratch: &mut [u8],
+        turn: &mut Turn<'_>,
+    ) {
+        for _ in 0..self.readable[usize::from(proven)].len() {
+            let Some(id) = self.readable[usize::from(proven)].pop_front() else { return };
             let Some(&row) = self.rows.get(&id) else { continue };
             self.connections[row].queued = false;
-            match self.connections[row].stream.read(scratch) {
+            let early = self.take_early(id, scratch);
+            let come = match early {
+                Some(read) => Ok(read),
+                None => self.connections[row].stream.read(scratch),
+            };
+            match come {
                 Ok(0) => self.remove(row),
                 Ok(read) => {
                     // A shorter read means drained, and the next edge will tell;
                     // but none comes behind the last.
-                    let drained = read < scratch.len() && !self.connections[row].ended;
-                    self.take(row, &mut scratch[..read], turn);
+                    let short = read < scratch.len() && early.is_none();
+                    let drained = short && !self.connections[row].ended;
+                    let tokens = self.take(row, &mut scratch[..read], turn);
                     self.speak(id, turn);
                     if !drained {
                         self.readable(id);
                     }
-                    budget = budget.saturating_sub(read);
+                    budget = budget.saturating_sub(read + tokens * TOKEN_COST_BYTES);
                     if budget == 0 {
                         return;
                     }
@@ -44,8 +70,42 @@ impl<S: Stream> Table<S> {
         }
     }
 
+    /// Moves bytes that came behind the handshake of a connection to `scratch`;
+    /// none if there are none left.
+    fn take_early(&mut self, id: u64, scratch: &mut [u8]) -> Option<usize> {
+        let early = self.early.get_mut(&id)?;
+        let moved = early.len().min(scratch.len());
+        scratch[..moved].copy_from_slice(&early[..moved]);
+        early.drain(..moved);
+        if early.is_empty() {
+            self.early.remove(&id);
+        }
+        Some(moved)
+    }
+
+    /// Hears all that came behind handshakes, at once.
+    pub fn hear_early(&mut self, turn: &mut Turn<'_>) {
+        for (id, mut bytes) in std::mem::take(&mut self.early) {
+            if let Some(&row) = self.rows.get(&id) {
+                self.take(row, &mut bytes, turn);
+            }
+        }
+    }
+
+    /// As [`hear_bytes`](Self::hear_bytes); says how many tokens were refused,
+    /// and remembers of the connection what that proves.
+    fn take(&mut self, row: usize, bytes: &mut [u8], turn: &mut Turn<'_>) -> usize {
+        let (tokens, messages) = (self.tally.refused_tokens(), self.tally.messages);
+        self.hear_bytes(row, bytes, turn);
+        let tokens = self.tally.refused_tokens() - tokens;
+        let speaks = self.tally.messages > messages;
+        let connection = &mut self.connections[row];
+        connection.proven = tokens == 0 && (connection.proven || speaks);
+        tokens as usize
+    }
+
     /// Hands the bytes that a connection sent to the rules.
-    pub(super) fn take(&mut self, row: usize, bytes: &mut [u8], turn: &mut Turn<'_>) {
+    fn hear_bytes(&mut self, row: usize, bytes: &mut [u8], turn: &mut Turn<'_>) {
         let (connection, details) = (&mut self.connections[row], &mut self.details[row]);
         let closing = connection.closing();
         if closing.is_some_and(|closing| closing.then == AfterClose::AwaitEnd) {
