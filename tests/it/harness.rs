@@ -326,7 +326,8 @@ impl Log {
 pub struct Client<S = TcpStream>(pub WebSocket<S>);
 
 impl Client {
-    fn open(stream: TcpStream, url: &str) -> Self {
+    /// Opens a WebSocket over a connection to the daemon.
+    pub fn open(stream: TcpStream, url: &str) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Self(tungstenite::client(url, stream).unwrap().0)
     }
