@@ -38,6 +38,8 @@ pub struct Link {
     heard: Instant,
     /// Whether a ping of ours is unanswered.
     asked: bool,
+    /// How long silence is believed, before and after we asked.
+    patience: [Duration; 2],
 }
 
 /// What a connection has to tell.
@@ -78,7 +80,10 @@ impl Link {
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
         match timeout(OPEN_TIMEOUT, connect_async_with_config(request, Some(config), true)).await {
-            Ok(Ok((socket, _))) => Ok(Self { socket, heard: Instant::now(), asked: false }),
+            Ok(Ok((socket, _))) => {
+                let patience = [PING_AFTER, DEAD_AFTER];
+                Ok(Self { socket, heard: Instant::now(), asked: false, patience })
+            }
             Ok(Err(error)) => Err(LinkError(reason(&error))),
             Err(_) => Err(LinkError(format!("no answer in {} s", OPEN_TIMEOUT.as_secs()))),
         }
@@ -100,7 +105,7 @@ impl Link {
     /// losing one.
     pub async fn next(&mut self) -> Event {
         loop {
-            let silence = if self.asked { DEAD_AFTER } else { PING_AFTER };
+            let silence = self.patience[usize::from(self.asked)];
             let Ok(frame) = timeout_at(self.heard + silence, self.socket.next()).await else {
                 if self.asked {
                     return Event::Closed(LinkError("the server is silent".into()));
@@ -178,6 +183,23 @@ fn reason(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_dies_in_silence_is_noticed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio_tungstenite::accept_async(stream).await.unwrap()
+        };
+        let (link, mut server) = tokio::join!(Link::open(&address), server);
+        let mut link = link.unwrap();
+        assert_eq!(link.patience, [Duration::from_secs(30), Duration::from_secs(60)]);
+        link.patience = [Duration::from_millis(10), Duration::from_millis(20)];
+        // It asks, and nobody reads the question.
+        assert_eq!(link.next().await, Event::Closed(LinkError("the server is silent".into())));
+        assert!(matches!(server.next().await, Some(Ok(Message::Ping(_)))));
+    }
 
     #[test]
     fn farewells() {
