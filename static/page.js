@@ -95,10 +95,7 @@ let retryAt;
 let waitUntil;
 
 room.addEventListener("state", ({ detail }) => showState(detail));
-room.addEventListener("notice", ({ detail }) => {
-  $("hint").className = detail.err ? "bad" : "";
-  $("hint").textContent = detail.err ? reason(detail.err, detail) : detail.msg;
-});
+room.addEventListener("notice", ({ detail }) => ($("hint").textContent = reason(detail.err, detail)));
 on("state-retry", "click", () => room.reconnect());
 
 function showState({ state, retryAt: at, reason }) {
@@ -117,7 +114,11 @@ function count() {
     const secs = Math.ceil((until - Date.now()) / 1_000);
     $(name).textContent = secs > 0 ? text(name, { in: secs }) : "";
   }
-  for (const button of document.querySelectorAll(".again")) button.disabled = waitUntil > Date.now();
+  const early = waitUntil > Date.now();
+  for (const button of document.querySelectorAll(".again")) {
+    if (early) keepFocus(button, $("msg"));
+    button.disabled = early;
+  }
 }
 
 /* Writing */

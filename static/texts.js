@@ -9,11 +9,7 @@ const TEXTS = {
     "Seit du da bist, hat niemand etwas gesagt.",
     "Od vašeho příchodu nikdo nic neřekl.",
   ],
-  gone: [
-    "Older messages that are no longer here: {n}",
-    "Ältere Nachrichten, die nicht mehr hier sind: {n}",
-    "Starší zprávy, které tu už nejsou: {n}",
-  ],
+  gone: ["Older messages, no longer here: {n}", "Ältere Nachrichten, nicht mehr hier: {n}", "Starší zprávy, už tu nejsou: {n}"],
   news: ["New messages: {n}", "Neue Nachrichten: {n}", "Nové zprávy: {n}"],
   latest: ["Latest messages", "Neueste Nachrichten", "Nejnovější zprávy"],
   name: ["Name", "Name", "Jméno"],
@@ -49,12 +45,8 @@ const TEXTS = {
   "jwt-expired": ["the token has expired.", "Das Token ist abgelaufen.", "platnost tokenu vypršela."],
   "jwt-revoked": ["the token has been revoked.", "Das Token wurde widerrufen.", "token byl odvolán."],
   "rate-limited": ["too fast.", "Zu schnell.", "příliš rychle."],
-  muted: ["you have been silenced for a while.", "Du darfst eine Weile nicht sprechen.", "chvíli nesmíte mluvit."],
-  locked: [
-    "only moderators may speak now.",
-    "Jetzt darf nur die Moderation sprechen.",
-    "teď smějí mluvit jen moderátoři.",
-  ],
+  muted: ["you have been silenced.", "Du bist stummgeschaltet.", "byli jste umlčeni."],
+  locked: ["only moderators may speak now.", "Jetzt spricht nur die Moderation.", "teď mluví jen moderátoři."],
   kicked: ["You were put out of the room.", "Du wurdest aus dem Raum gewiesen.", "Byli jste vykázáni z místnosti."],
   retracted: ["Message retracted", "Nachricht zurückgezogen", "Zpráva stažena"],
   settings: ["Settings", "Einstellungen", "Nastavení"],
@@ -74,11 +66,7 @@ const TEXTS = {
   themeLight: ["Light", "Hell", "Světlé"],
   themeDark: ["Dark", "Dunkel", "Tmavé"],
   notify: ["Notify me when my name is said", "Benachrichtigen, wenn mein Name fällt", "Upozornit, když padne mé jméno"],
-  sound: [
-    "Play a sound when my name is said",
-    "Ton abspielen, wenn mein Name fällt",
-    "Přehrát zvuk, když padne mé jméno",
-  ],
+  sound: ["Play a sound when my name is said", "Ton, wenn mein Name fällt", "Zvuk, když padne mé jméno"],
   done: ["Done", "Fertig", "Hotovo"],
 };
 

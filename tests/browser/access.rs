@@ -18,7 +18,7 @@ static AXE: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// axe-core must find nothing.
-async fn check_axe(page: &Page, state: &str) {
+pub async fn check_axe(page: &Page, state: &str) {
     if page.js("typeof axe").await == "undefined" {
         page.driver().execute(AXE.as_str(), vec![]).await.unwrap();
     }
