@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -21,7 +22,7 @@ use tracing::debug;
 
 use super::desk::Desk;
 use super::metrics::MEDIA_TYPE;
-use crate::net::{Accepted, Acceptor, Listener};
+use crate::net::{Acceptor, Listener, Socket};
 
 /// Connections at once; more wait in the kernel's backlog.
 const PLACES: usize = 16;
@@ -43,14 +44,14 @@ pub async fn serve_metrics(listener: Listener, desk: Arc<Desk>) -> io::Result<()
     let mut guests = JoinSet::new();
     // The semaphore is never closed.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let accepted = acceptor.accept().await;
+        let (socket, _) = acceptor.accept().await;
         while guests.try_join_next().is_some() {}
         let desk = Arc::clone(&desk);
         guests.spawn(async move {
             let _place = place;
-            match accepted {
-                Accepted::Tcp(stream, _) => receive(stream, &desk).await,
-                Accepted::Unix(stream) => receive(stream, &desk).await,
+            match socket {
+                Socket::Tcp(stream) => receive(TcpStream::from_std(stream), &desk).await,
+                Socket::Unix(stream) => receive(UnixStream::from_std(stream), &desk).await,
             }
         });
     }
@@ -58,7 +59,11 @@ pub async fn serve_metrics(listener: Listener, desk: Arc<Desk>) -> io::Result<()
 }
 
 /// One request and its answer.
-async fn receive(stream: impl AsyncRead + AsyncWrite + Unpin, desk: &Desk) {
+async fn receive(stream: io::Result<impl AsyncRead + AsyncWrite + Unpin>, desk: &Desk) {
+    let stream = match stream {
+        Ok(stream) => stream,
+        Err(error) => return debug!(%error, "a connection for metrics: {error}"),
+    };
     let service = service_fn(async |request: Request<Incoming>| {
         Ok::<_, Infallible>(answer(&request, desk).await)
     });

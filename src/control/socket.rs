@@ -18,7 +18,7 @@ use super::desk::Desk;
 use super::peer;
 use super::protocol::{Code, FORBIDDEN, Fault, LINE_BYTES_MAX, parse, sorry};
 use crate::config::ListenAddress;
-use crate::net::{Accepted, Acceptor, Listener};
+use crate::net::{self, Acceptor, Listener};
 
 /// Connections that may be open at once; one more is told so.
 const CONNECTIONS_MAX: usize = 32;
@@ -62,7 +62,8 @@ impl Socket {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut callers = JoinSet::new();
         loop {
-            let Accepted::Unix(stream) = acceptor.accept().await else { continue };
+            let (net::Socket::Unix(stream), _) = acceptor.accept().await else { continue };
+            let Ok(stream) = UnixStream::from_std(stream) else { continue };
             while callers.try_join_next().is_some() {}
             let (desk, path) = (Arc::clone(&desk), Arc::clone(&path));
             let place = Arc::clone(&places).try_acquire_owned();

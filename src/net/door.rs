@@ -5,18 +5,21 @@
 //! WebSocket and for the few files of the page, and a place at it is scarce.
 
 mod answer;
+mod at_once;
 mod crowd;
 
 use std::convert::Infallible;
 use std::future::{poll_fn, ready};
 use std::io;
 use std::os::fd::AsFd;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -29,7 +32,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Accepted, Acceptor, Barred, Hub, Peer, Seat, Settings, Socket, proxy};
+use super::{Acceptor, Barred, Hub, Peer, Seat, Settings, Socket, proxy};
 use crate::config::TrustedProxy;
 use answer::is_foreign;
 pub use answer::{Terms, answer};
@@ -74,18 +77,28 @@ impl Door {
         let mut guests = JoinSet::new();
         let mut closed = self.closed.subscribe();
         loop {
-            let accepted = tokio::select! {
-                accepted = acceptor.accept() => accepted,
+            let mut accept = pin!(acceptor.accept());
+            let next = async {
+                if let Some(accepted) = accept.as_mut().now_or_never() {
+                    return accepted;
+                }
+                // Whoever was ready is in: one wake does for all of them.
+                self.hub.wake_adopters();
+                accept.await
+            };
+            let (socket, peer) = tokio::select! {
+                next = next => next,
                 _ = closed.wait_for(|closed| *closed) => break,
             };
+            let Some(socket) = self.let_in_at_once(socket, peer) else { continue };
             let mut place = self.crowd.enter().await;
             while guests.try_join_next().is_some() {}
             let door = Arc::clone(&self);
             guests.spawn(async move {
                 let visit = async {
-                    match accepted {
-                        Accepted::Tcp(stream, peer) => door.receive(stream, peer).await,
-                        Accepted::Unix(stream) => door.receive(stream, Peer::Unix).await,
+                    match socket {
+                        Socket::Tcp(it) => door.receive(TcpStream::from_std(it), peer).await,
+                        Socket::Unix(it) => door.receive(UnixStream::from_std(it), peer).await,
                     }
                 };
                 tokio::select! {
@@ -104,8 +117,30 @@ impl Door {
         let _ = timeout(LAST_CALL, all).await;
     }
 
+    /// Lets in a guest whose whole request is there already, as it mostly is in
+    /// a storm of them: that takes no task, no timer, and no watching of the
+    /// socket. Gives back any other guest, from whom nothing was taken, and who
+    /// hears in the common way what there is to hear.
+    fn let_in_at_once(&self, socket: Socket, peer: Peer) -> Option<Socket> {
+        let settings = self.settings.borrow();
+        let Some((request, length)) = at_once::request(&socket) else { return Some(socket) };
+        let (answer, Ok((seat, peer))) = self.answer(&request, peer, &settings) else {
+            return Some(socket);
+        };
+        let admitted = at_once::give(&socket, length, &answer)
+            .and_then(|()| self.admit(socket, peer, seat, Bytes::new(), &settings));
+        if let Err(error) = admitted {
+            debug!(%error, "cannot let in {peer}: {error}");
+        }
+        None
+    }
+
     /// One guest from its arrival to the room, or out again.
-    async fn receive(&self, stream: impl Guest, peer: Peer) {
+    async fn receive(&self, stream: io::Result<impl Guest>, peer: Peer) {
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return debug!(%error, "cannot receive {peer}: {error}"),
+        };
         let settings = self.settings.borrow().clone();
         let conversation = async {
             // A guest who has said nothing costs next to nothing: hyper, with its
@@ -116,7 +151,10 @@ impl Door {
         };
         match timeout(settings.limits.handshake_timeout, conversation).await {
             Ok(Outcome::Enters(stream, (seat, peer), received)) => {
-                if let Err(error) = self.admit(stream, peer, seat, received, &settings) {
+                let admitted = stream
+                    .into_socket()
+                    .and_then(|socket| self.admit(socket, peer, seat, received, &settings));
+                if let Err(error) = admitted {
                     debug!(%error, "cannot let in {peer}: {error}");
                 }
                 // Whoever else is ready goes in first; then one wake does for all.
@@ -149,7 +187,10 @@ impl Door {
         let seat = Mutex::new(None);
         let service = service_fn(|request: Request<Incoming>| {
             let (answer, taken) = self.answer(&request, peer, settings);
-            *seat.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+            if let Err(Some(why)) = taken {
+                self.hub.bar(why);
+            }
+            *seat.lock().unwrap_or_else(PoisonError::into_inner) = taken.ok();
             ready(Ok::<_, Infallible>(answer))
         });
         let mut connection = http1::Builder::new()
@@ -172,14 +213,15 @@ impl Door {
     }
 
     /// The answer to a request of `peer`, or of whom it speaks for, with a seat
-    /// for that one if it is an upgrade. The seat is taken before the client
-    /// hears of it, so that it misses nothing from then on.
+    /// for that one if it is an upgrade, or else what barred it, if anything did.
+    /// The seat is taken before the client hears of it, so that it misses nothing
+    /// from then on.
     fn answer(
         &self,
-        request: &Request<Incoming>,
+        request: &Request<impl Body>,
         peer: Peer,
         settings: &Settings,
-    ) -> (Answer, Option<(Seat, Peer)>) {
+    ) -> (Answer, Result<(Seat, Peer), Option<Barred>>) {
         let headers = request.headers();
         let foreign = is_foreign(headers, &settings.origins);
         let terms = Terms {
@@ -188,19 +230,15 @@ impl Door {
             barred: foreign.then_some(Barred::Origin),
         };
         let inviting = answer(request, terms);
-        if inviting.status() == StatusCode::FORBIDDEN {
-            self.hub.bar(Barred::Origin);
-        }
-        if inviting.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return (inviting, None);
+        match inviting.status() {
+            StatusCode::SWITCHING_PROTOCOLS => {}
+            StatusCode::FORBIDDEN => return (inviting, Err(Some(Barred::Origin))),
+            _ => return (inviting, Err(None)),
         }
         let client = proxy::forwarded(headers, peer, &settings.trusted_proxies);
         match self.hub.seat(client, &settings.limits) {
-            Ok(seat) => (inviting, Some((seat, client))),
-            Err(why) => {
-                self.hub.bar(why);
-                (answer(request, Terms { barred: Some(why), ..terms }), None)
-            }
+            Ok(seat) => (inviting, Ok((seat, client))),
+            Err(why) => (answer(request, Terms { barred: Some(why), ..terms }), Err(Some(why))),
         }
     }
 
@@ -208,13 +246,12 @@ impl Door {
     /// request with it.
     fn admit(
         &self,
-        stream: impl Guest,
+        socket: Socket,
         peer: Peer,
         seat: Seat,
         received: Bytes,
         settings: &Settings,
     ) -> io::Result<()> {
-        let socket = stream.into_socket()?;
         socket.set_send_buffer(settings.limits.send_buffer_bytes)?;
         self.hub.adopt(seat, socket, peer, received, settings.limits.message_bytes_max);
         Ok(())

@@ -4,18 +4,21 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::SockRef;
 use socket2::{Domain, Protocol, Type};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::Peer;
+use super::{Peer, Socket};
 use crate::config::ListenAddress;
 
 /// Connections that the kernel keeps for us while we are busy; it takes less
@@ -105,20 +108,13 @@ impl fmt::Display for Listener {
     }
 }
 
-/// A connection that has just arrived.
-#[derive(Debug)]
-pub enum Accepted {
-    /// Over the network, from there.
-    Tcp(tokio::net::TcpStream, Peer),
-    /// From this machine.
-    Unix(tokio::net::UnixStream),
-}
-
 /// Accepts from one listener, whatever happens.
 #[derive(Debug)]
 pub struct Acceptor {
     socket: AcceptSocket,
     name: String,
+    /// Somebody has just come: others may wait behind.
+    more: bool,
     pauses: Pauses,
 }
 
@@ -146,15 +142,16 @@ impl Acceptor {
                 AcceptSocket::Unix(tokio::net::UnixListener::from_std(socket)?, file)
             }
         };
-        Ok(Self { socket, name: listener.name, pauses: Pauses::default() })
+        Ok(Self { socket, name: listener.name, more: false, pauses: Pauses::default() })
     }
 
-    /// Waits for the next connection.
+    /// Waits for the next connection; its socket does not block, and nobody
+    /// watches it yet.
     ///
     /// An error of one connection costs that connection only. When descriptors
     /// or memory have run out, what waits stays in the kernel's backlog, and
     /// accepting is tried again ten times a second.
-    pub async fn accept(&mut self) -> Accepted {
+    pub async fn accept(&mut self) -> (Socket, Peer) {
         loop {
             let error = match self.try_accept().await {
                 Ok(accepted) => {
@@ -171,13 +168,50 @@ impl Acceptor {
         }
     }
 
-    async fn try_accept(&mut self) -> io::Result<Accepted> {
-        match &self.socket {
-            AcceptSocket::Tcp(socket) => {
+    async fn try_accept(&mut self) -> io::Result<(Socket, Peer)> {
+        // However many wait, others have their turn too.
+        consume_budget().await;
+        if self.more
+            && let Some(accepted) = self.socket.accept_now()?
+        {
+            return Ok(accepted);
+        }
+        self.more = false;
+        let accepted = self.socket.accept().await?;
+        self.more = true;
+        Ok(accepted)
+    }
+}
+
+impl AcceptSocket {
+    /// Takes who waits already, if somebody does, without a word to the runtime.
+    fn accept_now(&self) -> io::Result<Option<(Socket, Peer)>> {
+        let fd = match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket, _) => socket.as_fd(),
+        };
+        match acceptfrom_with(fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok((stream, address)) => Ok(Some(match (self, address) {
+                (Self::Tcp(_), Some(address)) => {
+                    (Socket::Tcp(stream.into()), Peer::tcp(address.try_into()?))
+                }
+                _ => (Socket::Unix(stream.into()), Peer::Unix),
+            })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Socket, Peer)> {
+        match self {
+            Self::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
-                Ok(Accepted::Tcp(stream, Peer::tcp(address)))
+                Ok((Socket::Tcp(stream.into_std()?), Peer::tcp(address)))
             }
-            AcceptSocket::Unix(socket, _) => Ok(Accepted::Unix(socket.accept().await?.0)),
+            Self::Unix(socket, _) => {
+                let (stream, _) = socket.accept().await?;
+                Ok((Socket::Unix(stream.into_std()?), Peer::Unix))
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ pub use clients::{Client, ClientState};
 pub use connection::{Arrival, Stream};
 pub use door::{Door, Terms, answer};
 pub use hub::{Hub, Seat, Totals};
-pub use listener::{Accepted, Acceptor, Listener};
+pub use listener::{Acceptor, Listener};
 pub use settings::Settings;
 pub use socket::{Peer, Socket};
 pub use state::{Row, State, StateError};
