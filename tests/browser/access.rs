@@ -242,9 +242,15 @@ fn printed_is_what_was_said() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
+        let ink = "getComputedStyle(document.documentElement).color";
+        let dark_ink = page.js(ink).await;
+        page.fill("theme", "dark").await;
+        assert_ne!(page.js(ink).await, dark_ink);
         fill(&daemon);
         page.until("document.querySelectorAll('.line').length > 20").await;
         page.devtools("Emulation.setEmulatedMedia", json!({ "media": "print" })).await;
+        // Paper is white, whatever the theme.
+        assert_eq!(page.js(ink).await, dark_ink);
         let hidden = "['composer', 'settings-open'].every((id) => !document.getElementById(id).offsetParent)";
         assert_eq!(page.js(hidden).await, true);
         // All of it, not what happened to be in sight.
