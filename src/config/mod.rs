@@ -42,6 +42,7 @@ pub use origin::{Origin, OriginError};
 pub use problem::{Position, Problem, Problems, Warning};
 pub use proxy::{ProxyError, TrustedProxy};
 pub use secret::{EmptySecret, Secret};
+pub use tokens::read_revoked;
 
 /// Everything that an operator can decide, checked.
 ///

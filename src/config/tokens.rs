@@ -15,6 +15,9 @@ use crate::chat::{KeyError, Revocation, TokenKey};
 /// Keys that a token may have to be tried with, and so what one costs at most.
 pub(super) const KEYS_MAX: usize = 64;
 
+/// Mistakes of a file with revocations that are shown one by one.
+const PROBLEMS_MAX: usize = 20;
+
 /// The columns of `auth.keys`.
 pub(super) const KEY_COLUMNS: &[Column] = &[
     Column { name: "kid", is_time: false },
@@ -118,37 +121,58 @@ pub(super) fn revoked_rows(config: &Config) -> Vec<toml::Table> {
     config.auth.revoked.iter().map(row).collect()
 }
 
-/// The revocations in `text`, the content of a file with the key `revoked`.
+/// The revocations in `text`, the content of `file` with the key `revoked`, as
+/// `auth.revoked_file` names one.
 ///
 /// # Errors
 ///
-/// All that is wrong in it.
-pub(super) fn read_revoked(file: &Path, text: &str) -> Result<Vec<Revocation>, Vec<Problem>> {
-    let problem = |offset, key: Option<&str>, why: &str| {
-        Problem::at(file, Position::of(text, offset), key, why)
-    };
+/// What is wrong in it, and how much more there is if that is a lot.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::chat::Revocation;
+/// use wschat::config::read_revoked;
+/// let file = std::path::Path::new("revoked.toml");
+/// let revoked = read_revoked(file, "[[revoked]]\nsub = 'eve'\n").unwrap();
+/// assert_eq!(revoked, [Revocation::Speaker("eve".into())]);
+/// let wrong = read_revoked(file, "[[revoked]]\nsub = 7\n").unwrap_err();
+/// assert_eq!(wrong[0].to_string(), "revoked.toml:2:7: revoked.sub: expected a string, found an integer");
+/// ```
+pub fn read_revoked(file: &Path, text: &str) -> Result<Vec<Revocation>, Vec<Problem>> {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut problems = Vec::new();
+    let (mut revoked, mut wrong) = (Vec::new(), Vec::new());
     for error in &errors {
         let offset = error.span().map_or(text.len(), |span| span.start);
-        problems.push(problem(offset, None, error.message()));
+        wrong.push((offset, None, error.message().to_owned()));
     }
-    let mut revoked = Vec::new();
     for (name, value) in document.get_ref().iter().filter(|_| errors.is_empty()) {
-        let wrong = match value.get_ref() {
+        match value.get_ref() {
             DeValue::Array(rows) if name.get_ref() == "revoked" => {
-                rows::read(REVOKED_COLUMNS, rows, |row| revocation(row).map(|r| revoked.push(r))).1
+                let add = |row: &Row| revocation(row).map(|r| revoked.push(r));
+                let (_, rows) = rows::read(REVOKED_COLUMNS, rows, add);
+                let key = |row: &Wrong| Some(row.key("revoked"));
+                wrong.extend(rows.into_iter().map(|row| (row.offset, key(&row), row.why)));
             }
             _ => {
-                let key = Some(name.get_ref().as_ref());
-                problems.push(problem(name.span().start, key, "the file is to hold revoked = […]"));
-                continue;
+                let why = "the file is to hold revoked = […]".to_owned();
+                wrong.push((name.span().start, Some(name.get_ref().to_string()), why));
             }
-        };
-        let named = wrong.iter().map(|w| problem(w.offset, Some(&w.key("revoked")), &w.why));
-        problems.extend(named);
+        }
     }
-    if problems.is_empty() { Ok(revoked) } else { Err(problems) }
+    if wrong.is_empty() {
+        return Ok(revoked);
+    }
+    let more = wrong.len().saturating_sub(PROBLEMS_MAX);
+    if let Some((_, key, why)) = wrong.get_mut(PROBLEMS_MAX).filter(|_| more > 1) {
+        (*key, *why) = (None, format!("and {more} more mistakes from here on"));
+    }
+    // To find a place takes long in a long file: only what is shown is looked for.
+    let shown = wrong.iter().take(PROBLEMS_MAX + 1);
+    let problem = |(offset, key, why): &(usize, Option<String>, String)| {
+        Problem::at(file, Position::of(text, *offset), key.as_deref(), why)
+    };
+    Err(shown.map(problem).collect())
 }
 
 /// The keys of an entry whose file holds `content`.

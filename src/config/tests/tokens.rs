@@ -260,6 +260,12 @@ fn files_of_revocations() {
         "auth.revoked_file = ''",
         &["wschat.toml:1:21: auth.revoked_file: empty; leave the key out"],
     );
+    // A list of the wrong form altogether is not shown line by line.
+    let wrong: String = (0..200_000).map(|n| format!("[[revoked]]\nuser = 'u{n}'\n")).collect();
+    let messages = file(&wrong);
+    assert_eq!(messages.len(), 21);
+    assert_eq!(messages[20], "revoked.toml:42:1: and 199980 more mistakes from here on");
+
     let thousands: String = (0..20_000).map(|n| format!("[[revoked]]\nsub = 'u{n}'\n")).collect();
     let scene = keys("auth.revoked_file = 'many.toml'").file("many.toml", thousands);
     assert_eq!(scene.load().unwrap().config.auth.revocations().len(), 20_000);
