@@ -11,10 +11,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
 use fastrand::Rng;
-use wschat::chat::{Batch, Room, Stamper, Tim};
+use wschat::chat::{Batch, Now, Past, Room, Stamper, Tim};
 use wschat::config::Config;
 use wschat::feed::Pieces;
-use wschat::net::{Arrival, Now, Peer, Row, Settings, State, Stream, Table, Turn};
+use wschat::net::{Arrival, Peer, Row, Settings, State, Stream, Table, Turn};
 
 const TAIL_BYTES: usize = 4096;
 const SHARDS: usize = 2;
@@ -104,6 +104,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut config = Config::default();
         config.limits.feed_tail_bytes = TAIL_BYTES;
+        config.limits.messages_per_sec = 0;
         let room = Room::new(SHARDS + 1, TAIL_BYTES);
         Self {
             rng: Rng::with_seed(seed),
@@ -222,6 +223,7 @@ impl World {
             rules: &self.settings.rules,
             limits: &self.settings.limits,
             batch: &mut batch,
+            asked: &mut Vec::new(),
         };
         act(&mut self.tables[shard], &mut turn);
         self.room.publish(&mut batch, self.now.tim);
@@ -251,10 +253,13 @@ impl World {
             state.set_log(log);
             state.last_tim = last_tim.nanos();
         });
+        state.balances = self.room.balances(self.settings.rules.pace(), self.now.ms);
         let state = State::decode(&state.encode()).expect("it was just written");
         let log = state.log(TAIL_BYTES);
         let rows: Vec<_> = state.rows.iter().map(|row| Row::decode(row, &log)).collect();
-        self.room = Room::resume(SHARDS + 1, log, TAIL_BYTES, Stamper::after(state.last_tim()));
+        let stamper = Stamper::after(state.last_tim());
+        let past = Past { log, stamper, ..Past::none(TAIL_BYTES) };
+        self.room = Room::resume(SHARDS + 1, TAIL_BYTES, past);
         self.tables = (0..SHARDS).map(|shard| Table::new(shard, &self.room)).collect();
         self.view = Pieces::default();
         self.now.ms = self.rng.u64(10_000..11_000);

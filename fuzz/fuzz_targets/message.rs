@@ -3,12 +3,16 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use wschat::chat::{Rules, Speaker, Tim, notice};
+use wschat::chat::{Rules, Speaker, Tim, Wish, command, look, notice};
 
 fuzz_target!(|text: &str| {
+    // Every value could also be a moderator's command.
+    command(text);
     let mut out = Vec::new();
     match Rules::open().admit(text, &mut Speaker::default(), Tim::default()) {
-        Ok(message) => {
+        Ok(Wish::Act(..)) => unreachable!("there are no moderators"),
+        Ok(Wish::Say(message)) => {
+            look(message.usr());
             message.encode(&mut out);
             assert_eq!(out.len(), message.encoded_len());
             let Value::Object(sent) = serde_json::from_slice(&out).expect("JSON") else {
@@ -18,7 +22,7 @@ fuzz_target!(|text: &str| {
             assert!(!sent.contains_key("jwt") && !sent.contains_key("err"));
         }
         Err(refusal) => {
-            notice(refusal, Tim::default(), &mut out);
+            notice(refusal.into(), Tim::default(), &mut out);
             let told: Value = serde_json::from_slice(&out).expect("JSON");
             assert_eq!(told["err"], refusal.code());
         }

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use libfuzzer_sys::fuzz_target;
-use wschat::chat::{AuthSettings, Refusal, Revocation, Rules, Speaker, Tim, TokenKey};
+use wschat::chat::{AuthSettings, Pace, Refusal, Revocation, Rules, Speaker, Tim, TokenKey};
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 const JWKS: &[u8] = br#"{"keys":[
@@ -20,7 +20,7 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
     let secret = TokenKey::secret(None, Algorithm::HS256, SECRET).expect("a secret");
     let mut keys = TokenKey::public(None, None, JWKS).expect("two keys");
     keys.push(secret);
-    Rules::new(AuthSettings {
+    let settings = AuthSettings {
         keys,
         bind_usr: Some("sub".into()),
         moderator_claim: Some("mod".into()),
@@ -30,7 +30,8 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
         check_exp: true,
         leeway: Duration::from_secs(30),
         ..AuthSettings::default()
-    })
+    };
+    Rules::new(settings, Pace::default())
 });
 
 fuzz_target!(|data: &str| {

@@ -1,25 +1,42 @@
 //! Admission: the one way from a client's text to a message.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use super::auth::{AuthSettings, Bearer, Verified, Verifier};
+use super::command::command;
 use super::limits::NoticeBudget;
 use super::message::{Draft, Member, Message};
+use super::moderation::{Act, Voice};
+use super::name::shown;
 use super::notice::Refusal;
+use super::pace::{Account, Block, Pace, Who};
 use super::tim::Tim;
 
-/// Who may say what. It never changes; a reload makes new ones.
+/// Who may say what, and how fast. It never changes; a reload makes new ones.
 pub struct Rules {
     verifier: Option<Verifier>,
+    pace: Pace,
+}
+
+/// What somebody who may speak wants.
+#[derive(Debug)]
+pub enum Wish<'a> {
+    /// To say this.
+    Say(Message<'a>),
+    /// To have this done: a moderator of this name.
+    Act(Act, Cow<'a, str>),
 }
 
 impl Rules {
     /// The rules under these settings.
-    pub fn new(settings: AuthSettings) -> Self {
-        Self { verifier: Verifier::new(settings) }
+    pub fn new(settings: AuthSettings, pace: Pace) -> Self {
+        Self { verifier: Verifier::new(settings), pace }
     }
 
-    /// The rules of a room in which everybody may speak.
-    pub const fn open() -> Self {
-        Self { verifier: None }
+    /// The rules of a room in which everybody may speak, as fast as they like.
+    pub fn open() -> Self {
+        Self { verifier: None, pace: Pace::default() }
     }
 
     /// Whether speaking takes a token.
@@ -27,19 +44,32 @@ impl Rules {
         self.verifier.is_some()
     }
 
-    /// The message in `text`, if it may be sent.
+    /// How many keys tokens are verified with, and how many revocations there are.
+    pub fn counts(&self) -> (usize, usize) {
+        self.verifier.as_ref().map_or((0, 0), Verifier::counts)
+    }
+
+    /// How fast one may speak.
+    pub const fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// What `text` wishes, if whoever sent it may wish it at all; whether the
+    /// room hears it now is the [room](super::Room::hears)'s affair.
     ///
     /// # Errors
     ///
-    /// The first [`Refusal`] that applies: form, token, `usr`, `msg`, name.
+    /// The first [`Refusal`] that applies: form, token, `usr`, `msg`, name, and
+    /// of a command whether one may give it, and what it is.
     ///
     /// # Examples
     ///
     /// ```
-    /// use wschat::chat::{Refusal, Rules, Speaker, Tim, stamp};
+    /// use wschat::chat::{Refusal, Rules, Speaker, Tim, Wish, stamp};
     /// let (rules, mut speaker, now) = (Rules::open(), Speaker::default(), Tim::default());
     ///
-    /// let message = rules.admit(r#"{"usr": "ann", "msg": "hi"}"#, &mut speaker, now).unwrap();
+    /// let wish = rules.admit(r#"{"usr": "ann", "msg": "hi"}"#, &mut speaker, now).unwrap();
+    /// let Wish::Say(message) = wish else { panic!("there are no moderators here") };
     /// let mut text = Vec::new();
     /// message.encode(&mut text);
     /// stamp(&mut text, now);
@@ -53,13 +83,13 @@ impl Rules {
         text: &'a str,
         speaker: &mut Speaker,
         now: Tim,
-    ) -> Result<Message<'a>, Refusal> {
+    ) -> Result<Wish<'a>, Refusal> {
         let mut draft = Draft::parse(text)?;
         // Taken out here, whether or not it is looked at: it goes no further.
         let jwt = draft.take_jwt();
         let Some(verifier) = &self.verifier else {
             speaker.forget();
-            return draft.finish();
+            return draft.finish().map(Wish::Say);
         };
         let bearer = match jwt {
             Member::Missing | Member::Null => return Err(Refusal::JwtMissing),
@@ -67,11 +97,21 @@ impl Rules {
             Member::Text(token) => verifier.check(&token, &mut speaker.facts().token, now)?,
             Member::Other => return Err(Refusal::JwtInvalid),
         };
-        let message = draft.finish()?;
-        match &bearer.usr {
-            Some(usr) if **usr != *message.usr() => Err(Refusal::NameMismatch),
-            _ => Ok(message),
+        let is_bound = |usr: &str| bearer.usr.as_deref().is_none_or(|bound| bound == usr);
+        let Some(json) = draft.cmd().filter(|_| verifier.knows_moderators()) else {
+            let message = draft.finish()?;
+            let bound = is_bound(message.usr());
+            return if bound { Ok(Wish::Say(message)) } else { Err(Refusal::NameMismatch) };
+        };
+        let (usr, says_nothing) = draft.finish_command()?;
+        if !is_bound(&usr) {
+            return Err(Refusal::NameMismatch);
         }
+        if !bearer.is_moderator {
+            return Err(Refusal::NotAModerator);
+        }
+        let act = command(json).filter(|_| says_nothing);
+        act.map(|act| Wish::Act(act, usr)).ok_or(Refusal::BadCommand)
     }
 }
 
@@ -86,13 +126,52 @@ struct Facts {
     /// The last token that verified on this connection.
     token: Option<Verified>,
     notices: NoticeBudget,
+    /// The name of the last message, as much of it as is looked at.
+    name: String,
+    /// What it shares with other connections of the same speaker.
+    account: Option<Arc<Account>>,
 }
 
 impl Speaker {
-    /// A speaker that goes on with this budget. A token that it shows is
-    /// verified anew.
-    pub fn resume(notices: NoticeBudget) -> Self {
-        Self { facts: Some(Box::new(Facts { token: None, notices })) }
+    /// A speaker that goes on with this budget and this name. A token that it
+    /// shows is verified anew.
+    pub fn resume(notices: NoticeBudget, name: String) -> Self {
+        Self { facts: Some(Box::new(Facts { notices, name, ..Facts::default() })) }
+    }
+
+    /// The name of the last message, cut where nobody reads on; empty if there
+    /// was none.
+    pub fn name(&self) -> &str {
+        self.facts.as_ref().map_or("", |facts| &facts.name)
+    }
+
+    /// As moderation sees it, when it speaks as `usr` from there.
+    pub fn voice<'a>(&'a self, usr: &'a str, from: Block) -> Voice<'a> {
+        Voice { usr, sub: self.sub(), from, is_moderator: self.is_moderator() }
+    }
+
+    /// Who pays for what it says, if it comes from there; and it says it as `usr`.
+    pub(super) fn account(
+        &mut self,
+        usr: &str,
+        from: Block,
+        find: impl FnOnce(&Who) -> Arc<Account>,
+    ) -> &Account {
+        let facts = self.facts.get_or_insert_default();
+        let sub = facts.token.as_ref().and_then(|token| token.bearer.sub.as_deref());
+        let is_own = |who: &Who| match (who, sub) {
+            (Who::Sub(own), Some(sub)) => **own == *sub,
+            (Who::From(own), None) => *own == from,
+            _ => false,
+        };
+        let account = facts.account.take_if(|account| !is_own(account.who()));
+        drop(account);
+        if facts.name != shown(usr) {
+            facts.name = shown(usr).to_owned();
+        }
+        facts
+            .account
+            .get_or_insert_with(|| find(&sub.map_or(Who::From(from), |sub| Who::Sub(sub.into()))))
     }
 
     /// What is left of its budget of notices.
@@ -136,6 +215,7 @@ impl Speaker {
 #[cfg(test)]
 mod tests {
     use super::super::keys::TokenKey;
+    use super::super::pace::Accounts;
     use super::*;
     use jsonwebtoken::{Algorithm, EncodingKey, Header};
     use proptest::prelude::*;
@@ -151,7 +231,7 @@ mod tests {
     }
 
     fn guarded() -> Rules {
-        Rules::new(settings())
+        Rules::new(settings(), Pace::default())
     }
 
     fn token(exp: u64) -> String {
@@ -164,11 +244,12 @@ mod tests {
 
     fn verdict(rules: &Rules, text: &str) -> String {
         match rules.admit(text, &mut Speaker::default(), Tim::from_nanos(1_000_000_000_000)) {
-            Ok(message) => {
+            Ok(Wish::Say(message)) => {
                 let mut text = Vec::new();
                 message.encode(&mut text);
                 String::from_utf8(text).unwrap()
             }
+            Ok(Wish::Act(act, usr)) => format!("{act:?} by {usr}"),
             Err(refusal) => refusal.code().into(),
         }
     }
@@ -235,7 +316,10 @@ mod tests {
 
     #[test]
     fn a_name_that_is_bound_is_the_only_one() {
-        let rules = Rules::new(AuthSettings { bind_usr: Some("nick".into()), ..settings() });
+        let rules = Rules::new(
+            AuthSettings { bind_usr: Some("nick".into()), ..settings() },
+            Pace::default(),
+        );
         let good = signed(&serde_json::json!({ "exp": 2_000, "sub": "u7", "nick": "a" }));
         let text = |usr: &str, msg| format!(r#"{{"usr":{usr},"jwt":"{good}","msg":{msg}}}"#);
         for (usr, msg, expected) in [
@@ -262,7 +346,7 @@ mod tests {
     #[test]
     fn a_speaker_is_who_the_last_token_says() {
         let asking = AuthSettings { moderator_claim: Some("mod".into()), ..settings() };
-        let (rules, now) = (Rules::new(asking), Tim::default());
+        let (rules, now) = (Rules::new(asking, Pace::default()), Tim::default());
         let say = |claims| format!(r#"{{"usr":"a","jwt":"{}","msg":"b"}}"#, signed(&claims));
         let mut speaker = Speaker::default();
         assert_eq!((speaker.sub(), speaker.is_moderator()), (None, false));
@@ -278,6 +362,63 @@ mod tests {
         // Where everybody may speak, nobody has shown who it is.
         assert!(Rules::open().admit(&text, &mut speaker, now).is_ok());
         assert_eq!((speaker.sub(), speaker.is_moderator()), (None, false));
+    }
+
+    #[test]
+    fn a_command_is_one_only_from_a_moderator_where_there_are_some() {
+        let asking = AuthSettings { moderator_claim: Some("mod".into()), ..settings() };
+        let rules = Rules::new(asking, Pace::default());
+        let plain = signed(&serde_json::json!({ "exp": 2_000 }));
+        let chief = signed(&serde_json::json!({ "exp": 2_000, "mod": true }));
+        let text = |jwt: &str, rest: &str| format!(r#"{{"usr":"ann","jwt":"{jwt}",{rest}}}"#);
+        for (text, expected) in [
+            (text(&chief, r#""cmd":{"lock":true}"#), "Lock by ann"),
+            (text(&chief, r#""\u0063md":{"lock":true}"#), "Lock by ann"),
+            (text(&chief, r#""cmd":{"dance":true}"#), "bad-command"),
+            (text(&chief, r#""cmd":null"#), "bad-command"),
+            (text(&chief, r#""cmd":{"lock":true},"msg":"b""#), "bad-command"),
+            (text(&plain, r#""cmd":{"lock":true}"#), "not-a-moderator"),
+            (text(&plain, r#""cmd":{"lock":true},"msg":"b""#), "not-a-moderator"),
+            (text("x", r#""cmd":{"lock":true}"#), "jwt-invalid"),
+            (format!(r#"{{"jwt":"{chief}","cmd":{{"lock":true}}}}"#), "missing-usr"),
+            (format!(r#"{{"usr":"Wschat","jwt":"{chief}","cmd":{{}}}}"#), "name-reserved"),
+        ] {
+            assert_eq!(verdict(&rules, &text), expected, "{text}");
+        }
+        // Nothing is reserved where nobody can be a moderator.
+        let said = text(&plain, r#""cmd":{"lock":true},"msg":"b""#);
+        for rules in [guarded(), Rules::open()] {
+            assert!(verdict(&rules, &said).contains(r#""cmd":{"lock":true}"#));
+        }
+        let bound = AuthSettings {
+            moderator_claim: Some("mod".into()),
+            bind_usr: Some("mod".into()),
+            ..settings()
+        };
+        let verdict = verdict(&Rules::new(bound, Pace::default()), &text(&chief, r#""cmd":{}"#));
+        assert_eq!(verdict, "jwt-invalid", "the claim is no name");
+    }
+
+    #[test]
+    fn a_speaker_pays_from_its_own_account() {
+        let (mut speaker, accounts) = (Speaker::default(), Accounts::default());
+        let pace = Pace::default();
+        let (here, there) = (Block([1; 16]), Block([2; 16]));
+        let who = |speaker: &mut Speaker, from| {
+            let find = |who: &Who| accounts.account(who, 0, &pace);
+            speaker.account(" ann ", from, find).who().clone()
+        };
+        assert_eq!(who(&mut speaker, here), Who::From(here));
+        assert_eq!(who(&mut speaker, there), Who::From(there));
+        assert_eq!(speaker.name(), "ann");
+        let text = format!(
+            r#"{{"usr":"a","jwt":"{}","msg":"b"}}"#,
+            signed(&serde_json::json!({ "exp": 2_000, "sub": "u7" }))
+        );
+        assert!(guarded().admit(&text, &mut speaker, Tim::default()).is_ok());
+        assert_eq!(who(&mut speaker, here), Who::Sub("u7".into()));
+        assert!(Rules::open().admit(&text, &mut speaker, Tim::default()).is_ok());
+        assert_eq!(who(&mut speaker, here), Who::From(here));
     }
 
     #[test]

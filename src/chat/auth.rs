@@ -66,6 +66,16 @@ impl Verifier {
         (!settings.keys.is_empty()).then_some(Self { settings, settings_digest })
     }
 
+    /// Whether a token can make its bearer a moderator.
+    pub(super) const fn knows_moderators(&self) -> bool {
+        self.settings.moderator_claim.is_some()
+    }
+
+    /// How many keys there are, and how many revocations.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.settings.keys.len(), self.settings.revoked.len())
+    }
+
     /// Checks `token`; its signature only if it is not the one in `known`,
     /// where a token that verifies is remembered.
     ///

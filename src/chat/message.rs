@@ -11,6 +11,7 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::name::look;
 use super::notice::Refusal;
 use super::tim::Tim;
 
@@ -41,16 +42,28 @@ pub fn stamp(text: &mut [u8], tim: Tim) {
 ///
 /// It borrows from the client's text and is made by
 /// [`Rules::admit`](super::Rules::admit) alone.
-#[derive(Debug)]
 pub struct Message<'a> {
     fields: Vec<Field<'a>>,
     usr: Cow<'a, str>,
+    msg: Cow<'a, str>,
+}
+
+impl fmt::Debug for Message<'_> {
+    // What people say does not belong into a log.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Message").field("fields", &self.fields).finish_non_exhaustive()
+    }
 }
 
 impl Message<'_> {
     /// Who says it: the value of `usr` without escapes.
     pub fn usr(&self) -> &str {
         &self.usr
+    }
+
+    /// What is said: the value of `msg` without escapes.
+    pub fn msg(&self) -> &str {
+        &self.msg
     }
 
     /// Bytes that [`encode`](Self::encode) appends.
@@ -82,6 +95,7 @@ pub(super) struct Draft<'a> {
     usr: Member<'a>,
     msg: Member<'a>,
     jwt: Member<'a>,
+    cmd: Option<&'a str>,
 }
 
 /// What an object has under a name that matters here.
@@ -104,6 +118,7 @@ impl<'a> Draft<'a> {
     pub(super) fn parse(text: &'a str) -> Result<Self, Refusal> {
         let mut fields = fields(text)?;
         let (mut usr, mut msg, mut jwt) = (Member::Missing, Member::Missing, Member::Missing);
+        let mut cmd = None;
         for field in &fields {
             if depth(field.value) >= DEPTH_MAX {
                 return Err(Refusal::BadJson);
@@ -112,6 +127,7 @@ impl<'a> Draft<'a> {
                 Kind::Usr => usr = Member::of_unicode(field.value)?,
                 Kind::Msg => msg = Member::of_unicode(field.value)?,
                 Kind::Jwt => jwt = Member::of(field.value),
+                Kind::Cmd => cmd = Some(field.value),
                 Kind::Server | Kind::Other => {}
             }
         }
@@ -119,12 +135,17 @@ impl<'a> Draft<'a> {
             return Err(Refusal::DuplicateField);
         }
         fields.retain(|field| !matches!(field.kind, Kind::Jwt | Kind::Server));
-        Ok(Self { fields, usr, msg, jwt })
+        Ok(Self { fields, usr, msg, jwt, cmd })
     }
 
     /// Takes the token out, so that nothing that follows can show it.
     pub(super) fn take_jwt(&mut self) -> Member<'a> {
         std::mem::replace(&mut self.jwt, Member::Missing)
+    }
+
+    /// What stands in `cmd`, as JSON.
+    pub(super) fn cmd(&self) -> Option<&'a str> {
+        self.cmd
     }
 
     /// Checks `usr`, then `msg`, then whether the name is free.
@@ -134,22 +155,27 @@ impl<'a> Draft<'a> {
     /// [`Refusal::MissingUsr`], [`Refusal::MissingMsg`], [`Refusal::BadType`]
     /// or [`Refusal::NameReserved`].
     pub(super) fn finish(self) -> Result<Message<'a>, Refusal> {
-        let usr = match self.usr {
-            Member::Missing => return Err(Refusal::MissingUsr),
-            Member::Text(usr) if usr.trim().is_empty() => return Err(Refusal::MissingUsr),
-            Member::Text(usr) => usr,
+        let usr = self.usr.usr()?;
+        let msg = match self.msg {
+            Member::Missing => return Err(Refusal::MissingMsg),
+            Member::Text(msg) => msg,
             Member::Null | Member::Other => return Err(Refusal::BadType),
         };
-        match self.msg {
-            Member::Missing => return Err(Refusal::MissingMsg),
-            Member::Text(_) => {}
-            Member::Null | Member::Other => return Err(Refusal::BadType),
-        }
-        if is_name_of_server(&usr) {
-            return Err(Refusal::NameReserved);
-        }
-        Ok(Message { fields: self.fields, usr })
+        check_name(&usr)?;
+        Ok(Message { fields: self.fields, usr, msg })
     }
+
+    /// As [`finish`](Self::finish), for a message that is a command. Gives back
+    /// the name, and whether there is no `msg` beside it.
+    pub(super) fn finish_command(self) -> Result<(Cow<'a, str>, bool), Refusal> {
+        let usr = self.usr.usr()?;
+        check_name(&usr)?;
+        Ok((usr, matches!(self.msg, Member::Missing)))
+    }
+}
+
+fn check_name(usr: &str) -> Result<(), Refusal> {
+    if look(usr) == look(NAME_OF_SERVER) { Err(Refusal::NameReserved) } else { Ok(()) }
 }
 
 impl<'a> Member<'a> {
@@ -161,6 +187,16 @@ impl<'a> Member<'a> {
             _ => {
                 serde_json::from_str(value).map_or(Self::Other, |text| Self::Text(Cow::Owned(text)))
             }
+        }
+    }
+
+    /// A name: text that is more than white space.
+    fn usr(self) -> Result<Cow<'a, str>, Refusal> {
+        match self {
+            Self::Missing => Err(Refusal::MissingUsr),
+            Self::Text(usr) if usr.trim().is_empty() => Err(Refusal::MissingUsr),
+            Self::Text(usr) => Ok(usr),
+            Self::Null | Self::Other => Err(Refusal::BadType),
         }
     }
 
@@ -194,6 +230,8 @@ enum Kind {
     Usr,
     Msg,
     Jwt,
+    /// A command, where there are moderators.
+    Cmd,
     /// Only the server sets it: what a client sends there is dropped.
     Server,
     Other,
@@ -205,6 +243,7 @@ impl Kind {
             b"usr" => Self::Usr,
             b"msg" => Self::Msg,
             b"jwt" => Self::Jwt,
+            b"cmd" => Self::Cmd,
             b"tim" | b"err" => Self::Server,
             _ => Self::Other,
         }
@@ -324,13 +363,6 @@ fn skip_string(bytes: &mut std::str::Bytes<'_>) {
             _ => {}
         }
     }
-}
-
-/// Whether a name would be read as the server's own.
-fn is_name_of_server(usr: &str) -> bool {
-    // Upper case first: `ſ` has no lower case, but it has the upper case of `s`.
-    let folded = usr.trim().chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-    folded.eq(NAME_OF_SERVER.chars())
 }
 
 #[cfg(test)]

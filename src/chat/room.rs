@@ -1,4 +1,5 @@
-//! The room: the one place where messages get their order.
+//! The room: it hears who may speak now, and is the one place where messages
+//! get their order.
 //!
 //! Every shard composes the messages that its connections sent into a
 //! [`Batch`], without a lock; [`Room::publish`] stamps the batch and appends it
@@ -6,11 +7,15 @@
 //! shard takes its [`Room::news`] and sweeps.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::Thread;
 
+use super::admit::{Speaker, Wish};
 use super::message::stamp;
-use super::tim::{Stamper, Tim};
+use super::moderation::{Act, ActError, By, Moderation};
+use super::notice::{Refusal, Refused};
+use super::pace::{Accounts, Balance, Block, Pace};
+use super::tim::{Now, Stamper, Tim};
 use crate::feed::{Log, Pieces};
 use crate::wire::frame::{self, Opcode};
 
@@ -71,6 +76,21 @@ pub struct Room {
     /// A shard found the gate closed and wants to be woken when it opens.
     waiting: AtomicBool,
     shards: Box<[Progress]>,
+    moderation: RwLock<Moderation>,
+    accounts: Accounts,
+}
+
+/// What a room goes on with that had a life before.
+#[derive(Debug)]
+pub struct Past {
+    /// Its feed.
+    pub log: Log,
+    /// What gives its messages their time.
+    pub stamper: Stamper,
+    /// What moderators and operators had decided.
+    pub moderation: Moderation,
+    /// What its speakers had used up.
+    pub accounts: Accounts,
 }
 
 #[derive(Debug)]
@@ -96,11 +116,12 @@ impl Room {
     /// An empty room for that many shards; the feed keeps the newest
     /// `feed_tail_bytes` bytes.
     pub fn new(shards: usize, feed_tail_bytes: usize) -> Self {
-        Self::resume(shards, Log::new(feed_tail_bytes), feed_tail_bytes, Stamper::default())
+        Self::resume(shards, feed_tail_bytes, Past::none(feed_tail_bytes))
     }
 
-    /// A room that goes on with this feed, after the stamper's last `tim`.
-    pub fn resume(shards: usize, log: Log, feed_tail_bytes: usize, stamper: Stamper) -> Self {
+    /// A room that goes on with this past.
+    pub fn resume(shards: usize, feed_tail_bytes: usize, past: Past) -> Self {
+        let Past { log, stamper, moderation, accounts } = past;
         let (end, start) = (log.end(), log.pieces().start().unwrap_or(log.end()));
         let began = (end, log.messages());
         let progress =
@@ -112,7 +133,73 @@ impl Room {
             tail_bytes: feed_tail_bytes as u64,
             waiting: AtomicBool::new(false),
             shards: (0..shards).map(|_| progress()).collect(),
+            moderation: RwLock::new(moderation),
+            accounts,
         }
+    }
+
+    /// Whether the room hears this wish of somebody who comes from there: it is
+    /// not locked, and who wishes it is neither muted nor too fast.
+    ///
+    /// # Errors
+    ///
+    /// The first of [`Refusal::Locked`], [`Refusal::Muted`] and
+    /// [`Refusal::RateLimited`] that applies.
+    pub fn hears(
+        &self,
+        wish: &Wish<'_>,
+        speaker: &mut Speaker,
+        from: Block,
+        pace: &Pace,
+        now: Now,
+    ) -> Result<(), Refused> {
+        let (usr, text, pace) = match wish {
+            Wish::Say(message) => {
+                let moderation = self.moderation();
+                let voice = speaker.voice(message.usr(), from);
+                moderation.hears(&voice, now.tim)?;
+                (message.usr(), message.msg(), moderation.pace(&voice, pace))
+            }
+            // Who may moderate must not have to wait for it, or be kept from it.
+            Wish::Act(_, usr) => (&**usr, "", Pace { slow_ms: 0, repeat_ms: 0, ..*pace }),
+        };
+        let account = speaker.account(usr, from, |who| self.accounts.account(who, now.ms, &pace));
+        account.take(&pace, text, now.ms).map_err(|wait_ms| Refused {
+            refusal: Refusal::RateLimited,
+            wait_secs: Some(wait_ms.div_ceil(1000)),
+        })
+    }
+
+    /// Decides what of `act` lasts: who is muted, whether the room is locked, how
+    /// slow it is.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not done; then nothing has changed.
+    pub fn decide(&self, act: &Act, by: &By, now: Tim) -> Result<(), ActError> {
+        if let Act::Retract(tim) = act
+            && *tim > self.lock().stamper.last()
+        {
+            return Err(ActError::NoMessage);
+        }
+        let mut moderation = self.moderation.write().unwrap_or_else(PoisonError::into_inner);
+        moderation.decide(act, by, now)
+    }
+
+    /// What moderators and operators have decided.
+    pub fn moderation(&self) -> RwLockReadGuard<'_, Moderation> {
+        // Every decision is made as a whole: no panic leaves half of one.
+        self.moderation.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The speakers whose budgets are known.
+    pub fn speakers(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// What the speakers have used up, for a handover.
+    pub fn balances(&self, pace: &Pace, now_ms: u64) -> Vec<Balance> {
+        self.accounts.balances(now_ms, pace)
     }
 
     /// Where the feed ended when this room was made, and how many messages it
@@ -257,6 +344,18 @@ impl Room {
     fn lock(&self) -> MutexGuard<'_, Order> {
         // No panic leaves an order half made: a log is consistent after each call.
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Past {
+    /// Nothing yet.
+    pub fn none(feed_tail_bytes: usize) -> Self {
+        Self {
+            log: Log::new(feed_tail_bytes),
+            stamper: Stamper::default(),
+            moderation: Moderation::default(),
+            accounts: Accounts::default(),
+        }
     }
 }
 

@@ -41,6 +41,11 @@ impl Tim {
         self.0 as f64 / 1e9
     }
 
+    /// Whole seconds since the Unix epoch.
+    pub const fn whole_secs(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+
     /// Writes the text of this time.
     pub fn write(self, out: &mut [u8; Self::LEN]) {
         let nanos = i64::try_from(self.0 % 1_000_000_000).unwrap_or_default();
@@ -71,6 +76,15 @@ impl fmt::Display for Tim {
         self.write(&mut text);
         text.iter().try_for_each(|&byte| fmt::Write::write_char(out, byte.into()))
     }
+}
+
+/// The time, taken once in a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// Milliseconds of a clock that never steps, the same for all shards.
+    pub ms: u64,
+    /// The time of day.
+    pub tim: Tim,
 }
 
 /// The text is not a [`Tim`] as the room writes it.

@@ -34,6 +34,8 @@ impl ControlArgs {
             CallError::Fault(fault) => match fault.err {
                 Code::Forbidden => Exit::NoPermission,
                 Code::ConfigRejected => Exit::Config,
+                Code::BadRequest => Exit::Usage,
+                Code::NotDone => Exit::NotDone,
                 _ => Exit::Unavailable,
             },
             CallError::NotRunning | CallError::Broken(_) => Exit::Unavailable,

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::ask::print;
 use super::{ControlArgs, Exit, Failure, Outcome};
+use crate::client::harmless_name;
 use crate::control::{Clients, Listed, Request, Sort};
 
 /// The options of `clients`.
@@ -14,7 +15,7 @@ use crate::control::{Clients, Listed, Request, Sort};
 #[command(after_help = "\
 BEHIND is how many bytes of messages a client has not been sent yet. Its state is
 swept while it keeps up, lagging while its socket takes nothing, closing at its
-end. With --json each client is one line:
+end. NAME is that of its last message. With --json each client is one line:
 
     wschat clients --sort behind --limit 10
     wschat clients --json --limit 10000 | jq -r 'select(.messages > 1000).address'")]
@@ -69,6 +70,22 @@ fn json(clients: &[Listed]) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// Under which name somebody speaks, and what else there is to know of it. A
+/// terminal shows it, so it is made harmless.
+fn who(client: &Listed) -> String {
+    let mut words = harmless_name(&client.usr);
+    if let Some(sub) = &client.sub {
+        words += &format!(" (sub {})", harmless_name(sub));
+    }
+    if client.moderator {
+        words += ", moderator";
+    }
+    if client.muted {
+        words += ", muted";
+    }
+    words
+}
+
 /// A line each, in columns as wide as they have to be.
 fn table(clients: &[Listed]) -> String {
     let since = |at: DateTime<Utc>| at.with_timezone(&Local).format("%F %T").to_string();
@@ -80,23 +97,26 @@ fn table(clients: &[Listed]) -> String {
             c.messages.to_string(),
             c.behind_bytes.to_string(),
             c.state.clone(),
+            who(c),
         ]
     };
-    let head = ["ID", "ADDRESS", "SINCE", "MESSAGES", "BEHIND", "STATE"].map(str::to_owned);
+    let head = ["ID", "ADDRESS", "SINCE", "MESSAGES", "BEHIND", "STATE", "NAME"];
+    let head = head.map(str::to_owned);
     let rows: Vec<_> = std::iter::once(head).chain(clients.iter().map(row)).collect();
-    let mut widths = [0; 6];
+    let mut widths = [0; 7];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let [a, b, c, d, e, _] = widths;
+    let [a, b, c, d, e, f, _] = widths;
     let mut text = String::new();
-    for [id, address, since, messages, behind, state] in rows {
+    for [id, address, since, messages, behind, state, name] in rows {
         let line = format!(
-            "{id:>a$}  {address:<b$}  {since:<c$}  {messages:>d$}  {behind:>e$}  {state}\n"
+            "{id:>a$}  {address:<b$}  {since:<c$}  {messages:>d$}  {behind:>e$}  {state:<f$}  {name}"
         );
-        text += &line;
+        text += line.trim_end();
+        text.push('\n');
     }
     text
 }

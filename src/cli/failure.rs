@@ -9,6 +9,8 @@ use crate::config::Problems;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
+    /// What was asked for cannot be done, and nothing has changed.
+    NotDone = 1,
     /// The command line is wrong (`EX_USAGE`).
     Usage = 64,
     /// An input file does not exist or cannot be read (`EX_NOINPUT`).

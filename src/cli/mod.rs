@@ -9,6 +9,8 @@ mod config;
 mod failure;
 mod join;
 mod metrics;
+mod moderate;
+mod mutes;
 mod reload;
 mod serve;
 mod status;
@@ -70,6 +72,24 @@ pub enum Command {
     Clients(clients::ClientsArgs),
     /// Print the metrics in the Prometheus text format
     Metrics(ControlArgs),
+    /// Let nothing that somebody says be sent
+    Mute(moderate::MuteArgs),
+    /// Let somebody speak again
+    Unmute(moderate::UnmuteArgs),
+    /// List who is muted, and what else is decided
+    Mutes(mutes::MutesArgs),
+    /// Close somebody's connections; exits 1 if there is none
+    Kick(moderate::KickArgs),
+    /// Let only moderators speak
+    Lock(ControlArgs),
+    /// Let everybody speak again
+    Unlock(ControlArgs),
+    /// Let everybody wait between two messages
+    Slow(moderate::SlowArgs),
+    /// Tell everybody not to show a message any more
+    Retract(moderate::RetractArgs),
+    /// Say something in the name of the server
+    Say(moderate::SayArgs),
     /// Talk in a room, from a terminal or a pipe
     Join(join::JoinArgs),
     /// Print a new token for a speaker
@@ -167,6 +187,15 @@ pub fn run() -> Outcome {
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Clients(args)) => clients::run(&args),
         Some(Command::Metrics(args)) => metrics::run(&args),
+        Some(Command::Mute(args)) => moderate::mute(&args),
+        Some(Command::Unmute(args)) => moderate::unmute(&args),
+        Some(Command::Mutes(args)) => mutes::run(&args),
+        Some(Command::Kick(args)) => moderate::kick(&args),
+        Some(Command::Lock(args)) => moderate::lock(&args),
+        Some(Command::Unlock(args)) => moderate::unlock(&args),
+        Some(Command::Slow(args)) => moderate::slow(&args),
+        Some(Command::Retract(args)) => moderate::retract(&args),
+        Some(Command::Say(args)) => moderate::say(&args),
         Some(Command::Join(args)) => join::run(args),
         Some(Command::Token(args)) => token::run(args),
         Some(Command::Completions(args)) => completions::run(&args),

@@ -131,7 +131,12 @@ fn words(status: &Status, now: DateTime<Utc>) -> String {
         ),
         format!("refused      {}", by_reason(&status.refused)),
         format!("turned away  {}", by_reason(&status.refused_connections)),
-        format!("closed       {} too slow", grouped(status.closed_too_slow)),
+        format!(
+            "closed       {} too slow, {} kicked",
+            grouped(status.closed_too_slow),
+            grouped(status.kicked)
+        ),
+        format!("speaking     {}", speaking(status)),
         format!("feed         {}", bytes(status.feed_bytes as f64)),
         format!(
             "config       generation {}, loaded {}",
@@ -162,6 +167,29 @@ fn by_reason(counts: &BTreeMap<String, u64>) -> String {
         true => "0".to_owned(),
         false => format!("{}: {}", grouped(counts.values().sum()), some.join(", ")),
     }
+}
+
+/// Who may speak, and how fast.
+fn speaking(status: &Status) -> String {
+    let mut words = match (status.locked, status.keys) {
+        (true, _) => "moderators only".to_owned(),
+        (false, 0) => "everybody".to_owned(),
+        (false, 1) => "with a token, 1 key".to_owned(),
+        (false, keys) => format!("with a token, {keys} keys"),
+    };
+    if status.revocations > 0 {
+        words += &format!(", {} revoked", grouped(status.revocations as u64));
+    }
+    if status.mutes > 0 {
+        words += &format!(", {} muted", grouped(status.mutes as u64));
+    }
+    if status.slow_mode_secs > 0 {
+        words += &format!(", one message in {} s", grouped(status.slow_mode_secs));
+    }
+    if status.messages_per_sec_max > 0 {
+        words += &format!(", {}/s at most", grouped(status.messages_per_sec_max.into()));
+    }
+    words
 }
 
 /// A number with a comma before every three digits.
@@ -246,6 +274,13 @@ mod tests {
             config_rejected: None,
             record: RecordStatus::default(),
             restarts_survived: 2,
+            keys: 2,
+            revocations: 1,
+            mutes: 3,
+            locked: false,
+            slow_mode_secs: 30,
+            messages_per_sec_max: 20,
+            kicked: 4,
         };
         let local = |at: DateTime<Utc>| at.with_timezone(&Local).format("%F %T").to_string();
         let want = format!(
@@ -257,7 +292,8 @@ deliveries   45,344,221, 14,420/s
 sent         4.0 GiB, 1.4 MiB/s
 refused      12,002: bad-json 2, jwt-invalid 12,000
 turned away  1: full 1
-closed       2 too slow
+closed       2 too slow, 4 kicked
+speaking     with a token, 2 keys, 1 revoked, 3 muted, one message in 30 s, 20/s at most
 feed         100 B
 config       generation 3, loaded {}
 restarts     2 survived

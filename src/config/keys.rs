@@ -296,6 +296,41 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "limits.messages_per_sec",
+        reload: Reload::Yes,
+        kind: Kind::Number {
+            min: 0,
+            max: 100_000,
+            get: |c| c.limits.messages_per_sec.into(),
+            set: |c, n| c.limits.messages_per_sec = small(n),
+        },
+    },
+    Key {
+        name: "limits.messages_burst",
+        reload: Reload::Yes,
+        kind: Kind::Number {
+            min: 1,
+            max: 100_000,
+            get: |c| c.limits.messages_burst.into(),
+            set: |c, n| c.limits.messages_burst = small(n),
+        },
+    },
+    Key {
+        name: "limits.slow_mode_secs",
+        reload: Reload::Yes,
+        kind: seconds(
+            0,
+            86_400,
+            |c| c.limits.slow_mode.as_secs(),
+            |c, n| c.limits.slow_mode = secs(n),
+        ),
+    },
+    Key {
+        name: "limits.repeat_secs",
+        reload: Reload::Yes,
+        kind: seconds(0, 86_400, |c| c.limits.repeat.as_secs(), |c, n| c.limits.repeat = secs(n)),
+    },
+    Key {
         name: "page.enabled",
         reload: Reload::Yes,
         kind: Kind::Flag { get: |c| c.page.enabled, set: |c, on| c.page.enabled = on },
@@ -433,6 +468,11 @@ fn secs(n: u64) -> Duration {
 /// Numbers of the table fit any `usize` of the machines that have shards.
 fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// Numbers of the table that are kept in 32 bits fit them.
+fn small(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 fn count(n: usize) -> u64 {

@@ -192,6 +192,14 @@ pub struct Limits {
     pub feed_tail_bytes: usize,
     /// Bytes the kernel may hold for one connection (`SO_SNDBUF`).
     pub send_buffer_bytes: usize,
+    /// Messages a second of one speaker, in the long run; 0 is no limit.
+    pub messages_per_sec: u32,
+    /// Messages that a speaker may send at once after a pause.
+    pub messages_burst: u32,
+    /// How long a speaker waits between two messages; nothing is no limit.
+    pub slow_mode: Duration,
+    /// How long a speaker waits before saying the same again.
+    pub repeat: Duration,
 }
 
 /// The chat page (`[page]`).
@@ -273,6 +281,10 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(60),
             feed_tail_bytes: 4_194_304,
             send_buffer_bytes: 65_536,
+            messages_per_sec: 20,
+            messages_burst: 60,
+            slow_mode: Duration::ZERO,
+            repeat: Duration::ZERO,
         }
     }
 }

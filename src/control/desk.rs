@@ -8,13 +8,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::deed::{Decisions, Moderated, Muted};
 use super::meter::{Counts, INTERVAL, Meter};
-use super::metrics::{Figures, text};
+use super::metrics::{Decided, Figures, text};
 use super::protocol::{
     Clients, Code, Fault, Listed, RecordStatus, Rejected, Reloaded, Request, Sort, Status, ok,
     sorry,
 };
-use crate::chat::Refusal;
+use crate::chat::{Act, ActError, By, Moderation, Mute, Refusal, Tim, Voice};
 use crate::net::{Barred, Client, ClientState, Hub, Settings, Totals};
 use crate::record::Recorder;
 
@@ -77,9 +78,9 @@ impl Desk {
         }
     }
 
-    /// The line, newline included, that answers `request`.
-    pub async fn answer(&self, request: Request) -> String {
-        let answer = timeout(ANSWER_TIMEOUT, self.carry_out(request)).await;
+    /// The line, newline included, that answers a `request` of the user `uid`.
+    pub async fn answer(&self, request: Request, uid: u32) -> String {
+        let answer = timeout(ANSWER_TIMEOUT, self.carry_out(request, uid)).await;
         let late = || Err(Fault::new(Code::Unavailable, "the room does not answer in time"));
         answer.unwrap_or_else(|_| late()).unwrap_or_else(|fault| sorry(&fault))
     }
@@ -95,6 +96,7 @@ impl Desk {
             connections_max: self.settings.borrow().limits.connections_max,
             configured: self.configured.borrow().clone(),
             record: self.recorder.stats(),
+            decided: self.decided(),
         })
     }
 
@@ -103,7 +105,7 @@ impl Desk {
         timeout(TURN_TIMEOUT, self.hub.turn()).await.is_ok()
     }
 
-    async fn carry_out(&self, request: Request) -> Result<String, Fault> {
+    async fn carry_out(&self, request: Request, uid: u32) -> Result<String, Fault> {
         match request {
             Request::Status {} => Ok(ok(&self.status())),
             Request::Reload {} => self.order(Order::Reload).await.map(|done| ok(&done)),
@@ -111,11 +113,20 @@ impl Desk {
                 // The semaphore is never closed.
                 let _list = self.lists.acquire().await;
                 let clients = self.hub.clients().await;
+                let moderation = self.hub.moderation();
                 // Where nobody waits for it: a huge room takes milliseconds.
-                let page = move || ok(&page(clients, sort, reverse, offset, limit));
+                let page = move || ok(&page(clients, &moderation, sort, reverse, offset, limit));
                 let broken = |_| Fault::new(Code::Unavailable, "the list cannot be made");
                 spawn_blocking(page).await.map_err(broken)
             }
+            Request::Moderate { act } => {
+                let act = Act::try_from(act)?;
+                let moderated = self.hub.moderate(&act, &By::Operator { uid }).await;
+                let not_done = |error: ActError| Fault::new(Code::NotDone, error.to_string());
+                let connections = moderated.map_err(not_done)?;
+                Ok(ok(&Moderated { done: act.to_string(), connections }))
+            }
+            Request::Mutes {} => Ok(ok(&decisions(&self.hub.moderation()))),
             Request::Metrics {} => match self.metrics() {
                 Ok(text) => Ok(ok(&text)),
                 Err(_) => Err(Fault::new(Code::Unavailable, "the metrics cannot be made")),
@@ -141,6 +152,7 @@ impl Desk {
         let (tally, record) = (totals.tally, self.recorder.stats());
         let refused = Refusal::ALL.iter().zip(tally.refused);
         let barred = Barred::ALL.iter().zip(tally.barred);
+        let decided = self.decided();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: date(totals.started_secs),
@@ -166,6 +178,26 @@ impl Desk {
                 failing: record.failing,
             },
             restarts_survived: totals.restarts_survived,
+            keys: decided.keys,
+            revocations: decided.revocations,
+            mutes: decided.mutes,
+            locked: decided.locked,
+            slow_mode_secs: decided.slow_mode_secs,
+            messages_per_sec_max: self.settings.borrow().rules.pace().per_sec,
+            kicked: tally.kicked,
+        }
+    }
+
+    fn decided(&self) -> Decided {
+        let (settings, moderation) = (self.settings.borrow().clone(), self.hub.moderation());
+        let (keys, revocations) = settings.rules.counts();
+        let configured_secs = settings.rules.pace().slow_ms.div_ceil(1000);
+        Decided {
+            keys,
+            revocations,
+            mutes: moderation.mutes(now()).count(),
+            locked: moderation.is_locked(),
+            slow_mode_secs: moderation.slow_secs().map_or(configured_secs, u64::from),
         }
     }
 
@@ -183,6 +215,7 @@ fn counts(totals: &Totals) -> Counts<u64> {
 /// decides where the order that was asked for does not.
 fn page(
     mut clients: Vec<Client>,
+    moderation: &Moderation,
     sort: Sort,
     reverse: bool,
     offset: usize,
@@ -199,7 +232,8 @@ fn page(
         clients.reverse();
     }
     let total = clients.len();
-    let clients = clients.into_iter().skip(offset).take(limit).map(listed).collect();
+    let clients = clients.into_iter().skip(offset).take(limit);
+    let clients = clients.map(|client| listed(client, moderation)).collect();
     Clients { total, clients }
 }
 
@@ -208,10 +242,39 @@ fn date(secs: u64) -> DateTime<Utc> {
     DateTime::from_timestamp(secs, 0).unwrap_or_default()
 }
 
-fn listed(client: Client) -> Listed {
+/// The time of day, for what expires.
+fn now() -> Tim {
+    let nanos = Utc::now().timestamp_nanos_opt().unwrap_or_default();
+    Tim::from_nanos(u64::try_from(nanos).unwrap_or_default())
+}
+
+fn decisions(moderation: &Moderation) -> Decisions {
+    let muted = |mute: &Mute| Muted {
+        whom: mute.target.to_string(),
+        since: date(mute.since_secs),
+        until: mute.until_secs.map(date),
+        by: mute.by.clone(),
+    };
+    let mut mutes: Vec<_> = moderation.mutes(now()).map(muted).collect();
+    mutes.sort_by_key(|muted| muted.since);
+    Decisions { locked: moderation.is_locked(), slow_mode_secs: moderation.slow_secs(), mutes }
+}
+
+fn listed(client: Client, moderation: &Moderation) -> Listed {
+    let voice = Voice {
+        usr: &client.name,
+        sub: client.sub.as_deref(),
+        from: client.peer.block(),
+        is_moderator: client.is_moderator,
+    };
+    let muted = moderation.is_muted(&voice, now());
     Listed {
         id: client.id,
         address: client.peer.to_string(),
+        muted,
+        moderator: client.is_moderator,
+        usr: client.name,
+        sub: client.sub,
         since: date(client.since_secs),
         messages: client.messages,
         behind_bytes: client.behind_bytes,
@@ -232,7 +295,19 @@ mod tests {
     fn client(id: u64, port: u16, messages: u32, behind_bytes: u64) -> Client {
         let peer = Peer::tcp(([127, 0, 0, 1], port).into());
         let state = ClientState::Swept;
-        Client { id, peer, since_secs: 1_700_000_000 + id, messages, behind_bytes, state }
+        let (name, sub) = ("ann".into(), None);
+        let since_secs = 1_700_000_000 + id;
+        Client {
+            id,
+            peer,
+            since_secs,
+            name,
+            sub,
+            is_moderator: false,
+            messages,
+            behind_bytes,
+            state,
+        }
     }
 
     #[test]
@@ -246,19 +321,38 @@ mod tests {
             (Sort::Behind, [3, 2, 1]),
         ] {
             let ids = |page: Clients| page.clients.iter().map(|c| c.id).collect::<Vec<_>>();
-            assert_eq!(ids(page(all(), sort, false, 0, 100)), want, "{sort:?}");
-            assert_eq!(ids(page(all(), sort, false, 1, 1)), want[1..2], "{sort:?}");
-            assert_eq!(ids(page(all(), sort, false, 5, 1)), [0; 0], "{sort:?}");
+            assert_eq!(
+                ids(page(all(), &Moderation::default(), sort, false, 0, 100)),
+                want,
+                "{sort:?}"
+            );
+            assert_eq!(
+                ids(page(all(), &Moderation::default(), sort, false, 1, 1)),
+                want[1..2],
+                "{sort:?}"
+            );
+            assert_eq!(
+                ids(page(all(), &Moderation::default(), sort, false, 5, 1)),
+                [0; 0],
+                "{sort:?}"
+            );
             let mut reversed = want;
             reversed.reverse();
-            assert_eq!(ids(page(all(), sort, true, 0, 100)), reversed, "{sort:?}");
-            assert_eq!(page(all(), sort, false, 9, 0).total, 3);
+            assert_eq!(
+                ids(page(all(), &Moderation::default(), sort, true, 0, 100)),
+                reversed,
+                "{sort:?}"
+            );
+            assert_eq!(page(all(), &Moderation::default(), sort, false, 9, 0).total, 3);
         }
     }
 
     #[test]
     fn a_row_says_who_and_since_when() {
-        let want = r#"{"id":7,"address":"127.0.0.1:4711","since":"2023-11-14T22:13:27Z","messages":2,"behind_bytes":9,"state":"swept"}"#;
-        assert_eq!(serde_json::to_string(&listed(client(7, 4711, 2, 9))).unwrap(), want);
+        let want = r#"{"id":7,"address":"127.0.0.1:4711","usr":"ann","sub":null,"moderator":false,"muted":false,"since":"2023-11-14T22:13:27Z","messages":2,"behind_bytes":9,"state":"swept"}"#;
+        assert_eq!(
+            serde_json::to_string(&listed(client(7, 4711, 2, 9), &Moderation::default())).unwrap(),
+            want
+        );
     }
 }

@@ -6,7 +6,7 @@ use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use super::desk::Configured;
-use crate::chat::Refusal;
+use crate::chat::{Act, Refusal};
 use crate::net::{Barred, Totals};
 use crate::record::Stats;
 
@@ -24,6 +24,23 @@ pub struct Figures {
     pub configured: Configured,
     /// Of the record of messages.
     pub record: Stats,
+    /// Of who may speak.
+    pub decided: Decided,
+}
+
+/// Who may speak, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// Keys that tokens are verified with.
+    pub keys: usize,
+    /// Revoked tokens and speakers.
+    pub revocations: usize,
+    /// Names and addresses that are muted.
+    pub mutes: usize,
+    /// Whether only moderators speak.
+    pub locked: bool,
+    /// Seconds between two messages of a speaker; 0 is no slow mode.
+    pub slow_mode_secs: u64,
 }
 
 /// The metrics, in the Prometheus text format 0.0.4.
@@ -33,7 +50,7 @@ pub struct Figures {
 /// The library's, if a name is not what the format allows; none depends on what
 /// happens in the room.
 pub fn text(figures: &Figures) -> prometheus::Result<String> {
-    let Figures { totals, connections_max, configured, record } = figures;
+    let Figures { totals, connections_max, configured, record, decided } = figures;
     let tally = &totals.tally;
     let page = Page(Registry::new());
 
@@ -80,8 +97,31 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
         "closed_connections_total",
         "Connections that the daemon closed: too far behind, no sign of life, a broken rule.",
         "reason",
-        [("too-slow", tally.too_slow), ("idle", tally.idle), ("protocol", tally.violations)],
+        [
+            ("too-slow", tally.too_slow),
+            ("idle", tally.idle),
+            ("protocol", tally.violations),
+            ("kicked", tally.kicked),
+        ],
     )?;
+    page.count("probes_total", "Empty messages: pages that ask for a sign of life.", tally.probes)?;
+
+    page.counts(
+        "moderation_acts_total",
+        "Acts of moderators and operators since the daemon started, by their verb.",
+        "act",
+        Act::VERBS.iter().map(|verb| (*verb, totals.acts.get(verb).copied().unwrap_or_default())),
+    )?;
+    page.gauge("mutes", "Names and addresses that are muted.", decided.mutes as u64)?;
+    page.gauge("locked", "1 while only moderators speak, else 0.", decided.locked.into())?;
+    page.gauge(
+        "slow_mode_seconds",
+        "Seconds between two messages of a speaker.",
+        decided.slow_mode_secs,
+    )?;
+    page.gauge("speakers", "Speakers whose budgets are known.", totals.speakers as u64)?;
+    page.gauge("token_keys", "Keys that tokens are verified with.", decided.keys as u64)?;
+    page.gauge("revocations", "Revoked tokens and speakers.", decided.revocations as u64)?;
 
     page.count("recorded_messages_total", "Messages written to the record.", record.recorded)?;
     page.count(
@@ -182,8 +222,8 @@ mod tests {
         totals.tally.barred[Barred::AddressFull as usize] = 5;
         let loaded = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let configured = Configured { generation: 2, loaded, rejected: None };
-        let figures =
-            Figures { totals, connections_max: 1000, configured, record: Stats::default() };
+        let (record, decided) = (Stats::default(), Decided { mutes: 3, ..Decided::default() });
+        let figures = Figures { totals, connections_max: 1000, configured, record, decided };
         let text = text(&figures).unwrap();
         for line in [
             "# HELP wschat_listeners Open WebSockets.",
@@ -198,6 +238,8 @@ mod tests {
             "wschat_config_loaded_timestamp_seconds 1700000000",
             "wschat_config_rejected 0",
             "wschat_restarts_survived_total 1",
+            r#"wschat_moderation_acts_total{act="mute"} 0"#,
+            "wschat_mutes 3",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
@@ -205,6 +247,6 @@ mod tests {
         let mut labels: Vec<_> = labels.map(|(label, _)| label).collect();
         labels.sort_unstable();
         labels.dedup();
-        assert_eq!(labels, ["code", "reason", "version"]);
+        assert_eq!(labels, ["act", "code", "reason", "version"]);
     }
 }

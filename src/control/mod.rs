@@ -11,6 +11,7 @@
 //! daemon's loop can do is also a variant of [`Order`].
 
 mod call;
+mod deed;
 mod desk;
 mod http;
 mod meter;
@@ -20,9 +21,10 @@ mod protocol;
 mod socket;
 
 pub use call::{Call, CallError};
+pub use deed::{Decisions, Deed, Moderated, Muted, Whom};
 pub use desk::{Configured, Desk, Order};
 pub use http::serve_metrics;
-pub use metrics::{Figures, text};
+pub use metrics::{Decided, Figures, text};
 pub use protocol::{
     Clients, Code, Fault, LINE_BYTES_MAX, Listed, RecordStatus, Rejected, Reloaded, Request, Sort,
     Status, ok, parse, read, sorry,

@@ -28,13 +28,13 @@ enum Groups {
     },
 }
 
-/// Whether the peer of `stream`, which came through the socket at `path`, may
-/// ask.
+/// The user who is the peer of `stream`, which came through the socket at `path`,
+/// if it may ask.
 ///
 /// # Errors
 ///
 /// The system's, if it does not know who that is.
-pub fn may_ask(stream: &UnixStream, path: &Path) -> io::Result<bool> {
+pub fn asking(stream: &UnixStream, path: &Path) -> io::Result<Option<u32>> {
     let credentials = stream.peer_cred()?;
     let known = credentials.pid().and_then(groups_of);
     let peer = Peer {
@@ -45,7 +45,7 @@ pub fn may_ask(stream: &UnixStream, path: &Path) -> io::Result<bool> {
             None => Groups::Hidden { closed: is_closed(path, getegid().as_raw()) },
         },
     };
-    Ok(peer.may_ask(geteuid().as_raw(), getegid().as_raw()))
+    Ok(peer.may_ask(geteuid().as_raw(), getegid().as_raw()).then_some(peer.uid))
 }
 
 impl Peer {

@@ -15,6 +15,8 @@ use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::deed::Deed;
+
 /// The longest request, in bytes, its newline left out.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
@@ -47,6 +49,14 @@ pub enum Request {
     },
     /// Answered by the metrics, as one string in the Prometheus text format.
     Metrics {},
+    /// Moderate the room. Answered by a [`Moderated`](super::Moderated).
+    Moderate {
+        /// What is to be done.
+        act: Deed,
+    },
+    /// Who is muted, and what else is decided? Answered by
+    /// [`Decisions`](super::Decisions).
+    Mutes {},
 }
 
 impl Request {
@@ -118,6 +128,20 @@ pub struct Status {
     pub record: RecordStatus,
     /// How many restarts the connections have survived.
     pub restarts_survived: u64,
+    /// Keys that tokens are verified with; without any, everybody may speak.
+    pub keys: usize,
+    /// Revoked tokens and speakers.
+    pub revocations: usize,
+    /// How many are muted.
+    pub mutes: usize,
+    /// Whether only moderators speak.
+    pub locked: bool,
+    /// Seconds between two messages of a speaker; 0 is no slow mode.
+    pub slow_mode_secs: u64,
+    /// Messages a second that a speaker may send in the long run; 0 is no limit.
+    pub messages_per_sec_max: u32,
+    /// Connections closed by an act of moderation.
+    pub kicked: u64,
 }
 
 /// How the record of messages is.
@@ -167,6 +191,14 @@ pub struct Listed {
     pub id: u64,
     /// `IP:PORT`, or `unix`.
     pub address: String,
+    /// The name of its last message; empty if it only listens.
+    pub usr: String,
+    /// The `sub` of its last token.
+    pub sub: Option<String>,
+    /// Whether that token makes it a moderator.
+    pub moderator: bool,
+    /// Whether it is muted.
+    pub muted: bool,
     /// When it joined.
     pub since: DateTime<Utc>,
     /// Messages of it that were sent to the room.
@@ -204,6 +236,8 @@ pub enum Code {
     Unavailable,
     /// The configuration is no good; the old one stays in force.
     ConfigRejected,
+    /// What was to be done cannot be: nobody of that name is muted, say.
+    NotDone,
     /// One that this version does not know.
     #[serde(other)]
     Unknown,

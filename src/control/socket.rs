@@ -84,14 +84,14 @@ impl Socket {
 }
 
 async fn receive(stream: UnixStream, path: &Path, desk: &Desk) -> io::Result<()> {
-    if peer::may_ask(&stream, path)? {
-        return converse(stream, desk).await;
+    match peer::asking(&stream, path)? {
+        Some(uid) => converse(stream, uid, desk).await,
+        None => refuse(stream, &Fault::new(Code::Forbidden, FORBIDDEN)).await,
     }
-    refuse(stream, &Fault::new(Code::Forbidden, FORBIDDEN)).await
 }
 
-/// Answers line by line until the peer leaves, or asks nothing for too long.
-async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
+/// Answers that user line by line until the peer leaves, or asks nothing for too long.
+async fn converse(mut stream: UnixStream, uid: u32, desk: &Desk) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
@@ -103,7 +103,7 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         }
         let ended = line.last() == Some(&b'\n');
         let answer = match parse(line.trim_ascii_end()) {
-            Ok(request) => desk.answer(request).await,
+            Ok(request) => desk.answer(request, uid).await,
             Err(fault) => sorry(&fault),
         };
         timeout(WRITE_TIMEOUT, write.write_all(answer.as_bytes())).await??;

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use super::decisions::Decisions;
 use super::reload::Reloader;
 use super::run::StartError;
 use crate::config::Config;
@@ -21,6 +22,7 @@ const ORDERS_MAX: usize = 16;
 pub struct Control {
     socket: Option<Socket>,
     metrics: Vec<Listener>,
+    decisions: Decisions,
 }
 
 impl Control {
@@ -36,18 +38,26 @@ impl Control {
         mut metrics: Vec<Listener>,
         config: &Config,
     ) -> Result<Self, StartError> {
-        let socket = match path {
-            Some(path) => match Socket::bind(&path) {
-                Ok(socket) => Some(socket),
-                Err(error) => return Err(StartError::Control(path, error)),
-            },
-            None => Socket::bind(Path::new(CONTROL_PATH)).map_err(do_without).ok(),
+        let at = path.as_deref().unwrap_or(Path::new(CONTROL_PATH)).to_owned();
+        let socket = match (Socket::bind(&at), path) {
+            (Ok(socket), _) => Some(socket),
+            (Err(error), Some(path)) => return Err(StartError::Control(path, error)),
+            (Err(error), None) => {
+                do_without(error);
+                None
+            }
         };
+        let decisions = socket.as_ref().map(|_| Decisions::beside(&at)).unwrap_or_default();
         if let (Some(address), true) = (&config.metrics.address, metrics.is_empty()) {
             let bound = Listener::bind(address);
             metrics.push(bound.map_err(|e| StartError::BindMetrics(address.clone(), e))?);
         }
-        Ok(Self { socket, metrics })
+        Ok(Self { socket, metrics, decisions })
+    }
+
+    /// Where what is decided is kept.
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 
     /// Serves the sockets as duties of the daemon; what only the daemon's loop
@@ -63,6 +73,7 @@ impl Control {
         let recorder = reloader.recorder();
         let desk = Desk::new(hub.clone(), recorder, settings, configured, sender);
         duties.spawn(Arc::clone(&desk).measure());
+        duties.spawn(self.decisions.keep(hub.clone()));
         if let Some(socket) = self.socket {
             let serving = socket.serve(Arc::clone(&desk));
             duties.spawn(async move { tell("the control socket", serving.await) });

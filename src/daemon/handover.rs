@@ -374,6 +374,7 @@ mod tests {
             outbox_begun: false,
             closing: None,
             notices_whole_in_ms: 0,
+            name: String::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub mod activation;
 mod control;
+mod decisions;
 pub mod handover;
 pub mod journal;
 pub mod limits;

@@ -17,10 +17,12 @@ use tracing::{info, warn};
 
 use super::activation::{self, ROOM};
 use super::control::{self, Control};
+use super::decisions::Decisions;
 use super::journal;
 use super::reload::{self, Reloader};
 use super::signals::{self, Request};
 use super::{handover, limits, notify, status};
+use crate::chat::Pace;
 use crate::config::{Config, Environment, ListenAddress, Loaded, Problems, load};
 use crate::net::{Acceptor, Door, Hub, Listener, Settings};
 use crate::record::Recorder;
@@ -75,7 +77,8 @@ pub fn run(outside: Environment, control: Option<PathBuf>) -> Result<(), StartEr
     let listeners = if inherited.room.is_empty() { bind(&loaded.config)? } else { inherited.room };
 
     let settings = reload::settings(&loaded.config, descriptors);
-    let hub = open(&loaded.config, &settings, &inherited.handover).map_err(system("shards"))?;
+    let hub = open(&loaded.config, &settings, &inherited.handover, control.decisions())
+        .map_err(system("shards"))?;
     let recorder = Recorder::start(hub.room(), loaded.config.record.dir.clone())
         .map_err(system("the record of messages"))?;
     let recorder = Arc::new(recorder);
@@ -139,7 +142,7 @@ async fn serve(
     if end == Some(Request::HandOver) && handover::store_exists() {
         door.close();
         while doors.join_next().await.is_some() {}
-        hand_over(&hub).await;
+        hand_over(&hub, reloader.settings().borrow().rules.pace()).await;
         return Ok(());
     }
     let close = match end {
@@ -157,14 +160,17 @@ async fn serve(
     Ok(())
 }
 
-/// Opens the room: the one that the process before left, if it left one.
+/// Opens the room: the one that the process before left, if it left one, or a new
+/// one in which what was decided before a crash still holds.
 fn open(
     config: &Config,
     settings: &Arc<Settings>,
     left: &BTreeMap<u32, UnixStream>,
+    decisions: &Decisions,
 ) -> io::Result<Hub> {
+    let start = || Hub::start(shards(config), Arc::clone(settings), decisions.load());
     if left.is_empty() {
-        return Hub::start(shards(config), Arc::clone(settings));
+        return start();
     }
     let found = handover::take(left.values(), settings.limits.feed_tail_bytes);
     for complaint in &found.complaints {
@@ -181,15 +187,15 @@ fn open(
             info!(listeners, "took over the room, listeners: {listeners}");
             hub
         }
-        None => Hub::start(shards(config), Arc::clone(settings))?,
+        None => start()?,
     };
     handover::forget(left.keys().copied());
     Ok(hub)
 }
 
 /// Leaves the room to the next process, or closes it if it cannot be left.
-async fn hand_over(hub: &Hub) {
-    let (state, sockets) = hub.hand_over().await;
+async fn hand_over(hub: &Hub, pace: &Pace) {
+    let (state, sockets) = hub.hand_over(pace).await;
     let listeners = sockets.len();
     match handover::give(&state, &sockets) {
         Ok(()) => info!(listeners, "handed over the room, listeners: {listeners}"),

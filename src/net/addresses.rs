@@ -3,9 +3,10 @@
 //! Nothing is kept of an address while no bound asks for it.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::chat::Block;
 
 /// So many seconds' worth of connections may an address open at once: everybody
 /// in an office comes back together after a restart of its router.
@@ -16,29 +17,6 @@ const BURST: Duration = Duration::from_secs(BURST_SECS as u64);
 const PACED_MAX: usize = 100_000;
 /// A map this small keeps its memory.
 const KEPT: usize = 1024;
-
-/// The addresses that count as one: an IPv4 address, the /64 of an IPv6 one, or
-/// all Unix sockets of this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Block([u8; 16]);
-
-impl Block {
-    /// All Unix sockets together; no address, for nobody speaks from a multicast
-    /// one.
-    pub const UNIX: Self = Self([0xff; 16]);
-}
-
-impl From<IpAddr> for Block {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self(address.to_ipv6_mapped().octets()),
-            IpAddr::V6(address) => {
-                let network = u128::from(address) >> 64 << 64;
-                Self(network.to_be_bytes())
-            }
-        }
-    }
-}
 
 /// What is known of every address.
 #[derive(Debug, Default)]
@@ -129,21 +107,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn block(text: &str) -> Block {
         text.parse::<IpAddr>().unwrap().into()
-    }
-
-    #[test]
-    fn what_counts_as_one_address() {
-        assert_eq!(block("192.0.2.7"), block("::ffff:192.0.2.7"));
-        assert_eq!(block("2001:db8::1"), block("2001:db8::ffff:0:0:1"));
-        let others = ["192.0.2.7", "192.0.2.8", "2001:db8::1", "2001:db8:0:1::1", "::1"];
-        let mut blocks: Vec<_> = others.into_iter().map(block).chain([Block::UNIX]).collect();
-        blocks.sort_by_key(|block| block.0);
-        blocks.dedup();
-        assert_eq!(blocks.len(), others.len() + 1);
     }
 
     #[test]

@@ -11,6 +11,12 @@ pub struct Client {
     pub peer: Peer,
     /// When it joined, in seconds since the Unix epoch.
     pub since_secs: u64,
+    /// The name of its last message; empty if it only listens.
+    pub name: String,
+    /// The `sub` of its last token.
+    pub sub: Option<String>,
+    /// Whether that token makes it a moderator.
+    pub is_moderator: bool,
     /// Messages of it that were sent to the room.
     pub messages: u32,
     /// Bytes of the feed that it has not been sent yet.
@@ -48,9 +54,9 @@ mod tests {
     use std::io::{self, ErrorKind, Read, Write};
 
     use super::*;
-    use crate::chat::{Batch, Room, Tim};
+    use crate::chat::{Batch, Now, Room, Tim};
     use crate::config::Config;
-    use crate::net::{Arrival, Now, Settings, Stream, Table, Turn};
+    use crate::net::{Arrival, Settings, Stream, Table, Turn};
 
     /// Takes everything; ends when it is read after it was told to.
     struct Listener {
@@ -90,6 +96,7 @@ mod tests {
             rules: &settings.rules,
             limits: &settings.limits,
             batch: &mut batch,
+            asked: &mut Vec::new(),
         };
         let join = |table: &mut Table<_>, turn: &mut Turn<'_>, id| {
             let (peer, since_secs, message_bytes_max) = (Peer::Unix, 0, 1024);

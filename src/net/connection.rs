@@ -100,9 +100,11 @@ impl Details {
             heard_ms: now_ms.saturating_sub(row.heard_ago_ms),
             ping_due_ms: now_ms + row.ping_in_ms,
             read_ms: 0,
-            speaker: match row.notices_whole_in_ms {
-                0 => Speaker::default(),
-                whole_in_ms => Speaker::resume(NoticeBudget::resume(now_ms, whole_in_ms)),
+            speaker: match (row.notices_whole_in_ms, row.name.as_str()) {
+                (0, "") => Speaker::default(),
+                (whole_in_ms, name) => {
+                    Speaker::resume(NoticeBudget::resume(now_ms, whole_in_ms), name.to_owned())
+                }
             },
         }
     }
@@ -198,6 +200,7 @@ impl<S: Stream> Connection<S> {
             outbox_begun: outbox.sent > 0,
             closing: outbox.close.map(closing),
             notices_whole_in_ms: details.speaker.notices().whole_in_ms(now_ms),
+            name: details.speaker.name().to_owned(),
         };
         (row, self.stream)
     }

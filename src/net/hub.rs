@@ -1,5 +1,6 @@
 //! The hub: what the rest of the daemon sees of the shards.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,9 +9,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use mio::{Poll, Waker};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::addresses::{Addresses, Block};
+use super::addresses::Addresses;
 use super::barred::{Barred, BarredCounts};
 use super::clients::{Client, Slice};
 use super::connection::Arrival;
@@ -19,9 +20,13 @@ use super::shard::{Shard, WAKER};
 use super::socket::{Peer, Socket};
 use super::state::{Row, State};
 use super::table::Tally;
-use crate::chat::{Room, Stamper};
+use crate::chat::{Accounts, Block, Moderation, Now, Pace, Past, Room, Stamper, Target, Tim};
 use crate::config::Limits;
 use crate::wire::close::Close;
+
+/// Where the clock of the shards starts: a connection that was handed over may
+/// have been silent since long before, at most for the longest `idle_timeout_secs`.
+const CLOCK_START_MS: u64 = 7_200_000;
 
 /// A handle on the running shards; clones are cheap.
 #[derive(Clone)]
@@ -42,6 +47,12 @@ pub(super) struct Shared {
     /// The number of the last question to the shards.
     asked: AtomicU64,
     history: History,
+    /// The clock that all shards have in common.
+    started: Instant,
+    /// Changes with every decision of moderation that lasts.
+    pub decided: watch::Sender<()>,
+    /// How often each act of moderation was done.
+    acts: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// Where a shard gets its letters, and where it reports.
@@ -88,6 +99,8 @@ pub(super) enum Letter {
     HandOver(mpsc::UnboundedSender<Vec<(Row, Socket)>>),
     /// Say that the shard turns, by letting go.
     Turn(Done),
+    /// Close whom this means, among the rows before this one.
+    Kick { target: Target, before: usize, counter: mpsc::UnboundedSender<usize> },
     /// List some of the connections in the rows before this one.
     List { before: usize, answer: oneshot::Sender<Slice> },
 }
@@ -118,6 +131,10 @@ pub struct Totals {
     pub restarts_survived: u64,
     /// When the room was opened, in seconds since the Unix epoch.
     pub started_secs: u64,
+    /// How often each act of moderation was done, by its verb.
+    pub acts: BTreeMap<&'static str, u64>,
+    /// The speakers whose budgets are known.
+    pub speakers: usize,
     /// All that is only counted.
     pub tally: Tally,
 }
@@ -147,13 +164,20 @@ impl History {
 }
 
 impl Hub {
-    /// Starts `threads` shards, named `shard-0` and so on.
+    /// Starts `threads` shards, named `shard-0` and so on, for a new room in
+    /// which this is decided.
     ///
     /// # Errors
     ///
     /// The system's, if a thread or its event queue cannot be made.
-    pub fn start(threads: usize, settings: Arc<Settings>) -> io::Result<Self> {
-        let room = Room::new(threads.max(1), settings.limits.feed_tail_bytes);
+    pub fn start(
+        threads: usize,
+        settings: Arc<Settings>,
+        moderation: Moderation,
+    ) -> io::Result<Self> {
+        let tail_bytes = settings.limits.feed_tail_bytes;
+        let past = Past { moderation, ..Past::none(tail_bytes) };
+        let room = Room::resume(threads.max(1), tail_bytes, past);
         let history = History { started_secs: now_secs(), ..History::default() };
         let (hub, polls) = Self::prepare(threads, room, history)?;
         hub.spawn(polls, &settings)?;
@@ -173,8 +197,13 @@ impl Hub {
         connections: Vec<(Row, Socket)>,
     ) -> io::Result<Self> {
         let tail_bytes = settings.limits.feed_tail_bytes;
-        let stamper = Stamper::after(state.last_tim());
-        let room = Room::resume(threads.max(1), state.log(tail_bytes), tail_bytes, stamper);
+        let past = Past {
+            log: state.log(tail_bytes),
+            stamper: Stamper::after(state.last_tim()),
+            moderation: state.moderation.clone(),
+            accounts: Accounts::resume(&state.balances, CLOCK_START_MS),
+        };
+        let room = Room::resume(threads.max(1), tail_bytes, past);
         let (hub, polls) = Self::prepare(threads, room, History::resume(state))?;
         // The letters lie there before the shards begin: nobody speaks before
         // all who were in the room are in it again.
@@ -204,6 +233,9 @@ impl Hub {
             next_id: history.next_id.into(),
             asked: 0.into(),
             history,
+            started: Instant::now(),
+            decided: watch::Sender::new(()),
+            acts: Mutex::default(),
         };
         Ok((Self(Arc::new(shared)), polls))
     }
@@ -327,7 +359,7 @@ impl Hub {
 
     /// Stops every shard where it is, and gives away the room and all sockets,
     /// each with whether its client has whole frames only.
-    pub async fn hand_over(&self) -> (State, Vec<(Socket, bool)>) {
+    pub async fn hand_over(&self, pace: &Pace) -> (State, Vec<(Socket, bool)>) {
         let (to, mut from) = mpsc::unbounded_channel();
         for post in &self.0.posts {
             post.send(Letter::HandOver(to.clone()));
@@ -344,6 +376,8 @@ impl Hub {
             restarts_survived: totals.restarts_survived + 1,
             started_secs: totals.started_secs,
             tally: totals.tally.named().map(|(name, count)| (name.to_owned(), count)).collect(),
+            moderation: self.moderation(),
+            balances: self.0.room.balances(pace, self.0.now().ms),
             ..State::default()
         };
         let sockets = self.0.room.inspect(|log, last_tim| {
@@ -394,6 +428,10 @@ impl Hub {
         while all.recv().await.is_some() {}
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
     /// The room, for readers of the feed that are no connection.
     pub fn room(&self) -> Arc<Room> {
         Arc::clone(&self.0.room)
@@ -403,7 +441,7 @@ impl Hub {
     pub fn answers(&self) -> bool {
         let asked = self.0.asked.fetch_add(1, Ordering::SeqCst);
         let all = self.0.posts.iter().all(|p| p.answered.load(Ordering::SeqCst) >= asked);
-        self.0.posts.iter().for_each(Post::wake);
+        self.0.wake_all();
         all
     }
 
@@ -418,6 +456,8 @@ impl Hub {
             listeners: self.listeners(),
             listeners_peak: self.0.seats_peak.load(Ordering::Relaxed),
             feed_bytes: self.0.room.feed_bytes(),
+            acts: lock(&self.0.acts).clone(),
+            speakers: self.0.room.speakers(),
             restarts_survived: self.0.history.restarts_survived,
             started_secs: self.0.history.started_secs,
             tally: self.0.history.tally.clone(),
@@ -436,6 +476,24 @@ impl Hub {
 }
 
 impl Shared {
+    /// The time: that of the shards, and that of the day.
+    pub fn now(&self) -> Now {
+        let ms = CLOCK_START_MS + self.started.elapsed().as_millis() as u64;
+        // A clock before the epoch counts as the epoch.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { ms, tim: Tim::from_nanos(since.as_nanos() as u64) }
+    }
+
+    /// An act of moderation was done.
+    pub fn acted(&self, verb: &'static str) {
+        *lock(&self.acts).entry(verb).or_default() += 1;
+    }
+
+    /// Wakes every shard that waits.
+    pub fn wake_all(&self) {
+        self.posts.iter().for_each(Post::wake);
+    }
+
     /// The shard turns; see [`Hub::answers`].
     pub fn answer(&self, shard: usize) {
         let asked = self.asked.load(Ordering::SeqCst);
@@ -471,7 +529,7 @@ impl Post {
         }
     }
 
-    fn send(&self, letter: Letter) {
+    pub fn send(&self, letter: Letter) {
         lock(&self.letters).push(letter);
         self.wake();
     }

@@ -1,6 +1,6 @@
 //! What a reload changes in a running room.
 
-use crate::chat::{AuthSettings, Rules};
+use crate::chat::{AuthSettings, Pace, Rules};
 use crate::config::{Config, Limits, Origin, Page, TrustedProxy};
 
 /// What the door and the shards go by; never changed, only swapped as a whole.
@@ -21,7 +21,14 @@ impl Settings {
     /// What `config` says about the room.
     pub fn new(config: &Config) -> Self {
         let auth = &config.auth;
-        let rules = Rules::new(AuthSettings {
+        let limits = &config.limits;
+        let pace = Pace {
+            per_sec: limits.messages_per_sec,
+            burst: limits.messages_burst,
+            slow_ms: limits.slow_mode.as_millis() as u64,
+            repeat_ms: limits.repeat.as_millis() as u64,
+        };
+        let settings = AuthSettings {
             keys: auth.token_keys(),
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
@@ -30,9 +37,9 @@ impl Settings {
             revoked: auth.revocations(),
             check_exp: auth.check_exp,
             leeway: auth.leeway,
-        });
+        };
         Self {
-            rules,
+            rules: Rules::new(settings, pace),
             limits: config.limits.clone(),
             page: config.page.clone(),
             trusted_proxies: config.listen.trusted_proxies.clone(),

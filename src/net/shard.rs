@@ -10,7 +10,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -19,15 +19,12 @@ use super::connection::Stream;
 use super::hub::{Letter, Shared};
 use super::settings::Settings;
 use super::socket::Socket;
-use super::table::{Now, Table, Turn};
-use crate::chat::{Batch, Tim};
+use super::table::{Asked, Table, Turn};
+use crate::chat::{Batch, Now, complaint, receipt};
 
 /// What wakes a shard that waits; ids of connections are never as large.
 pub(super) const WAKER: Token = Token(usize::MAX);
 
-/// Where a shard's clock starts: a connection that was handed over may have
-/// been silent since long before, at most for the longest `idle_timeout_secs`.
-const CLOCK_START_MS: u64 = 7_200_000;
 /// The buffer that every socket of the shard is read into.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// The most readiness that one poll reports.
@@ -41,8 +38,9 @@ pub(super) struct Shard {
     poll: Poll,
     table: Table<Watched>,
     batch: Batch,
+    /// What moderators asked for, and nobody has seen to yet.
+    asked: Vec<Asked>,
     scratch: Vec<u8>,
-    started: Instant,
     /// Held until the last connection has left.
     leaving: Vec<super::hub::Done>,
     /// The connections were handed over: there is nothing left to do.
@@ -58,8 +56,8 @@ impl Shard {
             settings,
             poll,
             batch: Batch::default(),
+            asked: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
-            started: Instant::now(),
             leaving: Vec::new(),
             over: false,
         }
@@ -96,15 +94,11 @@ impl Shard {
             return Some(Duration::ZERO);
         }
         let due_ms = self.table.due_ms(&self.shared.room)?;
-        Some(Duration::from_millis(due_ms.saturating_sub(self.now_ms())))
-    }
-
-    fn now_ms(&self) -> u64 {
-        CLOCK_START_MS + self.started.elapsed().as_millis() as u64
+        Some(Duration::from_millis(due_ms.saturating_sub(self.shared.now().ms)))
     }
 
     fn turn(&mut self, events: &Events) {
-        let now = Now { ms: self.now_ms(), tim: time_of_day() };
+        let now = self.shared.now();
         self.shared.answer(self.number);
         let letters = self.post().take_letters();
         let (had, mut arrived) = (self.table.len(), 0);
@@ -128,6 +122,7 @@ impl Shard {
             wake = table.turn(&mut scratch, turn);
         });
         self.scratch = scratch;
+        self.see_to_asked(now);
         if wake {
             self.shared.wake_others(self.number);
         }
@@ -171,6 +166,16 @@ impl Shard {
                 self.leaving.push(done);
             }
             Letter::Turn(_done) => {}
+            Letter::Kick { target, before, counter } => {
+                let mut kicked = (0, 0);
+                self.with_table(now, |table, turn| kicked = table.kick(&target, before, turn));
+                let (kicked, before) = kicked;
+                // Whoever asked may not want to know any more.
+                let _ = counter.send(kicked);
+                if before > 0 {
+                    self.post().send(Letter::Kick { target, before, counter });
+                }
+            }
             Letter::List { before, answer } => {
                 // Whoever asked may not want to know any more.
                 let _ = answer.send(self.table.list(before, self.shared.room.end()));
@@ -187,10 +192,22 @@ impl Shard {
         Ok(watched)
     }
 
+    /// Does what moderators asked for, and tells them.
+    fn see_to_asked(&mut self, now: Now) {
+        for Asked { id, act, by } in std::mem::take(&mut self.asked) {
+            let mut text = Vec::new();
+            match self.shared.moderate(&act, &by, now) {
+                Ok(_) => receipt(&act, now.tim, &mut text),
+                Err(error) => complaint(error, now.tim, &mut text),
+            }
+            self.with_table(now, |table, turn| table.tell(id, &text, turn));
+        }
+    }
+
     fn with_table(&mut self, now: Now, act: impl FnOnce(&mut Table<Watched>, &mut Turn<'_>)) {
-        let Self { shared, settings, table, batch, .. } = self;
+        let Self { shared, settings, table, batch, asked, .. } = self;
         let (room, rules, limits) = (&shared.room, &settings.rules, &settings.limits);
-        act(table, &mut Turn { now, room, rules, limits, batch });
+        act(table, &mut Turn { now, room, rules, limits, batch, asked });
     }
 
     /// Tells the hub what happened in this turn.
@@ -202,12 +219,6 @@ impl Shard {
         }
         post.report(len, self.table.lagging(), self.table.tally());
     }
-}
-
-/// Nanoseconds since the Unix epoch; a clock before it counts as the epoch.
-fn time_of_day() -> Tim {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Tim::from_nanos(since.as_nanos() as u64)
 }
 
 /// A socket that is registered with a shard's poll.

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 
-use super::addresses::Block;
+use crate::chat::Block;
 
 /// The bare, non-blocking socket of one connection.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Peer {
     }
 
     /// The addresses that count as one with this peer's.
-    pub(super) fn block(self) -> Block {
+    pub fn block(&self) -> Block {
         match self {
             Self::Tcp(address) => address.ip().into(),
             Self::Unix => Block::UNIX,

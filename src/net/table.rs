@@ -22,10 +22,11 @@ use super::connection::{
     AfterClose, Arrival, Closing, Connection, DETACHED, Details, State, Stream,
 };
 use super::state::Row;
-use crate::chat::{Batch, Room, Rules, Tim};
+use crate::chat::{Act, Batch, By, Now, Room, Rules, Target};
 use crate::config::Limits;
 use crate::feed::Pieces;
-use crate::wire::close::Close;
+use crate::wire::close::{self, Close};
+use crate::wire::frame::Opcode;
 pub use tally::Tally;
 
 /// How long the answer to a close frame is waited for.
@@ -40,15 +41,6 @@ const CARE_INTERVAL_MS: u64 = 500;
 /// send buffer, so a room can be slowed by a slow reader, but not stopped.
 const READING_MS: u64 = 1_000;
 
-/// The time, taken once in a turn.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// Milliseconds of a clock that never steps.
-    pub ms: u64,
-    /// The time of day.
-    pub tim: Tim,
-}
-
 /// What a turn of the event loop hands to the table.
 pub struct Turn<'a> {
     /// The time.
@@ -61,6 +53,19 @@ pub struct Turn<'a> {
     pub limits: &'a Limits,
     /// What was sent in this turn.
     pub batch: &'a mut Batch,
+    /// What moderators asked for in this turn.
+    pub asked: &'a mut Vec<Asked>,
+}
+
+/// What a moderator asked for; the shard sees to it, and tells whoever asked.
+#[derive(Debug)]
+pub struct Asked {
+    /// The connection that it came from.
+    pub id: u64,
+    /// What is to be done.
+    pub act: Act,
+    /// Who wants it.
+    pub by: By,
 }
 
 /// The connections of one shard.
@@ -160,6 +165,9 @@ impl<S: Stream> Table<S> {
             id: details.id,
             peer: details.peer,
             since_secs: details.since_secs,
+            name: details.speaker.name().to_owned(),
+            sub: details.speaker.sub().map(str::to_owned),
+            is_moderator: details.speaker.is_moderator(),
             messages: details.messages,
             behind_bytes: end.saturating_sub(connection.cursor),
             state: match connection.state {
@@ -313,6 +321,47 @@ impl<S: Stream> Table<S> {
         // Even if nothing is left to hand out, every connection is visited.
         self.next = 0;
         self.goal = Some(self.known());
+    }
+
+    /// Tells a connection something that is for it alone.
+    pub fn tell(&mut self, id: u64, text: &[u8], turn: &mut Turn<'_>) {
+        if let Some(connection) = self.row(id)
+            && !connection.say(Opcode::Text, text)
+        {
+            self.tally.notices_dropped += 1;
+        }
+        self.speak(id, turn);
+    }
+
+    /// Closes whom `target` means among some of the connections in the rows
+    /// before `before`, from the last to the first, as in a [list](Self::list).
+    /// Gives back how many, and the row before which to go on.
+    pub(super) fn kick(
+        &mut self,
+        target: &Target,
+        before: usize,
+        turn: &mut Turn<'_>,
+    ) -> (usize, usize) {
+        let before = before.min(self.connections.len());
+        let start = before.saturating_sub(ROWS_PER_TURN);
+        let is_meant = |details: &&Details| {
+            let (speaker, from) = (&details.speaker, details.peer.block());
+            target.is(&speaker.voice(speaker.name(), from), Some(details.id))
+        };
+        let meant = self.details[start..before].iter().filter(is_meant);
+        let meant: Vec<u64> = meant.map(|details| details.id).collect();
+        let mut kicked = 0;
+        for id in meant {
+            if let Some(&row) = self.rows.get(&id)
+                && self.connections[row].closing().is_none()
+            {
+                kicked += 1;
+                self.close(row, &close::KICKED, AfterClose::AwaitClose, turn.now);
+                self.speak(id, turn);
+            }
+        }
+        self.tally.kicked += kicked as u64;
+        (kicked, start)
     }
 
     /// Begins or goes on with the end of a connection.

@@ -39,6 +39,8 @@ pub const PROTOCOL_ERROR: u16 = 1002;
 pub const NOT_UTF8: Close = Close::fixed(1007, "text is not UTF-8");
 /// No frame came for `idle_timeout_secs`.
 pub const IDLE: Close = Close::fixed(1008, "idle");
+/// A moderator or an operator closed it.
+pub const KICKED: Close = Close::fixed(1008, "kicked");
 /// A message over `message_bytes_max`.
 pub const TOO_BIG: Close = Close::fixed(1009, "message too big");
 /// The server restarts and cannot take the connection along.

@@ -4,13 +4,14 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::harness::{Daemon, Setup};
+use crate::harness::{Daemon, Setup, UNLIMITED};
 
-const SECRET: &str = "[auth]\njwt_secret = \"a secret of thirty-two bytes, yes\"\n";
+const SECRET: &str =
+    "limits.messages_per_sec = 0\n[auth]\njwt_secret = \"a secret of thirty-two bytes, yes\"\n";
 
 #[test]
 fn every_mode_measures() {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::start(UNLIMITED);
     for mode in ["throughput", "latency", "idle", "storm"] {
         let report = measure(&daemon, mode, &["--listeners", "40", "--senders", "3", "--storm=30"]);
         assert!(report["connects_per_sec"].as_f64() > Some(0.0), "{mode}: {report}");
@@ -24,7 +25,7 @@ fn every_mode_measures() {
 
 #[test]
 fn who_never_reads_is_seen_to_be_closed() {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::start(UNLIMITED);
     // Some 9 MB in three seconds: more than the tail and the kernel hold for
     // those who never read, so slow that who reads cannot fall behind.
     let options = ["--listeners=10", "--slow=2", "--size=16000", "--rate=200", "--secs=2.5"];

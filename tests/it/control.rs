@@ -111,6 +111,13 @@ fn status_tells_how_the_room_is() {
         "config_generation",
         "config_loaded",
         "restarts_survived",
+        "keys",
+        "revocations",
+        "mutes",
+        "locked",
+        "slow_mode_secs",
+        "messages_per_sec_max",
+        "kicked",
     ];
     for key in keys {
         assert!(!status[key].is_null(), "{key}");
@@ -167,7 +174,7 @@ fn status_is_redrawn_on_a_terminal() {
     let _client = daemon.connect();
     let screen = shows("listeners    1 now, 1 at most, 0 lagging");
     assert!(screen[0].starts_with("wschat "), "{screen:?}");
-    assert_eq!(screen.len(), 11, "{screen:?}");
+    assert_eq!(screen.len(), 12, "{screen:?}");
     drop(daemon);
     tmux.wait_for_rows(&["wschat is not running"]);
 }

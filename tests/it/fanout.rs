@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::harness::{Client, DEADLINE, Daemon, Setup, until};
+use crate::harness::{Client, DEADLINE, Daemon, Setup, UNLIMITED, until};
 
 const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: room\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -45,7 +45,7 @@ fn a_flood_slows_the_senders_and_loses_nobody() {
     const LISTENERS: usize = 20;
     const FLOOD: Duration = Duration::from_secs(2);
     // Nothing but the room is heard, to the end, however slow the machine is.
-    let config = "[limits]\nping_interval_secs = 3600\nidle_timeout_secs = 7200\n\
+    let config = "[limits]\nmessages_per_sec = 0\nping_interval_secs = 3600\nidle_timeout_secs = 7200\n\
         [server]\nthreads = 2\nshutdown_timeout_secs = 120\n";
     let daemon = Daemon::start(config);
     let text = br#"{"usr":"flood","msg":"a message of some sixty bytes, as people send them"}"#;
@@ -127,7 +127,8 @@ fn a_flood_slows_the_senders_and_loses_nobody() {
 
 #[test]
 fn who_does_not_read_is_told_so_after_whole_frames() {
-    let limits = "[limits]\nfeed_tail_bytes = 65536\nsend_buffer_bytes = 4096\n";
+    let limits =
+        "[limits]\nmessages_per_sec = 0\nfeed_tail_bytes = 65536\nsend_buffer_bytes = 4096\n";
     let daemon = Daemon::start(limits);
     let mut stalled = daemon.connect();
     SockRef::from(stalled.0.get_ref()).set_recv_buffer_size(4096).unwrap();
@@ -152,7 +153,7 @@ fn who_does_not_read_is_told_so_after_whole_frames() {
 
 #[test]
 fn who_does_not_read_costs_no_more_than_the_tail() {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::start(UNLIMITED);
     let mut speaker = daemon.connect();
     let stalled: Vec<_> = (0..50).map(|_| daemon.connect()).collect();
     for socket in stalled.iter().map(|client| SockRef::from(client.0.get_ref())) {
@@ -175,7 +176,8 @@ fn who_does_not_read_costs_no_more_than_the_tail() {
 
 #[test]
 fn who_takes_not_even_the_close_frame_is_dropped() {
-    let limits = "[limits]\nfeed_tail_bytes = 65536\nsend_buffer_bytes = 4096\n";
+    let limits =
+        "[limits]\nmessages_per_sec = 0\nfeed_tail_bytes = 65536\nsend_buffer_bytes = 4096\n";
     let daemon = Daemon::start(limits);
     let mut speaker = daemon.connect();
     let sockets = || {
@@ -197,7 +199,7 @@ fn who_takes_not_even_the_close_frame_is_dropped() {
 
 #[test]
 fn every_shard_is_a_thread_with_its_name() {
-    let daemon = Setup::new("").arg("--threads=3").start();
+    let daemon = Setup::new(UNLIMITED).arg("--threads=3").start();
     let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap();
     until("their names", || {
         let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().flatten();
@@ -209,7 +211,7 @@ fn every_shard_is_a_thread_with_its_name() {
 
 #[test]
 fn after_storms_of_connections_the_memory_goes_back() {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::start(UNLIMITED);
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
     let calm = descriptors();
     let storm = |connections: usize| {

@@ -25,6 +25,9 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 pub const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
+/// A configuration under which one speaker may send as fast as it can.
+pub const UNLIMITED: &str = "limits.messages_per_sec = 0\n";
+
 /// Polls `condition` until it gives something.
 ///
 /// # Panics

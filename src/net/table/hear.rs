@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 
 use super::super::connection::{AfterClose, Connection, Details, Stream};
-use super::{Now, Table, Tally, Turn};
-use crate::chat::{Refusal, notice};
+use super::{Asked, Table, Tally, Turn};
+use crate::chat::{By, Now, Refusal, Refused, Wish, notice};
 use crate::wire::close::Close;
 use crate::wire::frame::Opcode;
 use crate::wire::{Event, Then};
@@ -118,17 +118,30 @@ impl<S: Stream> Table<S> {
         let result = inbound.take(bytes, details.message_bytes_max as usize, |event| {
             match event {
                 Event::Text(_) | Event::Binary if deaf => {}
-                Event::Text(text) => {
-                    match turn.rules.admit(text, &mut details.speaker, turn.now.tim) {
-                        Ok(message) => {
-                            turn.batch.push(|out| message.encode(out));
-                            details.messages = details.messages.wrapping_add(1);
-                            tally.messages += 1;
-                        }
-                        Err(refusal) => refuse(refusal, connection, details, turn.now, tally),
-                    }
+                // A browser cannot ping, so this is how a page asks whether the
+                // connection is still there: the notice is the answer.
+                Event::Text("") => {
+                    tally.probes += 1;
+                    tell(Refusal::BadJson.into(), connection, details, turn.now, tally);
                 }
-                Event::Binary => refuse(Refusal::Binary, connection, details, turn.now, tally),
+                Event::Text(text) => match hear(text, details, turn) {
+                    Ok(Wish::Say(message)) => {
+                        turn.batch.push(|out| message.encode(out));
+                        details.messages = details.messages.wrapping_add(1);
+                        tally.messages += 1;
+                    }
+                    Ok(Wish::Act(act, usr)) => {
+                        let by = By::Moderator {
+                            usr: usr.into_owned(),
+                            sub: details.speaker.sub().map(str::to_owned),
+                        };
+                        turn.asked.push(Asked { id: details.id, act, by });
+                    }
+                    Err(refused) => refuse(refused, connection, details, turn.now, tally),
+                },
+                Event::Binary => {
+                    refuse(Refusal::Binary.into(), connection, details, turn.now, tally);
+                }
                 Event::Ping(payload) => {
                     connection.say(Opcode::Pong, payload);
                 }
@@ -155,20 +168,39 @@ impl<S: Stream> Table<S> {
     }
 }
 
-/// Tells a sender why its message was not sent, if there is not too much to tell.
+/// What `text` wishes, if the rules allow it and the room hears it now.
+fn hear<'t>(text: &'t str, details: &mut Details, turn: &Turn<'_>) -> Result<Wish<'t>, Refused> {
+    let wish = turn.rules.admit(text, &mut details.speaker, turn.now.tim)?;
+    let (from, pace) = (details.peer.block(), turn.rules.pace());
+    turn.room.hears(&wish, &mut details.speaker, from, pace, turn.now)?;
+    Ok(wish)
+}
+
+/// A message is not sent.
 fn refuse<S: Stream>(
-    refusal: Refusal,
+    refused: Refused,
     connection: &mut Connection<S>,
     details: &mut Details,
     now: Now,
     tally: &mut Tally,
 ) {
-    tally.refused[refusal as usize] += 1;
+    tally.refused[refused.refusal as usize] += 1;
+    tell(refused, connection, details, now, tally);
+}
+
+/// Tells a sender why its message was not sent, if there is not too much to tell.
+fn tell<S: Stream>(
+    refused: Refused,
+    connection: &mut Connection<S>,
+    details: &mut Details,
+    now: Now,
+    tally: &mut Tally,
+) {
     // Asked first, so that a flood of nonsense costs no text.
     let may = details.speaker.take_notice(now.ms);
     let mut text = Vec::new();
     if may {
-        notice(refusal, now.tim, &mut text);
+        notice(refused, now.tim, &mut text);
     }
     if !may || !connection.say(Opcode::Text, &text) {
         tally.notices_dropped += 1;

@@ -16,6 +16,10 @@ pub struct Tally {
     pub refused: [u64; Refusal::ALL.len()],
     /// Notices that were not sent either, because there were too many.
     pub notices_dropped: u64,
+    /// Empty texts, with which a page asks whether its connection still lives.
+    pub probes: u64,
+    /// Connections closed by an act of moderation.
+    pub kicked: u64,
     /// Connections closed because the tail passed their cursor.
     pub too_slow: u64,
     /// Connections closed because nothing came from them.
@@ -38,12 +42,14 @@ impl Tally {
         let refused = Refusal::ALL.iter().map(|refusal| refusal.code()).zip(self.refused);
         let barred = Barred::ALL.iter().map(|why| why.name()).zip(self.barred);
         let Self { messages, deliveries, bytes_sent, notices_dropped, .. } = *self;
-        let Self { too_slow, idle, violations, .. } = *self;
+        let Self { probes, kicked, too_slow, idle, violations, .. } = *self;
         [
             ("messages", messages),
             ("deliveries", deliveries),
             ("bytes_sent", bytes_sent),
             ("notices_dropped", notices_dropped),
+            ("probes", probes),
+            ("kicked", kicked),
             ("too_slow", too_slow),
             ("idle", idle),
             ("violations", violations),
@@ -60,6 +66,8 @@ impl Tally {
             "deliveries" => &mut self.deliveries,
             "bytes_sent" => &mut self.bytes_sent,
             "notices_dropped" => &mut self.notices_dropped,
+            "probes" => &mut self.probes,
+            "kicked" => &mut self.kicked,
             "too_slow" => &mut self.too_slow,
             "idle" => &mut self.idle,
             "violations" => &mut self.violations,

@@ -1,0 +1,506 @@
+//! What moderators and operators decide while the room is open: who is muted,
+//! whether the room is locked, how slow it is.
+//!
+//! It outlives a restart (the handover has it) and a crash (a file has it), so
+//! its times are of the day.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::name::{look, shown};
+use super::notice::{Refusal, Refused};
+use super::pace::{Block, Pace};
+use super::tim::Tim;
+
+/// An act of moderation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Nothing that they say is sent, for so many seconds, or until unmuted.
+    Mute(Target, Option<u32>),
+    /// They may speak again.
+    Unmute(Target),
+    /// Their connections are closed; nothing keeps them from coming back.
+    Kick(Target),
+    /// Only moderators speak.
+    Lock,
+    /// Everybody may speak again.
+    Unlock,
+    /// Seconds that everybody has to wait between two messages; none is what
+    /// the configuration says.
+    Slow(Option<u32>),
+    /// The message of this `tim` should not be shown any more.
+    Retract(Tim),
+    /// The server says this.
+    Say(String),
+}
+
+impl Act {
+    /// Every [`verb`](Self::verb), for a table of counters.
+    pub const VERBS: [&str; 8] =
+        ["mute", "unmute", "kick", "lock", "unlock", "slow", "retract", "say"];
+
+    /// What it is called, in a command and in a log.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Mute(..) => "mute",
+            Self::Unmute(_) => "unmute",
+            Self::Kick(_) => "kick",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::Slow(_) => "slow",
+            Self::Retract(_) => "retract",
+            Self::Say(_) => "say",
+        }
+    }
+
+    /// Whom it is about, if it is about somebody.
+    pub const fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Mute(target, _) | Self::Unmute(target) | Self::Kick(target) => Some(target),
+            _ => None,
+        }
+    }
+
+    /// The seconds that it names.
+    pub const fn secs(&self) -> Option<u32> {
+        match self {
+            Self::Mute(_, secs) | Self::Slow(secs) => *secs,
+            _ => None,
+        }
+    }
+}
+
+/// What was done, for a log and for who did it; what came from a client is
+/// escaped.
+impl fmt::Display for Act {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mute(target, Some(secs)) => write!(out, "muted {target} for {secs} s"),
+            Self::Mute(target, None) => write!(out, "muted {target} until unmuted"),
+            Self::Unmute(target) => write!(out, "unmuted {target}"),
+            Self::Kick(target) => write!(out, "kicked {target}"),
+            Self::Lock => out.write_str("locked the room: only moderators speak"),
+            Self::Unlock => out.write_str("unlocked the room"),
+            Self::Slow(Some(0)) => out.write_str("switched slow mode off"),
+            Self::Slow(Some(secs)) => write!(out, "set slow mode to {secs} s"),
+            Self::Slow(None) => out.write_str("set slow mode as configured"),
+            Self::Retract(tim) => write!(out, "retracted {tim}"),
+            Self::Say(words) => write!(out, "said {words:?}"),
+        }
+    }
+}
+
+/// Whom an act is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Target {
+    /// Whoever uses this name or one that looks like it, and the bearer of
+    /// tokens with this `sub`.
+    Name(String),
+    /// Whoever comes from there.
+    From(Block),
+    /// The one connection with this id.
+    Connection(u64),
+}
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A moderator of this name, whose token has this `sub`.
+    Moderator {
+        /// As in the message.
+        usr: String,
+        /// As in the token.
+        sub: Option<String>,
+    },
+    /// A user of the machine, through the control socket.
+    Operator {
+        /// The user's number.
+        uid: u32,
+    },
+}
+
+/// Why an act was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActError {
+    /// Nobody of that name is muted.
+    #[error("nobody of that name is muted")]
+    NotMuted,
+    /// There are as many mutes as there may be.
+    #[error("as many are muted as can be; unmute some first")]
+    TooMany,
+    /// No message had this `tim`.
+    #[error("the room has had no message of this time")]
+    NoMessage,
+    /// A mute is about a name or an address.
+    #[error("a single connection cannot be muted; mute its name or address")]
+    Connection,
+}
+
+/// Somebody who may not speak.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mute {
+    /// Who.
+    pub target: Target,
+    /// Since when, in seconds since the Unix epoch.
+    pub since_secs: u64,
+    /// Until when; if not, until unmuted.
+    pub until_secs: Option<u64>,
+    /// Who did it.
+    pub by: String,
+}
+
+impl Mute {
+    fn is_over(&self, now_secs: u64) -> bool {
+        self.until_secs.is_some_and(|until| until <= now_secs)
+    }
+}
+
+/// What is decided now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Decided", into = "Decided")]
+pub struct Moderation {
+    locked: bool,
+    slow_secs: Option<u32>,
+    /// Each mute by all that it is found by.
+    mutes: BTreeMap<Key, Mute>,
+}
+
+/// What a mute is found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Look(String),
+    Sub(String),
+    From(Block),
+}
+
+/// As it is written down.
+#[derive(Serialize, Deserialize)]
+struct Decided {
+    locked: bool,
+    slow_secs: Option<u32>,
+    mutes: Vec<Mute>,
+}
+
+impl From<Moderation> for Decided {
+    fn from(moderation: Moderation) -> Self {
+        let Moderation { locked, slow_secs, .. } = moderation;
+        Self { locked, slow_secs, mutes: moderation.each().cloned().collect() }
+    }
+}
+
+impl From<Decided> for Moderation {
+    fn from(decided: Decided) -> Self {
+        let Decided { locked, slow_secs, mutes } = decided;
+        let mut moderation = Self { locked, slow_secs, mutes: BTreeMap::new() };
+        mutes.into_iter().for_each(|mute| moderation.put(mute));
+        moderation
+    }
+}
+
+/// Somebody who wants to speak, as moderation sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Voice<'a> {
+    /// Under which name.
+    pub usr: &'a str,
+    /// The `sub` of its token.
+    pub sub: Option<&'a str>,
+    /// Where it comes from.
+    pub from: Block,
+    /// Whether its token makes it a moderator.
+    pub is_moderator: bool,
+}
+
+impl Moderation {
+    /// The most mutes at once.
+    pub const MUTES_MAX: usize = 10_000;
+
+    /// Whether only moderators speak.
+    pub const fn is_locked(&self) -> bool {
+        self.locked
+    }
+
+    /// The seconds between two messages, where they are decided on.
+    pub const fn slow_secs(&self) -> Option<u32> {
+        self.slow_secs
+    }
+
+    /// Who is muted now.
+    pub fn mutes(&self, now: Tim) -> impl Iterator<Item = &Mute> {
+        let now_secs = now.whole_secs();
+        self.each().filter(move |mute| !mute.is_over(now_secs))
+    }
+
+    /// Does what of `act` is a decision that lasts.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not done; then nothing has changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wschat::chat::{Act, By, Moderation, Target, Tim};
+    /// let (mut moderation, by) = (Moderation::default(), By::Operator { uid: 0 });
+    /// let bob = Target::Name("bob".into());
+    /// moderation.decide(&Act::Mute(bob, Some(600)), &by, Tim::default()).unwrap();
+    /// assert_eq!(moderation.mutes(Tim::default()).count(), 1);
+    /// assert_eq!(moderation.mutes(Tim::from_nanos(600_000_000_000)).count(), 0);
+    /// ```
+    pub fn decide(&mut self, act: &Act, by: &By, now: Tim) -> Result<(), ActError> {
+        let now_secs = now.whole_secs();
+        self.mutes.retain(|_, mute| !mute.is_over(now_secs));
+        match act {
+            Act::Mute(Target::Connection(_), _) | Act::Unmute(Target::Connection(_)) => {
+                return Err(ActError::Connection);
+            }
+            Act::Mute(target, secs) => {
+                let until_secs = secs.map(|secs| now_secs + u64::from(secs));
+                let (target, by) = (target.clone(), by.to_string());
+                self.take(&target);
+                if self.each().count() >= Self::MUTES_MAX {
+                    return Err(ActError::TooMany);
+                }
+                self.put(Mute { target, since_secs: now_secs, until_secs, by });
+            }
+            Act::Unmute(target) => drop(self.take(target).ok_or(ActError::NotMuted)?),
+            Act::Lock => self.locked = true,
+            Act::Unlock => self.locked = false,
+            Act::Slow(secs) => self.slow_secs = *secs,
+            Act::Kick(_) | Act::Retract(_) | Act::Say(_) => {}
+        }
+        Ok(())
+    }
+
+    /// How fast that voice may speak, where the configuration says `pace`.
+    pub fn pace(&self, voice: &Voice<'_>, pace: &Pace) -> Pace {
+        let slow_ms = match self.slow_secs {
+            _ if voice.is_moderator => 0,
+            Some(secs) => u64::from(secs) * 1000,
+            None => pace.slow_ms,
+        };
+        Pace { slow_ms, ..*pace }
+    }
+
+    /// Whether that voice may be heard.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Locked`], or [`Refusal::Muted`] with the time to wait.
+    pub fn hears(&self, voice: &Voice<'_>, now: Tim) -> Result<(), Refused> {
+        if self.locked && !voice.is_moderator {
+            return Err(Refusal::Locked.into());
+        }
+        match self.mute_of(voice).filter(|mute| !mute.is_over(now.whole_secs())) {
+            None => Ok(()),
+            Some(mute) => {
+                let wait_secs = mute.until_secs.map(|until| until - now.whole_secs());
+                Err(Refused { refusal: Refusal::Muted, wait_secs })
+            }
+        }
+    }
+
+    /// Whether that voice is muted.
+    pub fn is_muted(&self, voice: &Voice<'_>, now: Tim) -> bool {
+        self.mute_of(voice).is_some_and(|mute| !mute.is_over(now.whole_secs()))
+    }
+
+    fn mute_of(&self, voice: &Voice<'_>) -> Option<&Mute> {
+        if self.mutes.is_empty() {
+            return None;
+        }
+        let of = |key| self.mutes.get(&key);
+        of(Key::Look(look(voice.usr)))
+            .or_else(|| of(Key::Sub(voice.sub?.to_owned())))
+            .or_else(|| of(Key::From(voice.from)))
+    }
+
+    /// Each mute once.
+    fn each(&self) -> impl Iterator<Item = &Mute> {
+        self.mutes.iter().filter(|(key, _)| !matches!(key, Key::Sub(_))).map(|(_, mute)| mute)
+    }
+
+    fn put(&mut self, mute: Mute) {
+        for key in mute.target.keys() {
+            self.mutes.insert(key, mute.clone());
+        }
+    }
+
+    fn take(&mut self, target: &Target) -> Option<Mute> {
+        let mute = target.keys().into_iter().find_map(|key| self.mutes.remove(&key))?;
+        for key in mute.target.keys() {
+            self.mutes.remove(&key);
+        }
+        Some(mute)
+    }
+}
+
+impl Target {
+    /// A name, as it is compared and shown.
+    pub fn name(name: &str) -> Self {
+        Self::Name(shown(name).to_owned())
+    }
+
+    /// Whether that is who speaks so, on the connection of that id.
+    pub fn is(&self, voice: &Voice<'_>, id: Option<u64>) -> bool {
+        match self {
+            Self::Name(name) => {
+                voice.sub == Some(name) || (!voice.usr.is_empty() && look(name) == look(voice.usr))
+            }
+            Self::From(block) => *block == voice.from,
+            Self::Connection(wanted) => id == Some(*wanted),
+        }
+    }
+
+    /// What a mute of it is found by.
+    fn keys(&self) -> Vec<Key> {
+        match self {
+            Self::Name(name) => vec![Key::Look(look(name)), Key::Sub(name.clone())],
+            Self::From(block) => vec![Key::From(*block)],
+            Self::Connection(_) => Vec::new(),
+        }
+    }
+}
+
+/// As a log and a list name them; what came from a client is escaped.
+impl fmt::Display for Target {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(out, "{name:?}"),
+            Self::From(block) => block.fmt(out),
+            Self::Connection(id) => write!(out, "connection {id}"),
+        }
+    }
+}
+
+/// As a log and a list name them; what came from a client is escaped.
+impl fmt::Display for By {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Moderator { usr, sub: None } => write!(out, "{usr:?}"),
+            Self::Moderator { usr, sub: Some(sub) } => write!(out, "{usr:?} (sub {sub:?})"),
+            Self::Operator { uid } => write!(out, "uid {uid}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: By = By::Operator { uid: 0 };
+
+    fn at(secs: u64) -> Tim {
+        Tim::from_nanos(secs * 1_000_000_000)
+    }
+
+    fn voice(usr: &str) -> Voice<'_> {
+        Voice { usr, sub: None, from: Block::default(), is_moderator: false }
+    }
+
+    fn mute(name: &str, secs: Option<u32>) -> Act {
+        Act::Mute(Target::name(name), secs)
+    }
+
+    #[test]
+    fn a_mute_is_of_all_who_look_so_until_it_is_over() {
+        let mut moderation = Moderation::default();
+        moderation.decide(&mute("Bob", Some(60)), &ROOT, at(100)).unwrap();
+        for usr in ["bob", " BOB", "b\u{43e}b"] {
+            let refused = moderation.hears(&voice(usr), at(101)).unwrap_err();
+            assert_eq!(refused, Refused { refusal: Refusal::Muted, wait_secs: Some(59) });
+        }
+        assert_eq!(moderation.hears(&voice("ann"), at(101)), Ok(()));
+        assert_eq!(moderation.hears(&voice("bob"), at(160)), Ok(()));
+
+        moderation.decide(&mute("ann", None), &ROOT, at(200)).unwrap();
+        assert_eq!(moderation.mutes.len(), 2, "the old one is gone");
+        let refused = moderation.hears(&voice("ann"), at(1 << 33)).unwrap_err();
+        assert_eq!(refused, Refusal::Muted.into());
+        moderation.decide(&Act::Unmute(Target::name("ANN")), &ROOT, at(300)).unwrap();
+        assert_eq!(moderation, Moderation::default());
+    }
+
+    #[test]
+    fn a_mute_is_of_a_sub_to_the_letter_and_of_an_address() {
+        let mut moderation = Moderation::default();
+        let there = Block([7; 16]);
+        moderation.decide(&mute("user-1", None), &ROOT, at(0)).unwrap();
+        moderation.decide(&Act::Mute(Target::From(there), None), &ROOT, at(0)).unwrap();
+        let hears = |voice: Voice<'_>| moderation.hears(&voice, at(1)).is_ok();
+        assert!(!hears(Voice { sub: Some("user-1"), ..voice("x") }));
+        assert!(hears(Voice { sub: Some("user-l"), ..voice("x") }));
+        assert!(!hears(voice("user-l")), "as a name it looks the same");
+        assert!(!hears(Voice { from: there, ..voice("y") }));
+        assert_eq!(moderation.mutes(at(1)).count(), 2);
+    }
+
+    #[test]
+    fn the_newest_mute_of_somebody_counts() {
+        let mut moderation = Moderation::default();
+        moderation.decide(&mute("bob", None), &ROOT, at(0)).unwrap();
+        moderation.decide(&mute("B0B", Some(5)), &ROOT, at(0)).unwrap();
+        assert_eq!(moderation.mutes(at(1)).count(), 1);
+        assert!(moderation.hears(&voice("bob"), at(5)).is_ok());
+        assert!(moderation.hears(&Voice { sub: Some("bob"), ..voice("x") }, at(1)).is_ok());
+    }
+
+    #[test]
+    fn a_locked_room_hears_moderators_unless_they_are_muted() {
+        let mut moderation = Moderation::default();
+        moderation.decide(&Act::Lock, &ROOT, at(0)).unwrap();
+        let ann = Voice { is_moderator: true, ..voice("ann") };
+        assert_eq!(moderation.hears(&voice("bob"), at(0)), Err(Refusal::Locked.into()));
+        assert_eq!(moderation.hears(&ann, at(0)), Ok(()));
+        moderation.decide(&mute("ann", Some(1)), &ROOT, at(0)).unwrap();
+        assert!(moderation.hears(&ann, at(0)).is_err());
+        moderation.decide(&Act::Unlock, &ROOT, at(1)).unwrap();
+        assert_eq!(moderation.hears(&voice("bob"), at(1)), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_be_done_changes_nothing() {
+        let mut moderation = Moderation::default();
+        let one = Target::Connection(7);
+        for (act, error) in [
+            (Act::Unmute(Target::name("bob")), ActError::NotMuted),
+            (Act::Mute(one.clone(), None), ActError::Connection),
+            (Act::Unmute(one), ActError::Connection),
+        ] {
+            assert_eq!(moderation.decide(&act, &ROOT, at(0)), Err(error));
+        }
+        assert_eq!(moderation, Moderation::default());
+        for n in 0..Moderation::MUTES_MAX {
+            moderation.put(Mute {
+                target: Target::name(&format!("guest {n}")),
+                since_secs: 0,
+                until_secs: None,
+                by: String::new(),
+            });
+        }
+        let full = moderation.clone();
+        assert_eq!(moderation.decide(&mute("bob", None), &ROOT, at(0)), Err(ActError::TooMany));
+        assert_eq!(moderation, full);
+        moderation.decide(&mute("guest 5", Some(1)), &ROOT, at(0)).unwrap();
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        let mut moderation = Moderation::default();
+        let by = By::Moderator { usr: "a\"nn".into(), sub: Some("u7".into()) };
+        for act in [
+            mute("bob", Some(600)),
+            Act::Mute(Target::From(Block([1; 16])), None),
+            Act::Lock,
+            Act::Slow(Some(30)),
+        ] {
+            moderation.decide(&act, &by, at(5)).unwrap();
+        }
+        assert!(moderation.mutes(at(5)).all(|mute| mute.by == r#""a\"nn" (sub "u7")"#));
+        let json = serde_json::to_string(&moderation).unwrap();
+        assert_eq!(serde_json::from_str::<Moderation>(&json).unwrap(), moderation);
+        let bytes = postcard::to_stdvec(&moderation).unwrap();
+        assert_eq!(postcard::from_bytes::<Moderation>(&bytes).unwrap(), moderation);
+    }
+}

@@ -1,0 +1,428 @@
+//! How fast one may speak: a budget for each speaker, wherever and as often as
+//! it connects.
+//!
+//! A speaker is who its token says it is (`sub`), or else the block of
+//! addresses that it comes from. All its connections, on all shards, share one
+//! [`Account`]; one that is whole again and that nobody holds is forgotten.
+
+use core::net::{IpAddr, Ipv6Addr};
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+/// How fast a speaker may speak. In all of it 0 means that there is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Messages a second, in the long run.
+    pub per_sec: u32,
+    /// Messages at once, after a pause.
+    pub burst: u32,
+    /// Milliseconds between two messages.
+    pub slow_ms: u64,
+    /// Milliseconds between two messages of the same text.
+    pub repeat_ms: u64,
+}
+
+impl Pace {
+    /// What one message costs: microseconds until it is made up for.
+    fn cost_us(&self) -> u64 {
+        1_000_000 / u64::from(self.per_sec.max(1))
+    }
+
+    /// How much a speaker may owe.
+    fn debt_max_us(&self) -> u64 {
+        self.cost_us() * u64::from(self.burst.max(1))
+    }
+}
+
+/// The addresses that count as one: an IPv4 address, the /64 of an IPv6 one, or
+/// all Unix sockets. Sixteen bytes to compare, whatever they stand for.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Block(pub [u8; 16]);
+
+impl Block {
+    /// All Unix sockets together; no address, for nobody speaks from a multicast
+    /// one.
+    pub const UNIX: Self = Self([0xff; 16]);
+}
+
+impl From<IpAddr> for Block {
+    /// The block that an address is in.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wschat::chat::Block;
+    /// let block = |ip: &str| Block::from(ip.parse::<std::net::IpAddr>().unwrap());
+    /// assert_eq!(block("2001:db8::1"), block("2001:db8::2"));
+    /// assert_eq!(block("2001:db8::1").to_string(), "2001:db8::/64");
+    /// assert_ne!(block("192.0.2.1"), block("192.0.2.2"));
+    /// assert_eq!(block("::ffff:192.0.2.1").to_string(), "192.0.2.1");
+    /// ```
+    fn from(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self(ip.to_ipv6_mapped().octets()),
+            IpAddr::V6(ip) => {
+                let mut octets = ip.octets();
+                octets[8..].fill(0);
+                Self(octets)
+            }
+        }
+    }
+}
+
+/// As an operator writes it.
+impl fmt::Display for Block {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ip = Ipv6Addr::from(self.0);
+        match ip.to_ipv4_mapped() {
+            _ if *self == Self::UNIX => out.write_str("unix"),
+            Some(ip) => ip.fmt(out),
+            None => write!(out, "{ip}/64"),
+        }
+    }
+}
+
+/// Who has an account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Who {
+    /// The bearer of tokens with this `sub`.
+    Sub(Box<str>),
+    /// Whoever comes from there without a `sub`.
+    From(Block),
+}
+
+/// What one speaker has used up. Times are milliseconds of a clock that does
+/// not step back and that all shards have in common.
+pub struct Account {
+    who: Who,
+    used: Mutex<Used>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    /// When the budget is whole again, in microseconds.
+    whole_at_us: u64,
+    /// When the last message was, and its text as a number.
+    last: Option<(u64, u64)>,
+}
+
+impl Account {
+    fn new(who: Who, used: Used) -> Arc<Self> {
+        Arc::new(Self { who, used: Mutex::new(used) })
+    }
+
+    /// Whose it is.
+    pub(super) fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// Takes one message with this text from the budget.
+    ///
+    /// # Errors
+    ///
+    /// The milliseconds to wait, at least 1; then nothing is taken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wschat::chat::{Accounts, Block, Pace, Who};
+    /// let pace = Pace { per_sec: 2, burst: 3, ..Pace::default() };
+    /// let account = Accounts::default().account(&Who::From(Block::default()), 0, &pace);
+    /// assert_eq!((0..9).filter(|_| account.take(&pace, "hi", 0).is_ok()).count(), 3);
+    /// assert_eq!(account.take(&pace, "hi", 100), Err(400));
+    /// assert!(account.take(&pace, "hi", 500).is_ok());
+    /// ```
+    pub fn take(&self, pace: &Pace, text: &str, now_ms: u64) -> Result<(), u64> {
+        let mut used = self.used();
+        let now_us = now_ms.saturating_mul(1000);
+        // A reload may have made the budget smaller than what is used of it: then
+        // it is used up, and no more than that.
+        let debt_us = used.whole_at_us.saturating_sub(now_us).min(pace.debt_max_us());
+        let mut wait_ms = 0;
+        if pace.per_sec > 0 {
+            let over_us = (debt_us + pace.cost_us()).saturating_sub(pace.debt_max_us());
+            wait_ms = over_us.div_ceil(1000);
+        }
+        let digest = if pace.repeat_ms > 0 { digest(text) } else { 0 };
+        if let Some((said_ms, said)) = used.last {
+            let until = |pause_ms: u64| said_ms.saturating_add(pause_ms).saturating_sub(now_ms);
+            wait_ms = wait_ms.max(until(pace.slow_ms));
+            if said == digest {
+                wait_ms = wait_ms.max(until(pace.repeat_ms));
+            }
+        }
+        if wait_ms > 0 {
+            return Err(wait_ms);
+        }
+        if pace.per_sec > 0 {
+            used.whole_at_us = now_us.saturating_add(debt_us + pace.cost_us());
+        }
+        used.last = Some((now_ms, digest));
+        Ok(())
+    }
+
+    /// Whether anything would be different without it.
+    fn is_used(&self, now_ms: u64, pace: &Pace) -> bool {
+        let used = self.used();
+        let pause_ms = pace.slow_ms.max(pace.repeat_ms);
+        used.whole_at_us > now_ms.saturating_mul(1000)
+            || used.last.is_some_and(|(said_ms, _)| said_ms.saturating_add(pause_ms) > now_ms)
+    }
+
+    /// Whether it has to be kept: a connection holds it, or it is in use.
+    fn matters(self: &Arc<Self>, now_ms: u64, pace: &Pace) -> bool {
+        Arc::strong_count(self) > 1 || self.is_used(now_ms, pace)
+    }
+
+    fn balance(&self, now_ms: u64) -> Balance {
+        let used = self.used();
+        Balance {
+            who: self.who.clone(),
+            whole_in_us: used.whole_at_us.saturating_sub(now_ms.saturating_mul(1000)),
+            last: used.last.map(|(said_ms, text)| (now_ms.saturating_sub(said_ms), text)),
+        }
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
+        // It is whole after every step: no panic leaves it half changed.
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The accounts of all speakers.
+#[derive(Default)]
+pub struct Accounts(Mutex<Book>);
+
+#[derive(Default)]
+struct Book {
+    accounts: HashMap<Who, Arc<Account>>,
+    /// How many there may be before those that nobody needs are looked for.
+    full: usize,
+}
+
+/// What is left of an account for the next process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Whose it is.
+    pub who: Who,
+    /// In how many microseconds it is whole.
+    pub whole_in_us: u64,
+    /// How many milliseconds ago the last message was, and its text as a number.
+    pub last: Option<(u64, u64)>,
+}
+
+impl Accounts {
+    /// Accounts below this number are not looked through for idle ones.
+    const FEW: usize = 1024;
+
+    /// The account of `who`, which may be a new one.
+    pub fn account(&self, who: &Who, now_ms: u64, pace: &Pace) -> Arc<Account> {
+        let mut book = self.book();
+        if let Some(account) = book.accounts.get(who) {
+            return Arc::clone(account);
+        }
+        if book.accounts.len() >= book.full {
+            book.accounts.retain(|_, account| account.matters(now_ms, pace));
+            book.full = (book.accounts.len() * 2).max(Self::FEW);
+            let full = book.full;
+            book.accounts.shrink_to(full);
+        }
+        let account = Account::new(who.clone(), Used::default());
+        book.accounts.insert(who.clone(), Arc::clone(&account));
+        account
+    }
+
+    /// How many accounts there are.
+    pub fn len(&self) -> usize {
+        self.book().accounts.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the next process has to know.
+    pub fn balances(&self, now_ms: u64, pace: &Pace) -> Vec<Balance> {
+        let book = self.book();
+        let used = book.accounts.values().filter(|account| account.is_used(now_ms, pace));
+        used.map(|account| account.balance(now_ms)).collect()
+    }
+
+    /// Goes on with what another process left.
+    pub fn resume(balances: &[Balance], now_ms: u64) -> Self {
+        let account = |balance: &Balance| {
+            let whole_at_us = now_ms.saturating_mul(1000).saturating_add(balance.whole_in_us);
+            let last = balance.last.map(|(ago_ms, text)| (now_ms.saturating_sub(ago_ms), text));
+            let account = Account::new(balance.who.clone(), Used { whole_at_us, last });
+            (balance.who.clone(), account)
+        };
+        let accounts = balances.iter().map(account).collect();
+        Self(Mutex::new(Book { accounts, full: 0 }))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Accounts {
+    // Who has spoken is nobody's business.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "accounts: {}", self.len())
+    }
+}
+
+/// A text as a number. Another build may have another one for it: then a text is
+/// not known again after an upgrade, once.
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.trim().hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PACE: Pace = Pace { per_sec: 20, burst: 60, slow_ms: 0, repeat_ms: 0 };
+
+    fn ann() -> Who {
+        Who::Sub("ann".into())
+    }
+
+    #[test]
+    fn what_counts_as_one_address() {
+        let block = |text: &str| Block::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(block("192.0.2.7"), block("::ffff:192.0.2.7"));
+        assert_eq!(block("2001:db8::1"), block("2001:db8::ffff:0:0:1"));
+        let others = ["192.0.2.7", "192.0.2.8", "2001:db8::1", "2001:db8:0:1::1", "::1"];
+        let mut blocks: Vec<_> = others.into_iter().map(block).chain([Block::UNIX]).collect();
+        blocks.sort();
+        blocks.dedup();
+        assert_eq!(blocks.len(), others.len() + 1);
+    }
+
+    #[test]
+    fn a_burst_and_then_so_many_a_second() {
+        let account = Accounts::default().account(&ann(), 0, &PACE);
+        let sent: Vec<u64> =
+            (0..2_000).filter(|&now_ms| account.take(&PACE, "", now_ms).is_ok()).collect();
+        assert_eq!(sent.len(), 60 + 39, "a message each 50 ms, the first at 50");
+        assert_eq!(account.take(&PACE, "", 2_000 - 1), Err(1));
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        let account = Accounts::default().account(&ann(), 0, &Pace::default());
+        assert!((0..100_000).all(|_| account.take(&Pace::default(), "", 0).is_ok()));
+        assert!(account.take(&PACE, "", 0).is_ok(), "and leaves no debt");
+    }
+
+    #[test]
+    fn slow_mode_counts_from_the_last_message_that_was_sent() {
+        let pace = Pace { slow_ms: 10_000, ..Pace::default() };
+        let account = Accounts::default().account(&ann(), 0, &pace);
+        assert_eq!(account.take(&pace, "a", 5), Ok(()));
+        assert_eq!(account.take(&pace, "b", 6), Err(9_999));
+        assert_eq!(account.take(&pace, "b", 10_004), Err(1));
+        assert_eq!(account.take(&pace, "b", 10_005), Ok(()));
+        assert_eq!(account.take(&pace, "c", 10_005), Err(10_000));
+        assert_eq!(account.take(&Pace::default(), "c", 10_005), Ok(()), "switched off");
+    }
+
+    #[test]
+    fn the_same_text_again() {
+        let pace = Pace { repeat_ms: 3_000, ..Pace::default() };
+        let account = Accounts::default().account(&ann(), 0, &pace);
+        assert_eq!(account.take(&pace, "buy", 0), Ok(()));
+        assert_eq!(account.take(&pace, " buy ", 1_000), Err(2_000));
+        assert_eq!(account.take(&pace, "sell", 1_000), Ok(()));
+        assert_eq!(account.take(&pace, "buy", 1_000), Ok(()));
+        assert_eq!(account.take(&pace, "buy", 4_000), Ok(()));
+    }
+
+    #[test]
+    fn who_comes_back_finds_the_same_account() {
+        let accounts = Accounts::default();
+        let take = |now_ms| accounts.account(&ann(), now_ms, &PACE).take(&PACE, "", now_ms);
+        assert_eq!((0..100).filter(|_| take(0).is_ok()).count(), 60);
+        // Many others come and go in the meantime.
+        for guest in 0..100_000_u64 {
+            let who = Who::From(Block(u128::from(guest).to_le_bytes()));
+            let _ =
+                accounts.account(&who, 10 + guest / 1000, &PACE).take(&PACE, "", 10 + guest / 1000);
+        }
+        assert_eq!(take(111).is_ok(), true);
+        assert_eq!((0..100).filter(|_| take(111).is_ok()).count(), 1, "2 in 111 ms, and no more");
+        // When all are whole again they are forgotten.
+        accounts.account(&Who::Sub("last".into()), 100_000, &PACE);
+        accounts.book().full = 0;
+        accounts.account(&Who::Sub("very last".into()), 100_000, &PACE);
+        assert_eq!(accounts.len(), 1);
+    }
+
+    #[test]
+    fn the_next_process_goes_on_with_it() {
+        let pace = Pace { repeat_ms: 5_000, ..PACE };
+        let accounts = Accounts::default();
+        let account = accounts.account(&ann(), 0, &pace);
+        assert_eq!(
+            (0..100).filter(|n| account.take(&pace, &n.to_string(), 1_000).is_ok()).count(),
+            60
+        );
+        accounts.account(&Who::Sub("bob".into()), 0, &pace);
+        let balances = accounts.balances(2_000, &pace);
+        assert_eq!(balances.len(), 1, "bob has used nothing: {balances:?}");
+        let next = Accounts::resume(&balances, 7_000_000);
+        let account = next.account(&ann(), 7_000_000, &pace);
+        assert_eq!(account.take(&pace, "59", 7_000_000), Err(4_000), "the same text");
+        let sent = (100..200).filter(|n| account.take(&pace, &n.to_string(), 7_000_000).is_ok());
+        assert_eq!(sent.count(), 20, "one second is made up for");
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_promised_and_the_wait_is_enough(
+            per_sec in 1..1_000_u32,
+            burst in 0..100_u32,
+            steps in prop::collection::vec(0..300_u64, 1..200),
+        ) {
+            let pace = Pace { per_sec, burst, ..Pace::default() };
+            let account = Accounts::default().account(&ann(), 0, &pace);
+            let (mut now_ms, mut sent) = (0, 0);
+            for step in steps {
+                now_ms += step;
+                match account.take(&pace, "", now_ms) {
+                    Ok(()) => sent += 1,
+                    Err(wait_ms) => {
+                        now_ms += wait_ms;
+                        prop_assert!(account.take(&pace, "", now_ms).is_ok());
+                        sent += 1;
+                    }
+                }
+                let most = u64::from(burst.max(1)) + now_ms * 1000 / pace.cost_us();
+                prop_assert!(sent <= most, "{sent} of {most}");
+            }
+        }
+
+        #[test]
+        fn no_figures_panic(
+            per_sec: u32, burst: u32, slow_ms: u64, repeat_ms: u64, times: Vec<u64>,
+        ) {
+            let pace = Pace { per_sec, burst, slow_ms, repeat_ms };
+            let account = Accounts::default().account(&ann(), 0, &pace);
+            for now_ms in times {
+                let _ = account.take(&pace, "", now_ms);
+                account.balance(now_ms);
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Acts of moderation: one way for moderators, who ask in the room, and for
+//! operators, who ask at the control socket.
+
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+use super::hub::{Hub, Letter, Shared};
+use crate::chat::{Act, ActError, Batch, By, Moderation, Now, announcement, retraction};
+
+/// An act that was done.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// How many connections each shard has closed, as they come to it.
+    kicked: mpsc::UnboundedReceiver<usize>,
+}
+
+impl Shared {
+    /// Does `act`, and writes down who did what to whom. What it changes for
+    /// connections the shards do at their next turns.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not done; then nothing has changed.
+    pub fn moderate(&self, act: &Act, by: &By, now: Now) -> Result<Done, ActError> {
+        self.room.decide(act, by, now.tim)?;
+        let target = act.target().map(ToString::to_string);
+        let (verb, who, secs) = (act.verb(), by.to_string(), act.secs());
+        info!(act = verb, by = who, target, secs, "{by} {act}");
+        let (counter, kicked) = mpsc::unbounded_channel();
+        match act {
+            Act::Kick(target) => {
+                for post in &self.posts {
+                    let (target, counter) = (target.clone(), counter.clone());
+                    post.send(Letter::Kick { target, before: usize::MAX, counter });
+                }
+            }
+            Act::Retract(tim) => self.announce(now, |out| retraction(*tim, out)),
+            Act::Say(words) => self.announce(now, |out| announcement(words, out)),
+            Act::Mute(..) | Act::Unmute(_) | Act::Lock | Act::Unlock | Act::Slow(_) => {
+                self.decided.send_replace(());
+            }
+        }
+        self.acted(verb);
+        Ok(Done { kicked })
+    }
+
+    /// Sends the server's own message to everybody.
+    fn announce(&self, now: Now, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut batch = Batch::default();
+        batch.push(encode);
+        self.room.publish(&mut batch, now.tim);
+        self.wake_all();
+    }
+}
+
+impl Hub {
+    /// Does `act`. Gives back how many connections it closed.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not done; then nothing has changed.
+    pub async fn moderate(&self, act: &Act, by: &By) -> Result<usize, ActError> {
+        let mut done = self.shared().moderate(act, by, self.shared().now())?;
+        let mut kicked = 0;
+        while let Some(more) = done.kicked.recv().await {
+            kicked += more;
+        }
+        Ok(kicked)
+    }
+
+    /// What is decided now.
+    pub fn moderation(&self) -> Moderation {
+        self.shared().room.moderation().clone()
+    }
+
+    /// Changes with every decision that lasts.
+    pub fn decisions(&self) -> watch::Receiver<()> {
+        self.shared().decided.subscribe()
+    }
+}
