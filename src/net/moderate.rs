@@ -23,9 +23,8 @@ impl Shared {
     /// Why it is not done; then nothing has changed.
     pub fn moderate(&self, act: &Act, by: &By, now: Now) -> Result<Done, ActError> {
         self.room.decide(act, by, now.tim)?;
-        let target = act.target().map(ToString::to_string);
-        let (verb, who, secs) = (act.verb(), by.to_string(), act.secs());
-        info!(act = verb, by = who, target, secs, "{by} {act}");
+        let (verb, whom) = (act.verb(), act.target().map(ToString::to_string));
+        info!(act = verb, by = by.to_string(), whom, secs = act.secs(), "{by} {act}");
         let (counter, kicked) = mpsc::unbounded_channel();
         match act {
             Act::Kick(target) => {

@@ -174,7 +174,7 @@ fn status_is_redrawn_on_a_terminal() {
     let _client = daemon.connect();
     let screen = shows("listeners    1 now, 1 at most, 0 lagging");
     assert!(screen[0].starts_with("wschat "), "{screen:?}");
-    assert_eq!(screen.len(), 12, "{screen:?}");
+    assert_eq!(screen.len(), 13, "{screen:?}");
     drop(daemon);
     tmux.wait_for_rows(&["wschat is not running"]);
 }

@@ -19,7 +19,7 @@ use tungstenite::Message;
 
 use crate::harness::{Client, Daemon, Setup};
 
-const CONFIG: &str = "[server]\nthreads = 2\n";
+const CONFIG: &str = "limits.messages_per_sec = 0\n[server]\nthreads = 2\n";
 
 /// A service manager with a store for descriptors.
 pub struct Manager {

@@ -13,6 +13,7 @@ mod join;
 mod keys;
 mod manual;
 mod metrics;
+mod moderation;
 mod protocol;
 mod protocol_page;
 mod proxy;

@@ -55,7 +55,10 @@ fn the_formats_own_parser_takes_them() {
         let mut words = family.split(' ');
         let (name, kind) = (words.next().unwrap(), words.next().unwrap());
         assert_eq!(kind == "counter", name.ends_with("_total"), "{family}");
-        assert!(words.all(|label| ["code", "reason", "version"].contains(&label)), "{family}");
+        assert!(
+            words.all(|label| ["act", "code", "reason", "version"].contains(&label)),
+            "{family}"
+        );
         found.insert(name);
     }
     assert_eq!(found, names(&text));

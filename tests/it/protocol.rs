@@ -8,7 +8,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tungstenite::Message;
 
-use crate::harness::{Client, Daemon, Setup};
+use crate::harness::{Client, Daemon, Setup, UNLIMITED};
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
 
@@ -47,7 +47,7 @@ fn a_message_reaches_everybody_as_it_was_sent() {
 
 #[test]
 fn tim_increases_in_the_order_of_the_room() {
-    let daemon = Setup::new("").arg("--threads=2").start();
+    let daemon = Setup::new(UNLIMITED).arg("--threads=2").start();
     let mut clients: Vec<_> = (0..4).map(|_| daemon.connect()).collect();
     for round in 0..50 {
         for client in &mut clients {

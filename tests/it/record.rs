@@ -14,7 +14,7 @@ use crate::harness::{Client, Daemon, Setup, until};
 const SECRET: &str = "a secret that is long enough for everybody";
 
 fn config(dir: &Path) -> String {
-    format!("[record]\ndir = '{}'\n", dir.display())
+    format!("limits.messages_per_sec = 0\nrecord.dir = '{}'\n", dir.display())
 }
 
 /// Says `msgs` and gives back what the room heard.
@@ -53,7 +53,7 @@ fn wait_for_lines(dir: &Path, want: &[String]) {
 fn what_listeners_heard_is_written_and_no_token() {
     let dir = TempDir::new().unwrap();
     let secret = format!("[auth]\njwt_secret = '{SECRET}'\n");
-    let daemon = Daemon::start(&(secret + &config(dir.path())));
+    let daemon = Daemon::start(&(config(dir.path()) + &secret));
     let token = jsonwebtoken::encode(
         &jsonwebtoken::Header::default(),
         &serde_json::json!({ "sub": "ann" }),
@@ -165,7 +165,7 @@ fn a_directory_that_vanishes_is_waited_for() {
 fn a_device_that_does_not_answer_delays_nobody() {
     let dir = TempDir::new().unwrap();
     let mut daemon =
-        Daemon::start(&format!("limits.feed_tail_bytes = 65536\n{}", config(dir.path())));
+        Daemon::start(&format!("{}limits.feed_tail_bytes = 65536\n", config(dir.path())));
     let mut ann = daemon.connect();
     let first = say(&mut ann, ["first".to_owned()]);
     wait_for_lines(dir.path(), &first);

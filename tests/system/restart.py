@@ -17,6 +17,9 @@ from crowd import FULL, PROGRAMS, TARGET, Crowd
 from machine import until
 from steps import enable, install, journal, pid, scenario
 
+# A crowd speaks faster than a person, all of it from one address.
+UNLIMITED = "limits.messages_per_sec = 0\n"
+
 TIMES = ("ActiveExit", "InactiveEnter", "InactiveExit", "ActiveEnter")
 
 
@@ -61,7 +64,7 @@ def comes_up(box):
 @scenario
 def hundred_restarts_keep_everybody(box):
     # Buffers so small that those who do not read are lagging at once.
-    enable(box, "[limits]\nfeed_tail_bytes = 16777216\nsend_buffer_bytes = 4096\n")
+    enable(box, UNLIMITED + "limits.feed_tail_bytes = 16777216\nlimits.send_buffer_bytes = 4096\n")
     times = sized(20, 100)
     crowd = Crowd(clients=500, senders=20, stalled=20, newcomers=10 * times, rate=40, cut=True)
     for _ in range(times):
@@ -85,7 +88,7 @@ def largest_crowd_survives(box):
 
 def measured(box, what, clients, rate):
     """Restarts under steady traffic, with figures for each time."""
-    enable(box)
+    enable(box, UNLIMITED)
     crowd = Crowd(clients=clients, senders=8, rate=rate)
     runs = []
     for _ in range(sized(1, 5)):
@@ -105,7 +108,7 @@ def measured(box, what, clients, rate):
 
 @scenario
 def upgrade_keeps_everybody(box):
-    enable(box)
+    enable(box, UNLIMITED)
     crowd = Crowd(clients=sized(1000, 5000), senders=20, stalled=20, rate=10, cut=True)
     old = box.property("wschat.service", "InvocationID")
     crowd.mark()
@@ -117,7 +120,7 @@ def upgrade_keeps_everybody(box):
 
 @scenario
 def clients_at_a_unix_socket_stay(box):
-    enable(box)
+    enable(box, UNLIMITED)
     box.drop_in("wschat.socket", "[Socket]\nListenStream=/run/wschat.sock\n")
     box.run("systemctl stop wschat.service; systemctl restart wschat.socket")
     here = Crowd(f"unix:/proc/{box.leader}/root/run/wschat.sock", clients=300, senders=5, cut=True)
@@ -128,7 +131,7 @@ def clients_at_a_unix_socket_stay(box):
 
 @scenario
 def clients_behind_a_proxy_stay(box):
-    enable(box)
+    enable(box, UNLIMITED)
     box.write(
         "/etc/nginx/sites-enabled/default",
         "map $http_upgrade $connection_upgrade { default upgrade; '' ''; }\n"
@@ -146,12 +149,12 @@ def clients_behind_a_proxy_stay(box):
 
 @scenario
 def broken_configuration_at_a_restart_keeps_clients_waiting(box):
-    enable(box)
+    enable(box, UNLIMITED)
     crowd = Crowd(clients=100, senders=5, rate=20)
     box.write("/etc/wschat.toml", "[limits]\nconnections_max = 0\n")
     box.run("systemctl restart wschat", check=False)
     until(lambda: int(box.property("wschat.service", "NRestarts")) > 1, "it tries on")
-    box.write("/etc/wschat.toml", "")
+    box.write("/etc/wschat.toml", UNLIMITED)
     until(lambda: box.property("wschat.service", "ActiveState") == "active", "it comes up")
     crowd.all_heard_all()
 
@@ -161,7 +164,7 @@ def broken_configuration_at_a_restart_keeps_clients_waiting(box):
 
 @scenario
 def stop_is_no_restart(box):
-    enable(box)
+    enable(box, UNLIMITED)
     crowd = Crowd(clients=sized(500, 5000), senders=20, rate=20)
     box.run("systemctl stop wschat.socket wschat.service")
     assert everybody_is_gone(crowd) == {"1001 server stopped": crowd.clients}
@@ -181,7 +184,7 @@ def restart_without_a_store_says_so(box):
 
 @scenario
 def state_that_is_no_use_costs_a_close_and_no_more(box):
-    enable(box)
+    enable(box, UNLIMITED)
     shutil.copy(PROGRAMS / "tamper", f"/proc/{box.leader}/root/usr/bin/tamper")
     for how, complaint in (
         ("damage", "the checksum is wrong"),
@@ -202,7 +205,7 @@ def state_that_is_no_use_costs_a_close_and_no_more(box):
 
 @scenario
 def killed_in_the_middle_of_a_handover(box):
-    enable(box)
+    enable(box, UNLIMITED)
     outcomes = []
     for _ in range(sized(6, 40)):
         crowd = Crowd(clients=sized(300, 2000), senders=20, stalled=20, rate=40, cut=True)

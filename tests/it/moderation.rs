@@ -1,0 +1,248 @@
+//! A room that stays civil: budgets of speakers, moderators in the room,
+//! operators at the control socket; and that all of it outlives a crash.
+
+use std::process::Output;
+
+use jsonwebtoken::{EncodingKey, Header};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::harness::{Client, Daemon, Setup, UNLIMITED, until};
+
+const SECRET: &str = "a secret of thirty-two bytes, yes";
+
+fn with_moderators(limits: &str) -> String {
+    format!("[auth]\njwt_secret = '{SECRET}'\nmoderator_claim = 'mod'\n[limits]\n{limits}\n")
+}
+
+fn token(claims: Value) -> String {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap()
+}
+
+/// What a message gets: itself or a notice.
+fn answer(client: &mut Client, message: &Value) -> Value {
+    client.send(&message.to_string());
+    client.json()
+}
+
+/// `sent`, or the code of the notice.
+fn verdict(client: &mut Client, message: &Value) -> String {
+    let answer = answer(client, message);
+    answer.get("err").map_or("sent", |code| code.as_str().unwrap()).to_owned()
+}
+
+fn operator(daemon: &Daemon, words: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr, .. } = daemon.command(words).output().unwrap();
+    (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
+}
+
+#[track_caller]
+fn done(daemon: &Daemon, words: &[&str], said: &str) {
+    assert_eq!(operator(daemon, words), (Some(0), format!("{said}\n")));
+}
+
+#[test]
+fn a_speaker_is_slowed_and_told_how_long_wherever_it_connects() {
+    let daemon = Daemon::start("[limits]\nmessages_per_sec = 1\nmessages_burst = 3");
+    let mut client = daemon.connect();
+    let message = json!({ "usr": "ann", "msg": "hi" });
+    for _ in 0..3 {
+        assert_eq!(verdict(&mut client, &message), "sent");
+    }
+    let notice = answer(&mut client, &message);
+    assert_eq!(notice["err"], "rate-limited");
+    assert_eq!(notice["wait"], 1);
+    assert_eq!(notice["msg"], "not sent: too fast, or the same again; wait 1 s");
+    drop(client);
+    let mut again = daemon.connect();
+    assert_eq!(verdict(&mut again, &message), "rate-limited", "the budget is the address's");
+
+    daemon.reload(UNLIMITED);
+    for _ in 0..100 {
+        assert_eq!(verdict(&mut again, &message), "sent");
+    }
+    daemon.reload("[limits]\nmessages_per_sec = 0\nrepeat_secs = 3600");
+    assert_eq!(verdict(&mut again, &json!({ "usr": "ann", "msg": "buy" })), "sent");
+    assert_eq!(verdict(&mut again, &json!({ "usr": "eve", "msg": "buy" })), "rate-limited");
+    assert_eq!(verdict(&mut again, &json!({ "usr": "eve", "msg": "sell" })), "sent");
+    daemon.reload("[limits]\nslow_mode_secs = 3600");
+    let notice = answer(&mut again, &json!({ "usr": "ann", "msg": "more" }));
+    let wait = notice["wait"].as_u64().unwrap();
+    assert!((3500..=3600).contains(&wait), "{notice}");
+}
+
+#[test]
+fn a_budget_is_that_of_the_sub_where_there_is_one() {
+    let daemon = Daemon::start(&with_moderators("messages_per_sec = 1\nmessages_burst = 2"));
+    let say = |sub: &str| json!({ "usr": "x", "msg": "hi", "jwt": token(json!({ "sub": sub })) });
+    let (mut one, mut other) = (daemon.connect(), daemon.connect());
+    assert_eq!(verdict(&mut one, &say("ann")), "sent");
+    other.hear();
+    assert_eq!(verdict(&mut other, &say("ann")), "sent");
+    one.hear();
+    assert_eq!(verdict(&mut other, &say("ann")), "rate-limited");
+    assert_eq!(verdict(&mut other, &say("bob")), "sent");
+}
+
+#[test]
+fn moderators_command_in_the_room() {
+    let daemon = Daemon::start(&with_moderators("messages_per_sec = 0"));
+    let (mut ann, mut bob) = (daemon.connect(), daemon.connect());
+    let chief = token(json!({ "sub": "u1", "mod": true }));
+    let plain = token(json!({ "sub": "u2" }));
+    let command = |cmd: Value| json!({ "usr": "ann", "jwt": chief, "cmd": cmd });
+    let say = json!({ "usr": "bob", "msg": "hi", "jwt": plain });
+
+    assert_eq!(
+        verdict(&mut bob, &json!({ "usr": "bob", "jwt": plain, "cmd": { "lock": true } })),
+        "not-a-moderator"
+    );
+    assert_eq!(verdict(&mut ann, &command(json!({ "dance": true }))), "bad-command");
+    let sent = answer(&mut bob, &say);
+    assert_eq!(ann.json(), sent);
+
+    let receipt = answer(&mut ann, &command(json!({ "mute": "b\u{43e}b", "secs": 600 })));
+    assert_eq!(receipt["ack"], "mute");
+    assert_eq!(receipt["msg"], "done: muted \"b\u{43e}b\" for 600 s");
+    let notice = answer(&mut bob, &say);
+    assert_eq!(notice["err"], "muted");
+    assert!((590..=600).contains(&notice["wait"].as_u64().unwrap()), "{notice}");
+    assert_eq!(answer(&mut ann, &command(json!({ "unmute": "bob" })))["ack"], "unmute");
+    let notice = answer(&mut ann, &command(json!({ "unmute": "bob" })));
+    assert_eq!(notice["msg"], "not done: nobody of that name is muted");
+
+    // By its sub as well, whatever it calls itself.
+    assert_eq!(answer(&mut ann, &command(json!({ "mute": "u2" })))["ack"], "mute");
+    assert_eq!(verdict(&mut bob, &json!({ "usr": "rob", "msg": "hi", "jwt": plain })), "muted");
+    assert_eq!(answer(&mut ann, &command(json!({ "unmute": "u2" })))["ack"], "unmute");
+
+    assert_eq!(answer(&mut ann, &command(json!({ "lock": true })))["ack"], "lock");
+    assert_eq!(verdict(&mut bob, &say), "locked");
+    assert_eq!(verdict(&mut ann, &json!({ "usr": "ann", "msg": "hush", "jwt": chief })), "sent");
+    assert_eq!(bob.json()["msg"], "hush");
+    assert_eq!(answer(&mut ann, &command(json!({ "unlock": true })))["ack"], "unlock");
+
+    assert_eq!(answer(&mut ann, &command(json!({ "slow": 3600 })))["ack"], "slow");
+    assert_eq!(verdict(&mut bob, &say), "rate-limited");
+    assert_eq!(answer(&mut ann, &command(json!({ "slow": null })))["ack"], "slow");
+    let again = answer(&mut bob, &say);
+    assert_eq!(again["usr"], "bob");
+    assert_eq!(ann.json(), again);
+
+    // Everybody gets the retraction, and the moderator a receipt; in either order.
+    ann.send(&command(json!({ "retract": sent["tim"] })).to_string());
+    let told = [ann.json(), ann.json()];
+    assert!(told.iter().any(|told| told["ack"] == "retract"), "{told:?}");
+    let retraction = bob.json();
+    assert_eq!(retraction["usr"], "wschat");
+    assert_eq!(retraction["retract"], sent["tim"]);
+    assert!(told.contains(&retraction), "{told:?}");
+    assert!(retraction["tim"].as_str() > again["tim"].as_str(), "it has its place in the order");
+    let later = json!({ "retract": "2200-01-01T00:00:00.000000000Z" });
+    assert_eq!(verdict(&mut ann, &command(later)), "bad-command");
+
+    assert_eq!(answer(&mut ann, &command(json!({ "kick": "bob" })))["ack"], "kick");
+    let (_, code, reason) = bob.closed();
+    assert_eq!((code, reason.as_str()), (1008, "kicked"));
+
+    let log = daemon.wait_for_log(r#""ann" (sub "u1") kicked "bob""#);
+    let log = log + &daemon.log();
+    assert!(!log.contains(&chief) && !log.contains(&plain), "{log}");
+}
+
+#[test]
+fn operators_have_the_same_verbs() {
+    let daemon = Daemon::start(UNLIMITED);
+    let (mut ann, mut bob) = (daemon.connect(), daemon.connect());
+    let say = |usr: &str| json!({ "usr": usr, "msg": "hi" });
+    assert_eq!(verdict(&mut bob, &say("Bob")), "sent");
+    let sent = ann.json();
+
+    assert_eq!(operator(&daemon, &["mutes"]), (Some(0), "nobody is muted\n".into()));
+    done(&daemon, &["mute", "bob", "--for", "10m"], r#"muted "bob" for 600 s"#);
+    assert_eq!(verdict(&mut bob, &say("bob")), "muted");
+    let (_, mutes) = operator(&daemon, &["mutes"]);
+    assert!(mutes.starts_with("\"bob\" since ") && mutes.contains(", by uid "), "{mutes}");
+    let (_, listed) = operator(&daemon, &["clients", "--json"]);
+    let clients: Vec<Value> =
+        listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let speaking: Vec<_> =
+        clients.iter().map(|client| (&client["usr"], &client["muted"])).collect();
+    assert_eq!(speaking, [(&json!(""), &json!(false)), (&json!("Bob"), &json!(true))]);
+    let (_, table) = operator(&daemon, &["clients"]);
+    assert!(table.lines().any(|row| row.ends_with("  Bob, muted")), "{table}");
+    done(&daemon, &["unmute", "bob"], r#"unmuted "bob""#);
+    let (code, why) = operator(&daemon, &["unmute", "bob"]);
+    assert_eq!(code, Some(1), "{why}");
+    assert!(why.ends_with("nobody of that name is muted\n"), "{why}");
+
+    done(&daemon, &["mute", "--address", "127.0.0.1"], "muted 127.0.0.1 until unmuted");
+    assert_eq!(verdict(&mut ann, &say("ann")), "muted");
+    done(&daemon, &["unmute", "--address", "127.0.0.1"], "unmuted 127.0.0.1");
+
+    done(&daemon, &["lock"], "locked the room: only moderators speak");
+    assert_eq!(verdict(&mut ann, &say("ann")), "locked");
+    done(&daemon, &["slow", "30"], "set slow mode to 30 s");
+    let (_, status) = operator(&daemon, &["status"]);
+    assert!(status.contains("\nspeaking     moderators only, one message in 30 s\n"), "{status}");
+    done(&daemon, &["slow", "configured"], "set slow mode as configured");
+    done(&daemon, &["unlock"], "unlocked the room");
+
+    done(&daemon, &["say", "Back", "at", "\"noon\""], r#"said "Back at \"noon\"""#);
+    for client in [&mut ann, &mut bob] {
+        let said = client.json();
+        assert_eq!((&said["usr"], &said["msg"]), (&json!("wschat"), &json!("Back at \"noon\"")));
+    }
+    let tim = sent["tim"].as_str().unwrap();
+    done(&daemon, &["retract", tim], &format!("retracted {tim}"));
+    assert_eq!(ann.json()["retract"], tim);
+    assert_eq!(operator(&daemon, &["retract", "yesterday"]).0, Some(64));
+
+    assert_eq!(operator(&daemon, &["kick", "nobody"]).0, Some(1));
+    done(&daemon, &["kick", "bob"], r#"kicked "bob", connections: 1"#);
+    assert_eq!(bob.closed().1, 1008);
+    let (_, metrics) = operator(&daemon, &["metrics"]);
+    for line in [
+        r#"wschat_moderation_acts_total{act="mute"} 2"#,
+        r#"wschat_closed_connections_total{reason="kicked"} 1"#,
+        r#"wschat_refused_messages_total{code="muted"} 2"#,
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+    assert_eq!(operator(&daemon, &["mute"]).0, Some(64), "whom?");
+}
+
+#[test]
+fn decisions_outlive_a_crash() {
+    let mut daemon = Daemon::start(UNLIMITED);
+    done(&daemon, &["mute", "bob"], r#"muted "bob" until unmuted"#);
+    done(&daemon, &["lock"], "locked the room: only moderators speak");
+    let file = daemon.control().with_file_name("moderation.json");
+    until("what is decided to be kept", || {
+        let kept: Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
+        (kept["locked"] == true).then_some(())
+    });
+    daemon.signal(Signal::KILL);
+    daemon.wait();
+
+    // Another daemon at the same place.
+    let control = format!("--control={}", daemon.control().display());
+    let next = Setup::new(UNLIMITED).without_control().arg(&control).start();
+    let mut bob = next.connect();
+    assert_eq!(verdict(&mut bob, &json!({ "usr": "bob", "msg": "hi" })), "locked");
+    done(&daemon, &["unlock"], "unlocked the room");
+    assert_eq!(verdict(&mut bob, &json!({ "usr": "bob", "msg": "hi" })), "muted");
+}
+
+#[test]
+fn an_empty_text_is_a_question_and_no_refused_message() {
+    let daemon = Daemon::start("");
+    let mut page = daemon.connect();
+    page.send("");
+    assert_eq!(page.json()["err"], "bad-json");
+    let (_, metrics) = operator(&daemon, &["metrics"]);
+    for line in ["wschat_probes_total 1", r#"wschat_refused_messages_total{code="bad-json"} 0"#] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+}
