@@ -21,7 +21,7 @@ const ABROAD: &str = "127.0.0.2";
 
 const LISTENERS: usize = 10;
 /// The speaker's pace, which no limit minds.
-const PACE: Duration = Duration::from_millis(50);
+const PACE: Duration = Duration::from_millis(60);
 const CALM: Duration = Duration::from_secs(2);
 const SIEGE: Duration = Duration::from_secs(3);
 

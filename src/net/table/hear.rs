@@ -206,3 +206,124 @@ fn tell<S: Stream>(
         tally.notices_dropped += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read, Write};
+
+    use super::*;
+    use crate::chat::{Batch, Now, Room, Tim};
+    use crate::config::{Config, Secret};
+    use crate::net::{Arrival, Peer, Settings};
+    use crate::wire::frame;
+
+    const SECRET: &str = "a secret of thirty-two bytes, yes";
+
+    /// Says the same over and over.
+    struct Insistent {
+        words: Vec<u8>,
+        at: usize,
+    }
+
+    impl Read for Insistent {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            for byte in &mut *buffer {
+                let Some(word) = self.words.get(self.at % self.words.len().max(1)) else {
+                    return Err(ErrorKind::WouldBlock.into());
+                };
+                *byte = *word;
+                self.at += 1;
+            }
+            Ok(buffer.len())
+        }
+    }
+
+    impl Write for Insistent {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Stream for Insistent {
+        fn shutdown_write(&mut self) {}
+    }
+
+    /// A table in a room that takes a token, and a turn for what `act` does.
+    fn with_table(act: impl FnOnce(&mut Table<Insistent>, &mut Turn<'_>)) {
+        let mut config = Config::default();
+        config.auth.secret = Some(Secret::new(SECRET).unwrap());
+        let settings = Settings::new(&config);
+        let room = Room::new(1, 1 << 20);
+        let mut table = Table::new(0, &room);
+        let mut batch = Batch::default();
+        let now = Now { ms: 1, tim: Tim::from_nanos(1) };
+        let (rules, limits) = (&settings.rules, &settings.limits);
+        let asked = &mut Vec::new();
+        let mut turn = Turn { now, room: &room, rules, limits, batch: &mut batch, asked };
+        act(&mut table, &mut turn);
+    }
+
+    fn join(table: &mut Table<Insistent>, words: &[u8], early: Vec<u8>, turn: &mut Turn<'_>) {
+        let id = table.len() as u64;
+        let (cursor, peer, since_secs, message_bytes_max, counted) =
+            (turn.room.end(), Peer::Unix, 0, 16_384, false);
+        let arrival = Arrival { id, cursor, peer, since_secs, message_bytes_max, counted };
+        table.adopt(Insistent { words: words.to_vec(), at: 0 }, arrival, early, turn);
+        table.readable(id);
+    }
+
+    /// A message with a token that `secret` signs, as a client sends it.
+    fn message(secret: &str) -> Vec<u8> {
+        let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+        let header = jsonwebtoken::Header::default();
+        let token = jsonwebtoken::encode(&header, &serde_json::json!({}), &key).unwrap();
+        let text = serde_json::json!({ "usr": "ann", "msg": "hi", "jwt": token }).to_string();
+        let mut out = Vec::new();
+        frame::put(Opcode::Text, text.as_bytes(), &mut out);
+        // As a client's: masked, with zeros.
+        let payload = out.split_off(out.len() - text.len());
+        out[1] |= 0x80;
+        [out, vec![0; 4], payload].concat()
+    }
+
+    #[test]
+    fn strangers_with_bad_tokens_keep_nobody_waiting() {
+        with_table(|table, turn| {
+            let mut scratch = vec![0; 65_536];
+            join(table, &message(SECRET), Vec::new(), turn);
+            table.turn(&mut scratch, turn);
+            assert!(table.tally.messages > 0, "one that is heard");
+            (0..50)
+                .for_each(|_| join(table, &message("another"), message("early").repeat(50), turn));
+            for _ in 0..20 {
+                let (messages, tokens) = (table.tally.messages, table.tally.refused_tokens());
+                table.turn(&mut scratch, turn);
+                assert!(table.tally.messages > messages, "it is heard in every turn");
+                let tokens = table.tally.refused_tokens() - tokens;
+                let most = UNPROVEN_BYTES_PER_TURN / TOKEN_COST_BYTES;
+                assert!((1..=most as u64 + 8).contains(&tokens), "{tokens} tokens in one turn");
+            }
+        });
+    }
+
+    #[test]
+    fn what_came_early_is_heard_in_its_turns_or_before_a_handover() {
+        with_table(|table, turn| {
+            join(table, b"", message(SECRET).repeat(30), turn);
+            assert_eq!(table.tally.messages, 0);
+            let mut scratch = vec![0; 4096];
+            for _ in 0..30 {
+                table.turn(&mut scratch, turn);
+            }
+            assert_eq!(table.tally.messages, 30);
+            join(table, b"", message(SECRET).repeat(30), turn);
+            table.hear_early(turn);
+            assert_eq!(table.tally.messages, 60);
+            assert!(table.early.is_empty());
+        });
+    }
+}
