@@ -255,6 +255,7 @@ mod tests {
     /// A table in a room that takes a token, and a turn for what `act` does.
     fn with_table(act: impl FnOnce(&mut Table<Insistent>, &mut Turn<'_>)) {
         let mut config = Config::default();
+        config.limits.messages_per_sec = 0;
         config.auth.secret = Some(Secret::new(SECRET).unwrap());
         let settings = Settings::new(&config);
         let room = Room::new(1, 1 << 20);
