@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::driver::{Page, run};
 use crate::harness::Daemon;
-use crate::network::say;
+use crate::network::{UNLIMITED, say};
 
 /// What OWASP's cheat sheets on cross-site scripting try, and their kin; a line each.
 const OWASP: &str = include_str!("hostile.txt");
@@ -27,7 +27,7 @@ const ODD: &[&str] = &[
 #[test]
 fn everything_is_text() {
     run(async {
-        let daemon = Daemon::start("");
+        let daemon = Daemon::start(UNLIMITED);
         let page = Page::open(daemon.addr).await;
         page.name("ann").await;
         let mut visitor = daemon.connect();

@@ -4,6 +4,7 @@
 
 mod access;
 mod being_there;
+mod civil;
 mod driver;
 mod files;
 #[allow(dead_code, reason = "the tests of the daemon need more of it")]

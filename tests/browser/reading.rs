@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::driver::{Page, run};
 use crate::harness::Daemon;
-use crate::network::say;
+use crate::network::{UNLIMITED, say};
 
 #[test]
 fn two_pages_and_a_visitor_chat() {
@@ -256,7 +256,7 @@ fn what_is_taken_back_is_gone_and_nothing_moves() {
 #[test]
 fn while_one_reads_above_what_is_new_is_counted() {
     run(async {
-        let daemon = Daemon::start("");
+        let daemon = Daemon::start(UNLIMITED);
         let page = Page::open(daemon.addr).await;
         let mut visitor = daemon.connect();
         for number in 1..=60 {

@@ -208,6 +208,20 @@ fn the_real_room_takes_a_token_that_it_minted() {
 }
 
 #[test]
+fn the_real_room_is_waited_for_unless_it_is_in_vain() {
+    let daemon = Daemon::start("[limits]\nslow_mode_secs = 1\n");
+    let url = format!("ws://{}/", daemon.addr);
+    let output = join_url(&url, &["--usr", "ci"], "one\ntwo\n");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.starts_with("wschat: not sent: "), "{told}");
+    assert!(told.ends_with("; then it is sent again\n") && told.lines().count() == 1, "{told}");
+    assert!(daemon.command(&["mute", "ci", "--for", "600"]).output().unwrap().status.success());
+    let output = join_url(&url, &["--usr", "ci"], "three\n");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
 fn the_real_room_is_one_line_of_json_for_each_message() {
     let daemon = Daemon::start("");
     let output = join_url(&format!("ws://{}/", daemon.addr), &["--usr", "ci", "--json"], "a\n");

@@ -1,5 +1,8 @@
 //! `wschat join` on a real terminal, screens compared.
 
+use std::process::Command;
+
+use crate::harness::Daemon;
 use crate::room::Room;
 use crate::tmux::Tmux;
 
@@ -286,6 +289,34 @@ fn a_pipe_behind_a_terminal_only_listens() {
     tmux.wait_for_rows(&[r#"{"usr":"eva","msg":"hello"}"#]);
     tmux.keys(&["C-c"]);
     room.wait_for_clients(0);
+}
+
+#[test]
+fn moderators_command_the_real_room() {
+    let secret = "a secret that is long enough for it";
+    let daemon = Daemon::start(&format!(
+        "[auth]\njwt_secret = \"{secret}\"\nmoderator_claim = \"moderator\"\n"
+    ));
+    let token = Command::new(env!("CARGO_BIN_EXE_wschat"))
+        .args(["token", "--sub", "ann", "--claim", "moderator=true", "--config"])
+        .arg(daemon.config_file())
+        .output()
+        .unwrap();
+    let token = String::from_utf8(token.stdout).unwrap();
+    let url = format!("ws://{}/", daemon.addr);
+    let program = [env!("CARGO_BIN_EXE_wschat"), "join", &url, "--usr", "ann"];
+    let environment = [("TZ", "UTC"), ("WSCHAT_TOKEN", token.trim())];
+    let tmux = Tmux::start(60, 12, &environment, &program);
+    let status = format!("● {} · ann", daemon.addr);
+    tmux.wait_for_rows(&[&status, ">"]);
+    tmux.text("/mute Bob 600\n");
+    tmux.wait_for("the mute", |screen| screen[0].contains(" -- done: "));
+    tmux.text("oops\n");
+    let screen = tmux.wait_for("the message", |screen| screen[1].ends_with(" ann: oops"));
+    let time = &screen[1][..8];
+    tmux.text(&format!("/retract {time}\n"));
+    let retracted = format!(" * a message by ann of {time} was retracted");
+    tmux.wait_for("the retraction", |screen| screen.iter().any(|row| row.ends_with(&retracted)));
 }
 
 fn join(room: &Room, args: &[&str]) -> Tmux {
