@@ -9,7 +9,10 @@ use wschat::wire::{Inbound, Then};
 fuzz_target!(|data: &[u8]| {
     look_at(data);
     let checksum = digest(&SHA256, data);
-    look_at(&[b"wschat\0\0\x01\0\0\0", checksum.as_ref(), data].concat());
+    for version in [1_u32, 2] {
+        let version = version.to_le_bytes();
+        look_at(&[b"wschat\0\0", &version[..], checksum.as_ref(), data].concat());
+    }
 });
 
 /// All that a successor does with a state before there are sockets.

@@ -68,7 +68,11 @@ pub fn refusal(text: &[u8]) -> Option<String> {
         err: String,
     }
     let notice: Notice = serde_json::from_slice(text).ok()?;
-    (notice.usr == "wschat").then(|| format!("{} ({})", notice.msg, notice.err))
+    let advice = match notice.err.as_str() {
+        "rate-limited" => "; limits.messages_per_sec = 0 at the server lets it through",
+        _ => "",
+    };
+    (notice.usr == "wschat").then(|| format!("{} ({}){advice}", notice.msg, notice.err))
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {
@@ -122,6 +126,8 @@ mod tests {
     fn notices_are_told() {
         let notice = br#"{"usr":"wschat","msg":"not sent: no","err":"jwt-missing","tim":"x"}"#;
         assert_eq!(refusal(notice).as_deref(), Some("not sent: no (jwt-missing)"));
+        let notice = br#"{"usr":"wschat","msg":"not sent: no","err":"rate-limited","tim":"x"}"#;
+        assert!(refusal(notice).unwrap().contains("limits.messages_per_sec = 0"));
         assert_eq!(refusal(br#"{"usr":"a","msg":"b","err":"c"}"#), None);
     }
 }

@@ -321,7 +321,9 @@ impl Moderation {
         self.mutes.iter().filter(|(key, _)| !matches!(key, Key::Sub(_))).map(|(_, mute)| mute)
     }
 
+    /// Adds a mute in the place of those of the same target.
     fn put(&mut self, mute: Mute) {
+        self.take(&mute.target);
         for key in mute.target.keys() {
             self.mutes.insert(key, mute.clone());
         }
@@ -483,6 +485,21 @@ mod tests {
         assert_eq!(moderation.decide(&mute("bob", None), &ROOT, at(0)), Err(ActError::TooMany));
         assert_eq!(moderation, full);
         moderation.decide(&mute("guest 5", Some(1)), &ROOT, at(0)).unwrap();
+    }
+
+    #[test]
+    fn of_two_mutes_of_one_look_that_were_written_the_last_counts() {
+        let mute = |name: &str| Mute {
+            target: Target::name(name),
+            since_secs: 0,
+            until_secs: None,
+            by: String::new(),
+        };
+        let mutes = vec![mute("a"), mute("A")];
+        let moderation: Moderation = Decided { locked: false, slow_secs: None, mutes }.into();
+        let one: Moderation =
+            Decided { locked: false, slow_secs: None, mutes: vec![mute("A")] }.into();
+        assert_eq!(moderation, one);
     }
 
     #[test]

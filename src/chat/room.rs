@@ -381,6 +381,8 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use super::super::admit::Rules;
+    use super::super::moderation::Target;
     use super::*;
 
     fn batch(messages: usize) -> Batch {
@@ -459,6 +461,44 @@ mod tests {
         assert!(room.is_far_behind(0) && !room.is_far_behind(room.end() - 900));
         assert!(!room.is_open_or_wait());
         assert!(room.progress(0, room.end(), 1_500));
+    }
+
+    #[test]
+    fn who_is_heard_now() {
+        let (room, rules) = (Room::new(1, 4_000), Rules::open());
+        let pace = Pace { per_sec: 1, burst: 2, ..Pace::default() };
+        let mut speaker = Speaker::default();
+        let mut hears = |usr: &str, secs: u64| {
+            let text = format!(r#"{{"usr":"{usr}","msg":"hi"}}"#);
+            let now = Now { ms: secs * 1000, tim: Tim::from_nanos(secs * 1_000_000_000) };
+            let wish = rules.admit(&text, &mut speaker, now.tim).unwrap();
+            room.hears(&wish, &mut speaker, Block::UNIX, &pace, now)
+        };
+        let decide = |act: Act| room.decide(&act, &By::Operator { uid: 0 }, Tim::default());
+        let waits = |refusal, secs| Err(Refused { refusal, wait_secs: Some(secs) });
+
+        decide(Act::Lock).unwrap();
+        decide(Act::Mute(Target::name("bob"), Some(10))).unwrap();
+        assert_eq!(hears("bob", 0), Err(Refusal::Locked.into()));
+        decide(Act::Unlock).unwrap();
+        assert_eq!(hears("bob", 0), waits(Refusal::Muted, 10));
+        assert_eq!(hears("ann", 0), Ok(()));
+        assert_eq!(hears("ann", 0), Ok(()));
+        assert_eq!(
+            hears("ann", 0),
+            waits(Refusal::RateLimited, 1),
+            "what was refused cost nothing"
+        );
+        assert_eq!(hears("bob", 10), Ok(()));
+        decide(Act::Slow(Some(60))).unwrap();
+        assert_eq!(hears("ann", 11), waits(Refusal::RateLimited, 59));
+        decide(Act::Slow(None)).unwrap();
+        assert_eq!(hears("ann", 11), Ok(()));
+
+        let never = Act::Retract(Tim::from_nanos(1));
+        assert_eq!(decide(never.clone()), Err(ActError::NoMessage));
+        room.publish(&mut batch(1), Tim::from_nanos(1));
+        assert_eq!(decide(never), Ok(()));
     }
 
     #[test]

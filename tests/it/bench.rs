@@ -35,6 +35,15 @@ fn who_never_reads_is_seen_to_be_closed() {
 }
 
 #[test]
+fn who_is_too_fast_is_told_what_to_do() {
+    let daemon = Daemon::start("");
+    let output = bench(&daemon, "throughput", &["--listeners=2"]);
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(line.contains("(rate-limited); limits.messages_per_sec = 0 at the server"), "{line}");
+}
+
+#[test]
 fn a_token_goes_with_each_message() {
     let daemon = Setup::new(SECRET).start();
     let output = bench(&daemon, "throughput", &["--listeners=2"]);

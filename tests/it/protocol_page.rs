@@ -30,7 +30,16 @@ fn every_close_code_has_its_entry_with_its_reason() {
     let too_slow = Close::too_slow(0);
     let too_slow = Close { reason: too_slow.reason.replace('0', "N").into(), ..too_slow };
     let rule = close::protocol_error("\\&...");
-    let closes = [close::GOING_AWAY, rule, close::NOT_UTF8, close::IDLE, close::TOO_BIG, too_slow];
+    let closes = [
+        close::GOING_AWAY,
+        rule,
+        close::NOT_UTF8,
+        close::IDLE,
+        close::KICKED,
+        close::TOO_BIG,
+        close::RESTART,
+        too_slow,
+    ];
     let entries = entries("CLOSING");
     assert_eq!(entries.len(), closes.len());
     for (close, (name, text)) in closes.into_iter().zip(entries) {
@@ -53,6 +62,8 @@ fn numbers_are_the_ones_in_force() {
         format!("bytes at most, {} unless", defaults.message_bytes_max),
         format!("ping_interval_secs ,\n{} unless", defaults.ping_interval.as_secs()),
         format!("handshake_timeout_secs ,\n{} unless", defaults.handshake_timeout.as_secs()),
+        format!("messages_per_sec ,\n{} unless", defaults.messages_per_sec),
+        format!("messages_burst ,\n{} unless", defaults.messages_burst),
         format!("always {} characters", Tim::LEN),
     ] {
         assert!(MANUAL.contains(&sentence), "{sentence}");

@@ -81,6 +81,22 @@ fn the_variable_of_old_names_the_directory() {
 }
 
 #[test]
+fn what_the_server_says_is_written_down_as_well() {
+    let dir = TempDir::new().unwrap();
+    let daemon = Daemon::start(&config(dir.path()));
+    let mut ann = daemon.connect();
+    let mut heard = say(&mut ann, ["a secret of somebody's".to_owned()]);
+    let message: serde_json::Value = serde_json::from_str(&heard[0]).unwrap();
+    let tim = message["tim"].as_str().unwrap();
+    for words in [["retract", tim], ["say", "sorry"]] {
+        assert!(daemon.command(&words).output().unwrap().status.success());
+        heard.push(ann.text());
+    }
+    assert!(heard[1].contains(&format!(r#""retract":"{tim}""#)), "{heard:?}");
+    wait_for_lines(dir.path(), &heard);
+}
+
+#[test]
 fn a_stop_leaves_nothing_unwritten() {
     let dir = TempDir::new().unwrap();
     let mut daemon = Daemon::start(&config(dir.path()));
