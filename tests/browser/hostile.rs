@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::driver::{Page, run};
-use crate::harness::Daemon;
-use crate::network::{UNLIMITED, say};
+use crate::harness::{Daemon, UNLIMITED};
+use crate::network::say;
 
 /// What OWASP's cheat sheets on cross-site scripting try, and their kin; a line each.
 const OWASP: &str = include_str!("hostile.txt");

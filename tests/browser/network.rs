@@ -7,9 +7,6 @@ use std::thread;
 
 use crate::harness::{Client, Daemon, Setup};
 
-/// The configuration of a room in which a test may say a lot.
-pub const UNLIMITED: &str = "[limits]\nmessages_per_sec = 0\n";
-
 /// Somebody says something, and waits until everybody has it.
 pub fn say(visitor: &mut Client, usr: &str, msg: &str) {
     visitor.say(usr, msg);

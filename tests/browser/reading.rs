@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::driver::{Page, run};
-use crate::harness::Daemon;
-use crate::network::{UNLIMITED, say};
+use crate::harness::{Daemon, UNLIMITED};
+use crate::network::say;
 
 #[test]
 fn two_pages_and_a_visitor_chat() {
