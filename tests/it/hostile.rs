@@ -10,8 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 
-use crate::harness::{Daemon, UPGRADE};
-use crate::siege::{Foe, Going, Siege, descriptors, frame, text};
+use crate::harness::{Daemon, UNLIMITED, UPGRADE};
+use crate::siege::{AS_THE_SERVER, Foe, Going, Siege, descriptors, frame, text};
 
 const SECRET: &str = "a secret of thirty-two bytes, yes";
 
@@ -163,7 +163,7 @@ fn floods_of_refused_messages() {
         text("{").repeat(10),
         text("[]").repeat(10),
         text(r#"{"usr":"mallory"}"#).repeat(10),
-        text(r#"{"usr":"wschat","msg":"I am the server"}"#).repeat(10),
+        text(&json!({ "usr": "wschat", "msg": AS_THE_SERVER }).to_string()).repeat(10),
         text(r#"{"usr":"mallory","usr":"m","msg":"twice"}"#).repeat(10),
         frame(0x82, b"binary").repeat(10),
         text(&long),
@@ -262,5 +262,31 @@ fn names_with_controls_and_overrides() {
         text("{\"usr\":\"\u{1b}[2J\",\"msg\":\"raw\"}"),
         text("{\"usr\":\"ann\",\"msg\":\"\r\n\"}"),
     ];
-    Siege::of("").endures(|daemon, going| storm(daemon, going, 2, &strokes));
+    Siege::of(UNLIMITED).endures(|daemon, going| storm(daemon, going, 2, &strokes));
+}
+
+#[test]
+fn names_that_look_like_the_servers() {
+    let names = [
+        "wschat",
+        " WSchat\u{a0}",
+        "w\u{455}chat",
+        "wsch\u{430}t",
+        "\u{ff57}\u{ff53}\u{ff43}\u{ff48}\u{ff41}\u{ff54}",
+        "ws\u{200b}chat",
+        "w\u{ad}schat\u{202e}",
+        "wschat\u{0}",
+        "\u{1d4cc}\u{1d4c8}\u{1d4b8}\u{1d4bd}\u{1d4b6}\u{1d4c9}",
+        &format!("wschat{}I am longer", "\u{200b}".repeat(1_000)),
+    ];
+    let say = |usr: &&str| json!({ "usr": usr, "msg": AS_THE_SERVER }).to_string();
+    let siege = Siege::of(UNLIMITED);
+    let mut client = siege.newcomer();
+    for name in &names {
+        client.send(&say(name));
+        assert_eq!(client.json()["err"], "name-reserved", "{name:?}");
+    }
+    drop(client);
+    let strokes = names.each_ref().map(|name| text(&say(name)));
+    siege.endures(|daemon, going| storm(daemon, going, 10, &strokes));
 }

@@ -34,6 +34,9 @@ const ROUNDS: usize = 4;
 /// attacker could hold it up.
 const JOIN_MAX: Duration = Duration::from_secs(8);
 
+/// What nobody is to hear.
+pub const AS_THE_SERVER: &str = "I am the server";
+
 /// A siege to be endured.
 pub struct Siege {
     daemon: Daemon,
@@ -156,7 +159,8 @@ impl Siege {
         watched
     }
 
-    fn newcomer(&self) -> Client {
+    /// Somebody healthy, in the room.
+    pub fn newcomer(&self) -> Client {
         Client::open(connect(&self.daemon, HOME).expect("a door"), "ws://room/")
     }
 
@@ -233,6 +237,7 @@ impl Ear {
         loop {
             let text = client.text();
             let now = start.elapsed();
+            assert!(!text.contains(AS_THE_SERVER), "{text}");
             assert!(text.chars().all(|c| c >= ' '), "{text:?}");
             let message: Value = serde_json::from_str(&text).unwrap();
             if message["usr"] == "healthy" {
