@@ -9,8 +9,8 @@ use super::limits::NoticeBudget;
 use super::message::{Draft, Member, Message};
 use super::moderation::{Act, Voice};
 use super::name::shown;
-use super::notice::Refusal;
 use super::pace::{Account, Block, Pace, Who};
+use super::refusal::Refusal;
 use super::tim::Tim;
 
 /// Who may say what, and how fast. It never changes; a reload makes new ones.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::claims::{Claims, Date};
 use super::keys::TokenKey;
-use super::notice::Refusal;
+use super::refusal::Refusal;
 use super::revoked::Revoked;
 use super::tim::Tim;
 

@@ -12,7 +12,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::name::look;
-use super::notice::Refusal;
+use super::refusal::Refusal;
 use super::tim::Tim;
 
 /// The name under which the server speaks, and nobody else.

@@ -10,8 +10,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::name::{look, shown};
-use super::notice::{Refusal, Refused};
 use super::pace::{Block, Pace};
+use super::refusal::{Refusal, Refused};
 use super::tim::Tim;
 
 /// An act of moderation.

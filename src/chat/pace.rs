@@ -364,7 +364,7 @@ mod tests {
             let _ =
                 accounts.account(&who, 10 + guest / 1000, &PACE).take(&PACE, "", 10 + guest / 1000);
         }
-        assert_eq!(take(111).is_ok(), true);
+        assert!(take(111).is_ok());
         assert_eq!((0..100).filter(|_| take(111).is_ok()).count(), 1, "2 in 111 ms, and no more");
         // When all are whole again they are forgotten.
         accounts.account(&Who::Sub("last".into()), 100_000, &PACE);
