@@ -153,7 +153,6 @@ export class List {
       this.#run = { day: today };
     }
     if (usr !== this.#run.usr) {
-      // Nobody but the server is called so.
       const node = element("li", usr === "wschat" ? "run server" : "run", nameTag(usr));
       this.#run = { usr, day: today, node };
       this.#in.list.append(this.#run.node);

@@ -78,7 +78,8 @@ const column = LANGUAGES.indexOf(language);
 const numbers = (options) => new Intl.NumberFormat(language, options).format;
 const FORMATS = {
   n: numbers(),
-  in: (secs) => new Intl.RelativeTimeFormat(language).format(secs, "second"),
+  in: (secs) =>
+    new Intl.RelativeTimeFormat(language).format(...(secs < 100 ? [secs, "second"] : [Math.ceil(secs / 60), "minute"])),
   bytes: numbers({ style: "unit", unit: "byte", unitDisplay: "long" }),
 };
 

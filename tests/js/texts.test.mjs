@@ -58,6 +58,8 @@ test("places are filled in as the language writes them", async () => {
   const en = await textsFor("en");
   assert.equal(en.text("news", { n: 1234 }), "New messages: 1,234");
   assert.equal(en.text("wait", { in: 7 }), "You can send again in 7 seconds");
+  assert.equal(en.text("wait", { in: 99 }), "You can send again in 99 seconds");
+  assert.equal(en.text("wait", { in: 541 }), "You can send again in 10 minutes");
   assert.equal(en.text("notSent", { why: "$& {n}" }), "Not sent: $& {n}");
   assert.equal(en.text("no such text"), undefined);
 });
