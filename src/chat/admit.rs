@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::act::{Act, Voice};
 use super::auth::{AuthSettings, Bearer, Verified, Verifier};
 use super::command::command;
 use super::limits::NoticeBudget;
 use super::message::{Draft, Member, Message};
-use super::moderation::{Act, Voice};
 use super::name::shown;
 use super::pace::{Account, Block, Pace, Who};
 use super::refusal::Refusal;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::moderation::{Act, Target};
+use super::act::{Act, Target};
 
 /// The longest mute and the slowest slow mode, in seconds: a year and a day.
 pub const SECS_MAX: u32 = 31_622_400;

@@ -5,6 +5,7 @@
 //! encoded once for everybody and gets its [`Tim`] from the room, or a
 //! [`Refusal`], whose [`notice()`] goes to the sender alone.
 
+mod act;
 mod admit;
 mod auth;
 mod claims;
@@ -21,13 +22,14 @@ mod revoked;
 mod room;
 mod tim;
 
+pub use act::{Act, ActError, By, Target, Voice};
 pub use admit::{Rules, Speaker, Wish};
 pub use auth::AuthSettings;
 pub use command::{SECS_MAX, command};
 pub use keys::{KeyError, TokenKey};
 pub use limits::NoticeBudget;
 pub use message::{DEPTH_MAX, Message, NAME_OF_SERVER, stamp};
-pub use moderation::{Act, ActError, By, Moderation, Mute, Target, Voice};
+pub use moderation::{Moderation, Mute};
 pub use name::look;
 pub use notice::{announcement, complaint, notice, receipt, retraction};
 pub use pace::{Account, Accounts, Balance, Block, Pace, Who};

@@ -1,7 +1,7 @@
 //! What the server itself says: to one sender alone, and to everybody.
 
+use super::act::{Act, ActError};
 use super::message::{NAME_OF_SERVER, TIM_LAST, stamp};
-use super::moderation::{Act, ActError};
 use super::refusal::{Refusal, Refused};
 use super::tim::Tim;
 

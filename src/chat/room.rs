@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::Thread;
 
+use super::act::{Act, ActError, By};
 use super::admit::{Speaker, Wish};
 use super::message::stamp;
-use super::moderation::{Act, ActError, By, Moderation};
+use super::moderation::Moderation;
 use super::pace::{Accounts, Balance, Block, Pace};
 use super::refusal::{Refusal, Refused};
 use super::tim::{Now, Stamper, Tim};
@@ -381,8 +382,8 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use super::super::act::Target;
     use super::super::admit::Rules;
-    use super::super::moderation::Target;
     use super::*;
 
     fn batch(messages: usize) -> Batch {
