@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,9 @@ impl Siege {
     /// get everything, in time, newcomers get in, and the daemon's memory is
     /// bounded.
     pub fn endures(self, attack: impl Fn(&Daemon, &Going) + Sync) {
+        // Two of them at once would try the machine; one that failed is over.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let ears: Vec<Ear> = (0..LISTENERS).map(|_| Ear::default()).collect();
         let mouth = Mouth::default();
         let listeners: Vec<_> = ears.iter().map(|ear| (ear, self.newcomer())).collect();
@@ -340,11 +343,12 @@ pub fn text(text: &str) -> Vec<u8> {
     frame(0x81, text.as_bytes())
 }
 
-/// How many connections this process may open beside those of the healthy.
+/// How many connections an attack may open beside those of the healthy, and of
+/// other tests in this process.
 pub fn descriptors() -> usize {
     let hard = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).unwrap();
-    hard.map_or(usize::MAX, |hard| usize::try_from(hard).unwrap()).saturating_sub(200)
+    hard.map_or(usize::MAX, |hard| usize::try_from(hard).unwrap()).saturating_sub(2_500).max(500)
 }
 
 /// Resident memory in bytes.
