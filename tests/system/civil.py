@@ -64,11 +64,12 @@ def every_act_is_a_line_of_the_journal(box):
     until(lambda: ann.heard and ann.heard[-1].get("ack") == "mute", "the receipt")
     box.run("wschat unmute --address 192.0.2.1", check=False)
     box.run("wschat slow 30")
-    acts = [entry for entry in journal(box) if "ACT" in entry]
+    acts = [entry for entry in journal(box) if "WSCHAT_ACT" in entry]
     mute, slow = acts
-    assert (mute["ACT"], mute["SECS"]) == ("mute", "60"), mute
-    assert mute["WHOM"] == r'"bob\u{202e}"', mute
-    assert mute["BY"] == '"ann" (sub "ann")', mute
+    assert (mute["WSCHAT_ACT"], mute["WSCHAT_SECS"]) == ("mute", "60"), mute
+    assert mute["WSCHAT_WHOM"] == r'"bob\u{202e}"', mute
+    assert mute["WSCHAT_BY"] == '"ann" (sub "ann")', mute
     assert "\u202e" not in mute["MESSAGE"] and "\n" not in mute["MESSAGE"], mute
-    assert (slow["ACT"], slow["BY"], slow["SECS"]) == ("slow", "uid 0", "30"), slow
+    said = [slow[f"WSCHAT_{name}"] for name in ("ACT", "BY", "SECS")]
+    assert said == ["slow", "uid 0", "30"], slow
     assert not any(chief in json.dumps(entry) for entry in journal(box))
