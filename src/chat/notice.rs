@@ -28,74 +28,43 @@ pub fn notice(refused: Refused, now: Tim, out: &mut Vec<u8>) {
     if let Some(secs) = wait_secs {
         (words, field) = (format!("; wait {secs} s"), format!("\"wait\":{secs},"));
     }
-    // No reason and no code holds anything that JSON would have to escape.
-    for part in [
-        "{\"usr\":\"",
-        NAME_OF_SERVER,
-        "\",\"msg\":\"not sent: ",
-        refusal.reason(),
-        &words,
-        "\",\"err\":\"",
-        refusal.code(),
-        "\",",
-        &field,
-        TIM_LAST,
-    ] {
-        out.extend_from_slice(part.as_bytes());
-    }
+    let msg = format!("not sent: {}{words}", refusal.reason());
+    say(&msg, &format!("\"err\":\"{}\",{field}", refusal.code()), out);
     stamp(out, now);
 }
 
 /// Appends the text that tells a moderator what was done.
 pub fn receipt(act: &Act, now: Tim, out: &mut Vec<u8>) {
-    let msg = json(&format!("done: {act}"));
-    let parts = ["{\"usr\":\"", NAME_OF_SERVER, "\",\"msg\":", &msg, ",\"ack\":\"", act.verb()];
-    for part in parts.into_iter().chain(["\",", TIM_LAST]) {
-        out.extend_from_slice(part.as_bytes());
-    }
+    say(&format!("done: {act}"), &format!("\"ack\":\"{}\",", act.verb()), out);
     stamp(out, now);
 }
 
 /// Appends the notice that tells a moderator why nothing was done.
 pub fn complaint(error: ActError, now: Tim, out: &mut Vec<u8>) {
-    let msg = json(&format!("not done: {error}"));
     let code = Refusal::BadCommand.code();
-    let parts = ["{\"usr\":\"", NAME_OF_SERVER, "\",\"msg\":", &msg, ",\"err\":\"", code];
-    for part in parts.into_iter().chain(["\",", TIM_LAST]) {
-        out.extend_from_slice(part.as_bytes());
-    }
+    say(&format!("not done: {error}"), &format!("\"err\":\"{code}\","), out);
     stamp(out, now);
 }
 
 /// Appends what the server itself says to everybody, but for its `tim`.
 pub fn announcement(words: &str, out: &mut Vec<u8>) {
-    for part in ["{\"usr\":\"", NAME_OF_SERVER, "\",\"msg\":", &json(words), ",", TIM_LAST] {
-        out.extend_from_slice(part.as_bytes());
-    }
+    say(words, "", out);
 }
 
 /// Appends what tells everybody not to show the message `tim` any more, but for
 /// its own `tim`.
 pub fn retraction(tim: Tim, out: &mut Vec<u8>) {
-    let tim = tim.to_string();
-    for part in [
-        "{\"usr\":\"",
-        NAME_OF_SERVER,
-        "\",\"msg\":\"retracted: ",
-        &tim,
-        "\",\"retract\":\"",
-        &tim,
-        "\",",
-        TIM_LAST,
-    ] {
-        out.extend_from_slice(part.as_bytes());
-    }
+    say(&format!("retracted: {tim}"), &format!("\"retract\":\"{tim}\","), out);
 }
 
-/// The words as a JSON string.
-fn json(words: &str) -> String {
+/// Appends a message of the server: `msg`, and what stands between it and
+/// `tim`, each field with a comma behind it.
+fn say(msg: &str, fields: &str, out: &mut Vec<u8>) {
     // A string can always be written.
-    serde_json::to_string(words).unwrap_or_default()
+    let msg = serde_json::to_string(msg).unwrap_or_default();
+    for part in ["{\"usr\":\"", NAME_OF_SERVER, "\",\"msg\":", &msg, ",", fields, TIM_LAST] {
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
 #[cfg(test)]
