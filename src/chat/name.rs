@@ -41,6 +41,7 @@ pub(super) fn shown(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::NAME_OF_SERVER;
     use super::*;
     use proptest::prelude::*;
 
@@ -64,6 +65,11 @@ mod tests {
         {
             assert_ne!(look(one), look(other), "{one:?} {other:?}");
         }
+    }
+
+    #[test]
+    fn the_servers_name_looks_like_itself() {
+        assert_eq!(look(NAME_OF_SERVER), NAME_OF_SERVER);
     }
 
     #[test]

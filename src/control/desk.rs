@@ -113,9 +113,10 @@ impl Desk {
                 // The semaphore is never closed.
                 let _list = self.lists.acquire().await;
                 let clients = self.hub.clients().await;
-                let moderation = self.hub.moderation();
+                let (moderation, now) = (self.hub.moderation(), self.hub.now());
                 // Where nobody waits for it: a huge room takes milliseconds.
-                let page = move || ok(&page(clients, &moderation, sort, reverse, offset, limit));
+                let page =
+                    move || ok(&page(clients, &moderation, now, sort, reverse, offset, limit));
                 let broken = |_| Fault::new(Code::Unavailable, "the list cannot be made");
                 spawn_blocking(page).await.map_err(broken)
             }
@@ -126,7 +127,7 @@ impl Desk {
                 let connections = moderated.map_err(not_done)?;
                 Ok(ok(&Moderated { done: act.to_string(), connections }))
             }
-            Request::Mutes {} => Ok(ok(&decisions(&self.hub.moderation()))),
+            Request::Mutes {} => Ok(ok(&decisions(&self.hub.moderation(), self.hub.now()))),
             Request::Metrics {} => match self.metrics() {
                 Ok(text) => Ok(ok(&text)),
                 Err(_) => Err(Fault::new(Code::Unavailable, "the metrics cannot be made")),
@@ -195,7 +196,7 @@ impl Desk {
         Decided {
             keys,
             revocations,
-            mutes: moderation.mutes(now()).count(),
+            mutes: moderation.mutes(self.hub.now()).count(),
             locked: moderation.is_locked(),
             slow_mode_secs: moderation.slow_secs().map_or(configured_secs, u64::from),
         }
@@ -216,6 +217,7 @@ fn counts(totals: &Totals) -> Counts<u64> {
 fn page(
     mut clients: Vec<Client>,
     moderation: &Moderation,
+    now: Tim,
     sort: Sort,
     reverse: bool,
     offset: usize,
@@ -233,7 +235,7 @@ fn page(
     }
     let total = clients.len();
     let clients = clients.into_iter().skip(offset).take(limit);
-    let clients = clients.map(|client| listed(client, moderation)).collect();
+    let clients = clients.map(|client| listed(client, moderation, now)).collect();
     Clients { total, clients }
 }
 
@@ -242,32 +244,26 @@ fn date(secs: u64) -> DateTime<Utc> {
     DateTime::from_timestamp(secs, 0).unwrap_or_default()
 }
 
-/// The time of day, for what expires.
-fn now() -> Tim {
-    let nanos = Utc::now().timestamp_nanos_opt().unwrap_or_default();
-    Tim::from_nanos(u64::try_from(nanos).unwrap_or_default())
-}
-
-fn decisions(moderation: &Moderation) -> Decisions {
+fn decisions(moderation: &Moderation, now: Tim) -> Decisions {
     let muted = |mute: &Mute| Muted {
         whom: mute.target.to_string(),
         since: date(mute.since_secs),
         until: mute.until_secs.map(date),
         by: mute.by.clone(),
     };
-    let mut mutes: Vec<_> = moderation.mutes(now()).map(muted).collect();
+    let mut mutes: Vec<_> = moderation.mutes(now).map(muted).collect();
     mutes.sort_by_key(|muted| muted.since);
     Decisions { locked: moderation.is_locked(), slow_mode_secs: moderation.slow_secs(), mutes }
 }
 
-fn listed(client: Client, moderation: &Moderation) -> Listed {
+fn listed(client: Client, moderation: &Moderation, now: Tim) -> Listed {
     let voice = Voice {
         usr: &client.name,
         sub: client.sub.as_deref(),
         from: client.peer.block(),
         is_moderator: client.is_moderator,
     };
-    let muted = moderation.is_muted(&voice, now());
+    let muted = moderation.is_muted(&voice, now);
     Listed {
         id: client.id,
         address: client.peer.to_string(),
@@ -322,28 +318,31 @@ mod tests {
         ] {
             let ids = |page: Clients| page.clients.iter().map(|c| c.id).collect::<Vec<_>>();
             assert_eq!(
-                ids(page(all(), &Moderation::default(), sort, false, 0, 100)),
+                ids(page(all(), &Moderation::default(), Tim::default(), sort, false, 0, 100)),
                 want,
                 "{sort:?}"
             );
             assert_eq!(
-                ids(page(all(), &Moderation::default(), sort, false, 1, 1)),
+                ids(page(all(), &Moderation::default(), Tim::default(), sort, false, 1, 1)),
                 want[1..2],
                 "{sort:?}"
             );
             assert_eq!(
-                ids(page(all(), &Moderation::default(), sort, false, 5, 1)),
+                ids(page(all(), &Moderation::default(), Tim::default(), sort, false, 5, 1)),
                 [0; 0],
                 "{sort:?}"
             );
             let mut reversed = want;
             reversed.reverse();
             assert_eq!(
-                ids(page(all(), &Moderation::default(), sort, true, 0, 100)),
+                ids(page(all(), &Moderation::default(), Tim::default(), sort, true, 0, 100)),
                 reversed,
                 "{sort:?}"
             );
-            assert_eq!(page(all(), &Moderation::default(), sort, false, 9, 0).total, 3);
+            assert_eq!(
+                page(all(), &Moderation::default(), Tim::default(), sort, false, 9, 0).total,
+                3
+            );
         }
     }
 
@@ -351,7 +350,12 @@ mod tests {
     fn a_row_says_who_and_since_when() {
         let want = r#"{"id":7,"address":"127.0.0.1:4711","usr":"ann","sub":null,"moderator":false,"muted":false,"since":"2023-11-14T22:13:27Z","messages":2,"behind_bytes":9,"state":"swept"}"#;
         assert_eq!(
-            serde_json::to_string(&listed(client(7, 4711, 2, 9), &Moderation::default())).unwrap(),
+            serde_json::to_string(&listed(
+                client(7, 4711, 2, 9),
+                &Moderation::default(),
+                Tim::default()
+            ))
+            .unwrap(),
             want
         );
     }

@@ -178,7 +178,7 @@ impl Hub {
         let tail_bytes = settings.limits.feed_tail_bytes;
         let past = Past { moderation, ..Past::none(tail_bytes) };
         let room = Room::resume(threads.max(1), tail_bytes, past);
-        let history = History { started_secs: now_secs(), ..History::default() };
+        let history = History { started_secs: time_of_day().whole_secs(), ..History::default() };
         let (hub, polls) = Self::prepare(threads, room, history)?;
         hub.spawn(polls, &settings)?;
         Ok(hub)
@@ -308,7 +308,7 @@ impl Hub {
             id: shared.next_id.fetch_add(1, Ordering::Relaxed),
             cursor: seat.cursor,
             peer,
-            since_secs: now_secs(),
+            since_secs: time_of_day().whole_secs(),
             message_bytes_max: u32::try_from(message_bytes_max).unwrap_or(u32::MAX),
             counted: seat.counted.is_some(),
         };
@@ -479,9 +479,7 @@ impl Shared {
     /// The time: that of the shards, and that of the day.
     pub fn now(&self) -> Now {
         let ms = CLOCK_START_MS + self.started.elapsed().as_millis() as u64;
-        // A clock before the epoch counts as the epoch.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { ms, tim: Tim::from_nanos(since.as_nanos() as u64) }
+        Now { ms, tim: time_of_day() }
     }
 
     /// An act of moderation was done.
@@ -574,8 +572,10 @@ impl Drop for Seat {
     }
 }
 
-fn now_secs() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+/// The time of day; a clock before the epoch counts as the epoch.
+fn time_of_day() -> Tim {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Tim::from_nanos(since.as_nanos() as u64)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use super::hub::{Hub, Letter, Shared};
-use crate::chat::{Act, ActError, Batch, By, Moderation, Now, announcement, retraction};
+use crate::chat::{Act, ActError, Batch, By, Moderation, Now, Tim, announcement, retraction};
 
 /// An act that was done.
 #[derive(Debug)]
@@ -70,6 +70,11 @@ impl Hub {
     /// What is decided now.
     pub fn moderation(&self) -> Moderation {
         self.shared().room.moderation().clone()
+    }
+
+    /// The time by which decisions end.
+    pub fn now(&self) -> Tim {
+        self.shared().now().tim
     }
 
     /// Changes with every decision that lasts.
