@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
+use serde_bytes::ByteBuf;
 use serde_json::value::RawValue;
 
 use super::name::look;
@@ -311,23 +312,11 @@ fn is_same_name(one: &str, other: &str) -> bool {
 /// The string that a JSON string stands for, as bytes: a surrogate alone, which
 /// a name may hold, has no place in a `str`.
 fn unescaped(json: &str) -> Cow<'_, [u8]> {
-    struct Bytes;
-    impl Visitor<'_> for Bytes {
-        type Value = Vec<u8>;
-        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-            out.write_str("a string")
-        }
-        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-            Ok(bytes.into())
-        }
-    }
     if !json.contains('\\') {
         return Cow::Borrowed(inner(json).as_bytes());
     }
     // It has been parsed before, so that there is nothing to fail.
-    Cow::Owned(
-        serde_json::Deserializer::from_str(json).deserialize_bytes(Bytes).unwrap_or_default(),
-    )
+    Cow::Owned(serde_json::from_str::<ByteBuf>(json).unwrap_or_default().into_vec())
 }
 
 /// A JSON string without its quotes.

@@ -1,11 +1,14 @@
 //! Messages as the client writes and reads them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_bytes::{ByteBuf, Bytes};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The name that is the server's alone.
 const SERVER: &str = "wschat";
@@ -13,37 +16,48 @@ const SERVER: &str = "wschat";
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A message as the room sent it, or a notice.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Incoming {
     /// Who speaks.
     pub usr: String,
     /// What is said.
     pub msg: String,
     /// When the room stamped it; some other server may leave it out.
-    #[serde(default, deserialize_with = "time")]
     pub tim: Option<DateTime<Utc>>,
     /// Why our message was not sent: then this is a notice. Only the server
     /// can set it, it drops the field from what clients send.
-    #[serde(default)]
     pub err: Option<Value>,
     /// In a notice: the seconds after which it may be sent again.
-    #[serde(default)]
     pub wait: Option<Value>,
     /// From the server: the command of ours that was done.
-    #[serde(default)]
     pub ack: Option<Value>,
     /// From the server: the `tim` of a message that is not to be shown any more.
-    #[serde(default)]
     pub retract: Option<Value>,
     /// What [`encode`] added to a message of ours.
-    #[serde(default)]
     pub id: Option<Value>,
 }
 
 impl Incoming {
     /// Reads a text message; nothing if it is none that can be shown.
+    ///
+    /// A field that is not as the server writes it, or that no [`Value`] can hold
+    /// (`1e999`, half of a surrogate pair: the room passes both on), is no reason
+    /// to hide what was said.
     pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        let fields: HashMap<ByteBuf, &RawValue> = serde_json::from_str(text).ok()?;
+        let json = |name: &str| fields.get(Bytes::new(name.as_bytes())).map(|json| json.get());
+        let text = |name| serde_json::from_str(json(name)?).ok();
+        let value = |name| serde_json::from_str(json(name)?).ok().filter(|v| *v != Value::Null);
+        Some(Self {
+            usr: text("usr")?,
+            msg: text("msg")?,
+            tim: text("tim").and_then(|tim: String| tim.parse().ok()),
+            err: value("err"),
+            wait: value("wait"),
+            ack: value("ack"),
+            retract: value("retract"),
+            id: value("id"),
+        })
     }
 
     /// Whether the server says this, who alone may be called so. In what others
@@ -139,12 +153,6 @@ pub fn new_id() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A time that cannot be read is no reason to hide what was said.
-fn time<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<DateTime<Utc>>, D::Error> {
-    let value = Value::deserialize(field)?;
-    Ok(value.as_str().and_then(|text| text.parse().ok()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +174,19 @@ mod tests {
         assert!(Incoming::parse(r#"{"usr":"a","msg":"b","id":7}"#).is_some());
         assert_eq!(Incoming::parse(r#"{"usr":"a"}"#), None);
         assert_eq!(Incoming::parse("no JSON"), None);
+    }
+
+    #[test]
+    fn what_no_value_can_hold_hides_no_message() {
+        let names = ["id", "err", "wait", "ack", "retract", "tim", "x", "\\ud800"];
+        for value in ["1e999", r#""\udfff""#, r#"{"\udfff":[-1e999]}"#, "null"] {
+            for name in names {
+                let json = format!(r#"{{"usr":"a","msg":"b","{name}":{value}}}"#);
+                let message = Incoming::parse(&json).expect(&json);
+                assert!(!message.is_notice() && !message.has_id(""), "{json}");
+                assert_eq!((message.tim, message.msg.as_str()), (None, "b"), "{json}");
+            }
+        }
     }
 
     #[test]
