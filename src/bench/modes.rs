@@ -124,9 +124,10 @@ impl Run<'_> {
         self.load.tally.watched = begin..u64::MAX;
         self.connect(self.plan.storm, "storm")?;
         let stormed = self.since(begin);
-        // However short it was, a message falls into it.
-        let shortest = Duration::from_secs_f64(1.0 / self.plan.rate);
-        self.wait(shortest.saturating_sub(self.since(begin)), "storm")?;
+        // However short it was, a message falls into it, and is heard.
+        let next = Duration::from_secs_f64(1.0 / self.plan.rate) + LAST_MAX;
+        let end = begin + next.as_nanos() as u64;
+        self.until(end, "storm", |load| (load.tally.latencies.len().min(1), 1))?;
         // Messages sent later belong to the calm after it.
         self.load.tally.watched = begin..self.load.now_ns();
         let lasted = self.since(begin);
