@@ -30,7 +30,11 @@ impl<'a> Claims<'a> {
     pub(super) fn date(&self, name: &str) -> Date {
         match self.0.get(name).map(|json| json.get()) {
             None | Some("null") => Date::Absent,
-            Some(json) => json.parse().map_or(Date::Odd, Date::At),
+            // JSON has numbers that no reader can hold: other programs refuse them.
+            Some(json) => match json.parse() {
+                Ok(secs) if f64::is_finite(secs) => Date::At(secs),
+                _ => Date::Odd,
+            },
         }
     }
 
@@ -53,7 +57,7 @@ impl<'a> Claims<'a> {
 pub(super) enum Date {
     Absent,
     At(f64),
-    /// There, but not a number.
+    /// There, but not a number, or one out of range.
     Odd,
 }
 
