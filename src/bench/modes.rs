@@ -117,33 +117,34 @@ impl Run<'_> {
     /// Listeners hear messages at a fixed rate, first in calm, then while the storm lasts.
     fn storm(&mut self) -> Result<(), Stop> {
         self.speak(self.rate())?;
-        let calm_cpu = self.report.cpu_ns_per_delivery.unwrap_or(0.0);
-        let calm_cpu_ns_per_sec = calm_cpu * self.report.deliveries_per_sec;
-        let (begin, deliveries) = (self.load.now_ns(), self.load.tally.deliveries);
+        let calm_ns_per_delivery = self.report.cpu_ns_per_delivery;
+        self.hush()?;
+        let (begin, cpu) = (self.load.now_ns(), self.cpu_ns()?);
+        let (deliveries, heard) = (self.load.tally.deliveries, self.load.tally.heard());
         self.load.tally.latencies.reset();
         self.load.tally.watched = begin..u64::MAX;
+        self.load.pace = self.rate();
         self.connect(self.plan.storm, "storm")?;
-        let stormed = self.since(begin);
         // However short it was, a message falls into it, and is heard.
         let next = Duration::from_secs_f64(1.0 / self.plan.rate) + LAST_MAX;
         let end = begin + next.as_nanos() as u64;
         self.until(end, "storm", |load| (load.tally.latencies.len().min(1), 1))?;
-        // Messages sent later belong to the calm after it.
-        self.load.tally.watched = begin..self.load.now_ns();
-        let lasted = self.since(begin);
         let deliveries = self.load.tally.deliveries - deliveries;
-        self.report.deliveries_per_sec = per_sec(deliveries, lasted);
-        if let Some(us) = &mut self.report.cpu_us_per_connection {
-            // What the messages would have cost anyway is not the storm's.
-            let calm_us = calm_cpu_ns_per_sec * stormed.as_secs_f64() / 1e3;
-            *us = per_each(*us * self.plan.storm as f64 - calm_us, self.plan.storm as u64)
-                .unwrap_or_default();
+        self.report.deliveries_per_sec = per_sec(deliveries, self.since(begin));
+        self.hush()?;
+        // The guests hear it as well, at their leisure.
+        self.wait(SETTLE, "settling")?;
+        if let (Some(ns), Some(before), Some(after)) = (calm_ns_per_delivery, cpu, self.cpu_ns()?) {
+            // What the messages cost is not the storm's.
+            let heard = self.load.tally.heard() - heard;
+            let us = ((after - before) as f64 - ns * heard as f64) / 1e3;
+            self.report.cpu_us_per_connection = per_each(us, self.plan.storm as u64);
         }
         Ok(())
     }
 
     /// No more messages; the last ones arrive, or never will.
-    fn finish(mut self) -> Result<Report, Stop> {
+    fn hush(&mut self) -> Result<(), Stop> {
         self.load.pace = Pace::Silent;
         let left = self.load.ledger.on_the_way() as u64;
         let gone = |load: &Load| (left - load.ledger.on_the_way() as u64, left);
@@ -152,9 +153,14 @@ impl Run<'_> {
             let end = self.load.now_ns() + LAST_MAX.as_nanos() as u64;
             self.until(end, "the last ones", gone)?;
             if self.load.ledger.on_the_way() == 0 || self.load.tally.deliveries == deliveries {
-                break;
+                return Ok(());
             }
         }
+    }
+
+    /// What is still on its way is waited for, and all is summed up.
+    fn finish(mut self) -> Result<Report, Stop> {
+        self.hush()?;
         if self.plan.slow > 0 {
             self.load.wake_slow()?;
             let end = self.load.now_ns() + SLOW_MAX.as_nanos() as u64;

@@ -55,13 +55,15 @@ impl Load {
             };
             match frame {
                 Frame::Text(text) => {
-                    let Role::Listener(place) = &mut client.role else { continue };
                     match texts.mark(text) {
-                        Some(mark) => {
-                            if let Some(sent_ns) = ledger.hear(at, place, mark) {
-                                tally.deliver(sent_ns, now_ns);
+                        Some(mark) => match &mut client.role {
+                            Role::Listener(place) => {
+                                if let Some(sent_ns) = ledger.hear(at, place, mark) {
+                                    tally.deliver(sent_ns, now_ns);
+                                }
                             }
-                        }
+                            Role::Guest | Role::Slow => tally.overheard += 1,
+                        },
                         // Others may speak in the room too; only a notice is for us.
                         None => {
                             if let Some(why) = text::refusal(text) {
@@ -91,6 +93,11 @@ impl Load {
 }
 
 impl Tally {
+    /// Messages that reached anybody.
+    pub(in super::super) fn heard(&self) -> u64 {
+        self.deliveries + self.overheard
+    }
+
     #[inline]
     fn deliver(&mut self, sent_ns: u64, now_ns: u64) {
         self.deliveries += 1;

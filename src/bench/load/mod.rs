@@ -23,6 +23,8 @@ use super::{Plan, Stop, Target};
 
 /// Connections that are being opened at the same time.
 const OPENING_MAX: usize = 256;
+/// … and those begun in one turn, so that no listener waits long to be heard.
+const BEGUN_PER_TURN: usize = 8;
 /// With no news for so long from those that are being opened, the server is gone.
 const OPENING_PATIENCE: Duration = Duration::from_secs(10);
 /// Space for one read: several hundred messages.
@@ -68,6 +70,8 @@ pub struct Load {
 pub struct Tally {
     /// Messages that reached a listener.
     pub deliveries: u64,
+    /// Messages that reached a guest.
+    pub overheard: u64,
     /// How late they were, in nanoseconds.
     pub latencies: Histogram<u64>,
     /// Only messages sent in this time, by the run's clock, count for `latencies`.
@@ -118,6 +122,7 @@ impl Load {
             ledger: Ledger::new(plan.senders, plan.listeners - plan.slow),
             tally: Tally {
                 deliveries: 0,
+                overheard: 0,
                 latencies,
                 watched: 0..0,
                 closed: 0,
@@ -150,8 +155,10 @@ impl Load {
     ///
     /// The run cannot go on.
     pub fn turn(&mut self, end_ns: u64) -> Result<(), Stop> {
-        while self.opening < OPENING_MAX && self.clients.len() < self.wanted {
-            self.begin()?;
+        for _ in 0..BEGUN_PER_TURN {
+            if self.opening < OPENING_MAX && self.clients.len() < self.wanted {
+                self.begin()?;
+            }
         }
         let now = self.now_ns();
         if self.opening > 0 && now > self.opened_ns + OPENING_PATIENCE.as_nanos() as u64 {
