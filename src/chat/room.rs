@@ -325,6 +325,12 @@ impl Room {
         })
     }
 
+    /// Whether some shard has not handed out all that there is.
+    pub fn is_sweeping(&self) -> bool {
+        let end = self.end();
+        self.shards.iter().any(|progress| progress.swept() < end)
+    }
+
     /// Whether a listener at `cursor` is so far behind that it would be closed
     /// for not reading, if it did not read.
     pub fn is_far_behind(&self, cursor: u64) -> bool {
@@ -402,6 +408,18 @@ mod tests {
         let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.bytes.to_vec()).collect();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         text.split(r#""tim":""#).skip(1).filter_map(|rest| rest.get(..30)?.parse().ok()).collect()
+    }
+
+    #[test]
+    fn a_sweep_is_over_when_every_shard_has_handed_out_all() {
+        let room = Room::new(2, 1 << 20);
+        assert!(!room.is_sweeping());
+        room.publish(&mut batch(1), Tim::default());
+        for shard in 0..2 {
+            assert!(room.is_sweeping());
+            room.progress(shard, room.end(), u64::MAX);
+        }
+        assert!(!room.is_sweeping());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +39,8 @@ use answer::is_foreign;
 pub use answer::{Terms, answer};
 use crowd::Crowd;
 
+/// Guests that are let in before a sweep that waits for the core.
+const LET_IN_AT_A_TIME: u64 = 16;
 /// Connections that may be at the door at once; for one more the first gives
 /// way, so that slow guests keep nobody out.
 const PLACES: usize = 1024;
@@ -76,6 +79,7 @@ impl Door {
     pub async fn keep(self: Arc<Self>, mut acceptor: Acceptor) {
         let mut guests = JoinSet::new();
         let mut closed = self.closed.subscribe();
+        let mut let_in = 0_u64;
         loop {
             let mut accept = pin!(acceptor.accept());
             let next = async {
@@ -90,7 +94,14 @@ impl Door {
                 next = next => next,
                 _ = closed.wait_for(|closed| *closed) => break,
             };
-            let Some(socket) = self.let_in_at_once(socket, peer) else { continue };
+            let Some(socket) = self.let_in_at_once(socket, peer) else {
+                let_in += 1;
+                if let_in.is_multiple_of(LET_IN_AT_A_TIME) && self.hub.is_sweeping() {
+                    // Where a shard wants the same core, those who listen go first.
+                    thread::yield_now();
+                }
+                continue;
+            };
             let mut place = self.crowd.enter().await;
             while guests.try_join_next().is_some() {}
             let door = Arc::clone(&self);
@@ -123,16 +134,28 @@ impl Door {
     /// hears in the common way what there is to hear.
     fn let_in_at_once(&self, socket: Socket, peer: Peer) -> Option<Socket> {
         let settings = self.settings.borrow();
-        let Some((request, length)) = at_once::request(&socket) else { return Some(socket) };
-        let (answer, Ok((seat, peer))) = self.answer(&request, peer, &settings) else {
+        let Some(given) = self.answer_at_once(&socket, peer, &settings) else {
             return Some(socket);
         };
-        let admitted = at_once::give(&socket, length, &answer)
-            .and_then(|()| self.admit(socket, peer, seat, Bytes::new(), &settings));
+        let admitted =
+            given.and_then(|(seat, peer)| self.admit(socket, peer, seat, Bytes::new(), &settings));
         if let Err(error) = admitted {
             debug!(%error, "cannot let in {peer}: {error}");
         }
         None
+    }
+
+    /// Answers a guest that can be let in and whose whole request is there. From
+    /// any other nothing is taken, and it gets no answer.
+    fn answer_at_once(
+        &self,
+        socket: impl AsFd,
+        peer: Peer,
+        settings: &Settings,
+    ) -> Option<io::Result<(Seat, Peer)>> {
+        let (request, length) = at_once::request(&socket)?;
+        let (answer, Ok(taken)) = self.answer(&request, peer, settings) else { return None };
+        Some(at_once::give(&socket, length, &answer).map(|()| taken))
     }
 
     /// One guest from its arrival to the room, or out again.
@@ -144,10 +167,17 @@ impl Door {
         let settings = self.settings.borrow().clone();
         let conversation = async {
             // A guest who has said nothing costs next to nothing: hyper, with its
-            // buffers, comes when there is something to read. (An error shows
-            // in that read again.)
+            // buffers, comes when there is something to read, and not all of it.
+            // (An error shows in that read again.)
             let first = stream.first_byte().await.unwrap_or_default();
-            Box::pin(self.converse(stream, first, peer, &settings)).await
+            match self.answer_at_once(&stream, peer, &settings) {
+                Some(Ok(taken)) => Outcome::Enters(stream, taken, Bytes::new()),
+                Some(Err(error)) => {
+                    debug!(%error, "cannot let in {peer}: {error}");
+                    Outcome::Leaves(stream)
+                }
+                None => Box::pin(self.converse(stream, first, peer, &settings)).await,
+            }
         };
         match timeout(settings.limits.handshake_timeout, conversation).await {
             Ok(Outcome::Enters(stream, (seat, peer), received)) => {
@@ -292,7 +322,7 @@ async fn introduced(
 }
 
 /// A stream of the runtime that can become a bare socket again.
-trait Guest: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+trait Guest: AsFd + AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     fn into_socket(self) -> io::Result<Socket>;
 
     /// The first byte that comes, which stays where it is; none at the end.

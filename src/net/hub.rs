@@ -325,6 +325,11 @@ impl Hub {
         self.0.posts.iter().filter(|post| post.has_letters()).for_each(Post::wake);
     }
 
+    /// Whether some listener lacks a message that the room has.
+    pub fn is_sweeping(&self) -> bool {
+        self.0.room.is_sweeping()
+    }
+
     fn send_to_least_loaded(&self, letter: Letter) {
         if let Some(post) = self.least_loaded() {
             post.send(letter);

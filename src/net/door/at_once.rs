@@ -3,14 +3,13 @@
 
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, Uri, Version};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-
-use crate::net::Socket;
 
 /// The longest head that is answered at once, in bytes; few browsers send more.
 const HEAD_BYTES_MAX: usize = 4096;
@@ -22,7 +21,7 @@ const ANSWER_BYTES: usize = 160;
 /// The request of a guest, and its length in bytes; it stays where it is. None
 /// if it has not come as a whole, is no plain HTTP/1.1, or has a body: all that
 /// is for hyper.
-pub(super) fn request(socket: &Socket) -> Option<(Request<Empty<Bytes>>, usize)> {
+pub(super) fn request(socket: impl AsFd) -> Option<(Request<Empty<Bytes>>, usize)> {
     let mut space = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
     let ((bytes, _), _) = recv(socket, &mut space, RecvFlags::PEEK).ok()?;
     parse(bytes)
@@ -55,9 +54,9 @@ fn parse(bytes: &[u8]) -> Option<(Request<Empty<Bytes>>, usize)> {
 /// # Errors
 ///
 /// The socket's; also if it does not take so few bytes at once.
-pub(super) fn give<B>(socket: &Socket, length: usize, answer: &Response<B>) -> io::Result<()> {
+pub(super) fn give<B>(socket: impl AsFd, length: usize, answer: &Response<B>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
-    recv(socket, space.get_mut(..length).unwrap_or_default(), RecvFlags::empty())?;
+    recv(&socket, space.get_mut(..length).unwrap_or_default(), RecvFlags::empty())?;
     let bytes = write(answer);
     match send(socket, &bytes, SendFlags::NOSIGNAL)? {
         sent if sent == bytes.len() => Ok(()),
