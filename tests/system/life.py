@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import urllib.request
 
@@ -52,6 +53,21 @@ def first_client_starts_the_service(box):
     all_hear([ann, bob], "hello")
     assert box.property("wschat.service", "ActiveState") == "active"
     until(lambda: status_text(box).startswith("2 listeners"), "the status line tells of two")
+
+
+@scenario
+def guest_may_be_silent_at_first(box):
+    enable(box)
+    join()
+    with socket.create_connection(("127.0.0.1", 8080)) as guest:
+        # The kernel keeps it back, but not for long.
+        filter = f"sport = :8080 and dport = :{guest.getsockname()[1]}"
+        until(lambda: box.out(f"ss -Htn state established '{filter}'"), "it is let in")
+        guest.sendall(
+            b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert guest.recv(12) == b"HTTP/1.1 101"
 
 
 @scenario
