@@ -261,15 +261,16 @@ impl Hub {
     /// Which of `limits` leaves it none.
     pub fn seat(&self, peer: Peer, limits: &Limits) -> Result<Seat, Barred> {
         let (block, addresses) = (peer.block(), &self.0.addresses);
-        let per_sec = limits.connects_per_address_per_sec;
-        if per_sec > 0 && !addresses.may_connect(block, per_sec, Instant::now()) {
-            return Err(Barred::AddressRate);
-        }
         let mut seat = self.any_seat(limits.connections_max).ok_or(Barred::Full)?;
         let max = limits.connections_per_address_max;
         if max > 0 {
             seat.counted = addresses.enter(block, max).then_some(block);
             seat.counted.ok_or(Barred::AddressFull)?;
+        }
+        // At last, so that only who gets in has used something up.
+        let per_sec = limits.connects_per_address_per_sec;
+        if per_sec > 0 && !addresses.may_connect(block, per_sec, Instant::now()) {
+            return Err(Barred::AddressRate);
         }
         Ok(seat)
     }

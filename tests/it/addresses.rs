@@ -88,6 +88,24 @@ fn an_address_has_so_many_connections_over_all_shards() {
 }
 
 #[test]
+fn who_finds_no_place_has_used_nothing_up() {
+    // Five connections at once, and then none for long.
+    let limits = "limits.connections_per_address_max = 1\n\
+        limits.connects_per_address_per_sec = 1\n";
+    let daemon = Daemon::start(limits);
+    let ann = fill(&daemon, ANN, 10);
+    assert_eq!(ann.len(), 1);
+    (0..5).for_each(|_| assert!(!is_in(&ask(&daemon, ANN).1)));
+    assert_eq!(refused(&daemon, "address-rate"), 0);
+    drop(ann);
+    let _ann = until("a place", || {
+        let (stream, head) = ask(&daemon, ANN);
+        is_in(&head).then_some(stream)
+    });
+    assert_eq!(refused(&daemon, "address-rate"), 0);
+}
+
+#[test]
 fn a_reload_counts_those_who_are_there() {
     let daemon = Daemon::start("server.threads = 2");
     let mut ann = fill(&daemon, ANN, 10);
