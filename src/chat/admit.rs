@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use super::act::{Act, Voice};
 use super::auth::{AuthSettings, Bearer, Verified, Verifier};
+use super::bucket::{Bucket, Fill};
 use super::command::command;
-use super::limits::NoticeBudget;
 use super::message::{Draft, Member, Message};
 use super::name::shown;
 use super::pace::{Account, Block, Pace, Who};
 use super::refusal::Refusal;
 use super::tim::Tim;
+
+/// How many notices one connection gets: ten at once, then two a second. The rest
+/// is silence, so that a client that sends nonsense cannot make the server speak
+/// as fast as itself.
+pub const NOTICES: Fill = Fill { interval_us: 500_000, burst: 10 };
 
 /// Who may say what, and how fast. It never changes; a reload makes new ones.
 pub struct Rules {
@@ -125,7 +130,7 @@ pub struct Speaker {
 struct Facts {
     /// The last token that verified on this connection.
     token: Option<Verified>,
-    notices: NoticeBudget,
+    notices: Bucket,
     /// The name of the last message, as much of it as is looked at.
     name: String,
     /// What it shares with other connections of the same speaker.
@@ -135,7 +140,7 @@ struct Facts {
 impl Speaker {
     /// A speaker that goes on with this budget and this name. A token that it
     /// shows is verified anew.
-    pub fn resume(notices: NoticeBudget, name: String) -> Self {
+    pub fn resume(notices: Bucket, name: String) -> Self {
         Self { facts: Some(Box::new(Facts { notices, name, ..Facts::default() })) }
     }
 
@@ -175,14 +180,14 @@ impl Speaker {
     }
 
     /// What is left of its budget of notices.
-    pub fn notices(&self) -> NoticeBudget {
+    pub fn notices(&self) -> Bucket {
         self.facts.as_ref().map(|facts| facts.notices).unwrap_or_default()
     }
 
     /// Whether the speaker may get another notice at `now_ms`, milliseconds of
     /// a clock that does not step back; if so, one is taken from its budget.
     pub fn take_notice(&mut self, now_ms: u64) -> bool {
-        self.facts().notices.take(now_ms)
+        self.facts().notices.take(now_ms.saturating_mul(1000), NOTICES).is_ok()
     }
 
     /// The claim `sub` of the last token that verified: who it is, whatever the

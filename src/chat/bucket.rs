@@ -1,50 +1,81 @@
-//! Bounds on what one connection may cause.
+//! A token bucket: how often something may be done, with a pause saved up.
 
-/// How many notices one connection gets: ten at once, then two a second.
-///
-/// The rest is silence, so that a client that sends nonsense cannot make the
-/// server speak as fast as itself. Times are milliseconds of any clock that
-/// does not step back.
+/// How a bucket fills: by one token in each interval, up to the burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Microseconds until there is one token more.
+    pub interval_us: u64,
+    /// The tokens that there are when it is whole.
+    pub burst: u64,
+}
+
+impl Fill {
+    /// So many tokens a second; none is taken for one.
+    pub fn per_sec(per_sec: u32, burst: u64) -> Self {
+        Self { interval_us: 1_000_000 / u64::from(per_sec.max(1)), burst }
+    }
+
+    /// Microseconds until an empty bucket is whole.
+    pub const fn whole_in_us(self) -> u64 {
+        self.interval_us.saturating_mul(self.burst)
+    }
+}
+
+/// A bucket, whole at first: one number, however it fills (the generic cell rate
+/// algorithm of ITU-T I.371). Times are microseconds of any clock that does not
+/// step back.
 ///
 /// # Examples
 ///
 /// ```
-/// use wschat::chat::NoticeBudget;
-/// let mut budget = NoticeBudget::default();
-/// assert_eq!((0..20).filter(|_| budget.take(1_000)).count(), 10);
-/// assert!(budget.take(1_500));
-/// assert!(!budget.take(1_501));
+/// use wschat::chat::{Bucket, Fill};
+/// let fill = Fill::per_sec(2, 3);
+/// let mut bucket = Bucket::default();
+/// assert_eq!((0..9).filter(|_| bucket.take(0, fill).is_ok()).count(), 3);
+/// assert_eq!(bucket.take(100_000, fill), Err(400_000));
+/// assert!(bucket.take(500_000, fill).is_ok());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NoticeBudget {
-    /// When the budget will be whole again, in milliseconds.
-    whole_at_ms: u64,
+pub struct Bucket {
+    whole_at_us: u64,
 }
 
-impl NoticeBudget {
-    /// Notices that a connection gets at once.
-    pub const BURST: u64 = 10;
-    /// The time in which the budget grows by one notice.
-    pub const INTERVAL_MS: u64 = 500;
-
-    /// A budget that is whole again in `whole_in_ms` milliseconds.
-    pub const fn resume(now_ms: u64, whole_in_ms: u64) -> Self {
-        Self { whole_at_ms: now_ms.saturating_add(whole_in_ms) }
+impl Bucket {
+    /// A bucket that is whole again in `whole_in_us` microseconds.
+    pub const fn resume(now_us: u64, whole_in_us: u64) -> Self {
+        Self { whole_at_us: now_us.saturating_add(whole_in_us) }
     }
 
-    /// In how many milliseconds the budget is whole again.
-    pub const fn whole_in_ms(self, now_ms: u64) -> u64 {
-        self.whole_at_ms.saturating_sub(now_ms)
+    /// In how many microseconds it is whole again.
+    pub const fn whole_in_us(self, now_us: u64) -> u64 {
+        self.whole_at_us.saturating_sub(now_us)
     }
 
-    /// Takes one notice from the budget, if one is there.
-    pub fn take(&mut self, now_ms: u64) -> bool {
-        let whole_at_ms = self.whole_at_ms.max(now_ms).saturating_add(Self::INTERVAL_MS);
-        if whole_at_ms - now_ms > Self::BURST * Self::INTERVAL_MS {
-            return false;
+    /// The microseconds until a token is there: none, if one is.
+    pub fn wait_us(self, now_us: u64, fill: Fill) -> u64 {
+        self.with_one_less(now_us, fill).saturating_sub(fill.whole_in_us())
+    }
+
+    /// Takes a token.
+    ///
+    /// # Errors
+    ///
+    /// The microseconds until there is one, at least 1; then nothing is taken.
+    pub fn take(&mut self, now_us: u64, fill: Fill) -> Result<(), u64> {
+        match self.wait_us(now_us, fill) {
+            0 => {
+                *self = Self::resume(now_us, self.with_one_less(now_us, fill));
+                Ok(())
+            }
+            wait_us => Err(wait_us),
         }
-        self.whole_at_ms = whole_at_ms;
-        true
+    }
+
+    /// When it would be whole if one were taken. It may have filled otherwise
+    /// before, and owe more than it holds now: then it is empty, and no more
+    /// than that.
+    fn with_one_less(self, now_us: u64, fill: Fill) -> u64 {
+        self.whole_in_us(now_us).min(fill.whole_in_us()).saturating_add(fill.interval_us)
     }
 }
 
@@ -53,10 +84,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const FILL: Fill = Fill { interval_us: 500, burst: 10 };
+
     #[test]
-    fn two_a_second_once_the_burst_is_used_up() {
-        let mut budget = NoticeBudget::default();
-        let given: Vec<u64> = (0..3_000).filter(|&now_ms| budget.take(now_ms)).collect();
+    fn one_in_each_interval_once_the_burst_is_used_up() {
+        let mut bucket = Bucket::default();
+        let given: Vec<u64> = (0..3_000).filter(|&now| bucket.take(now, FILL).is_ok()).collect();
         let burst: Vec<u64> = (0..10).collect();
         let later: Vec<u64> = (1..6).map(|n| n * 500).collect();
         assert_eq!(given, [burst, later].concat());
@@ -64,28 +97,50 @@ mod tests {
 
     #[test]
     fn a_pause_restores_the_burst_and_no_more() {
-        let mut budget = NoticeBudget::default();
-        assert_eq!((0..20).filter(|_| budget.take(0)).count(), 10);
-        assert_eq!((0..20).filter(|_| budget.take(1_000_000)).count(), 10);
+        let mut bucket = Bucket::default();
+        for now_us in [0, 1_000_000] {
+            assert_eq!((0..20).filter(|_| bucket.take(now_us, FILL).is_ok()).count(), 10);
+        }
+    }
+
+    #[test]
+    fn a_smaller_bucket_owes_no_more_than_it_holds() {
+        let mut bucket = Bucket::default();
+        while bucket.take(0, FILL).is_ok() {}
+        assert_eq!(bucket.take(0, Fill { burst: 2, ..FILL }), Err(500));
+    }
+
+    #[test]
+    fn it_goes_on_where_it_was() {
+        let mut bucket = Bucket::default();
+        (0..7).for_each(|_| bucket.take(100, FILL).unwrap());
+        let mut other = Bucket::resume(9_000, bucket.whole_in_us(300));
+        assert_eq!((0..20).filter(|_| other.take(9_000, FILL).is_ok()).count(), 3);
     }
 
     proptest! {
         #[test]
         fn never_more_than_promised(steps in prop::collection::vec(0..400u64, 0..200)) {
-            let mut budget = NoticeBudget::default();
-            let (mut now_ms, mut given) = (0, 0);
+            let mut bucket = Bucket::default();
+            let (mut now_us, mut given) = (0, 0);
             for step in steps {
-                now_ms += step;
-                given += u64::from(budget.take(now_ms));
-                prop_assert!(given <= 10 + now_ms / 500);
+                now_us += step;
+                match bucket.take(now_us, FILL) {
+                    Ok(()) => given += 1,
+                    Err(wait_us) => {
+                        prop_assert!(bucket.take(now_us + wait_us - 1, FILL).is_err());
+                        prop_assert_eq!(bucket.wait_us(now_us + wait_us, FILL), 0);
+                    }
+                }
+                prop_assert!(given <= FILL.burst + now_us / FILL.interval_us);
             }
         }
 
         #[test]
-        fn no_clock_reading_panics(times: Vec<u64>) {
-            let mut budget = NoticeBudget::default();
-            for now_ms in times {
-                budget.take(now_ms);
+        fn no_clock_and_no_fill_panics(times: Vec<(u64, u64, u64)>) {
+            let mut bucket = Bucket::default();
+            for (now_us, interval_us, burst) in times {
+                let _ = bucket.take(now_us, Fill { interval_us, burst });
             }
         }
     }

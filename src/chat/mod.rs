@@ -8,10 +8,10 @@
 mod act;
 mod admit;
 mod auth;
+mod bucket;
 mod claims;
 mod command;
 mod keys;
-mod limits;
 mod message;
 mod moderation;
 mod name;
@@ -23,11 +23,11 @@ mod room;
 mod tim;
 
 pub use act::{Act, ActError, By, Target, Voice};
-pub use admit::{Rules, Speaker, Wish};
+pub use admit::{NOTICES, Rules, Speaker, Wish};
 pub use auth::AuthSettings;
+pub use bucket::{Bucket, Fill};
 pub use command::{SECS_MAX, command};
 pub use keys::{KeyError, TokenKey};
-pub use limits::NoticeBudget;
 pub use message::{DEPTH_MAX, Message, NAME_OF_SERVER, stamp};
 pub use moderation::{Moderation, Mute};
 pub use name::look;

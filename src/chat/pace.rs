@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::bucket::{Bucket, Fill};
+
 /// How fast a speaker may speak. In all of it 0 means that there is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
@@ -27,14 +29,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// What one message costs: microseconds until it is made up for.
-    fn cost_us(&self) -> u64 {
-        1_000_000 / u64::from(self.per_sec.max(1))
-    }
-
-    /// How much a speaker may owe.
-    fn debt_max_us(&self) -> u64 {
-        self.cost_us() * u64::from(self.burst.max(1))
+    fn fill(&self) -> Fill {
+        Fill::per_sec(self.per_sec, self.burst.max(1).into())
     }
 }
 
@@ -106,8 +102,7 @@ pub struct Account {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Used {
-    /// When the budget is whole again, in microseconds.
-    whole_at_us: u64,
+    budget: Bucket,
     /// When the last message was, and its text as a number.
     last: Option<(u64, u64)>,
 }
@@ -141,13 +136,9 @@ impl Account {
     pub fn take(&self, pace: &Pace, text: &str, now_ms: u64) -> Result<(), u64> {
         let mut used = self.used();
         let now_us = now_ms.saturating_mul(1000);
-        // A reload may have made the budget smaller than what is used of it: then
-        // it is used up, and no more than that.
-        let debt_us = used.whole_at_us.saturating_sub(now_us).min(pace.debt_max_us());
         let mut wait_ms = 0;
         if pace.per_sec > 0 {
-            let over_us = (debt_us + pace.cost_us()).saturating_sub(pace.debt_max_us());
-            wait_ms = over_us.div_ceil(1000);
+            wait_ms = used.budget.wait_us(now_us, pace.fill()).div_ceil(1000);
         }
         let digest = if pace.repeat_ms > 0 { digest(text) } else { 0 };
         if let Some((said_ms, said)) = used.last {
@@ -162,7 +153,8 @@ impl Account {
             return Err(wait_ms);
         }
         if pace.per_sec > 0 {
-            used.whole_at_us = now_us.saturating_add(debt_us + pace.cost_us());
+            // One is there: nothing has to wait.
+            let _ = used.budget.take(now_us, pace.fill());
         }
         used.last = Some((now_ms, digest));
         Ok(())
@@ -172,7 +164,7 @@ impl Account {
     fn is_used(&self, now_ms: u64, pace: &Pace) -> bool {
         let used = self.used();
         let pause_ms = pace.slow_ms.max(pace.repeat_ms);
-        used.whole_at_us > now_ms.saturating_mul(1000)
+        used.budget.whole_in_us(now_ms.saturating_mul(1000)) > 0
             || used.last.is_some_and(|(said_ms, _)| said_ms.saturating_add(pause_ms) > now_ms)
     }
 
@@ -185,7 +177,7 @@ impl Account {
         let used = self.used();
         Balance {
             who: self.who.clone(),
-            whole_in_us: used.whole_at_us.saturating_sub(now_ms.saturating_mul(1000)),
+            whole_in_us: used.budget.whole_in_us(now_ms.saturating_mul(1000)),
             last: used.last.map(|(said_ms, text)| (now_ms.saturating_sub(said_ms), text)),
         }
     }
@@ -259,9 +251,9 @@ impl Accounts {
     /// Goes on with what another process left.
     pub fn resume(balances: &[Balance], now_ms: u64) -> Self {
         let account = |balance: &Balance| {
-            let whole_at_us = now_ms.saturating_mul(1000).saturating_add(balance.whole_in_us);
+            let budget = Bucket::resume(now_ms.saturating_mul(1000), balance.whole_in_us);
             let last = balance.last.map(|(ago_ms, text)| (now_ms.saturating_sub(ago_ms), text));
-            let account = Account::new(balance.who.clone(), Used { whole_at_us, last });
+            let account = Account::new(balance.who.clone(), Used { budget, last });
             (balance.who.clone(), account)
         };
         let accounts = balances.iter().map(account).collect();
@@ -412,7 +404,7 @@ mod tests {
                         sent += 1;
                     }
                 }
-                let most = u64::from(burst.max(1)) + now_ms * 1000 / pace.cost_us();
+                let most = u64::from(burst.max(1)) + now_ms * 1000 / pace.fill().interval_us;
                 prop_assert!(sent <= most, "{sent} of {most}");
             }
         }

@@ -4,14 +4,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use crate::chat::Block;
+use crate::chat::{Block, Bucket, Fill};
 
 /// So many seconds' worth of connections may an address open at once: everybody
 /// in an office comes back together after a restart of its router.
-const BURST_SECS: u32 = 5;
-const BURST: Duration = Duration::from_secs(BURST_SECS as u64);
+const BURST_SECS: u64 = 5;
+/// An address that comes no more is forgotten after so long, or twice that.
+const FORGET_AFTER_US: u64 = BURST_SECS * 1_000_000;
 /// Addresses whose pace is remembered, at most. Whoever has more than that of
 /// his own is not slowed by counting each of them.
 const PACED_MAX: usize = 100_000;
@@ -28,10 +28,9 @@ pub struct Addresses {
 
 #[derive(Debug, Default)]
 struct Pace {
-    /// When the budget of an address will be whole again.
-    whole_at: HashMap<Block, Instant>,
+    budgets: HashMap<Block, Bucket>,
     /// When those whose budget is whole are forgotten next.
-    forget_at: Option<Instant>,
+    forget_at_us: u64,
 }
 
 impl Addresses {
@@ -61,17 +60,17 @@ impl Addresses {
         shrink(&mut open);
     }
 
-    /// Whether `block` may open a connection at `now`, if it may open `per_sec`
-    /// of them in a second, and [`BURST_SECS`] times as many at once. One that
-    /// it may not open costs it nothing.
-    pub fn may_connect(&self, block: Block, per_sec: u32, now: Instant) -> bool {
+    /// Whether `block` may open a connection now, by a clock of microseconds, if
+    /// it may open `per_sec` of them in a second, and [`BURST_SECS`] times as
+    /// many at once. One that it may not open costs it nothing.
+    pub fn may_connect(&self, block: Block, per_sec: u32, now_us: u64) -> bool {
         let mut pace = lock(&self.pace);
-        pace.forget_whole(now);
-        let whole_at = pace.whole_at.get(&block).copied().unwrap_or(now).max(now);
-        let whole_at = whole_at + Duration::from_secs(1) / per_sec.max(1);
-        let may = whole_at - now <= BURST;
-        if may && (pace.whole_at.len() < PACED_MAX || pace.whole_at.contains_key(&block)) {
-            pace.whole_at.insert(block, whole_at);
+        pace.forget_whole(now_us);
+        let mut budget = pace.budgets.get(&block).copied().unwrap_or_default();
+        let fill = Fill::per_sec(per_sec, u64::from(per_sec) * BURST_SECS);
+        let may = budget.take(now_us, fill).is_ok();
+        if may && (pace.budgets.len() < PACED_MAX || pace.budgets.contains_key(&block)) {
+            pace.budgets.insert(block, budget);
         }
         may
     }
@@ -85,13 +84,13 @@ impl Addresses {
 impl Pace {
     /// Forgets those whose budget is whole, so that nobody is kept for more than
     /// twice the time in which a budget becomes whole while others come.
-    fn forget_whole(&mut self, now: Instant) {
-        if self.forget_at.is_some_and(|at| now < at) {
+    fn forget_whole(&mut self, now_us: u64) {
+        if now_us < self.forget_at_us {
             return;
         }
-        self.forget_at = Some(now + BURST);
-        self.whole_at.retain(|_, whole_at| now < *whole_at);
-        shrink(&mut self.whole_at);
+        self.forget_at_us = now_us.saturating_add(FORGET_AFTER_US);
+        self.budgets.retain(|_, budget| budget.whole_in_us(now_us) > 0);
+        shrink(&mut self.budgets);
     }
 }
 
@@ -136,10 +135,9 @@ mod tests {
     #[test]
     fn a_burst_and_then_so_many_in_a_second() {
         let addresses = Addresses::default();
-        let (ann, bob, now) = (block("192.0.2.7"), block("192.0.2.8"), Instant::now());
-        let at = |ms| now + Duration::from_millis(ms);
-        let let_in = |who, ms, tries: u32| {
-            (0..tries).filter(|_| addresses.may_connect(who, 2, at(ms))).count()
+        let (ann, bob) = (block("192.0.2.7"), block("192.0.2.8"));
+        let let_in = |who, ms: u64, tries: u32| {
+            (0..tries).filter(|_| addresses.may_connect(who, 2, ms * 1000)).count()
         };
         assert_eq!(let_in(ann, 0, 100), 10);
         assert_eq!(let_in(bob, 0, 1), 1, "another one is not concerned");
@@ -147,7 +145,7 @@ mod tests {
         assert_eq!(let_in(ann, 500, 100), 1);
         assert_eq!(let_in(ann, 2_500, 100), 4);
         assert_eq!(let_in(ann, 60_000, 100), 10);
-        assert_eq!(lock(&addresses.pace).whole_at.len(), 1, "bob is forgotten");
+        assert_eq!(lock(&addresses.pace).budgets.len(), 1, "bob is forgotten");
         addresses.forget_pace();
         assert_eq!(let_in(ann, 60_000, 100), 10);
     }
@@ -155,15 +153,14 @@ mod tests {
     #[test]
     fn the_memory_is_bounded() {
         let addresses = Addresses::default();
-        let now = Instant::now();
         let one = |n: u32| Block::from(IpAddr::from(n.to_be_bytes()));
         for n in 0..PACED_MAX as u32 + 10 {
-            assert!(addresses.may_connect(one(n), 1, now));
+            assert!(addresses.may_connect(one(n), 1, 0));
             addresses.count(one(n));
         }
-        assert_eq!(lock(&addresses.pace).whole_at.len(), PACED_MAX);
-        assert!(addresses.may_connect(one(0), 1, now + 2 * BURST));
-        let kept = lock(&addresses.pace).whole_at.capacity();
+        assert_eq!(lock(&addresses.pace).budgets.len(), PACED_MAX);
+        assert!(addresses.may_connect(one(0), 1, 2 * FORGET_AFTER_US));
+        let kept = lock(&addresses.pace).budgets.capacity();
         (0..PACED_MAX as u32 + 10).for_each(|n| addresses.leave(one(n)));
         assert!(kept.max(lock(&addresses.open).capacity()) < 2 * KEPT, "{kept}");
     }

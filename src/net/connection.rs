@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::socket::Peer;
 use super::state::Row;
-use crate::chat::{NoticeBudget, Speaker};
+use crate::chat::{Bucket, Speaker};
 use crate::feed::{Pieces, Span};
 use crate::wire::Inbound;
 use crate::wire::close::Close;
@@ -103,7 +103,8 @@ impl Details {
             speaker: match (row.notices_whole_in_ms, row.name.as_str()) {
                 (0, "") => Speaker::default(),
                 (whole_in_ms, name) => {
-                    Speaker::resume(NoticeBudget::resume(now_ms, whole_in_ms), name.to_owned())
+                    let notices = Bucket::resume(now_ms * 1000, whole_in_ms.saturating_mul(1000));
+                    Speaker::resume(notices, name.to_owned())
                 }
             },
         }
@@ -199,7 +200,7 @@ impl<S: Stream> Connection<S> {
             outbox: outbox.bytes.get(outbox.sent..).unwrap_or_default().to_vec(),
             outbox_begun: outbox.sent > 0,
             closing: outbox.close.map(closing),
-            notices_whole_in_ms: details.speaker.notices().whole_in_ms(now_ms),
+            notices_whole_in_ms: details.speaker.notices().whole_in_us(now_ms * 1000) / 1000,
             name: details.speaker.name().to_owned(),
         };
         (row, self.stream)

@@ -269,7 +269,7 @@ impl Hub {
         }
         // At last, so that only who gets in has used something up.
         let per_sec = limits.connects_per_address_per_sec;
-        if per_sec > 0 && !addresses.may_connect(block, per_sec, Instant::now()) {
+        if per_sec > 0 && !addresses.may_connect(block, per_sec, self.0.now().ms * 1000) {
             return Err(Barred::AddressRate);
         }
         Ok(seat)

@@ -88,7 +88,7 @@ pub struct Row {
     pub outbox_begun: bool,
     /// If it is closing: how long it has left, and what follows.
     pub closing: Option<(u64, AfterClose)>,
-    /// Notices that it may still get, as [`NoticeBudget`](crate::chat::NoticeBudget)
+    /// Notices that it may still get, as a [`Bucket`](crate::chat::Bucket)
     /// counts them: milliseconds until the budget is whole.
     pub notices_whole_in_ms: u64,
     /// The name of its last message; empty if it only listened.

@@ -1,6 +1,6 @@
 //! The manual page of the protocol says what the tables of the program say.
 
-use wschat::chat::{DEPTH_MAX, NoticeBudget, Refusal, Tim};
+use wschat::chat::{DEPTH_MAX, NOTICES, Refusal, Tim};
 use wschat::config::Config;
 use wschat::wire::close::{self, Close};
 
@@ -56,8 +56,8 @@ fn numbers_are_the_ones_in_force() {
         format!("nested {DEPTH_MAX} levels deep at most"),
         format!(
             "{} notices at once, and then one every {} milliseconds",
-            NoticeBudget::BURST,
-            NoticeBudget::INTERVAL_MS
+            NOTICES.burst,
+            NOTICES.interval_us / 1000
         ),
         format!("bytes at most, {} unless", defaults.message_bytes_max),
         format!("ping_interval_secs ,\n{} unless", defaults.ping_interval.as_secs()),
