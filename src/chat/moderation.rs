@@ -155,7 +155,7 @@ impl Moderation {
         if self.locked && !voice.is_moderator {
             return Err(Refusal::Locked.into());
         }
-        match self.mute_of(voice).filter(|mute| !mute.is_over(now.whole_secs())) {
+        match self.mute_of(voice, now) {
             None => Ok(()),
             Some(mute) => {
                 let wait_secs = mute.until_secs.map(|until| until - now.whole_secs());
@@ -166,14 +166,16 @@ impl Moderation {
 
     /// Whether that voice is muted.
     pub fn is_muted(&self, voice: &Voice<'_>, now: Tim) -> bool {
-        self.mute_of(voice).is_some_and(|mute| !mute.is_over(now.whole_secs()))
+        self.mute_of(voice, now).is_some()
     }
 
-    fn mute_of(&self, voice: &Voice<'_>) -> Option<&Mute> {
+    /// The mute of that voice that is not over: one that is hides no other.
+    fn mute_of(&self, voice: &Voice<'_>, now: Tim) -> Option<&Mute> {
         if self.mutes.is_empty() {
             return None;
         }
-        let of = |key| self.mutes.get(&key);
+        let now_secs = now.whole_secs();
+        let of = |key| self.mutes.get(&key).filter(|mute| !mute.is_over(now_secs));
         of(Key::Look(look(voice.usr)))
             .or_else(|| of(Key::Sub(voice.sub?.to_owned())))
             .or_else(|| of(Key::From(voice.from)))
@@ -269,6 +271,18 @@ mod tests {
         assert_eq!(moderation.mutes(at(1)).count(), 1);
         assert!(moderation.hears(&voice("bob"), at(5)).is_ok());
         assert!(moderation.hears(&Voice { sub: Some("bob"), ..voice("x") }, at(1)).is_ok());
+    }
+
+    #[test]
+    fn a_mute_that_is_over_hides_no_other() {
+        let mut moderation = Moderation::default();
+        let there = Block([7; 16]);
+        moderation.decide(&mute("bob", Some(60)), &ROOT, at(0)).unwrap();
+        moderation.decide(&Act::Mute(Target::From(there), Some(600)), &ROOT, at(0)).unwrap();
+        let bob = Voice { from: there, ..voice("bob") };
+        let refused = moderation.hears(&bob, at(100)).unwrap_err();
+        assert_eq!(refused, Refused { refusal: Refusal::Muted, wait_secs: Some(500) });
+        assert!(moderation.is_muted(&bob, at(100)));
     }
 
     #[test]
