@@ -113,7 +113,7 @@ impl Desk {
                 // The semaphore is never closed.
                 let _list = self.lists.acquire().await;
                 let clients = self.hub.clients().await;
-                let (moderation, now) = (self.hub.moderation(), self.hub.now());
+                let (moderation, now) = (self.hub.moderation().clone(), self.hub.now());
                 // Where nobody waits for it: a huge room takes milliseconds.
                 let page =
                     move || ok(&page(clients, &moderation, now, sort, reverse, offset, limit));
@@ -127,7 +127,10 @@ impl Desk {
                 let connections = moderated.map_err(not_done)?;
                 Ok(ok(&Moderated { done: act.to_string(), connections }))
             }
-            Request::Mutes {} => Ok(ok(&decisions(&self.hub.moderation(), self.hub.now()))),
+            Request::Mutes {} => {
+                let moderation = self.hub.moderation().clone();
+                Ok(ok(&decisions(&moderation, self.hub.now())))
+            }
             Request::Metrics {} => match self.metrics() {
                 Ok(text) => Ok(ok(&text)),
                 Err(_) => Err(Fault::new(Code::Unavailable, "the metrics cannot be made")),

@@ -49,7 +49,7 @@ impl Decisions {
         decisions.mark_changed();
         let mut well = true;
         while decisions.changed().await.is_ok() {
-            let (file, moderation) = (file.clone(), hub.moderation());
+            let (file, moderation) = (file.clone(), hub.moderation().clone());
             let written = spawn_blocking(move || write(&file, &moderation)).await;
             let result = written.unwrap_or_else(|panic| Err(io::Error::other(panic)));
             if let Err(error) = &result

@@ -382,7 +382,7 @@ impl Hub {
             restarts_survived: totals.restarts_survived + 1,
             started_secs: totals.started_secs,
             tally: totals.tally.named().map(|(name, count)| (name.to_owned(), count)).collect(),
-            moderation: self.moderation(),
+            moderation: self.moderation().clone(),
             balances: self.0.room.balances(pace, self.0.now().ms),
             ..State::default()
         };

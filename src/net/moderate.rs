@@ -1,6 +1,8 @@
 //! Acts of moderation: one way for moderators, who ask in the room, and for
 //! operators, who ask at the control socket.
 
+use std::sync::RwLockReadGuard;
+
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
@@ -67,9 +69,10 @@ impl Hub {
         Ok(kicked)
     }
 
-    /// What is decided now.
-    pub fn moderation(&self) -> Moderation {
-        self.shared().room.moderation().clone()
+    /// What is decided now. Whoever wants to decide waits until this is dropped,
+    /// and then those who speak wait too: a copy is better for anything long.
+    pub fn moderation(&self) -> RwLockReadGuard<'_, Moderation> {
+        self.shared().room.moderation()
     }
 
     /// The time by which decisions end.
