@@ -3,8 +3,9 @@
 //! Nothing is kept of an address while no bound asks for it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
+use super::lock;
 use crate::chat::{Block, Bucket, Fill};
 
 /// So many seconds' worth of connections may an address open at once: everybody
@@ -98,10 +99,6 @@ fn shrink<V>(map: &mut HashMap<Block, V>) {
     if map.capacity() > KEPT && map.len() < map.capacity() / 4 {
         map.shrink_to(map.len() * 2);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Acceptor, Barred, Hub, Peer, Seat, Settings, Socket, proxy};
+use super::{Acceptor, Barred, Hub, Peer, Seat, Settings, Socket, lock, proxy};
 use crate::config::TrustedProxy;
 use answer::is_foreign;
 pub use answer::{Terms, answer};
@@ -220,7 +220,7 @@ impl Door {
             if let Err(Some(why)) = taken {
                 self.hub.bar(why);
             }
-            *seat.lock().unwrap_or_else(PoisonError::into_inner) = taken.ok();
+            *lock(&seat) = taken.ok();
             ready(Ok::<_, Infallible>(answer))
         });
         let mut connection = http1::Builder::new()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +15,7 @@ use super::addresses::Addresses;
 use super::barred::{Barred, BarredCounts};
 use super::clients::{Client, Slice};
 use super::connection::Arrival;
+use super::lock;
 use super::settings::Settings;
 use super::shard::{Shard, WAKER};
 use super::socket::{Peer, Socket};
@@ -582,8 +583,4 @@ impl Drop for Seat {
 fn time_of_day() -> Tim {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Tim::from_nanos(since.as_nanos() as u64)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

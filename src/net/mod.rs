@@ -7,6 +7,8 @@
 //! The listener and the door run on tokio, because they are rarely busy and
 //! have many states; the shards are plain event loops, because they are not.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod addresses;
 mod barred;
 mod clients;
@@ -33,3 +35,8 @@ pub use settings::Settings;
 pub use socket::{Peer, Socket};
 pub use state::{Row, State, StateError};
 pub use table::{Asked, Table, Tally, Turn};
+
+/// What is in the mutex, also after a panic: it is whole after every step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

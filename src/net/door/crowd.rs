@@ -1,9 +1,11 @@
 //! The places at the door, and who gives way when there is none left.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::net::lock;
 
 /// Those who are at the door. There are so many places only; for whoever comes
 /// when all are taken, the guest who came first of all gives way.
@@ -41,20 +43,16 @@ impl Crowd {
     /// A place, as soon as whoever has to give way has done so.
     pub async fn enter(self: &Arc<Self>) -> Place {
         if self.places.available_permits() == 0 {
-            self.line().guests.pop_first();
+            lock(&self.line).guests.pop_first();
         }
         // The semaphore is never closed.
         let permit = Arc::clone(&self.places).acquire_owned().await.ok();
         let (sender, wanted) = oneshot::channel();
-        let mut line = self.line();
+        let mut line = lock(&self.line);
         line.arrivals += 1;
         let number = line.arrivals;
         line.guests.insert(number, sender);
         Place { crowd: Arc::clone(self), number, wanted, _permit: permit }
-    }
-
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -68,7 +66,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.crowd.line().guests.remove(&self.number);
+        lock(&self.crowd.line).guests.remove(&self.number);
     }
 }
 
@@ -99,6 +97,6 @@ mod tests {
         let fifth = fifth.now_or_never().unwrap();
         assert!(!is_wanted(&mut third) && !is_wanted(&mut fourth));
         drop((third, fourth, fifth));
-        assert!(crowd.line().guests.is_empty());
+        assert!(lock(&crowd.line).guests.is_empty());
     }
 }
