@@ -6,11 +6,18 @@ use super::{Piece, Pieces};
 
 /// How much memory is asked for at once; pieces are slices of such a page.
 const PAGE_BYTES: usize = 64 * 1024;
+/// So many adjacent small pieces become one, so that a reader which was away for
+/// long finds few pieces, however small the messages are.
+const MERGE_PIECES: usize = 32;
+/// A piece below this size is small: merged ones fit a page.
+const SMALL_BYTES: usize = PAGE_BYTES / MERGE_PIECES;
 
 /// The append-only log of frames with its tail.
 #[derive(Debug)]
 pub struct Log {
     pieces: Pieces,
+    /// How many of the newest pieces are small.
+    small: usize,
     /// What is left of the newest page.
     page: BytesMut,
     end: u64,
@@ -28,6 +35,7 @@ impl Log {
     pub fn resume(tail_bytes: usize, start: u64, messages: u64) -> Self {
         Self {
             pieces: Pieces::default(),
+            small: 0,
             page: BytesMut::new(),
             end: start,
             messages,
@@ -40,15 +48,30 @@ impl Log {
         if frames.is_empty() {
             return;
         }
+        self.merge();
         if self.page.capacity() < frames.len() {
             self.page = BytesMut::with_capacity(frames.len().max(PAGE_BYTES));
         }
         self.page.extend_from_slice(frames);
         let bytes = self.page.split().freeze();
         let piece = Piece { start: self.end, messages_before: self.messages, messages, bytes };
+        self.small = if frames.len() < SMALL_BYTES { self.small + 1 } else { 0 };
         self.end = piece.end();
         self.messages += u64::from(messages);
         self.pieces.push(piece);
+    }
+
+    /// Merges the newest pieces if they are many and small. It is done before the
+    /// next append, so that a reader that keeps up ends where a piece does.
+    fn merge(&mut self) {
+        if self.small < MERGE_PIECES {
+            return;
+        }
+        // Some of them may be forgotten already.
+        let small = self.small.min(self.pieces.len());
+        self.pieces.merge_last(small);
+        let merged = self.pieces.iter().next_back();
+        self.small = merged.is_some_and(|piece| piece.bytes.len() < SMALL_BYTES).into();
     }
 
     /// What is held, oldest first.
@@ -116,7 +139,56 @@ mod tests {
         assert_eq!((log.pieces().start(), log.held_bytes()), (Some(40), 10));
     }
 
+    #[test]
+    fn small_pieces_are_merged_and_large_ones_are_not() {
+        let mut log = Log::new(1 << 24);
+        (0..3_000).for_each(|n: u32| log.append(&n.to_be_bytes().repeat(15), 1));
+        assert!(log.pieces().len() < 200, "{} pieces", log.pieces().len());
+        let merged: u64 = log.pieces().iter().map(|piece| u64::from(piece.messages)).sum();
+        assert_eq!((merged, log.messages()), (3_000, 3_000));
+        let before: Vec<_> = log.pieces().iter().map(|piece| piece.messages_before).collect();
+        assert!(before.is_sorted_by(|a, b| a < b));
+        let mut log = Log::new(1 << 24);
+        (0..100).for_each(|_| log.append(&[0; SMALL_BYTES], 1));
+        assert_eq!(log.pieces().len(), 100);
+    }
+
     proptest! {
+        #[test]
+        fn a_follower_has_what_the_log_has(
+            appends in prop::collection::vec(prop_oneof![8 => 1usize..90, 1 => 1usize..9_000], 1..400),
+            follows in prop::collection::vec(1usize..120, 1..40),
+            forgets in any::<bool>(),
+        ) {
+            let mut log = Log::new(64);
+            let mut view = Pieces::default();
+            let (mut all, mut taken) = (Vec::new(), 0);
+            let mut appends = appends.iter().enumerate();
+            for steps in follows.iter().cycle() {
+                let mut more = false;
+                for (n, &len) in appends.by_ref().take(*steps) {
+                    let frames = vec![n as u8; len];
+                    log.append(&frames, 1);
+                    all.extend(frames);
+                    more = true;
+                }
+                view.follow(log.pieces(), taken);
+                prop_assert_eq!(view.end().unwrap_or(taken), log.end());
+                let span = view.span(taken);
+                let got: Vec<u8> = span.slices.iter().flat_map(|slice| slice.to_vec()).collect();
+                prop_assert_eq!(&got, &all[taken as usize..]);
+                if forgets {
+                    taken = log.end();
+                    view.forget_before(taken);
+                    log.forget(taken);
+                }
+                prop_assert!(view.len() <= log.pieces().len() + 1);
+                if !more {
+                    break;
+                }
+            }
+        }
+
         #[test]
         fn any_cursor_reads_what_was_appended(
             appends in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..200), 1..60),
@@ -128,7 +200,7 @@ mod tests {
             for frames in &appends {
                 log.append(frames, 1);
                 log.forget(u64::MAX);
-                let largest = appends.iter().map(Vec::len).max().unwrap_or(0);
+                let largest = appends.iter().map(Vec::len).max().unwrap_or(0).max(PAGE_BYTES);
                 prop_assert!(log.held_bytes() < (tail + largest) as u64);
             }
             prop_assert_eq!(log.end(), all.len() as u64);

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// The most slices that one vectored write takes (`IOV_MAX` of Linux).
 pub const SLICES_MAX: usize = 1024;
@@ -30,15 +30,14 @@ impl Piece {
     }
 }
 
-/// What lies between a cursor and the end of a run, ready for one write.
+/// What follows a cursor, as much of it as one write can take: up to the end of
+/// the run unless that is more than [`SLICES_MAX`] pieces away.
 #[derive(Debug, Default)]
 pub struct Span<'a> {
     /// The bytes, in order, at most [`SLICES_MAX`] slices.
     pub slices: Vec<IoSlice<'a>>,
     /// Their length together.
     pub bytes: usize,
-    /// How many messages end in them.
-    pub messages: u64,
 }
 
 /// Adjacent pieces, oldest first.
@@ -79,6 +78,39 @@ impl Pieces {
         self.0.iter()
     }
 
+    /// Replaces the last `count` pieces by one with the same bytes.
+    pub(super) fn merge_last(&mut self, count: usize) {
+        let parts = self.0.split_off(self.0.len().saturating_sub(count));
+        let Some(first) = parts.front() else { return };
+        let (start, messages_before) = (first.start, first.messages_before);
+        let messages = parts.iter().map(|piece| piece.messages).sum();
+        let mut bytes = BytesMut::with_capacity(parts.iter().map(|piece| piece.bytes.len()).sum());
+        parts.iter().for_each(|piece| bytes.extend_from_slice(&piece.bytes));
+        self.push(Piece { start, messages_before, messages, bytes: bytes.freeze() });
+    }
+
+    /// Takes over what `log` holds and this run does not, from `start` on if this
+    /// run is empty. Pieces that the log has merged since replace their parts here.
+    ///
+    /// # Panics
+    ///
+    /// If the log no longer holds the byte that follows this run.
+    pub fn follow(&mut self, log: &Self, start: u64) {
+        let have = self.end().unwrap_or(start);
+        // Begins with the piece that holds the last byte of this run: it may be
+        // larger than the one here.
+        for piece in log.since(have.saturating_sub(1)) {
+            while self.0.back().is_some_and(|last| last.start >= piece.start) {
+                self.0.pop_back();
+            }
+            if self.is_empty() && piece.end() > start || self.end() == Some(piece.start) {
+                self.0.push_back(piece.clone());
+            }
+        }
+        let holds = |position| self.start().is_none_or(|first| first <= position);
+        assert!(holds(have), "the feed keeps what a shard has not taken");
+    }
+
     /// Forgets the pieces that end at or before `position`.
     pub fn forget_before(&mut self, position: u64) {
         while self.0.front().is_some_and(|piece| piece.end() <= position) {
@@ -101,7 +133,7 @@ impl Pieces {
         self.0.range(first..)
     }
 
-    /// All that a listener at `cursor` lacks, as far as one write can take it.
+    /// What a listener at `cursor` lacks, as far as one write can take it.
     ///
     /// # Examples
     ///
@@ -111,17 +143,22 @@ impl Pieces {
     /// log.append(b"first", 1);
     /// log.append(b"second", 1);
     /// let span = log.pieces().span(3);
-    /// assert_eq!((span.bytes, span.messages), (8, 2));
+    /// assert_eq!(span.bytes, 8);
     /// assert_eq!(&*span.slices[0], b"st");
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the byte at `cursor` is no longer held: what follows would be wrong.
     pub fn span(&self, cursor: u64) -> Span<'_> {
         let mut span = Span::default();
+        let mut end = cursor;
         for piece in self.since(cursor).take(SLICES_MAX) {
-            let from = cursor.saturating_sub(piece.start) as usize;
-            let slice = &piece.bytes[from..];
+            assert!(piece.start <= end, "a cursor is within the pieces that it is served from");
+            let slice = &piece.bytes[(end - piece.start) as usize..];
             span.slices.push(IoSlice::new(slice));
             span.bytes += slice.len();
-            span.messages += u64::from(piece.messages);
+            end = piece.end();
         }
         span
     }

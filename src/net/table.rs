@@ -12,6 +12,8 @@ mod hear;
 mod lag;
 mod sweep;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

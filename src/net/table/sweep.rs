@@ -28,8 +28,9 @@ impl<S: Stream> Table<S> {
         let Some(goal) = self.goal else { return };
         let mut gone = Vec::new();
         let mut short = Vec::new();
+        let view_end = self.known();
         // Neighbours mostly have the same cursor, and so lack the same bytes.
-        let (mut cursor, mut span) = (DETACHED, Span::default());
+        let (mut cursor, mut span, mut messages) = (DETACHED, Span::default(), 0);
         let start = self.next;
         let end = self.connections.len().min(start + ROWS_PER_TURN);
         for (row, connection) in self.connections.iter_mut().enumerate().take(end).skip(start) {
@@ -39,13 +40,15 @@ impl<S: Stream> Table<S> {
             if connection.cursor != cursor {
                 cursor = connection.cursor;
                 span = self.view.span(cursor);
+                messages = messages_before(&self.view, view_end)
+                    .saturating_sub(messages_before(&self.view, cursor));
             }
             if span.bytes == 0 {
                 continue;
             }
             match connection.write_span(&span) {
-                Ok(written) if written == span.bytes => {
-                    self.tally.deliveries += span.messages;
+                Ok(_) if connection.cursor == view_end => {
+                    self.tally.deliveries += messages;
                     self.tally.bytes_sent += span.bytes as u64;
                 }
                 Ok(written) => {
@@ -58,14 +61,20 @@ impl<S: Stream> Table<S> {
                     self.lagging.insert((connection.cursor, id));
                     short.push(id);
                 }
-                Err(_) => gone.push(self.details[row].id),
+                Err(_) => {
+                    gone.push(self.details[row].id);
+                    continue;
+                }
             }
+            let is_complete = connection.cursor == view_end;
+            assert!(is_complete || connection.state != State::Swept, "a sweep leaves no gap");
         }
         self.next = end;
         for id in gone {
             self.remove_id(id);
         }
-        // What would block is lagging, what only took less goes on.
+        // What would block is lagging; what only took less, or lacks more than one
+        // write can hold, goes on.
         for id in short {
             self.serve(id, turn);
         }
