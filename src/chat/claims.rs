@@ -21,9 +21,20 @@ impl<'a> Claims<'a> {
         Some(Self(names))
     }
 
+    /// Whether there is a claim of this name, whatever it says.
+    pub(super) fn is_there(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// A claim that is a string.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.0.get(name)?.get()).ok()
+    }
+
+    /// A claim that is a string or not there; `null` is as if it were not there.
+    /// None if it is anything else.
+    pub(super) fn optional_text(&self, name: &str) -> Option<Option<String>> {
+        self.0.get(name).map_or(Some(None), |json| serde_json::from_str(json.get()).ok())
     }
 
     /// A claim that is a time; `null` is as if it were not there.

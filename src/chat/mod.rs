@@ -11,6 +11,7 @@ mod auth;
 mod bucket;
 mod claims;
 mod command;
+mod header;
 mod keys;
 mod message;
 mod moderation;

@@ -1,7 +1,5 @@
 use super::super::revoked::Revocation;
 use super::*;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 
 mod families;
@@ -148,6 +146,7 @@ fn known_attacks() {
         hs256(r#"{"alg":"HS256","crit":["exp"],"exp":1}"#),
         hs256(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#),
         hs256(r#"{"alg":"HS256","crit":[]}"#),
+        hs256(r#"{"alg":"HS256","crit":null}"#),
         // Another secret, or none.
         mint(r#"{"alg":"HS256"}"#, "{}", Algorithm::HS256, b"another"),
         mint(r#"{"alg":"HS256"}"#, "{}", Algorithm::HS256, b""),
@@ -165,6 +164,16 @@ fn known_attacks() {
         check(checking_exp(), &bad, "jwt-invalid");
     }
     check(settings(), &good, "ok");
+}
+
+#[test]
+fn members_of_a_header_that_do_not_matter_may_be_anything() {
+    for member in ["nonce", "url", "zip", "enc", "typ", "cty", "jwk", "jku", "x5u", "x5c", "x5t"] {
+        for value in ["null", "7", "true", r#""DEF""#, "[1]", r#"{"a":1}"#] {
+            let header = format!(r#"{{"alg":"HS256","{member}":{value}}}"#);
+            check(settings(), &mint(&header, "{}", Algorithm::HS256, SECRET), "ok");
+        }
+    }
 }
 
 #[test]
