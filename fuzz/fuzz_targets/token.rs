@@ -21,7 +21,7 @@ const JWKS: &[u8] = br#"{"keys":[
 
 static RULES: LazyLock<Rules> = LazyLock::new(|| {
     let secret = TokenKey::secret(None, Algorithm::HS256, SECRET).expect("a secret");
-    let mut keys = TokenKey::public(None, None, JWKS).expect("two keys");
+    let mut keys = TokenKey::public(None, None, JWKS).expect("two keys").keys;
     keys.push(secret);
     let settings = AuthSettings {
         keys,

@@ -1,15 +1,15 @@
 //! Keys that tokens are verified with, each for one algorithm (RFC 7517, 7518).
 
+mod jwks;
+mod pem;
+
 use std::fmt;
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
     RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
 };
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
-use serde::Deserialize;
-use serde_json::Value;
 
 /// A key with the one algorithm that it verifies, and perhaps a name.
 ///
@@ -52,22 +52,27 @@ impl TokenKey {
         Ok(Self { kid: kid.map(Into::into), algorithm, key: DecodingKey::from_secret(secret) })
     }
 
-    /// The public keys in `content`: one in PEM, or those of a JWKS that fit
-    /// `kid` and `algorithm`, where those are given.
+    /// The public keys in `content`: those of a PEM file, or those of a JWKS that
+    /// fit `kid` and `algorithm`, where those are given.
     ///
     /// # Errors
     ///
-    /// Any other [`KeyError`].
+    /// Any other [`KeyError`]. A key that cannot be used is none as long as another
+    /// one can.
     pub fn public(
         kid: Option<&str>,
         algorithm: Option<Algorithm>,
         content: &[u8],
-    ) -> Result<Vec<Self>, KeyError> {
-        if content.trim_ascii_start().starts_with(b"{") {
-            return jwks(kid, algorithm, content);
+    ) -> Result<PublicKeys, KeyError> {
+        if content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") {
+            return Err(KeyError::Utf16);
         }
-        let key = pem(algorithm.ok_or(KeyError::AlgorithmMissing)?, content)?;
-        Ok(vec![Self { kid: kid.map(Into::into), ..key }])
+        // A byte order mark is no part of what follows it (RFC 8259, 8.1).
+        let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+        if content.trim_ascii_start().starts_with(b"{") {
+            return jwks::read(kid, algorithm, content);
+        }
+        pem::read(kid, algorithm.ok_or(KeyError::AlgorithmMissing)?, content)
     }
 
     /// The name that a token may give in its header.
@@ -158,8 +163,69 @@ impl fmt::Debug for TokenKey {
     }
 }
 
+/// What a file of public keys gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublicKeys {
+    /// At least one.
+    pub keys: Vec<TokenKey>,
+    /// Keys that were asked for and cannot be used.
+    pub unusable: Vec<Unusable>,
+}
+
+impl PublicKeys {
+    /// Sorts what was found in a file, each with its name: a key, none that was
+    /// asked for, or one that cannot be used.
+    fn gather(
+        found: impl Iterator<Item = (Unusable, Result<Option<TokenKey>, KeyError>)>,
+    ) -> Result<Self, KeyError> {
+        let (mut keys, mut unusable) = (Vec::new(), Vec::new());
+        for (name, key) in found {
+            match key {
+                Ok(key) => keys.extend(key),
+                // Nobody should have it, whatever else is in the file.
+                Err(KeyError::Private) => return Err(KeyError::Private),
+                Err(why) => unusable.push(Unusable { why, ..name }),
+            }
+        }
+        match (keys.is_empty(), unusable.len()) {
+            (false, _) => Ok(Self { keys, unusable }),
+            (true, 0) => Err(KeyError::NoneFits),
+            (true, 1) => Err(unusable.remove(0).why),
+            (true, _) => Err(KeyError::NoneUsable(Box::new(unusable.remove(0)))),
+        }
+    }
+}
+
+/// A key of a file that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Its `kid`, quoted, or its number in the file.
+    name: String,
+    why: KeyError,
+}
+
+impl Unusable {
+    /// Characters of a `kid` that are shown.
+    const CHARS_MAX: usize = 100;
+
+    fn kid(kid: &str) -> Self {
+        let shown: String = kid.chars().take(Self::CHARS_MAX).collect();
+        Self { name: format!("{shown:?}"), why: KeyError::NoneFits }
+    }
+
+    fn number(index: usize) -> Self {
+        Self { name: (index + 1).to_string(), why: KeyError::NoneFits }
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "key {} cannot be used: {}", self.name, self.why)
+    }
+}
+
 /// Why there is no key where one was to be. It never shows what was there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Nothing to sign with.
     #[error("the secret is empty")]
@@ -174,111 +240,42 @@ pub enum KeyError {
     #[error("alg is missing, which a PEM file and an RSA key without it need")]
     AlgorithmMissing,
     /// Neither of the two forms.
-    #[error("the file holds neither a public key in PEM nor a JWKS")]
+    #[error("the file holds neither public keys in PEM nor a JWKS")]
     Form,
+    /// What some editors write where others write UTF-8.
+    #[error("the file is in UTF-16; save it as UTF-8")]
+    Utf16,
+    /// PEM without an end, or with something else than base64 in it.
+    #[error("a block of the PEM file is damaged")]
+    Damaged,
+    /// It says more than its key, which nobody here would look at.
+    #[error("a certificate is no key; put its key there (openssl x509 -noout -pubkey)")]
+    Certificate,
     /// JSON that is not a JWKS, at this line and column.
     #[error("the file is not a JWKS: line {0}, column {1}")]
     Json(usize, usize),
+    /// A member that is missing or of another type than in RFC 7517 and 7518.
+    #[error("it is not a JWK: a member is missing, or of the wrong type")]
+    Malformed,
+    /// A kind of key, a curve or an algorithm that cannot be used here.
+    #[error("its kty, crv or alg is not known here, or they do not belong together")]
+    Unknown,
+    /// A secret among public keys.
+    #[error("a secret has no place in a JWKS; put it into a secret_file")]
+    Secret,
     /// More than anybody should know of a key that only verifies.
     #[error("the file holds a private key; put the public one there (openssl pkey -pubout)")]
     Private,
     /// A key of another kind, or none at all.
-    #[error("the file holds no key for {0:?}")]
+    #[error("it is no public key for {0:?}")]
     Other(Algorithm),
     /// Short enough to be broken.
     #[error("an RSA key has to have 2048 bits at least")]
     RsaShort,
-    /// A JWKS in which nothing can be used.
+    /// A JWKS in which nothing was asked for.
     #[error("no key of the JWKS fits: a public key to verify with, of that kid and alg")]
     NoneFits,
-}
-
-/// The key in a PEM file.
-fn pem(algorithm: Algorithm, content: &[u8]) -> Result<TokenKey, KeyError> {
-    let text = std::str::from_utf8(content).map_err(|_| KeyError::Form)?;
-    if text.lines().any(|line| line.starts_with("-----BEGIN") && line.contains("PRIVATE KEY")) {
-        return Err(KeyError::Private);
-    }
-    if !text.contains("-----BEGIN") {
-        return Err(KeyError::Form);
-    }
-    let key = match algorithm.family() {
-        AlgorithmFamily::Hmac => return Err(KeyError::NotForPublic),
-        AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(content),
-        AlgorithmFamily::Ec => DecodingKey::from_ec_pem(content),
-        AlgorithmFamily::Ed => DecodingKey::from_ed_pem(content),
-    };
-    TokenKey::checked(None, algorithm, key.map_err(|_| KeyError::Other(algorithm))?)
-}
-
-/// A set of keys, or one alone. Members that nobody here knows are left out, as
-/// RFC 7517 wants it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Jwks {
-    Set { keys: Vec<Value> },
-    One(Value),
-}
-
-/// The keys of a JWKS that fit `kid` and `algorithm`.
-fn jwks(
-    kid: Option<&str>,
-    algorithm: Option<Algorithm>,
-    content: &[u8],
-) -> Result<Vec<TokenKey>, KeyError> {
-    let jwks = serde_json::from_slice(content)
-        .map_err(|error| KeyError::Json(error.line(), error.column()))?;
-    let jwks = match jwks {
-        Jwks::Set { keys } => keys,
-        Jwks::One(key) => vec![key],
-    };
-    let mut keys = Vec::new();
-    for jwk in jwks {
-        let is_private = jwk.get("d").is_some();
-        let Ok(jwk) = serde_json::from_value::<Jwk>(jwk) else { continue };
-        let own_kid = jwk.common.key_id.as_deref();
-        let is_other = kid.zip(own_kid).is_some_and(|(wanted, own)| wanted != own);
-        let is_for_else = jwk
-            .common
-            .public_key_use
-            .as_ref()
-            .is_some_and(|usage| *usage != PublicKeyUse::Signature);
-        if is_other || is_for_else {
-            continue;
-        }
-        let Some(own) = algorithm_of(&jwk, algorithm)? else { continue };
-        if algorithm.is_some_and(|wanted| wanted != own) {
-            continue;
-        }
-        if is_private {
-            return Err(KeyError::Private);
-        }
-        let key = DecodingKey::from_jwk(&jwk).map_err(|_| KeyError::Other(own))?;
-        keys.push(TokenKey::checked(own_kid.or(kid), own, key)?);
-    }
-    if keys.is_empty() { Err(KeyError::NoneFits) } else { Ok(keys) }
-}
-
-/// What a key of a JWKS is for: what it says itself, else what its curve or the
-/// configuration says. Nothing if it is no public key to verify with.
-fn algorithm_of(jwk: &Jwk, wanted: Option<Algorithm>) -> Result<Option<Algorithm>, KeyError> {
-    let (family, by_curve) = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => (AlgorithmFamily::Rsa, None),
-        AlgorithmParameters::EllipticCurve(key) => match key.curve {
-            EllipticCurve::P256 => (AlgorithmFamily::Ec, Some(Algorithm::ES256)),
-            EllipticCurve::P384 => (AlgorithmFamily::Ec, Some(Algorithm::ES384)),
-            _ => return Ok(None),
-        },
-        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
-            (AlgorithmFamily::Ed, Some(Algorithm::EdDSA))
-        }
-        // A secret in a file that everybody may know is none.
-        _ => return Ok(None),
-    };
-    let algorithm = match jwk.common.key_algorithm {
-        Some(own) => Algorithm::try_from(own).ok(),
-        None => Some(by_curve.or(wanted).ok_or(KeyError::AlgorithmMissing)?),
-    };
-    // A key that says it is for the algorithm of another family is for none.
-    Ok(algorithm.filter(|algorithm| algorithm.family() == family))
+    /// Several keys, none of which can be used; this is the first.
+    #[error("no key of the file can be used; {0}")]
+    NoneUsable(Box<Unusable>),
 }

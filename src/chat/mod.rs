@@ -28,7 +28,7 @@ pub use admit::{NOTICES, Rules, Speaker, Wish};
 pub use auth::AuthSettings;
 pub use bucket::{Bucket, Fill};
 pub use command::{SECS_MAX, command};
-pub use keys::{KeyError, TokenKey};
+pub use keys::{KeyError, PublicKeys, TokenKey, Unusable};
 pub use message::{DEPTH_MAX, Message, NAME_OF_SERVER, stamp};
 pub use moderation::{Moderation, Mute};
 pub use name::look;

@@ -13,6 +13,7 @@ use super::keys::{KEYS, Key, Kind};
 use super::problem::{Position, Problem, Problems, Warning};
 use super::read::{Draft, read};
 use super::{Config, KeyFile, ListenAddress, Secret, tokens};
+use crate::chat::PublicKeys;
 
 /// Everything outside that a configuration depends on. It may hold a secret, so
 /// there is no way to print it.
@@ -23,7 +24,7 @@ pub struct Environment {
     /// Whether it is an error that the file is not there: somebody named it, or
     /// the configuration in force came from it.
     pub file_required: bool,
-    /// Where systemd put the credentials (`$CREDENTIALS_DIRECTORY`).
+    /// Where systemd put the credentials: an absolute path; empty is none.
     pub credentials: Option<PathBuf>,
     /// The variable `JWT_SECRET`.
     pub jwt_secret: Option<OsString>,
@@ -75,6 +76,9 @@ pub enum Source {
     /// An option of the command line.
     Option(&'static str),
 }
+
+/// The environment variable with the folder of systemd's credentials.
+pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
 /// The name of the secret among systemd's credentials.
 pub const CREDENTIAL: &str = "wschat.jwt_secret";
@@ -216,8 +220,16 @@ impl Loading<'_> {
     }
 
     /// The credential's bytes, or why they cannot be had; none if there is none.
-    fn credential(&self) -> Option<io::Result<Vec<u8>>> {
-        let path = self.outside.credentials.as_ref()?.join(CREDENTIAL);
+    fn credential(&mut self) -> Option<io::Result<Vec<u8>>> {
+        let folder = self.outside.credentials.as_ref().filter(|path| !path.as_os_str().is_empty());
+        let folder = folder?;
+        if folder.is_relative() {
+            // Whoever chose the working directory would choose the secret.
+            let problem = Problem::outside(CREDENTIALS_VARIABLE, "not an absolute path; ignored");
+            self.warnings.push(Warning(problem));
+            return None;
+        }
+        let path = folder.join(CREDENTIAL);
         match Content::read(&path, FILE_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             content => Some(content.map(|content| without_newline(content.bytes))),
@@ -263,7 +275,16 @@ impl Loading<'_> {
                     tokens::keys_of(entry, &bytes).map_err(|error| error.to_string())
                 });
             match keys {
-                Ok(keys) => entry.keys = keys,
+                Ok(PublicKeys { keys, unusable }) => {
+                    entry.keys = keys;
+                    for key in unusable.iter().take(tokens::PROBLEMS_MAX) {
+                        self.warn_at(place, &name, &key.to_string());
+                    }
+                    let more = unusable.len().saturating_sub(tokens::PROBLEMS_MAX);
+                    if more > 0 {
+                        self.warn_at(place, &name, &format!("{more} more keys cannot be used"));
+                    }
+                }
                 Err(why) => self.wrong_at(place, &name, why),
             }
         }
@@ -424,11 +445,11 @@ fn text<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str, Problems> {
     })
 }
 
-/// A file's last newline is there for editors; it is no part of the secret.
+/// A file's last newline is there for editors; it is no part of the secret, be it
+/// that of Unix or that of Windows.
 fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-    }
+    let rest = bytes.strip_suffix(b"\n").map(|rest| rest.strip_suffix(b"\r").unwrap_or(rest));
+    bytes.truncate(rest.map_or(bytes.len(), <[u8]>::len));
     bytes
 }
 

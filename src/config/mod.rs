@@ -35,8 +35,8 @@ use crate::chat::{Revocation, Revoked, TokenKey};
 pub use address::{AddressError, ListenAddress};
 pub use keys::{KEYS, Key, Reload, needs_restart};
 pub use load::{
-    CREDENTIAL, DESCRIPTORS_RESERVED, Environment, Loaded, RECORD_VARIABLE, Source, VARIABLE,
-    Value, load, parse,
+    CREDENTIAL, CREDENTIALS_VARIABLE, DESCRIPTORS_RESERVED, Environment, Loaded, RECORD_VARIABLE,
+    Source, VARIABLE, Value, load, parse,
 };
 pub use origin::{Origin, OriginError};
 pub use problem::{Position, Problem, Problems, Warning};

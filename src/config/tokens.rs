@@ -10,13 +10,13 @@ use super::keys::{name_in, one_of};
 use super::problem::{Position, Problem};
 use super::rows::{self, Column, Row, Wrong};
 use super::{Auth, Config, KeyEntry, KeyFile};
-use crate::chat::{KeyError, Revocation, TokenKey};
+use crate::chat::{KeyError, PublicKeys, Revocation, TokenKey};
 
 /// Keys that a token may have to be tried with, and so what one costs at most.
 pub(super) const KEYS_MAX: usize = 64;
 
-/// Mistakes of a file with revocations that are shown one by one.
-const PROBLEMS_MAX: usize = 20;
+/// Mistakes of a file that are shown one by one.
+pub(super) const PROBLEMS_MAX: usize = 20;
 
 /// The columns of `auth.keys`.
 pub(super) const KEY_COLUMNS: &[Column] = &[
@@ -176,13 +176,14 @@ pub fn read_revoked(file: &Path, text: &str) -> Result<Vec<Revocation>, Vec<Prob
 }
 
 /// The keys of an entry whose file holds `content`.
-pub(super) fn keys_of(entry: &KeyEntry, content: &[u8]) -> Result<Vec<TokenKey>, KeyError> {
+pub(super) fn keys_of(entry: &KeyEntry, content: &[u8]) -> Result<PublicKeys, KeyError> {
     let kid = entry.kid.as_deref();
     match &entry.file {
         KeyFile::Public(_) => TokenKey::public(kid, entry.algorithm, content),
         KeyFile::Secret(_) => {
             let algorithm = entry.algorithm.ok_or(KeyError::AlgorithmMissing)?;
-            TokenKey::secret(kid, algorithm, content).map(|key| vec![key])
+            let key = TokenKey::secret(kid, algorithm, content)?;
+            Ok(PublicKeys { keys: vec![key], unusable: Vec::new() })
         }
     }
 }

@@ -43,6 +43,18 @@ impl Call {
 const CHECK: &[&str] = &["check", "--config", "wschat.toml"];
 const CONFIG: &[&str] = &["config", "--config", "wschat.toml"];
 
+/// Whoever chooses the working directory does not choose the secret.
+#[test]
+fn credentials_are_in_an_absolute_folder_or_nowhere() {
+    for folder in ["", "."] {
+        let call = Call::new("", CONFIG);
+        fs::write(call.folder.path().join("wschat.jwt_secret"), "s".repeat(32)).unwrap();
+        let output = call.env("CREDENTIALS_DIRECTORY", folder).command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.starts_with("auth.jwt_secret = none  # default\n"), "{folder:?}: {text}");
+    }
+}
+
 #[test]
 fn check_is_silent_about_a_good_file() {
     Call::new("", CHECK).gives(0, "", "");

@@ -3,6 +3,7 @@ use super::*;
 use jsonwebtoken::{Algorithm, EncodingKey};
 
 mod families;
+mod files;
 mod vectors;
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";

@@ -104,6 +104,17 @@ fn secrets_in_their_order() {
     let mut others = Scene::new("").variable("from env");
     others.outside.credentials = Some(others.folder.path().to_owned());
     check(others, "from env", "environment variable JWT_SECRET");
+    // It is one only where systemd can have put it.
+    for (folder, messages) in [
+        ("", &[][..]),
+        (".", &["wschat: CREDENTIALS_DIRECTORY: warning: not an absolute path; ignored"]),
+        ("src/../.", &["wschat: CREDENTIALS_DIRECTORY: warning: not an absolute path; ignored"]),
+    ] {
+        let mut relative = Scene::new("").variable(LONG);
+        relative.outside.credentials = Some(folder.into());
+        assert_eq!(relative.messages(), messages);
+        check(relative, LONG, "environment variable JWT_SECRET");
+    }
     let open = Scene::new("");
     assert_eq!(open.secret(), None);
     assert_eq!(open.value("auth.jwt_secret"), "auth.jwt_secret = none  # default");

@@ -136,13 +136,10 @@ fn files_that_are_no_keys() {
         "{ file = 'ed.pem' }",
         "23: auth.keys.file: alg is missing, which a PEM file and an RSA key without it need",
     );
-    row(
-        "{ alg = 'ES256', file = 'ed.pem' }",
-        "38: auth.keys.file: the file holds no key for ES256",
-    );
+    row("{ alg = 'ES256', file = 'ed.pem' }", "38: auth.keys.file: it is no public key for ES256");
     row(
         "{ alg = 'ES256', file = 'key' }",
-        "38: auth.keys.file: the file holds neither a public key in PEM nor a JWKS",
+        "38: auth.keys.file: the file holds neither public keys in PEM nor a JWKS",
     );
     row(
         "{ kid = 'z', file = 'keys.json' }",
@@ -171,6 +168,50 @@ fn files_that_are_no_keys() {
         &format!("auth.keys = [{many}]"),
         &["wschat.toml:1:13: auth.keys: 65 keys are more than 64"],
     );
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_named() {
+    let bad = r#"{"kty":"EC","crv":"P-256","kid":"bad","x":"","y":""}"#;
+    let scene = |more: &str| {
+        let set = JWKS.replace("\n]}", &format!(",{more}]}}"));
+        keys("auth.keys = [{ file = 'set.json' }]").file("set.json", set)
+    };
+    let at = "wschat.toml:1:23: auth.keys.file: warning";
+    let named = format!(r#"{at}: key "bad" cannot be used: it is no public key for ES256"#);
+    assert_eq!(scene(bad).messages(), [named.as_str()]);
+    let count = scene(bad).load().unwrap().config.auth.token_keys().len();
+    assert_eq!(count, 2, "the others are used");
+    let many = scene(&[bad; 1_000].join(",")).messages();
+    assert_eq!(
+        (many.len(), many[20].as_str()),
+        (21, format!("{at}: 980 more keys cannot be used").as_str())
+    );
+}
+
+#[test]
+fn a_secret_ends_before_its_newline() {
+    for (content, want) in [
+        ("a\n", "a"),
+        ("a\r\n", "a"),
+        ("a\r\n\r\n", "a\r\n"),
+        ("a\n\r\n", "a\n"),
+        ("a\r", "a\r"),
+        ("\ra", "\ra"),
+    ] {
+        let key = keys("auth.keys = [{ alg = 'HS256', secret_file = 'key' }]").file("key", content);
+        let key = key.load().unwrap().config.auth.signing_key().unwrap();
+        assert_eq!(key.secret_bytes(), Some(want.as_bytes()), "{content:?}");
+        let scenes = [
+            Scene::new("auth.jwt_secret_file = 'key'").file("key", content),
+            Scene::new("").credential(content),
+        ];
+        for scene in scenes {
+            assert_eq!(scene.secret().as_deref(), Some(want.as_bytes()), "{content:?}");
+        }
+    }
+    let empty = keys("auth.jwt_secret_file = 'key'").file("key", "\r\n").messages();
+    assert_eq!(empty, ["wschat.toml:1:24: auth.jwt_secret_file: the secret is empty"]);
 }
 
 #[test]

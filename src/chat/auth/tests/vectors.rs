@@ -14,7 +14,7 @@ const ED25519_KEY: &str =
     r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
 fn jwk(json: &str, algorithm: Algorithm) -> TokenKey {
-    TokenKey::public(None, Some(algorithm), json.as_bytes()).unwrap().remove(0)
+    TokenKey::public(None, Some(algorithm), json.as_bytes()).unwrap().keys.remove(0)
 }
 
 #[test]
