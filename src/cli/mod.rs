@@ -22,10 +22,11 @@ use std::process::ExitCode;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior};
 
 use crate::config::{
-    Environment, ListenAddress, Loaded, Problems, RECORD_VARIABLE, VARIABLE, load,
+    CREDENTIALS_VARIABLE, Environment, ListenAddress, Loaded, Problems, RECORD_VARIABLE, VARIABLE,
+    load,
 };
 
 pub use ask::ControlArgs;
@@ -116,7 +117,7 @@ impl ConfigArgs {
         Environment {
             file: self.config.clone().unwrap_or_else(|| CONFIG_PATH.into()),
             file_required: self.config.is_some(),
-            credentials: var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            credentials: var_os(CREDENTIALS_VARIABLE).map(PathBuf::from),
             jwt_secret: var_os(VARIABLE),
             // Without a working directory there is nothing that it could start at.
             log_dir: var_os(RECORD_VARIABLE).and_then(|dir| std::path::absolute(dir).ok()),
@@ -170,6 +171,7 @@ impl ServeArgs {
 ///
 /// A [`Failure`] with the line for stderr and the exit code.
 pub fn run() -> Outcome {
+    keep_out_of_core_dumps();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -201,5 +203,12 @@ pub fn run() -> Outcome {
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Bench(args)) => bench::run(args),
         None => serve::run(&cli.serve),
+    }
+}
+
+/// A core dump, and whoever may trace the process, would get at its secrets and tokens.
+fn keep_out_of_core_dumps() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        eprintln!("wschat: a core dump may hold secrets: {error}");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 
@@ -249,4 +250,30 @@ fn has(entry: &str, name: &str, value: &str) -> bool {
 fn an_inherited_variable_does_not_take_stderr_away() {
     let daemon = Setup::new("").env("JOURNAL_STREAM", "1:1").start();
     assert!(!daemon.log().contains('\u{1b}'), "no colours where there is no terminal");
+}
+
+/// What the kernel does not let anybody trace, it does not dump either: its files in
+/// /proc belong to root. All that the daemon itself needs there is still to be had.
+#[test]
+fn a_daemon_without_privileges_can_be_neither_dumped_nor_traced() {
+    let script = "folder=$(dirname \"$3\"); cp \"$1\" \"$folder/wschat\"; shift
+        chown -R 65534:65534 \"$folder\"
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$folder/wschat\" \"$@\"";
+    let daemon = Setup::new("").wrapper(&["sh", "-c", script, "sh"]).start();
+    let owner =
+        |file: &str| std::fs::metadata(format!("/proc/{}/{file}", daemon.pid())).unwrap().uid();
+    assert_eq!(owner("."), 65534, "the process is nobody's");
+    assert_eq!([owner("environ"), owner("mem"), owner("maps")], [0; 3]);
+    let mut client = daemon.connect();
+    client.say("ann", "still here");
+    assert_eq!(client.hear(), "still here");
+    daemon.reload("limits.messages_burst = 7\n");
+    let out = daemon.command(&["status"]).output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+}
+
+#[test]
+fn the_unit_allows_no_core_dump() {
+    let unit = include_str!("../../packaging/systemd/wschat.service");
+    assert!(unit.lines().any(|line| line == "LimitCORE=0"), "{unit}");
 }
