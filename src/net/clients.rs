@@ -1,5 +1,6 @@
 //! What an operator may know of a connection, and how it is collected.
 
+use super::connection::State;
 use super::socket::Peer;
 
 /// One connection, as it was when its shard was asked.
@@ -34,6 +35,16 @@ pub enum ClientState {
     Lagging,
     /// No more: its close frame is on the way.
     Closing,
+}
+
+impl From<State> for ClientState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Swept => Self::Swept,
+            State::Lagging => Self::Lagging,
+            State::Closing => Self::Closing,
+        }
+    }
 }
 
 /// Some of a shard's connections.

@@ -34,7 +34,7 @@ pub use listener::{Acceptor, Listener};
 pub use settings::Settings;
 pub use socket::{Peer, Socket};
 pub use state::{Row, State, StateError};
-pub use table::{Asked, Table, Tally, Turn};
+pub use table::{Asked, Position, Table, Tally, Turn};
 
 /// What is in the mutex, also after a panic: it is whole after every step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -70,6 +70,18 @@ pub struct Asked {
     pub by: By,
 }
 
+/// Where a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Its id.
+    pub id: u64,
+    /// The position in the feed up to which all was sent; none if it gets
+    /// nothing more from the feed.
+    pub cursor: Option<u64>,
+    /// How it is fed.
+    pub state: ClientState,
+}
+
 /// The connections of one shard.
 pub struct Table<S> {
     /// What every sweep reads, one after the other; the same rows as `details`.
@@ -157,6 +169,22 @@ impl<S: Stream> Table<S> {
         &self.tally
     }
 
+    /// Where every connection is, row by row: for whoever checks that the table
+    /// is sound.
+    pub fn positions(&self) -> impl Iterator<Item = Position> {
+        self.connections.iter().zip(&self.details).map(|(connection, details)| Position {
+            id: details.id,
+            cursor: (connection.cursor != DETACHED).then_some(connection.cursor),
+            state: connection.state.into(),
+        })
+    }
+
+    /// The position up to which every connection of the sweep has everything,
+    /// and whether a sweep is under way.
+    pub fn swept(&self) -> (u64, bool) {
+        (self.swept, self.goal.is_some())
+    }
+
     /// Lists some of the connections in the rows before `before`, from the last
     /// to the first, while the feed ends at `end`.
     pub(super) fn list(&self, before: usize, end: u64) -> Slice {
@@ -172,11 +200,7 @@ impl<S: Stream> Table<S> {
             is_moderator: details.speaker.is_moderator(),
             messages: details.messages,
             behind_bytes: end.saturating_sub(connection.cursor),
-            state: match connection.state {
-                State::Swept => ClientState::Swept,
-                State::Lagging => ClientState::Lagging,
-                State::Closing => ClientState::Closing,
-            },
+            state: connection.state.into(),
         };
         Slice { clients: rows.map(client).collect(), before: start }
     }
@@ -338,12 +362,7 @@ impl<S: Stream> Table<S> {
     /// Closes whom `target` means among some of the connections in the rows
     /// before `before`, from the last to the first, as in a [list](Self::list).
     /// Gives back how many, and the row before which to go on.
-    pub(super) fn kick(
-        &mut self,
-        target: &Target,
-        before: usize,
-        turn: &mut Turn<'_>,
-    ) -> (usize, usize) {
+    pub fn kick(&mut self, target: &Target, before: usize, turn: &mut Turn<'_>) -> (usize, usize) {
         let before = before.min(self.connections.len());
         let start = before.saturating_sub(ROWS_PER_TURN);
         let is_meant = |details: &&Details| {

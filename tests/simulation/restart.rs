@@ -1,0 +1,160 @@
+//! Another process goes on with the room, from nothing but the bytes of the
+//! state and the sockets; or it cannot.
+
+use std::io::Write;
+
+use wschat::chat::{Accounts, Past, Room, Stamper};
+use wschat::feed::Log;
+use wschat::net::{Row, State};
+use wschat::wire::{close, frame};
+
+use super::pipe::Side;
+use super::shard::{Letter, Shard};
+use super::world::{CLOCK_START_MS, World};
+
+/// How far a hand-over comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To its end.
+    Whole,
+    /// The next process does the same before anything is written.
+    Twice,
+    /// Some rows cannot be understood, and some sockets went missing.
+    WithLosses,
+    /// Nobody keeps what is given: the old process says goodbye.
+    NotKept,
+    /// The next process does not understand the state.
+    NotUnderstood,
+}
+
+/// A room that was given away.
+struct Given {
+    state: Vec<u8>,
+    /// Each socket, and whether its client has whole frames only.
+    sockets: Vec<(Side, bool)>,
+}
+
+impl World {
+    pub fn hand_over(&mut self, way: Way) {
+        self.totals.hand_overs += 1;
+        let given = self.give();
+        match way {
+            Way::Whole => self.resume(given, false),
+            Way::WithLosses => self.resume(given, true),
+            Way::Twice => {
+                self.resume(given, false);
+                let given = self.give();
+                self.resume(given, false);
+            }
+            Way::NotKept => self.dismiss(given.sockets),
+            Way::NotUnderstood => {
+                assert!(State::decode(&given.state[1..]).is_err());
+                self.dismiss(given.sockets);
+            }
+        }
+        self.look();
+    }
+
+    /// The old process gives everything away, as the hub does.
+    fn give(&mut self) -> Given {
+        let (mut rows, mut streams) = (Vec::new(), Vec::new());
+        let now = self.now();
+        for number in 0..self.shards.len() {
+            for (row, stream) in self.shards[number].hand_over(&self.room, now) {
+                self.check_row(&row);
+                rows.push(row);
+                streams.push(stream);
+            }
+            self.totals.keep(self.shards[number].table.tally());
+        }
+        self.shards.clear();
+        self.look();
+        let mut state = State {
+            balances: self.room.balances(self.settings.rules.pace(), now.ms),
+            moderation: self.room.moderation().clone(),
+            ..State::default()
+        };
+        let whole = self.room.inspect(|log, last_tim| {
+            state.set_log(log);
+            state.last_tim = last_tim.nanos();
+            rows.iter().map(|row| row.is_at_frame_boundary(log)).collect::<Vec<_>>()
+        });
+        state.rows = rows.iter().map(Row::encode).collect();
+        Given { state: state.encode(), sockets: streams.into_iter().zip(whole).collect() }
+    }
+
+    /// The new process takes it.
+    fn resume(&mut self, given: Given, with_losses: bool) {
+        let state = State::decode(&given.state).expect("it was just written");
+        let tail_bytes = self.plan.limits.feed_tail_bytes;
+        let log = state.log(tail_bytes);
+        let sockets = self.pair_up(&state, &log, given.sockets, with_losses);
+        let past = Past {
+            log,
+            stamper: Stamper::after(state.last_tim()),
+            moderation: state.moderation.clone(),
+            accounts: Accounts::resume(&state.balances, CLOCK_START_MS),
+        };
+        self.started_us = self.now_us;
+        let shards = if self.rng.bool() { self.plan.shards } else { self.rng.usize(1..4) };
+        self.room = Room::resume(shards, tail_bytes, past);
+        let (settings, scratch_bytes) = (self.settings.clone(), self.plan.scratch_bytes);
+        let shard = |number| Shard::new(number, &self.room, settings.clone(), scratch_bytes);
+        self.shards = (0..shards).map(shard).collect();
+        for (row, side) in sockets {
+            let (id, shard) = (row.id, self.rng.usize(..shards));
+            self.shards[shard].letters.push_back(Letter::Resume(side, Box::new(row)));
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.shard = shard;
+            }
+            self.report(id);
+        }
+        // What was long enough ago is forgotten.
+        let (now_us, slow_us) = (self.now_us, self.decided.slow_ms * 1000);
+        self.decided.spoke_us.retain(|_, us| now_us - *us < slow_us);
+    }
+
+    /// Brings rows and sockets together; what makes no sense is dismissed.
+    fn pair_up(
+        &mut self,
+        state: &State,
+        log: &Log,
+        sockets: Vec<(Side, bool)>,
+        with_losses: bool,
+    ) -> Vec<(Row, Side)> {
+        let (mut pairs, mut orphans) = (Vec::new(), Vec::new());
+        for (bytes, (side, whole)) in state.rows.iter().zip(sockets) {
+            let lost = with_losses && self.rng.u8(..8) == 0;
+            if lost && self.rng.bool() {
+                self.totals.dismissed += 1;
+                continue;
+            }
+            let bytes = if lost { &b"rubbish"[..] } else { bytes };
+            match Row::decode(bytes, log) {
+                Some(row) => pairs.push((row, side)),
+                None => {
+                    assert!(lost, "every row of ours makes sense: client {}", side.id);
+                    orphans.push((side, whole));
+                }
+            }
+        }
+        self.dismiss(orphans);
+        pairs
+    }
+
+    /// Sockets of which nothing is known any more are closed.
+    fn dismiss(&mut self, sockets: Vec<(Side, bool)>) {
+        let mut bytes = Vec::new();
+        frame::put_close(&close::RESTART, &mut bytes);
+        self.is_restarting = true;
+        self.totals.dismissed += sockets.len() as u64;
+        for (mut side, whole) in sockets {
+            if whole {
+                // A socket that takes nothing has a client that reads nothing.
+                let _ = side.write(&bytes);
+            }
+        }
+        self.look();
+        self.is_restarting = false;
+    }
+}

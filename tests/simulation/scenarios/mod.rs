@@ -1,0 +1,7 @@
+//! The tests: each is a kind of world, run with many seeds.
+
+mod closing;
+mod crowd;
+mod flood;
+mod idle;
+mod pieces;

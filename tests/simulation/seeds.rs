@@ -1,0 +1,36 @@
+//! Runs from seeds: `SIMULATION_SEED=17` runs one again, `SIMULATION_SEEDS=10000`
+//! more than there are by default.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::totals::Totals;
+
+/// The seeds of the longest test by default, for which `SIMULATION_SEEDS` stands.
+pub const SEEDS: u64 = 400;
+/// After so many that failed the others are not tried.
+const FAILURES_MAX: usize = 20;
+
+/// Runs `scenario` with that many seeds, and sums up what happened.
+pub fn each_seed(seeds: u64, scenario: impl Fn(u64) -> Totals) -> Totals {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let seeds = match (number("SIMULATION_SEED"), number("SIMULATION_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, Some(more)) => 0..(seeds * more).div_ceil(SEEDS),
+        (None, None) => 0..seeds,
+    };
+    let (mut sum, mut failed) = (Totals::default(), Vec::new());
+    for seed in seeds {
+        match catch_unwind(AssertUnwindSafe(|| scenario(seed))) {
+            Ok(totals) => sum.sum(&totals),
+            Err(_) => {
+                eprintln!("again with SIMULATION_SEED={seed}");
+                failed.push(seed);
+            }
+        }
+        if failed.len() == FAILURES_MAX {
+            break;
+        }
+    }
+    assert!(failed.is_empty(), "failed with SIMULATION_SEED of each of {failed:?}");
+    sum
+}

@@ -1,0 +1,148 @@
+//! A shard without a thread: its table, what wakes it, and when it turns. It
+//! does what `src/net/shard.rs` does, in the same order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use wschat::chat::{Batch, Now, Room, Target, complaint, receipt};
+use wschat::net::{Arrival, Asked, Row, Settings, Table, Turn};
+use wschat::wire::close::Close;
+
+use super::pipe::Side;
+
+/// What a shard is asked.
+pub enum Letter {
+    Adopt(Side, Arrival, Vec<u8>),
+    Resume(Side, Box<Row>),
+    Apply(Rc<Settings>),
+    StopReading,
+    CloseAll(Close),
+    Kick(Target, usize),
+}
+
+/// What a poll reports of a socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Event {
+    pub readable: bool,
+    pub writable: bool,
+    pub ended: bool,
+}
+
+pub struct Shard {
+    pub table: Table<Side>,
+    pub settings: Rc<Settings>,
+    pub letters: VecDeque<Letter>,
+    /// What the next poll reports.
+    pub events: BTreeMap<u64, Event>,
+    pub woken: bool,
+    /// Until then it is busy, or stands still.
+    pub busy_until_us: u64,
+    /// When it turns though nothing happened, by its own clock.
+    pub due_ms: Option<u64>,
+    batch: Batch,
+    asked: Vec<Asked>,
+    scratch: Vec<u8>,
+}
+
+impl Shard {
+    pub fn new(number: usize, room: &Room, settings: Rc<Settings>, scratch_bytes: usize) -> Self {
+        Self {
+            table: Table::new(number, room),
+            settings,
+            letters: VecDeque::new(),
+            events: BTreeMap::new(),
+            woken: false,
+            busy_until_us: 0,
+            due_ms: None,
+            batch: Batch::default(),
+            asked: Vec::new(),
+            scratch: vec![0; scratch_bytes],
+        }
+    }
+
+    /// One turn; says whether the other shards are woken.
+    pub fn turn(&mut self, room: &Room, now: Now) -> bool {
+        self.woken = false;
+        self.open_letters(room, now);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let events = std::mem::take(&mut self.events);
+        let wake = self.with_table(room, now, |table, turn| {
+            for (id, event) in events {
+                if event.writable {
+                    table.writable(id, turn);
+                }
+                if event.ended {
+                    table.ended(id);
+                } else if event.readable {
+                    table.readable(id);
+                }
+            }
+            table.turn(&mut scratch, turn)
+        });
+        self.scratch = scratch;
+        self.see_to_asked(room, now);
+        self.due_ms = self.table.due_ms(room);
+        wake
+    }
+
+    /// Opens all letters that are there.
+    pub fn open_letters(&mut self, room: &Room, now: Now) {
+        for letter in std::mem::take(&mut self.letters) {
+            self.open(letter, room, now);
+        }
+    }
+
+    fn open(&mut self, letter: Letter, room: &Room, now: Now) {
+        match letter {
+            Letter::Adopt(side, arrival, early) => self.with_table(room, now, |table, turn| {
+                table.adopt(side, arrival, early, turn);
+            }),
+            Letter::Resume(side, row) => {
+                self.with_table(room, now, |table, turn| table.resume(side, &row, turn));
+            }
+            Letter::Apply(settings) => {
+                self.settings = settings;
+                self.table.look_after_all();
+            }
+            Letter::StopReading => self.table.stop_reading(),
+            Letter::CloseAll(close) => self.table.close_all(close),
+            Letter::Kick(target, before) => {
+                let (_, before) =
+                    self.with_table(room, now, |table, turn| table.kick(&target, before, turn));
+                if before > 0 {
+                    self.letters.push_back(Letter::Kick(target, before));
+                }
+            }
+        }
+    }
+
+    /// Gives every connection away, as at a hand-over.
+    pub fn hand_over(&mut self, room: &Room, now: Now) -> Vec<(Row, Side)> {
+        self.open_letters(room, now);
+        self.with_table(room, now, |table, turn| table.hear_early(turn));
+        room.publish(&mut self.batch, now.tim);
+        self.table.hand_over(now)
+    }
+
+    fn see_to_asked(&mut self, room: &Room, now: Now) {
+        for Asked { id, act, by } in std::mem::take(&mut self.asked) {
+            let mut text = Vec::new();
+            match room.decide(&act, &by, now.tim) {
+                Ok(()) => receipt(&act, now.tim, &mut text),
+                Err(error) => complaint(error, now.tim, &mut text),
+            }
+            self.with_table(room, now, |table, turn| table.tell(id, &text, turn));
+        }
+    }
+
+    fn with_table<T>(
+        &mut self,
+        room: &Room,
+        now: Now,
+        act: impl FnOnce(&mut Table<Side>, &mut Turn<'_>) -> T,
+    ) -> T {
+        let Self { settings, table, batch, asked, .. } = self;
+        let (rules, limits) = (&settings.rules, &settings.limits);
+        act(table, &mut Turn { now, room, rules, limits, batch, asked })
+    }
+}

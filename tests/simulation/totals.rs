@@ -1,0 +1,72 @@
+//! What is counted, on both sides.
+
+use wschat::net::Tally;
+
+use super::client::Client;
+use super::witness::Witness;
+
+/// What happened to all clients, as the clients see it, and what the tables of
+/// processes that are over have counted.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub joined: u64,
+    pub gone: u64,
+    /// Messages that came whole.
+    pub messages: u64,
+    /// Bytes of the feed that came.
+    pub feed_bytes: u64,
+    /// Bytes that may be of the feed or the begin of a notice.
+    pub unclear_bytes: u64,
+    /// Clients that lost their place.
+    pub detached: u64,
+    pub too_slow: u64,
+    pub hand_overs: u64,
+    /// Clients that a failing hand-over cost.
+    pub dismissed: u64,
+    pub said: u64,
+    pub tally: Tally,
+}
+
+impl Totals {
+    pub fn gone(&mut self, client: &Client, witness: &Witness) {
+        self.gone += 1;
+        self.add(client, witness);
+    }
+
+    pub fn add(&mut self, client: &Client, witness: &Witness) {
+        let received = &client.received;
+        self.messages += received.messages;
+        self.feed_bytes += received.position - client.joined_at;
+        let begun = received.begun.len() as u64;
+        match (
+            received.is_at(received.position + begun, witness),
+            received.is_at(received.position, witness),
+        ) {
+            (true, true) => self.unclear_bytes += begun,
+            (true, false) => self.feed_bytes += begun,
+            (false, _) => {}
+        }
+        self.detached += u64::from(client.is_detached);
+        let close = received.close.as_ref();
+        self.too_slow += u64::from(close.is_some_and(|(code, ..)| *code == 1013));
+    }
+
+    /// Adds what happened in another world.
+    pub fn sum(&mut self, other: &Self) {
+        self.joined += other.joined;
+        self.gone += other.gone;
+        self.messages += other.messages;
+        self.feed_bytes += other.feed_bytes;
+        self.unclear_bytes += other.unclear_bytes;
+        self.detached += other.detached;
+        self.too_slow += other.too_slow;
+        self.hand_overs += other.hand_overs;
+        self.dismissed += other.dismissed;
+        self.said += other.said;
+        self.keep(&other.tally);
+    }
+
+    pub fn keep(&mut self, tally: &Tally) {
+        tally.named().for_each(|(name, count)| self.tally.add(name, count));
+    }
+}

@@ -1,0 +1,401 @@
+//! The room, its shards and its clients in one thread, with a virtual clock.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+
+use fastrand::Rng;
+use wschat::chat::{Act, Block, By, Now, Room, Target, Tim};
+use wschat::config::{Config, Limits};
+use wschat::net::{Arrival, Peer, Settings};
+use wschat::wire::close::Close;
+
+use super::client::{Client, Kind, Reads, Says, Step};
+use super::pipe::{Pipe, Side, Traffic};
+use super::shard::{Letter, Shard};
+use super::totals::Totals;
+use super::witness::{Received, Witness};
+
+/// Where the clock of a process begins, as that of the hub does.
+pub const CLOCK_START_MS: u64 = 7_200_000;
+
+/// What a world is like.
+#[derive(Clone)]
+pub struct Plan {
+    pub shards: usize,
+    pub limits: Limits,
+    /// How fast the machine reads and writes.
+    pub bytes_per_us: u64,
+    /// What a shard reads into.
+    pub scratch_bytes: usize,
+    /// Of a thousand turns so many are followed by a pause of the shard.
+    pub pauses: u32,
+    /// The longest of these.
+    pub pause_ms_max: u64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let limits = Config::default().limits;
+        Self {
+            shards: 2,
+            limits,
+            bytes_per_us: 1_000,
+            scratch_bytes: 65_536,
+            pauses: 0,
+            pause_ms_max: 0,
+        }
+    }
+}
+
+/// What moderators have decided, as the room should obey it.
+#[derive(Default)]
+pub struct Decided {
+    pub locked: bool,
+    pub muted: BTreeSet<u64>,
+    pub slow_ms: u64,
+    /// When each speaker spoke last, in microseconds.
+    pub spoke_us: HashMap<Block, u64>,
+}
+
+pub struct World {
+    pub rng: Rng,
+    pub plan: Plan,
+    pub room: Room,
+    pub settings: Rc<Settings>,
+    pub shards: Vec<Shard>,
+    pub clients: BTreeMap<u64, Client>,
+    pub witness: Witness,
+    pub traffic: Rc<RefCell<Traffic>>,
+    pub decided: Decided,
+    pub totals: Totals,
+    pub now_us: u64,
+    /// When this process began.
+    pub started_us: u64,
+    /// Nobody says anything any more.
+    pub is_quiet: bool,
+    /// The room has said that it closes.
+    pub is_closing: bool,
+    /// Sockets are dismissed at this moment.
+    pub is_restarting: bool,
+    next_id: u64,
+    steps: BinaryHeap<Reverse<(u64, u64, u64, Step)>>,
+    order: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, plan: Plan) -> Self {
+        let room = Room::new(plan.shards, plan.limits.feed_tail_bytes);
+        let settings = Rc::new(settings(&plan.limits));
+        let shard = |number| Shard::new(number, &room, settings.clone(), plan.scratch_bytes);
+        Self {
+            rng: Rng::with_seed(seed),
+            shards: (0..plan.shards).map(shard).collect(),
+            room,
+            settings,
+            plan,
+            clients: BTreeMap::new(),
+            witness: Witness::default(),
+            traffic: Rc::default(),
+            decided: Decided::default(),
+            totals: Totals::default(),
+            now_us: 0,
+            started_us: 0,
+            is_quiet: false,
+            is_closing: false,
+            is_restarting: false,
+            next_id: 1,
+            steps: BinaryHeap::new(),
+            order: 0,
+        }
+    }
+
+    /// The time, as the process reads it. The time of day steps back now and then.
+    pub fn now(&mut self) -> Now {
+        let step_back = self.rng.u64(..300_000);
+        let nanos = 1_700_000_000_000_000_000 + self.now_us * 1000 - step_back;
+        let ms = CLOCK_START_MS + (self.now_us - self.started_us) / 1000;
+        Now { ms, tim: Tim::from_nanos(nanos) }
+    }
+
+    /// A client comes in; it is on its way to a shard.
+    pub fn join(&mut self, kind: Kind) -> u64 {
+        let address = Ipv4Addr::from_bits(0x0a00_0000 + self.next_id as u32);
+        self.join_from(kind, address)
+    }
+
+    /// The same, from an address that others may have, too.
+    pub fn join_from(&mut self, kind: Kind, address: Ipv4Addr) -> u64 {
+        let (id, cursor) = (self.next_id, self.room.end());
+        self.next_id += 1;
+        let peer = Peer::tcp((address, 4711).into());
+        let pipe = Rc::new(RefCell::new(Pipe::new(kind.socket_bytes)));
+        let shard = self.rng.usize(..self.shards.len());
+        let side = Side { id, pipe: pipe.clone(), traffic: self.traffic.clone() };
+        let mut client = Client {
+            id,
+            kind,
+            peer,
+            pipe,
+            shard,
+            joined_at: cursor,
+            received: Received::new(cursor),
+            taken: 0,
+            unsent: Default::default(),
+            takes_soon: false,
+            delivers_soon: false,
+            said: 0,
+            heard: 0,
+            sent_us: Default::default(),
+            waited_us_max: 0,
+            sent_close: false,
+            saw_close: false,
+            ended: false,
+            leaving_since: None,
+            is_detached: false,
+            was_kicked: false,
+            is_violator: false,
+        };
+        let early = match kind.says {
+            Says::Anything { .. } if self.rng.bool() => client.anything(&mut self.rng, self.now_us),
+            _ => Vec::new(),
+        };
+        let arrival = Arrival {
+            id,
+            cursor,
+            peer,
+            since_secs: 0,
+            message_bytes_max: self.plan.limits.message_bytes_max as u32,
+            counted: false,
+        };
+        self.clients.insert(id, client);
+        self.totals.joined += 1;
+        self.shards[shard].letters.push_back(Letter::Adopt(side, arrival, early));
+        self.report(id);
+        let ms = match kind.says {
+            Says::Nothing => return id,
+            Says::AllItMay { .. } => 0,
+            Says::Every { ms, .. } | Says::Pings { ms } | Says::Anything { ms } => ms,
+        };
+        let phase_us = self.rng.u64(..=ms * 1000);
+        self.plan_step(phase_us, id, Step::Say);
+        id
+    }
+
+    /// Something else is to happen to this client.
+    pub fn plan_step(&mut self, in_us: u64, id: u64, step: Step) {
+        self.order += 1;
+        self.steps.push(Reverse((self.now_us + in_us, self.order, id, step)));
+    }
+
+    /// The poll of its shard reports a socket as it is, as epoll does, when
+    /// anything has changed.
+    pub fn report(&mut self, id: u64) {
+        let Some(client) = self.clients.get(&id) else { return };
+        let pipe = client.pipe.borrow();
+        let event = self.shards[client.shard].events.entry(id).or_default();
+        event.readable |= pipe.is_readable();
+        event.writable |= pipe.is_writable();
+        event.ended |= pipe.client_ended;
+    }
+
+    /// Lets so much time pass.
+    pub fn run_for(&mut self, ms: u64) {
+        let end_us = self.now_us + ms * 1000;
+        loop {
+            let step_us = self.steps.peek().map(|Reverse((us, ..))| *us);
+            let shard_us =
+                (0..self.shards.len()).filter_map(|shard| self.next_turn_us(shard)).min();
+            let next_us = step_us.into_iter().chain(shard_us).min().unwrap_or(u64::MAX);
+            if next_us > end_us {
+                self.now_us = end_us;
+                return;
+            }
+            self.now_us = self.now_us.max(next_us);
+            while let Some(Reverse((us, ..))) = self.steps.peek()
+                && *us <= self.now_us
+                && let Some(Reverse((_, _, id, step))) = self.steps.pop()
+            {
+                self.step(id, step);
+            }
+            let first = self.rng.usize(..self.shards.len());
+            for offset in 0..self.shards.len() {
+                let shard = (first + offset) % self.shards.len();
+                if self.next_turn_us(shard).is_some_and(|us| us <= self.now_us) {
+                    self.turn(shard);
+                }
+            }
+        }
+    }
+
+    /// When this shard turns, if it does.
+    fn next_turn_us(&self, number: usize) -> Option<u64> {
+        let shard = &self.shards[number];
+        let has_news = shard.woken || !shard.letters.is_empty() || !shard.events.is_empty();
+        let due =
+            shard.due_ms.map(|due| self.started_us + due.saturating_sub(CLOCK_START_MS) * 1000);
+        let wants_us = if has_news { Some(0) } else { due };
+        wants_us.map(|us| us.max(shard.busy_until_us))
+    }
+
+    /// One turn of this shard.
+    pub fn turn(&mut self, number: usize) {
+        let now = self.now();
+        let wakes = self.shards[number].turn(&self.room, now);
+        if wakes {
+            self.wake_others(number);
+        }
+        let moved = std::mem::take(&mut self.traffic.borrow_mut().moved);
+        let mut busy_us = 10 + moved as u64 / self.plan.bytes_per_us;
+        if self.rng.u32(..1000) < self.plan.pauses {
+            busy_us += self.rng.u64(..=self.plan.pause_ms_max * 1000);
+        }
+        self.shards[number].busy_until_us = self.now_us + busy_us;
+        self.look();
+        self.check_shard(number);
+    }
+
+    pub fn wake_others(&mut self, number: usize) {
+        for (other, shard) in self.shards.iter_mut().enumerate() {
+            shard.woken |= other != number;
+        }
+    }
+
+    /// A shard stands still for so long.
+    pub fn pause(&mut self, shard: usize, ms: u64) {
+        self.plan.pause_ms_max = self.plan.pause_ms_max.max(ms);
+        self.shards[shard].busy_until_us = self.now_us + ms * 1000;
+    }
+
+    /// Sends a letter to every shard.
+    pub fn send_all(&mut self, letter: impl Fn() -> Letter) {
+        self.shards.iter_mut().for_each(|shard| shard.letters.push_back(letter()));
+    }
+
+    /// New bounds are in force.
+    pub fn reload(&mut self, change: impl FnOnce(&mut Limits)) {
+        change(&mut self.plan.limits);
+        self.settings = Rc::new(settings(&self.plan.limits));
+        let settings = self.settings.clone();
+        self.send_all(|| Letter::Apply(settings.clone()));
+    }
+
+    /// An operator decides something.
+    pub fn decide(&mut self, act: &Act) {
+        let now = self.now();
+        let id = |target: &Target| match target {
+            Target::Name(name) => name[1..].parse().expect("a client's name"),
+            _ => panic!("only names are muted here"),
+        };
+        if self.room.decide(act, &By::Operator { uid: 0 }, now.tim).is_err() {
+            return;
+        }
+        match act {
+            Act::Lock => self.decided.locked = true,
+            Act::Unlock => self.decided.locked = false,
+            Act::Mute(target, None) => drop(self.decided.muted.insert(id(target))),
+            Act::Unmute(target) => drop(self.decided.muted.remove(&id(target))),
+            Act::Slow(secs) => self.decided.slow_ms = u64::from(secs.unwrap_or(0)) * 1000,
+            _ => panic!("nothing that lasts"),
+        }
+    }
+
+    /// An operator closes a connection.
+    pub fn kick(&mut self, id: u64) {
+        let target = match self.clients.get_mut(&id) {
+            Some(client) => {
+                client.was_kicked = true;
+                Target::Connection(id)
+            }
+            None => return,
+        };
+        self.send_all(|| Letter::Kick(target.clone(), usize::MAX));
+    }
+
+    /// The room ends, as at a stop.
+    pub fn close(&mut self, close: &Close) {
+        self.is_closing = true;
+        self.send_all(|| Letter::StopReading);
+        // The hub waits until all shards have let go of this one.
+        while self.shards.iter().any(|shard| !shard.letters.is_empty()) {
+            self.run_for(1);
+        }
+        self.send_all(|| Letter::CloseAll(close.clone()));
+    }
+
+    /// Everybody becomes quiet and reads, and all work is done.
+    pub fn settle(&mut self) {
+        self.is_quiet = true;
+        let ids: Vec<u64> = self.clients.keys().copied().collect();
+        for id in ids {
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.kind.reads = Reads::Within(1);
+                let mut pipe = client.pipe.borrow_mut();
+                pipe.capacity = pipe.capacity.max(65_536);
+                drop(pipe);
+                self.plan_step(0, id, Step::Take);
+            }
+        }
+        self.run_for(20_000 + 20 * self.plan.pause_ms_max);
+        self.check_settled();
+    }
+
+    /// Looks at what was sent and written.
+    pub fn look(&mut self) {
+        for said in self.witness.catch_up(&self.room) {
+            self.heard(&said);
+        }
+        let mut touched = std::mem::take(&mut self.traffic.borrow_mut().touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for id in touched {
+            self.look_at(id);
+        }
+    }
+
+    fn look_at(&mut self, id: u64) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let mut pipe = client.pipe.borrow_mut();
+        let written = std::mem::take(&mut pipe.written);
+        let (waiting, gone) = (pipe.waiting > 0, pipe.server_gone);
+        drop(pipe);
+        let had_close = client.received.close.is_some();
+        client.received.take(&written, &self.witness);
+        if !had_close && client.received.close.is_some() {
+            self.check_close(id);
+        }
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if gone {
+            client.received.check_end(&self.witness);
+            let client = self.clients.remove(&id).expect("it is there");
+            return self.totals.gone(&client, &self.witness);
+        }
+        if waiting && !client.takes_soon {
+            client.takes_soon = true;
+            let in_us = match client.kind.reads {
+                Reads::Within(ms) => ms * 1000,
+                Reads::Bytes(_) => 20_000,
+                Reads::Bits => self.rng.u64(1..20_000),
+                Reads::Never => u64::MAX / 2,
+            };
+            self.plan_step(in_us, id, Step::Take);
+        }
+        self.deliver_soon(id, 500);
+    }
+
+    /// What the client has sent is on its way.
+    pub fn deliver_soon(&mut self, id: u64, in_us: u64) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if !client.unsent.is_empty() && !client.delivers_soon {
+            client.delivers_soon = true;
+            self.plan_step(in_us, id, Step::Deliver);
+        }
+    }
+}
+
+/// What is in force under these bounds.
+pub fn settings(limits: &Limits) -> Settings {
+    Settings::new(&Config { limits: limits.clone(), ..Config::default() })
+}
