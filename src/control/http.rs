@@ -22,7 +22,7 @@ use tracing::debug;
 
 use super::desk::Desk;
 use super::metrics::MEDIA_TYPE;
-use crate::net::{Acceptor, Listener, Socket};
+use crate::net::{Acceptor, Http11, Listener, Socket, check_host};
 
 /// Connections at once; more wait in the kernel's backlog.
 const PLACES: usize = 16;
@@ -72,7 +72,7 @@ async fn receive(stream: io::Result<impl AsyncRead + AsyncWrite + Unpin>, desk: 
         .max_buf_size(HEAD_BYTES_MAX)
         // The time for all is bounded below.
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Http11::new(stream)), service);
     match timeout(TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a request for metrics: {error}"),
@@ -81,28 +81,31 @@ async fn receive(stream: io::Result<impl AsyncRead + AsyncWrite + Unpin>, desk: 
 }
 
 async fn answer(request: &Request<Incoming>, desk: &Desk) -> Response<Full<Bytes>> {
+    if let Err(sentence) = check_host(request) {
+        return plain(StatusCode::BAD_REQUEST, sentence);
+    }
     let path = request.uri().path();
     let allowed = [Method::GET, Method::HEAD].contains(request.method());
     match path {
         "/metrics" | "/healthz" if !allowed => {
-            let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD.\n");
+            let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD.");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             answer
         }
         "/metrics" => match desk.metrics() {
             Ok(text) => respond(StatusCode::OK, MEDIA_TYPE, text.into()),
-            Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "The metrics cannot be made.\n"),
+            Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "The metrics cannot be made."),
         },
         "/healthz" => match desk.is_well().await {
-            true => plain(StatusCode::OK, "ok\n"),
-            false => plain(StatusCode::SERVICE_UNAVAILABLE, "A shard does not answer.\n"),
+            true => plain(StatusCode::OK, "ok"),
+            false => plain(StatusCode::SERVICE_UNAVAILABLE, "A shard does not answer."),
         },
-        _ => plain(StatusCode::NOT_FOUND, "Here are /metrics and /healthz.\n"),
+        _ => plain(StatusCode::NOT_FOUND, "Here are /metrics and /healthz."),
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    respond(status, PLAIN, Bytes::from_static(text.as_bytes()))
+fn plain(status: StatusCode, sentence: &'static str) -> Response<Full<Bytes>> {
+    respond(status, PLAIN, Bytes::from(format!("{sentence}\n")))
 }
 
 fn respond(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {

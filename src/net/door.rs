@@ -33,7 +33,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Acceptor, Barred, Hub, Peer, Seat, Settings, Socket, lock, proxy};
+use super::{Acceptor, Barred, Http11, Hub, Peer, Seat, Settings, Socket, lock, proxy};
 use crate::config::TrustedProxy;
 use answer::is_foreign;
 pub use answer::{Terms, answer};
@@ -227,10 +227,10 @@ impl Door {
             .half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
             .header_read_timeout(None)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Http11::new(stream)), service);
         let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
         let http1::Parts { io, read_buf, .. } = connection.into_parts();
-        let stream = io.into_inner();
+        let stream = io.into_inner().into_inner();
         match (ended, seat.into_inner().unwrap_or_else(PoisonError::into_inner)) {
             (Ok(()), Some(seat)) => Outcome::Enters(stream, seat, read_buf),
             (Ok(()), None) => Outcome::Leaves(stream),

@@ -418,6 +418,11 @@ fn serves_metrics(ask: impl Fn(&str) -> String) {
     assert!(health.starts_with("HTTP/1.1 200 ") && health.ends_with("\r\n\r\nok\n"), "{health}");
     assert!(get("/").starts_with("HTTP/1.1 404 "));
     assert!(ask("POST /metrics HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 405 "));
+    assert!(ask("GET /healthz HTTP/1.4\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    for hosts in ["", "Host: a b\r\n", "Host: [::1\r\n", "Host: x\r\nHost: x\r\n"] {
+        let answer = ask(&format!("GET /healthz HTTP/1.1\r\n{hosts}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{hosts}: {answer}");
+    }
     let head = ask("HEAD /metrics HTTP/1.0\r\n\r\n");
     assert!(head.starts_with("HTTP/1.0 200 ") && head.ends_with("\r\n\r\n"), "{head}");
 }

@@ -48,6 +48,19 @@ fn requests_and_their_first_line() {
         (&UPGRADE.replace("Version: 13", "Version: 8"), "HTTP/1.1 426 Upgrade Required"),
         (&UPGRADE.replace("Key: d", "Key: "), "HTTP/1.1 400 Bad Request"),
         (&UPGRADE.replace("HTTP/1.1", "HTTP/1.0"), "HTTP/1.0 200 OK"),
+        (&UPGRADE.replace("Host: h", "Host: h/"), "HTTP/1.1 400 Bad Request"),
+        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        ("GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        ("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "HTTP/1.1 200 OK"),
+        ("GET / HTTP/1.1\r\nHost:\r\n\r\n", "HTTP/1.1 200 OK"),
+        // The default check of HAProxy.
+        ("OPTIONS / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK"),
+        ("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK"),
+        // Later versions are served as the one that is spoken.
+        ("GET / HTTP/1.2\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK"),
+        ("\r\nGET /nowhere HTTP/1.9\r\nHost: h\r\n\r\n", "HTTP/1.1 404 Not Found"),
+        ("GET / HTTP/1.2\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        ("GET / HTTP/1.12\r\nHost: h\r\n\r\n", "HTTP/1.1 400 Bad Request"),
     ] {
         let answer = daemon.http(request);
         assert_eq!(answer.lines().next(), Some(want), "{request}\n{answer}");
@@ -187,6 +200,23 @@ fn a_full_room_refuses_until_somebody_leaves() {
         stream.write_all(UPGRADE.as_bytes()).unwrap();
         read_until(&mut stream, b"\r\n\r\n").starts_with(b"HTTP/1.1 101 ").then_some(())
     });
+}
+
+/// In pieces as well, and with a message behind it.
+#[test]
+fn a_websocket_is_opened_by_a_later_version_of_http() {
+    let daemon = Daemon::start("");
+    let text = frame(r#"{"usr":"ann","msg":"later"}"#);
+    let request = UPGRADE.replace("HTTP/1.1", "HTTP/1.7");
+    for pieces in [vec![request.as_bytes()], request.as_bytes().chunks(13).collect()] {
+        let mut stream = raw(&daemon);
+        for piece in pieces {
+            stream.write_all(piece).unwrap();
+        }
+        stream.write_all(&text).unwrap();
+        assert!(read_until(&mut stream, b"\r\n\r\n").starts_with(b"HTTP/1.1 101 "));
+        read_until(&mut stream, b"\"later\"");
+    }
 }
 
 #[test]

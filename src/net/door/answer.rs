@@ -8,7 +8,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
 use crate::config::Origin;
-use crate::net::{Barred, site};
+use crate::net::{Barred, check_host, site};
 
 /// What an answer depends on beside the request.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub struct Terms {
     pub barred: Option<Barred>,
 }
 
+/// All that can be asked for here.
+const METHODS: &str = "GET, HEAD, OPTIONS";
 /// The version of the WebSocket protocol that is spoken (RFC 6455, 4.1).
 const WEBSOCKET_VERSION: &str = "13";
 /// Seconds after which a client that found no place may try again.
@@ -45,6 +47,10 @@ pub fn answer<B: Body>(request: &Request<B>, terms: Terms) -> Response<Full<Byte
     if let Err(sentence) = check_host(request) {
         return refuse(StatusCode::BAD_REQUEST, sentence);
     }
+    let asks_for_options = request.method() == Method::OPTIONS;
+    if asks_for_options && request.uri().path() == "*" {
+        return options();
+    }
     let Some((file, tag)) = site::find(request.uri().path(), terms.message_bytes_max) else {
         return refuse(StatusCode::NOT_FOUND, "There is nothing here; the room is at /.");
     };
@@ -52,10 +58,13 @@ pub fn answer<B: Body>(request: &Request<B>, terms: Terms) -> Response<Full<Byte
     if !terms.page && !at_root {
         return refuse(StatusCode::NOT_FOUND, "The page is switched off; the room is at /.");
     }
+    if asks_for_options {
+        return options();
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer =
-            refuse(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are known here.");
-        set(&mut answer, header::ALLOW, "GET, HEAD");
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "Only GET, HEAD and OPTIONS are known here.");
+        set(&mut answer, header::ALLOW, METHODS);
         return answer;
     }
     if at_root && wants_websocket(request) {
@@ -67,16 +76,6 @@ pub fn answer<B: Body>(request: &Request<B>, terms: Terms) -> Response<Full<Byte
         );
     }
     give(file, &tag, request.headers(), terms.message_bytes_max)
-}
-
-/// A request of HTTP/1.1 names exactly one host (RFC 9112, 3.2).
-fn check_host<B>(request: &Request<B>) -> Result<(), &'static str> {
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    match hosts {
-        0 if request.version() >= Version::HTTP_11 => Err("The request has no Host."),
-        0 | 1 => Ok(()),
-        _ => Err("The request has more than one Host."),
-    }
 }
 
 /// Whether this asks for a WebSocket, rightly or wrongly. HTTP/1.0 has no
@@ -156,6 +155,16 @@ fn bar(why: Barred) -> Response<Full<Bytes>> {
     if let Some(secs) = retry_after_secs {
         set(&mut answer, header::RETRY_AFTER, secs);
     }
+    answer
+}
+
+/// What can be asked for (RFC 9110, 9.3.7). Load balancers ask so whether there is
+/// anybody at all.
+fn options() -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::default());
+    set(&mut answer, header::ALLOW, METHODS);
+    set(&mut answer, header::CACHE_CONTROL, "no-store");
+    end(&mut answer);
     answer
 }
 
@@ -310,10 +319,23 @@ mod tests {
             ("GET /../etc/passwd HTTP/1.1|host: h", 404),
             ("POST /nowhere HTTP/1.1|host: h", 404),
             ("POST / HTTP/1.1|host: h", 405),
-            ("OPTIONS / HTTP/1.1|host: h", 405),
+            ("OPTIONS / HTTP/1.1|host: h", 200),
+            ("OPTIONS / HTTP/1.0", 200),
+            ("OPTIONS * HTTP/1.1|host: h", 200),
+            ("OPTIONS /wschat.js HTTP/1.1|host: h", 200),
+            ("OPTIONS /nowhere HTTP/1.1|host: h", 404),
+            ("OPTIONS / HTTP/1.1", 400),
+            ("GET * HTTP/1.1|host: h", 404),
             ("PUT /wschat.js HTTP/1.1|host: h", 405),
             ("GET / HTTP/1.1", 400),
             ("GET / HTTP/1.1|host: a|host: b", 400),
+            ("GET / HTTP/1.1|host: a b", 400),
+            ("GET /nowhere HTTP/1.1|host: a@b", 400),
+            ("GET / HTTP/1.0|host: a/b", 400),
+            ("GET / HTTP/1.0|host: a|host: a", 400),
+            ("GET http://h/ HTTP/1.1|host: a b", 400),
+            ("GET http://h/ HTTP/1.1|host: h", 200),
+            ("GET / HTTP/1.1|host: ", 200),
             // An upgrade to something else is ignored.
             ("GET / HTTP/1.1|host: h|upgrade: h2c|connection: Upgrade", 200),
         ] {
@@ -332,6 +354,8 @@ mod tests {
             ("GET /", "POST /", 405),
             ("HTTP/1.1", "HTTP/1.0", 200),
             ("|host: h", "", 400),
+            ("|host: h", "|host: h/", 400),
+            ("GET /", "OPTIONS /", 200),
             ("upgrade: websocket", "upgrade: WebSocket", 101),
             ("upgrade: websocket", "upgrade: h2c, websocket", 101),
             ("connection: Upgrade", "connection: keep-alive, upgrade", 101),
@@ -429,6 +453,8 @@ mod tests {
         check("HEAD / HTTP/1.1|host: h", bare, 426);
         check("GET / HTTP/1.0", bare, 426);
         check("GET /wschat.js HTTP/1.1|host: h", bare, 404);
+        check("OPTIONS / HTTP/1.0", bare, 200);
+        check("OPTIONS /wschat.js HTTP/1.0", bare, 404);
         check(UPGRADE, bare, 101);
     }
 
@@ -441,7 +467,16 @@ mod tests {
             text(answer),
             "The request has no `Upgrade: websocket`; a proxy may have dropped it.\n"
         );
-        assert_eq!(header(&check("POST / HTTP/1.1|host: h", ROOM, 405), "allow"), "GET, HEAD");
+        let answer = check("POST / HTTP/1.1|host: h", ROOM, 405);
+        assert_eq!(header(&answer, "allow"), "GET, HEAD, OPTIONS");
+    }
+
+    #[test]
+    fn options_are_told_without_a_body() {
+        let answer = check("OPTIONS / HTTP/1.0", ROOM, 200);
+        assert_eq!(header(&answer, "allow"), "GET, HEAD, OPTIONS");
+        assert_eq!(header(&answer, "connection"), "close");
+        assert_eq!(text(answer), "");
     }
 
     #[test]
