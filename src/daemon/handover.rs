@@ -44,9 +44,9 @@ const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The byte that rides with each descriptor says what it is, whatever the
 /// version of the state: this is the state,
 const IS_STATE: u8 = b's';
-/// this is a client that has whole frames only,
+/// this is a client that a close frame can follow: it has whole frames only,
 const IS_WHOLE: u8 = b'w';
-/// and this one is in the middle of a frame.
+/// and this one is in the middle of a frame, or has a close frame already.
 const IS_BEGUN: u8 = b'b';
 
 /// Whether systemd keeps what it is given until the next process starts.
@@ -87,15 +87,29 @@ fn version_of(name: &str) -> Option<u32> {
 pub fn give(state: &State, sockets: &[(Socket, bool)]) -> io::Result<()> {
     let places = park(&sealed(&state.encode())?, sockets)?;
     let numbers = 0..places.len() as u32;
-    let stored = store(places);
+    let stored = match store(&places) {
+        Ok(()) => are_kept(places),
+        Err(error) => {
+            places.iter().for_each(Place::clear);
+            Err(error)
+        }
+    };
     if stored.is_err() {
         forget(numbers);
     }
     stored
 }
 
-/// Puts every parking place into the store, and makes sure that it is there.
-fn store(places: Vec<Place>) -> io::Result<()> {
+/// The connections of a room that could not be [given](give) away.
+pub fn take_back(state: State, sockets: Vec<(Socket, bool)>, feed_tail_bytes: usize) -> Found {
+    let parked = |(row, (socket, whole))| Parked { row, socket, whole };
+    let mut found = Found { room: None, orphans: Vec::new(), complaints: Vec::new() };
+    found.pair_up(state, sockets.into_iter().enumerate().map(parked).collect(), feed_tail_bytes);
+    found
+}
+
+/// Sends every parking place to the store, and waits until systemd has them all.
+fn store(places: &[Place]) -> io::Result<()> {
     for (number, place) in places.iter().enumerate() {
         let name = format!("{NAME}{number}");
         // Without FDPOLL=0 systemd drops it as soon as our end is closed.
@@ -103,10 +117,14 @@ fn store(places: Vec<Place>) -> io::Result<()> {
             [NotifyState::FdStore, NotifyState::FdName(&name), NotifyState::Custom("FDPOLL=0")];
         sd_notify::notify_with_fds(&assignments, &[place.receiver.as_fd()])?;
     }
+    barrier()
+}
+
+/// Makes sure that systemd has kept every parking place. It does not say that a
+/// store is full, and an older one not that it has none; but a receiving end that
+/// nobody keeps is closed.
+fn are_kept(places: Vec<Place>) -> io::Result<()> {
     let senders: Vec<_> = places.into_iter().map(|place| place.sender).collect();
-    barrier()?;
-    // Nobody says that a store is full, or that an older systemd has none; but
-    // a receiving end that nobody keeps is closed.
     for sender in &senders {
         let mut ends = [PollFd::new(sender, PollFlags::empty())];
         poll(&mut ends, Some(&Timespec::default()))?;
@@ -121,7 +139,7 @@ fn store(places: Vec<Place>) -> io::Result<()> {
 pub struct Found {
     /// The room, and the connections that can go on in it.
     pub room: Option<(State, Vec<(Row, Socket)>)>,
-    /// Sockets that nothing is known of but whether a close frame may follow.
+    /// Sockets that nothing is known of but whether a close frame can follow.
     pub orphans: Vec<(Socket, bool)>,
     /// What was wrong, in words.
     pub complaints: Vec<String>,
@@ -194,8 +212,9 @@ struct Parked {
     whole: bool,
 }
 
-/// Closes a connection of which nothing is known. A client in the middle of a
-/// frame would take a close frame for a part of it, so it gets none.
+/// Closes connections of which nothing is known. A client in the middle of a
+/// frame would take a close frame for a part of it, so it gets none; nor does one
+/// that has a close frame.
 pub fn dismiss(orphans: Vec<(Socket, bool)>, close: &Close) {
     let mut bytes = Vec::new();
     frame::put_close(close, &mut bytes);
@@ -236,6 +255,16 @@ fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
 struct Place {
     sender: OwnedFd,
     receiver: OwnedFd,
+}
+
+impl Place {
+    /// Takes everything out again: systemd may still have the receiving end, and
+    /// what it gives to the next process must be nobody's connection any more.
+    fn clear(&self) {
+        if let Err(error) = receive(&self.receiver, |_, _, _| {}) {
+            warn!(%error, "cannot empty a parking place: {error}");
+        }
+    }
 }
 
 /// Sends the state and the sockets into as many pairs as it takes.
@@ -285,14 +314,14 @@ fn send(to: &OwnedFd, first: u32, part: &[(u8, BorrowedFd<'_>)]) -> io::Result<b
 }
 
 /// Takes every descriptor that is parked, with its number and its kind.
-fn receive(end: &UnixStream, mut found: impl FnMut(usize, u8, OwnedFd)) -> io::Result<()> {
-    end.set_nonblocking(true)?;
+fn receive(end: impl AsFd, mut found: impl FnMut(usize, u8, OwnedFd)) -> io::Result<()> {
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     loop {
         let mut bytes = [0; size_of::<u32>() + DESCRIPTORS_PER_MESSAGE];
         let mut space = vec![MaybeUninit::uninit(); ancillary_bytes()];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        let received = match recvmsg(end, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+        let received = match recvmsg(&end, &mut parts, &mut control, flags) {
             Ok(message) => message.bytes,
             // The sender is still there, or crashed: this is all there is.
             Err(rustix::io::Errno::AGAIN) => return Ok(()),

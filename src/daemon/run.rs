@@ -13,7 +13,7 @@ use tokio::runtime;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::activation::{self, ROOM};
 use super::control::{self, Control};
@@ -22,7 +22,6 @@ use super::journal;
 use super::reload::{self, Reloader};
 use super::signals::{self, Request};
 use super::{handover, limits, notify, status};
-use crate::chat::Pace;
 use crate::config::{Config, Environment, ListenAddress, Loaded, Problems, load};
 use crate::net::{Acceptor, Door, Hub, Listener, Settings};
 use crate::record::Recorder;
@@ -142,7 +141,9 @@ async fn serve(
     if end == Some(Request::HandOver) && handover::store_exists() {
         door.close();
         while doors.join_next().await.is_some() {}
-        hand_over(&hub, reloader.settings().borrow().rules.pace()).await;
+        if let Some(hub) = hand_over(&hub, &reloader).await {
+            goodbye(&hub, RESTART, patience, &mut requests).await;
+        }
         return Ok(());
     }
     let close = match end {
@@ -193,17 +194,23 @@ fn open(
     Ok(hub)
 }
 
-/// Leaves the room to the next process, or closes it if it cannot be left.
-async fn hand_over(hub: &Hub, pace: &Pace) {
-    let (state, sockets) = hub.hand_over(pace).await;
+/// Leaves the room to the next process. One that cannot be left is given back, to
+/// be closed.
+async fn hand_over(hub: &Hub, reloader: &Reloader) -> Option<Hub> {
+    let settings = reloader.settings().borrow().clone();
+    let (state, sockets) = hub.hand_over(settings.rules.pace()).await;
     let listeners = sockets.len();
-    match handover::give(&state, &sockets) {
-        Ok(()) => info!(listeners, "handed over the room, listeners: {listeners}"),
-        Err(error) => {
-            warn!(%error, "there is no store for connections, so they are closed: {error}");
-            handover::dismiss(sockets, &RESTART);
-        }
-    }
+    let Err(error) = handover::give(&state, &sockets) else {
+        info!(listeners, "handed over the room, listeners: {listeners}");
+        return None;
+    };
+    warn!(%error, "there is no store for connections, so they are closed: {error}");
+    let found = handover::take_back(state, sockets, settings.limits.feed_tail_bytes);
+    handover::dismiss(found.orphans, &RESTART);
+    let (state, connections) = found.room?;
+    Hub::resume_to_close(shards(reloader.config()), settings, &state, connections)
+        .inspect_err(|error| error!(%error, "no shards, so connections are cut: {error}"))
+        .ok()
 }
 
 /// Lets every client take what the feed still holds for it, until a second

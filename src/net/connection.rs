@@ -117,6 +117,9 @@ impl Details {
 pub(super) struct Outbox {
     bytes: Vec<u8>,
     sent: usize,
+    /// How many bytes at the beginning are the rest of a frame whose beginning
+    /// the client has; whole frames follow.
+    rest: usize,
     pub close: Option<Closing>,
 }
 
@@ -177,8 +180,7 @@ impl<S: Stream> Connection<S> {
             connection.state = State::Closing;
         }
         if close.is_some() || !row.outbox.is_empty() {
-            let outbox = Outbox { bytes: row.outbox.clone(), sent: 0, close };
-            connection.outbox = Some(Box::new(outbox));
+            connection.outbox = Some(Box::new(Outbox::resume(row, close)));
         }
         connection
     }
@@ -187,9 +189,11 @@ impl<S: Stream> Connection<S> {
     pub fn into_row(self, details: &Details, now_ms: u64) -> (Row, S) {
         let outbox = self.outbox.unwrap_or_default();
         let closing = |close: Closing| (close.deadline_ms.saturating_sub(now_ms), close.then);
+        // Whoever has a close frame is waited for by no tail.
+        let is_closed = outbox.close.is_some() && !outbox.is_pending();
         let row = Row {
             id: details.id,
-            cursor: self.cursor,
+            cursor: if is_closed { DETACHED } else { self.cursor },
             peer: details.peer,
             since_secs: details.since_secs,
             message_bytes_max: details.message_bytes_max,
@@ -198,7 +202,7 @@ impl<S: Stream> Connection<S> {
             ping_in_ms: details.ping_due_ms.saturating_sub(now_ms),
             partial: self.inbound.into_partial(),
             outbox: outbox.bytes.get(outbox.sent..).unwrap_or_default().to_vec(),
-            outbox_begun: outbox.sent > 0,
+            outbox_begun: outbox.is_begun(),
             closing: outbox.close.map(closing),
             notices_whole_in_ms: details.speaker.notices().whole_in_us(now_ms * 1000) / 1000,
             name: details.speaker.name().to_owned(),
@@ -266,7 +270,7 @@ impl<S: Stream> Connection<S> {
             None => self.outbox = None,
             Some(close) => {
                 outbox.bytes = Vec::new();
-                outbox.sent = 0;
+                (outbox.sent, outbox.rest) = (0, 0);
                 if close.then == AfterClose::AwaitEnd {
                     self.stream.shutdown_write();
                 }
@@ -305,8 +309,9 @@ impl<S: Stream> Connection<S> {
         let rest = rest_of_frame(pieces, self.cursor);
         if !rest.is_empty() {
             let outbox = self.outbox.get_or_insert_default();
-            assert_eq!(outbox.sent, 0, "an own frame is only begun at a frame boundary");
-            outbox.bytes.splice(0..0, rest.iter().copied());
+            assert!(!outbox.is_begun(), "an own frame is only begun at a frame boundary");
+            outbox.bytes.splice(..outbox.sent, rest.iter().copied());
+            (outbox.sent, outbox.rest) = (0, rest.len());
         }
         self.cursor = DETACHED;
     }
@@ -323,8 +328,24 @@ impl<S: Stream> Connection<S> {
 }
 
 impl Outbox {
+    /// The outbox of `row`. A row does not say how long the rest of a begun frame
+    /// is, so all its bytes count as that.
+    fn resume(row: &Row, close: Option<Closing>) -> Self {
+        let rest = if row.has_whole_outbox() { 0 } else { row.outbox.len() };
+        Self { bytes: row.outbox.clone(), sent: 0, rest, close }
+    }
+
     fn is_pending(&self) -> bool {
         self.sent < self.bytes.len()
+    }
+
+    /// Whether the client has a part of the frame that is to be sent next.
+    fn is_begun(&self) -> bool {
+        match self.sent.checked_sub(self.rest) {
+            _ if !self.is_pending() => false,
+            None => true,
+            Some(sent) => frame::place(&self.bytes[self.rest..], sent).frame_end != sent,
+        }
     }
 }
 
@@ -363,5 +384,136 @@ pub(super) fn messages_before(pieces: &Pieces, cursor: u64) -> u64 {
         }
         // The cursor is behind the last piece, or nobody asks.
         None => pieces.iter().next_back().map_or(0, |p| p.messages_before + u64::from(p.messages)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::Log;
+
+    /// Takes as many bytes as there is room for.
+    #[derive(Default)]
+    struct Narrow {
+        room: usize,
+        got: Vec<u8>,
+    }
+
+    impl Read for Narrow {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(ErrorKind::WouldBlock.into())
+        }
+    }
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match bytes.len().min(self.room) {
+                0 => Err(ErrorKind::WouldBlock.into()),
+                taken => {
+                    self.room -= taken;
+                    self.got.extend_from_slice(&bytes[..taken]);
+                    Ok(taken)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Stream for Narrow {
+        fn shutdown_write(&mut self) {}
+    }
+
+    /// How many close frames `bytes` hold; none if they end in the middle of a
+    /// frame.
+    fn closes(mut bytes: &[u8]) -> Option<usize> {
+        let mut closes = 0;
+        while let Some((_, behind)) = frame::split(bytes) {
+            closes += usize::from(bytes[0] == 0x88);
+            bytes = behind;
+        }
+        bytes.is_empty().then_some(closes)
+    }
+
+    /// What happens to a connection between its writes.
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        says: usize,
+        closes: bool,
+        loses_place: bool,
+    }
+
+    fn details() -> Details {
+        Details {
+            id: 7,
+            peer: Peer::Unix,
+            since_secs: 0,
+            message_bytes_max: 1024,
+            messages: 0,
+            heard_ms: 0,
+            ping_due_ms: 0,
+            read_ms: 0,
+            speaker: Speaker::default(),
+        }
+    }
+
+    /// Hands a connection over, and says whether a close frame can follow.
+    fn hand_over(connection: Connection<Narrow>, log: &Log) -> (Connection<Narrow>, bool) {
+        let (row, stream) = connection.into_row(&details(), 0);
+        let row = Row::decode(&row.encode(), log).expect("it was just written");
+        (Connection::resume(stream, &row, 0), row.takes_close(log))
+    }
+
+    #[test]
+    fn whether_a_close_frame_can_follow_is_known_in_every_handover() {
+        let mut log = Log::new(1 << 16);
+        for text in [&b"one"[..], b"two and three", b"four"] {
+            let mut bytes = Vec::new();
+            frame::put(Opcode::Text, text, &mut bytes);
+            log.append(&bytes, 1);
+        }
+        let check = |case: Case, first: usize, second: usize, third: usize| {
+            let stream = Narrow { room: first, got: Vec::new() };
+            let mut connection = Connection::new(stream, 0);
+            connection.write(log.pieces()).unwrap();
+            for _ in 0..case.says {
+                assert!(connection.say(Opcode::Pong, b"pong"));
+            }
+            if case.loses_place {
+                connection.detach(log.pieces());
+            }
+            if case.closes || case.loses_place {
+                let closing = Closing { deadline_ms: 9, then: AfterClose::AwaitClose };
+                connection.close(&Close::too_slow(1), closing);
+            }
+            connection.stream.room = second;
+            connection.write(log.pieces()).unwrap();
+            let can = closes(&connection.stream.got) == Some(0);
+            let (mut connection, says) = hand_over(connection, &log);
+            assert_eq!(says, can, "{case:?} {first} {second}");
+
+            connection.stream.room = third;
+            connection.write(log.pieces()).unwrap();
+            let can = closes(&connection.stream.got) == Some(0);
+            let (mut connection, says) = hand_over(connection, &log);
+            assert!(can || !says, "{case:?} {first} {second} {third}");
+
+            connection.stream.room = usize::MAX;
+            connection.write(log.pieces()).unwrap();
+            let want = usize::from(case.closes || case.loses_place);
+            assert_eq!(closes(&connection.stream.got), Some(want), "{case:?} {first} {second}");
+        };
+        for says in 0..3 {
+            for (closes, loses_place) in [(false, false), (true, false), (false, true)] {
+                let case = Case { says, closes, loses_place };
+                for first in 0..=log.end() as usize {
+                    for second in 0..60 {
+                        (0..25).step_by(6).for_each(|third| check(case, first, second, third));
+                    }
+                }
+            }
+        }
     }
 }

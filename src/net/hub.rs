@@ -21,13 +21,13 @@ use super::shard::{Shard, WAKER};
 use super::socket::{Peer, Socket};
 use super::state::{Row, State};
 use super::table::Tally;
-use crate::chat::{Accounts, Block, Moderation, Now, Pace, Past, Room, Stamper, Target, Tim};
+use crate::chat::{Block, Moderation, Now, Past, Room, Target, Tim};
 use crate::config::Limits;
 use crate::wire::close::Close;
 
 /// Where the clock of the shards starts: a connection that was handed over may
 /// have been silent since long before, at most for the longest `idle_timeout_secs`.
-const CLOCK_START_MS: u64 = 7_200_000;
+pub(super) const CLOCK_START_MS: u64 = 7_200_000;
 
 /// A handle on the running shards; clones are cheap.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub(super) struct Shared {
     pub addresses: Arc<Addresses>,
     /// Those who got none.
     barred: BarredCounts,
-    next_id: AtomicU64,
+    pub next_id: AtomicU64,
     /// The number of the last question to the shards.
     asked: AtomicU64,
     history: History,
@@ -96,6 +96,8 @@ pub(super) enum Letter {
     CloseAll(Close, Done),
     /// Go on with this connection of another process.
     Resume { socket: Socket, row: Row, seat: Seat },
+    /// Hear and do all that has come, and then wait for what follows.
+    Pause(Done),
     /// Give every connection away, as it is, and end.
     HandOver(mpsc::UnboundedSender<Vec<(Row, Socket)>>),
     /// Say that the shard turns, by letting go.
@@ -142,7 +144,7 @@ pub struct Totals {
 
 /// What was before this process.
 #[derive(Clone, Debug, Default)]
-struct History {
+pub(super) struct History {
     tally: Tally,
     listeners_peak: usize,
     next_id: u64,
@@ -151,7 +153,7 @@ struct History {
 }
 
 impl History {
-    fn resume(state: &State) -> Self {
+    pub fn resume(state: &State) -> Self {
         let mut tally = Tally::default();
         state.tally.iter().for_each(|(name, count)| tally.add(name, *count));
         Self {
@@ -185,39 +187,11 @@ impl Hub {
         Ok(hub)
     }
 
-    /// Goes on where another process stopped: with the room of `state`, and
-    /// the connections whose sockets arrived.
-    ///
-    /// # Errors
-    ///
-    /// As [`Hub::start`].
-    pub fn resume(
+    pub(super) fn prepare(
         threads: usize,
-        settings: Arc<Settings>,
-        state: &State,
-        connections: Vec<(Row, Socket)>,
-    ) -> io::Result<Self> {
-        let tail_bytes = settings.limits.feed_tail_bytes;
-        let past = Past {
-            log: state.log(tail_bytes),
-            stamper: Stamper::after(state.last_tim()),
-            moderation: state.moderation.clone(),
-            accounts: Accounts::resume(&state.balances, CLOCK_START_MS),
-        };
-        let room = Room::resume(threads.max(1), tail_bytes, past);
-        let (hub, polls) = Self::prepare(threads, room, History::resume(state))?;
-        // The letters lie there before the shards begin: nobody speaks before
-        // all who were in the room are in it again.
-        for (row, socket) in connections {
-            if let Some(seat) = hub.any_seat(usize::MAX) {
-                hub.send_to_least_loaded(Letter::Resume { socket, row, seat });
-            }
-        }
-        hub.spawn(polls, &settings)?;
-        Ok(hub)
-    }
-
-    fn prepare(threads: usize, room: Room, history: History) -> io::Result<(Self, Vec<Poll>)> {
+        room: Room,
+        history: History,
+    ) -> io::Result<(Self, Vec<Poll>)> {
         let (mut polls, mut posts) = (Vec::new(), Vec::new());
         for _ in 0..threads.max(1) {
             let poll = Poll::new()?;
@@ -241,7 +215,7 @@ impl Hub {
         Ok((Self(Arc::new(shared)), polls))
     }
 
-    fn spawn(&self, polls: Vec<Poll>, settings: &Arc<Settings>) -> io::Result<()> {
+    pub(super) fn spawn(&self, polls: Vec<Poll>, settings: &Arc<Settings>) -> io::Result<()> {
         for (number, poll) in polls.into_iter().enumerate() {
             let shard = Shard::new(number, self.0.clone(), settings.clone(), poll);
             thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
@@ -282,7 +256,7 @@ impl Hub {
     }
 
     /// A seat for whomever, if fewer than `max` are taken.
-    fn any_seat(&self, max: usize) -> Option<Seat> {
+    pub(super) fn any_seat(&self, max: usize) -> Option<Seat> {
         let shared = &self.0;
         let taken = shared
             .seats
@@ -332,7 +306,7 @@ impl Hub {
         self.0.room.is_sweeping()
     }
 
-    fn send_to_least_loaded(&self, letter: Letter) {
+    pub(super) fn send_to_least_loaded(&self, letter: Letter) {
         if let Some(post) = self.least_loaded() {
             post.send(letter);
         }
@@ -364,41 +338,6 @@ impl Hub {
         self.ask(|done| Letter::CloseAll(close.clone(), done)).await;
     }
 
-    /// Stops every shard where it is, and gives away the room and all sockets,
-    /// each with whether its client has whole frames only.
-    pub async fn hand_over(&self, pace: &Pace) -> (State, Vec<(Socket, bool)>) {
-        let (to, mut from) = mpsc::unbounded_channel();
-        for post in &self.0.posts {
-            post.send(Letter::HandOver(to.clone()));
-        }
-        drop(to);
-        let mut connections = Vec::new();
-        while let Some(more) = from.recv().await {
-            connections.extend(more);
-        }
-        let totals = self.totals();
-        let mut state = State {
-            next_id: self.0.next_id.load(Ordering::Relaxed),
-            listeners_peak: totals.listeners_peak as u64,
-            restarts_survived: totals.restarts_survived + 1,
-            started_secs: totals.started_secs,
-            tally: totals.tally.named().map(|(name, count)| (name.to_owned(), count)).collect(),
-            moderation: self.moderation().clone(),
-            balances: self.0.room.balances(pace, self.0.now().ms),
-            ..State::default()
-        };
-        let sockets = self.0.room.inspect(|log, last_tim| {
-            state.last_tim = last_tim.nanos();
-            state.set_log(log);
-            let whole = |(row, socket): (Row, Socket)| {
-                state.rows.push(row.encode());
-                (socket, row.is_at_frame_boundary(log))
-            };
-            connections.into_iter().map(whole).collect()
-        });
-        (state, sockets)
-    }
-
     /// Returns as soon as every shard has turned; never if one hangs.
     pub async fn turn(&self) {
         self.ask(Letter::Turn).await;
@@ -425,7 +364,7 @@ impl Hub {
         clients
     }
 
-    async fn ask(&self, letter: impl Fn(Done) -> Letter) {
+    pub(super) async fn ask(&self, letter: impl Fn(Done) -> Letter) {
         let (done, mut all) = mpsc::channel(1);
         for post in &self.0.posts {
             post.send(letter(done.clone()));

@@ -14,6 +14,7 @@ mod barred;
 mod clients;
 mod connection;
 mod door;
+mod handover;
 mod http;
 mod hub;
 mod listener;

@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token};
+use tokio::sync::mpsc;
 
 use super::connection::Stream;
 use super::hub::{Letter, Shared};
 use super::settings::Settings;
 use super::socket::Socket;
+use super::state::Row;
 use super::table::{Asked, Table, Turn};
 use crate::chat::{Batch, Now, complaint, receipt};
 
@@ -43,6 +45,10 @@ pub(super) struct Shard {
     scratch: Vec<u8>,
     /// Held until the last connection has left.
     leaving: Vec<super::hub::Done>,
+    /// Nothing is read or written any more: a handover follows.
+    paused: bool,
+    /// Where the connections go.
+    successor: Option<mpsc::UnboundedSender<Vec<(Row, Socket)>>>,
     /// The connections were handed over: there is nothing left to do.
     over: bool,
 }
@@ -59,6 +65,8 @@ impl Shard {
             asked: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
             leaving: Vec::new(),
+            paused: false,
+            successor: None,
             over: false,
         }
     }
@@ -93,6 +101,9 @@ impl Shard {
         if self.post().has_letters() {
             return Some(Duration::ZERO);
         }
+        if self.paused {
+            return None;
+        }
         let due_ms = self.table.due_ms(&self.shared.room)?;
         Some(Duration::from_millis(due_ms.saturating_sub(self.shared.now().ms)))
     }
@@ -105,6 +116,28 @@ impl Shard {
         for letter in letters {
             arrived += usize::from(self.open(letter, now));
         }
+        if !self.paused {
+            self.turn_table(events, now);
+        }
+        self.hand_over(now);
+        self.report(had + arrived);
+    }
+
+    /// Gives every connection away, if that is asked for and nothing else is:
+    /// some may still have to be kicked.
+    fn hand_over(&mut self, now: Now) {
+        if self.post().has_letters() {
+            return;
+        }
+        let Some(to) = self.successor.take() else { return };
+        let rows = self.table.hand_over(now).into_iter();
+        // Who asked waits for it, or is gone with the process.
+        let _ = to.send(rows.map(|(row, watched)| (row, watched.into())).collect());
+        self.over = true;
+    }
+
+    /// Has the table do what the events ask for, and moderators after that.
+    fn turn_table(&mut self, events: &Events, now: Now) {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut wake = false;
         self.with_table(now, |table, turn| {
@@ -126,7 +159,6 @@ impl Shard {
         if wake {
             self.shared.wake_others(self.number);
         }
-        self.report(had + arrived);
     }
 
     /// Opens one letter; says whether a connection was in it.
@@ -146,16 +178,14 @@ impl Shard {
                 self.with_table(now, |table, turn| table.resume(watched, &row, turn));
                 return true;
             }
-            Letter::HandOver(to) => {
-                // What came with a letter before this one belongs to the feed.
+            Letter::Pause(_done) => {
+                // What came with a letter before this one is heard here.
                 self.with_table(now, |table, turn| table.hear_early(turn));
                 self.shared.room.publish(&mut self.batch, now.tim);
-                let rows = self.table.hand_over(now);
-                let rows = rows.into_iter().map(|(row, watched)| (row, watched.into())).collect();
-                // Who asked waits for it, or is gone with the process.
-                let _ = to.send(rows);
-                self.over = true;
+                self.see_to_asked(now);
+                self.paused = true;
             }
+            Letter::HandOver(to) => self.successor = Some(to),
             Letter::Apply(settings, _done) => {
                 self.settings = settings;
                 self.table.look_after_all();

@@ -20,7 +20,7 @@ mod v1;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::connection::AfterClose;
+use super::connection::{AfterClose, DETACHED};
 use super::socket::Peer;
 use crate::chat::{Balance, Moderation, Tim};
 use crate::feed::{Log, Piece};
@@ -82,9 +82,10 @@ pub struct Row {
     pub ping_in_ms: u64,
     /// What of its stream is begun.
     pub partial: Option<Partial>,
-    /// Own frames that wait to be written.
+    /// What waits to be written besides the feed: own frames, behind the rest of
+    /// a frame that is begun.
     pub outbox: Vec<u8>,
-    /// Whether the first of them is already begun.
+    /// Whether it begins with such a rest, of a frame of the feed or an own one.
     pub outbox_begun: bool,
     /// If it is closing: how long it has left, and what follows.
     pub closing: Option<(u64, AfterClose)>,
@@ -161,13 +162,7 @@ impl State {
     /// Whether a feed can be made of it: its pieces are whole frames, and its
     /// positions and numbers leave room to go on.
     fn is_sound(&self) -> bool {
-        let whole = |(_, bytes): &(u32, Vec<u8>)| {
-            let mut rest = bytes.as_slice();
-            while let Some((_, behind)) = frame::split(rest) {
-                rest = behind;
-            }
-            rest.is_empty() && !bytes.is_empty()
-        };
+        let whole = |(_, bytes): &(u32, Vec<u8>)| !bytes.is_empty() && are_whole(bytes);
         let far = |n: u64| n > POSITION_MAX;
         !far(self.tail_start)
             && !far(self.messages_before)
@@ -211,19 +206,48 @@ impl Row {
         let row: Self = postcard::from_bytes(bytes).ok()?;
         let start = log.pieces().start().unwrap_or(log.end());
         let in_feed = (start..=log.end()).contains(&row.cursor);
-        let detached = row.cursor == u64::MAX && row.closing.is_some();
-        (in_feed || detached).then_some(row)
+        let detached = row.cursor == DETACHED && row.closing.is_some();
+        let in_order = match row.outbox_begun {
+            // An own frame is only begun at a frame boundary of the feed.
+            true => row.has_whole_frames_of(log),
+            false => are_whole(&row.outbox),
+        };
+        ((in_feed && in_order) || detached).then_some(row)
     }
 
-    /// Whether the client has whole frames only, so that a close frame can
-    /// follow.
-    pub fn is_at_frame_boundary(&self, log: &Log) -> bool {
-        let whole = |piece: &Piece| {
+    /// Whether a close frame can follow what the client has: that is whole
+    /// frames, and none of them a close frame.
+    pub fn takes_close(&self, log: &Log) -> bool {
+        let closed = self.closing.is_some() && self.outbox.is_empty();
+        !closed && !self.outbox_begun && self.has_whole_frames_of(log)
+    }
+
+    /// Whether the outbox holds whole frames only. That of a connection that is
+    /// out of the feed may begin with the rest of a frame of it, which not every
+    /// version has said.
+    pub(super) fn has_whole_outbox(&self) -> bool {
+        let out_of_feed = self.cursor == DETACHED && !self.outbox.is_empty();
+        !self.outbox_begun && !out_of_feed && are_whole(&self.outbox)
+    }
+
+    /// Whether the cursor is at a frame boundary of the feed. What is not in the
+    /// feed is none, but for its end.
+    fn has_whole_frames_of(&self, log: &Log) -> bool {
+        let at_boundary = |piece: &Piece| {
             let offset = (self.cursor - piece.start) as usize;
             frame::place(&piece.bytes, offset).frame_end == offset
         };
-        !self.outbox_begun && log.pieces().at(self.cursor).is_none_or(whole)
+        let at_end = [log.end(), DETACHED].contains(&self.cursor);
+        at_end || log.pieces().at(self.cursor).is_some_and(at_boundary)
     }
+}
+
+/// Whether these are whole server frames, if any.
+fn are_whole(mut bytes: &[u8]) -> bool {
+    while let Some((_, behind)) = frame::split(bytes) {
+        bytes = behind;
+    }
+    bytes.is_empty()
 }
 
 #[cfg(test)]
@@ -392,6 +416,38 @@ mod tests {
         refused(|state| state.tail_start = u64::MAX);
         refused(|state| state.messages_before = u64::MAX);
         refused(|state| state.next_id = u64::MAX);
+    }
+
+    #[test]
+    fn a_row_that_contradicts_itself_is_none() {
+        let mut log = Log::resume(65_536, 100, 5);
+        log.append(b"\x81\x05first", 1);
+        let whole = b"\x8a\x00\x81\x02hi";
+        for (cursor, outbox, outbox_begun, want) in [
+            (100, &whole[..], false, true),
+            (103, whole, false, true),
+            (103, whole, true, false),
+            (107, whole, true, true),
+            (100, b"\x8a\x05half", false, false),
+            (100, b"\x8a\x05half", true, true),
+            (DETACHED, b"\x8a\x05half", false, true),
+        ] {
+            let outbox = outbox.to_vec();
+            let bytes = Row { cursor, outbox, outbox_begun, ..row() }.encode();
+            assert_eq!(Row::decode(&bytes, &log).is_some(), want, "{cursor} {outbox_begun}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_is_not_in_the_feed_is_at_no_frame_boundary() {
+        let mut log = Log::resume(65_536, 100, 5);
+        log.append(b"\x81\x05first", 1);
+        for (cursor, want) in
+            [(99, false), (100, true), (101, false), (107, true), (108, false), (DETACHED, true)]
+        {
+            let row = Row { cursor, closing: None, ..row() };
+            assert_eq!(row.takes_close(&log), want, "{cursor}");
+        }
     }
 
     #[test]

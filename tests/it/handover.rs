@@ -223,6 +223,30 @@ fn a_store_that_keeps_nothing_is_found_out() {
     closes_for_a_restart(manager.start(None));
 }
 
+#[test]
+fn a_store_that_keeps_nothing_costs_nobody_what_was_said() {
+    let manager = Manager::with_places(0);
+    let manager = Manager { config: format!("{CONFIG}shutdown_timeout_secs = 60\n"), ..manager };
+    let mut daemon = manager.start(None);
+    let (mut stalled, mut speaker) = (daemon.connect(), daemon.connect());
+    // More than the sockets take: the stalled one is in the middle of a frame.
+    let long = "x".repeat(10_000);
+    for number in 0..150 {
+        speaker.say("ann", &format!("{number} {long}"));
+        speaker.hear();
+    }
+    daemon.signal(Signal::USR2);
+    daemon.wait_for_log("no store");
+    for number in 0..150 {
+        assert_eq!(stalled.hear(), format!("{number} {long}"));
+    }
+    for mut client in [stalled, speaker] {
+        let (texts, code, reason) = client.closed();
+        assert_eq!((texts.len(), code, reason.as_str()), (0, 1012, "server restarts"));
+    }
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
 #[track_caller]
 fn closes_for_a_restart(mut daemon: Daemon) {
     let mut client = daemon.connect();

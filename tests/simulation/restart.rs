@@ -30,7 +30,7 @@ pub enum Way {
 /// A room that was given away.
 struct Given {
     state: Vec<u8>,
-    /// Each socket, and whether its client has whole frames only.
+    /// Each socket, and whether a close frame can follow what its client has.
     sockets: Vec<(Side, bool)>,
 }
 
@@ -77,7 +77,7 @@ impl World {
         let whole = self.room.inspect(|log, last_tim| {
             state.set_log(log);
             state.last_tim = last_tim.nanos();
-            rows.iter().map(|row| row.is_at_frame_boundary(log)).collect::<Vec<_>>()
+            rows.iter().map(|row| row.takes_close(log)).collect::<Vec<_>>()
         });
         state.rows = rows.iter().map(Row::encode).collect();
         Given { state: state.encode(), sockets: streams.into_iter().zip(whole).collect() }
