@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Peers that may say who they speak for: an address, a network, or `unix`,
 /// which is whoever connects over a Unix socket.
@@ -40,7 +40,21 @@ impl FromStr for TrustedProxy {
             return Ok(Self::Unix);
         }
         let address = text.parse::<IpAddr>().map(IpNet::from);
-        address.or_else(|_| text.parse()).map(Self::Network).map_err(|_| ProxyError)
+        let network = address.or_else(|_| text.parse()).map_err(|_| ProxyError)?;
+        canonical(network).map(Self::Network)
+    }
+}
+
+/// The network with its IPv4 addresses as such: `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+/// One of them and of IPv6 addresses together is not what anybody can mean.
+fn canonical(network: IpNet) -> Result<IpNet, ProxyError> {
+    const MAPPED_BITS: u8 = 96;
+    match (network.addr().to_canonical(), network) {
+        (IpAddr::V4(address), IpNet::V6(mapped)) => {
+            let bits = mapped.prefix_len().checked_sub(MAPPED_BITS).ok_or(ProxyError)?;
+            Ipv4Net::new(address, bits).map(IpNet::V4).map_err(|_| ProxyError)
+        }
+        _ => Ok(network),
     }
 }
 
@@ -72,6 +86,14 @@ mod tests {
             ("::1", Ok("::1")),
             ("2001:db8::/32", Ok("2001:db8::/32")),
             ("unix", Ok("unix")),
+            ("::ffff:127.0.0.1", Ok("127.0.0.1")),
+            ("::FFFF:7f00:1", Ok("127.0.0.1")),
+            ("::ffff:10.0.0.0/104", Ok("10.0.0.0/8")),
+            ("::ffff:192.0.2.1/128", Ok("192.0.2.1")),
+            ("::ffff:0:0/96", Ok("0.0.0.0/0")),
+            ("::ffff:0:0/95", Err(ProxyError)),
+            ("::ffff:0:0/129", Err(ProxyError)),
+            ("::/0", Ok("::/0")),
             ("10.0.0.0/33", Err(ProxyError)),
             ("10.0.0/8", Err(ProxyError)),
             ("127.0.0.1:80", Err(ProxyError)),
@@ -83,6 +105,25 @@ mod tests {
         ] {
             let got = text.parse::<TrustedProxy>().map(|proxy| proxy.to_string());
             assert_eq!(got.as_deref().map_err(|error| *error), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_held() {
+        for (proxy, address, want) in [
+            ("::ffff:127.0.0.1", "127.0.0.1", true),
+            ("::ffff:127.0.0.1", "127.0.0.2", false),
+            ("::ffff:10.0.0.0/104", "10.255.0.1", true),
+            ("::ffff:10.0.0.0/104", "11.0.0.1", false),
+            ("::ffff:0:0/96", "192.0.2.1", true),
+            ("::ffff:0:0/96", "2001:db8::1", false),
+            ("::/0", "2001:db8::1", true),
+            // Who says "all of IPv6" does not say "all of IPv4".
+            ("::/0", "192.0.2.1", false),
+            ("unix", "127.0.0.1", false),
+        ] {
+            let proxy: TrustedProxy = proxy.parse().unwrap();
+            assert_eq!(proxy.holds(address.parse().unwrap()), want, "{proxy} {address}");
         }
     }
 }

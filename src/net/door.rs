@@ -10,7 +10,7 @@ mod crowd;
 
 use std::convert::Infallible;
 use std::future::{poll_fn, ready};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,6 +58,7 @@ pub struct Door {
     hub: Hub,
     settings: watch::Receiver<Arc<Settings>>,
     crowd: Arc<Crowd>,
+    unlisted: proxy::Unlisted,
     closed: watch::Sender<bool>,
 }
 
@@ -65,7 +66,8 @@ impl Door {
     /// A door to `hub`, which goes by the newest of `settings`.
     pub fn new(hub: Hub, settings: watch::Receiver<Arc<Settings>>) -> Arc<Self> {
         let crowd = Crowd::new(PLACES);
-        Arc::new(Self { hub, settings, crowd, closed: watch::Sender::new(false) })
+        let (unlisted, closed) = (proxy::Unlisted::default(), watch::Sender::new(false));
+        Arc::new(Self { hub, settings, crowd, unlisted, closed })
     }
 
     /// Lets nobody else in; whoever comes waits in the kernel's backlog.
@@ -265,6 +267,7 @@ impl Door {
             StatusCode::FORBIDDEN => return (inviting, Err(Some(Barred::Origin))),
             _ => return (inviting, Err(None)),
         }
+        self.unlisted.look(headers, peer, &settings.trusted_proxies);
         let client = proxy::forwarded(headers, peer, &settings.trusted_proxies);
         match self.hub.seat(client, &settings.limits) {
             Ok(seat) => (inviting, Ok((seat, client))),
@@ -315,10 +318,23 @@ async fn introduced(
     peer: Peer,
     proxies: &[TrustedProxy],
 ) -> io::Result<Peer> {
-    if first == Some(proxy::FIRST_BYTE) && proxy::trusts(proxies, peer) {
-        return proxy::introduction(stream, peer).await;
+    if !proxy::trusts(proxies, peer) {
+        return Ok(peer);
     }
-    Ok(peer)
+    let mut next = first;
+    for line in proxy::EMPTY_LINES.chunks(2) {
+        if next != line.first().copied() {
+            // A request, behind an empty line or not.
+            return Ok(peer);
+        }
+        let mut read = [0; 2];
+        stream.read_exact(&mut read).await?;
+        if read != line {
+            return Err(io::Error::new(ErrorKind::InvalidData, "half the end of a line"));
+        }
+        next = stream.first_byte().await?;
+    }
+    if next == Some(proxy::THEN) { proxy::introduction(stream, peer).await } else { Ok(peer) }
 }
 
 /// A stream of the runtime that can become a bare socket again.

@@ -6,21 +6,31 @@
 //! others the one is no HTTP, and the other says nothing.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
 use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tracing::warn;
 
-use super::Peer;
+use super::{Peer, lock};
 use crate::config::TrustedProxy;
 
-/// The first byte of every PROXY header of version 2, and of no request.
-pub(super) const FIRST_BYTE: u8 = b'\r';
+/// How every PROXY header of version 2 begins. So may a request: empty lines before
+/// it are no part of it (RFC 9112, 2.2).
+pub(super) const EMPTY_LINES: &[u8] = b"\r\n\r\n";
+/// What follows in such a header, and in no request.
+pub(super) const THEN: u8 = b'\0';
 /// Its signature, version, command, family and length.
 const FIXED_BYTES: usize = 16;
 /// The longest rest that is read, addresses and all that proxies add to them.
 const REST_BYTES_MAX: usize = 4096;
+/// The header of a request that says who sent it.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+/// The least time between two log lines about proxies that are not listed.
+const LOG_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Whether `peer` may say for whom it speaks.
 pub(super) fn trusts(proxies: &[TrustedProxy], peer: Peer) -> bool {
@@ -30,8 +40,9 @@ pub(super) fn trusts(proxies: &[TrustedProxy], peer: Peer) -> bool {
     })
 }
 
-/// Reads the PROXY header with which `stream` begins, no byte more, and gives
-/// back whom it names; `peer` itself if it speaks for nobody.
+/// Reads the PROXY header with which `stream` begins, of which [`EMPTY_LINES`] have
+/// been read already, no byte more, and gives back whom it names; `peer` itself if it
+/// speaks for nobody.
 ///
 /// # Errors
 ///
@@ -40,8 +51,9 @@ pub(super) async fn introduction(
     stream: &mut (impl AsyncRead + Unpin),
     peer: Peer,
 ) -> io::Result<Peer> {
-    let mut header = vec![0; FIXED_BYTES];
-    stream.read_exact(&mut header).await?;
+    let mut header = EMPTY_LINES.to_vec();
+    header.resize(FIXED_BYTES, 0);
+    stream.read_exact(header.get_mut(EMPTY_LINES.len()..).unwrap_or_default()).await?;
     let rest_bytes = match header.last_chunk() {
         Some(length) => usize::from(u16::from_be_bytes(*length)),
         None => 0,
@@ -67,7 +79,7 @@ fn named(header: &[u8], peer: Peer) -> io::Result<Peer> {
 /// whom it heard at the right, and what is left of that anybody may have made
 /// up. A hop that is no address ends the search.
 pub(super) fn forwarded(headers: &HeaderMap, peer: Peer, proxies: &[TrustedProxy]) -> Peer {
-    let lists = headers.get_all("x-forwarded-for").iter().rev();
+    let lists = headers.get_all(FORWARDED_FOR).iter().rev();
     // Byte by byte: what a client put in front may be no text at all.
     let mut hops = lists.flat_map(|list| list.as_bytes().rsplit(|b| *b == b',')).map(hop);
     let mut client = peer;
@@ -78,14 +90,60 @@ pub(super) fn forwarded(headers: &HeaderMap, peer: Peer, proxies: &[TrustedProxy
     client
 }
 
-/// An address, with a port or without.
+/// An address, with a port or without, and of IPv6 with a zone or without: which of
+/// a proxy's links it is on is of no use here.
 fn hop(text: &[u8]) -> Option<Peer> {
     let text = std::str::from_utf8(text).ok()?.trim();
-    if let Ok(address) = text.parse() {
-        return Some(Peer::tcp(address));
+    let (ip, port) = match text.strip_prefix('[').map(|text| text.split_once(']')) {
+        Some(bracketed) => {
+            let (ip, port) = bracketed?;
+            (IpAddr::V6(v6(ip)?), if port.is_empty() { "0" } else { port.strip_prefix(':')? })
+        }
+        None => match text.split_once(':') {
+            Some((ip, port)) if !port.contains(':') => (IpAddr::V4(ip.parse().ok()?), port),
+            Some(_) => (IpAddr::V6(v6(text)?), "0"),
+            None => (IpAddr::V4(text.parse().ok()?), "0"),
+        },
+    };
+    Some(Peer::tcp(SocketAddr::new(ip, port.parse().ok()?)))
+}
+
+fn v6(text: &str) -> Option<Ipv6Addr> {
+    match text.split_once('%') {
+        Some((_, "")) => None,
+        Some((ip, _)) => ip.parse().ok(),
+        None => text.parse().ok(),
     }
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse::<IpAddr>().ok().map(|address| Peer::tcp(SocketAddr::new(address, 0)))
+}
+
+/// Tells the operator of peers that say for whom they speak and are not listed, but
+/// not again and again: whoever likes can send such a header.
+#[derive(Debug, Default)]
+pub(super) struct Unlisted(Mutex<Option<Instant>>);
+
+impl Unlisted {
+    /// Looks at the headers of a request that came from `peer`.
+    pub(super) fn look(&self, headers: &HeaderMap, peer: Peer, proxies: &[TrustedProxy]) {
+        if is_ignored(headers, peer, proxies) && self.is_due(Instant::now()) {
+            warn!(
+                "X-Forwarded-For from {peer} is ignored, as listen.trusted_proxies does not list \
+                 it; if it is a proxy, all its clients count as one"
+            );
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let mut told = lock(&self.0);
+        let due = told.is_none_or(|told| now.duration_since(told) >= LOG_INTERVAL);
+        if due {
+            *told = Some(now);
+        }
+        due
+    }
+}
+
+fn is_ignored(headers: &HeaderMap, peer: Peer, proxies: &[TrustedProxy]) -> bool {
+    headers.contains_key(FORWARDED_FOR) && !trusts(proxies, peer)
 }
 
 #[cfg(test)]
@@ -128,12 +186,37 @@ mod tests {
         check("127.0.0.1:1", &["192.0.2.7:4711"], "192.0.2.7:4711");
         check("127.0.0.1:1", &["[2001:db9::1]:4711"], "[2001:db9::1]:4711");
         check("127.0.0.1:1", &["[2001:db9::1]"], "2001:db9::1");
+        check("127.0.0.1:1", &["::"], "::");
+        // With a zone, which means something to the proxy alone.
+        check("127.0.0.1:1", &["fe80::1%eth0"], "fe80::1");
+        check("127.0.0.1:1", &["[fe80::1%eth0]"], "fe80::1");
+        check("127.0.0.1:1", &["[fe80::1%25eth0]:4711"], "[fe80::1]:4711");
+        check("127.0.0.1:1", &["[fe80::1%2]:4711"], "[fe80::1]:4711");
+        check("127.0.0.1:1", &["192.0.2.7, 2001:db8::1%eth0"], "192.0.2.7");
+        check("127.0.0.1:1", &["::ffff:10.0.0.1%2, ::ffff:192.0.2.7%eth0"], "192.0.2.7");
         // Only proxies: the first of them.
         check("127.0.0.1:1", &["10.0.0.1, 10.0.0.2"], "10.0.0.1");
         check("127.0.0.1:1", &[], "127.0.0.1:1");
         // Nothing is believed behind what cannot be read.
         check("127.0.0.1:1", &["192.0.2.7, unknown"], "127.0.0.1:1");
         check("127.0.0.1:1", &["192.0.2.7, "], "127.0.0.1:1");
+        for hop in [
+            "fe80::1%",
+            "%eth0",
+            "192.0.2.7%eth0",
+            "[fe80::1%eth0",
+            "[::1]x",
+            "[::1]:",
+            "[::1]:x",
+            "[192.0.2.7]:1",
+            "192.0.2.7:",
+            "192.0.2.7:65536",
+            "[]",
+            "localhost",
+            "::1]",
+        ] {
+            check("127.0.0.1:1", &[&format!("192.0.2.7, {hop}")], "127.0.0.1:1");
+        }
         check("127.0.0.1:1", &["192.0.2.7, \u{e4}, 10.0.0.1"], "10.0.0.1");
         check("unix", &["unix:"], "unix");
         // Nobody else is believed.
@@ -149,10 +232,28 @@ mod tests {
         assert_eq!(forwarded(&headers, peer("127.0.0.1:1"), &[]), peer("127.0.0.1:1"));
     }
 
+    #[test]
+    fn who_is_not_listed_is_told_of_now_and_then() {
+        let listed = proxies(&["127.0.0.1"]);
+        let mut headers = HeaderMap::new();
+        assert!(!is_ignored(&headers, peer("192.0.2.1:1"), &listed), "it says nothing");
+        headers.insert(FORWARDED_FOR, HeaderValue::from_static("192.0.2.7"));
+        assert!(is_ignored(&headers, peer("192.0.2.1:1"), &listed));
+        assert!(is_ignored(&headers, peer("192.0.2.1:1"), &[]));
+        assert!(is_ignored(&headers, Peer::Unix, &listed));
+        assert!(!is_ignored(&headers, peer("127.0.0.1:1"), &listed));
+
+        let (unlisted, start) = (Unlisted::default(), Instant::now());
+        let due = [0, 1, 599, 600, 601, 1_199, 1_200]
+            .map(|secs| unlisted.is_due(start + Duration::from_secs(secs)));
+        assert_eq!(due, [true, false, false, true, false, false, true]);
+    }
+
     const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
     fn read(header: &[u8]) -> io::Result<(String, Vec<u8>)> {
-        let mut stream = header;
+        // What the door has read before.
+        let mut stream = header.get(EMPTY_LINES.len()..).unwrap_or_default();
         let who = introduction(&mut stream, Peer::Unix).now_or_never().unwrap()?;
         Ok((who.to_string(), stream.to_vec()))
     }
@@ -197,6 +298,6 @@ mod tests {
             read(&[SIGNATURE, kind, &length, rest].concat()).unwrap_err();
         }
         read(&[b"\r\n\r\n\0\r\nQUIT\r\x21\x11\0\x0c", &[0; 12][..]].concat()).unwrap_err();
-        read(b"\rPROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n").unwrap_err();
+        read(b"\r\n\r\nPROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n").unwrap_err();
     }
 }

@@ -39,12 +39,18 @@ fn tcp(daemon: &Daemon) -> TcpStream {
 
 /// The address of the only client, as an operator sees it.
 fn address(daemon: &Daemon) -> String {
-    until("the client", || {
-        let out = daemon.command(&["clients", "--json"]).output().unwrap();
-        let out = String::from_utf8(out.stdout).unwrap();
-        let client: Value = serde_json::from_str(out.lines().next()?).unwrap();
-        Some(client["address"].as_str().unwrap().to_owned())
-    })
+    until("the client", || addresses(daemon).pop())
+}
+
+/// Those of all clients.
+fn addresses(daemon: &Daemon) -> Vec<String> {
+    let out = daemon.command(&["clients", "--json"]).output().unwrap();
+    let out = String::from_utf8(out.stdout).unwrap();
+    let address = |line| {
+        let client: Value = serde_json::from_str(line).unwrap();
+        client["address"].as_str().unwrap().to_owned()
+    };
+    out.lines().map(address).collect()
 }
 
 #[test]
@@ -68,6 +74,44 @@ fn a_listed_proxy_says_who_its_client_is() {
     let mut direct = tcp(&daemon);
     assert_eq!(ask(&mut direct, b"", ""), "101");
     assert_eq!(address(&daemon), direct.local_addr().unwrap().to_string());
+}
+
+/// Of a request, not of a PROXY header, whenever they come.
+#[test]
+fn empty_lines_of_a_listed_proxy_come_before_its_request() {
+    let daemon = Daemon::start("listen.trusted_proxies = ['127.0.0.1']");
+    for lines in [&["\r\n"][..], &["\r\n\r\n"], &["\r\n", "\r\n", "\r\n"], &["\r", "\n\r", "\n"]] {
+        let mut stream = tcp(&daemon);
+        for line in lines {
+            stream.write_all(line.as_bytes()).unwrap();
+            // Whoever comes later is in: what was sent before has been read.
+            drop(daemon.connect());
+        }
+        assert_eq!(ask(&mut stream, b"", "X-Forwarded-For: 192.0.2.8\r\n"), "101", "{lines:?}");
+        until("only that client", || (addresses(&daemon) == ["192.0.2.8"]).then_some(()));
+    }
+    let mut stream = tcp(&daemon);
+    stream.write_all(b"\rG").unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "no line ends so");
+}
+
+#[test]
+fn a_proxy_that_is_not_listed_is_told_of_once() {
+    let daemon = Daemon::start("listen.trusted_proxies = ['192.0.2.1', 'unix']");
+    for _ in 0..20 {
+        assert_eq!(ask(&mut tcp(&daemon), b"", "X-Forwarded-For: 192.0.2.8\r\n"), "101");
+    }
+    let line = daemon.wait_for_log("X-Forwarded-For");
+    assert!(line.contains(" WARN ") && line.contains("from 127.0.0.1:"), "{line}");
+    assert!(!line.contains("192.0.2.8"), "what it says may be made up: {line}");
+    assert_eq!(daemon.log().matches("X-Forwarded-For").count(), 1, "{}", daemon.log());
+
+    let daemon = Daemon::start("listen.trusted_proxies = ['::ffff:127.0.0.1']");
+    assert_eq!(ask(&mut tcp(&daemon), b"", ""), "101");
+    let mut stream = tcp(&daemon);
+    assert_eq!(ask(&mut stream, b"", "X-Forwarded-For: fe80::1%eth0\r\n"), "101");
+    until("the client", || addresses(&daemon).contains(&"fe80::1".to_owned()).then_some(()));
+    assert!(!daemon.log().contains("X-Forwarded-For"), "{}", daemon.log());
 }
 
 #[test]
