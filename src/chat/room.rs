@@ -435,13 +435,7 @@ mod tests {
     #[test]
     fn the_bytes_of_a_message_are_the_same_for_all_shards() {
         let room = Room::new(2, 1 << 20);
-        let mut encoded = 0;
-        let mut batch = Batch::default();
-        batch.push(|out| {
-            encoded += 1;
-            out.extend_from_slice(br#"{"tim":"000000000000000000000000000000"}"#);
-        });
-        room.publish(&mut batch, Tim::default());
+        room.publish(&mut batch(1), Tim::default());
         let mut views = [Pieces::default(), Pieces::default()];
         for (shard, view) in views.iter_mut().enumerate() {
             room.news(shard, view);
@@ -449,7 +443,7 @@ mod tests {
         let place = |pieces: &Pieces| pieces.iter().next().map(|piece| piece.bytes.as_ptr());
         assert_eq!(place(&views[0]), place(&views[1]));
         assert_eq!(place(&views[0]), place(&room.missed(0, 1)), "also for who is lagging");
-        assert_eq!(encoded, 1);
+        assert!(place(&views[0]).is_some());
     }
 
     #[test]

@@ -81,10 +81,12 @@ fn an_address_has_so_many_connections_over_all_shards() {
         }));
         assert!(!is_in(&ask(&daemon, ANN).1));
     }
-    assert!(refused(&daemon, "address-full") >= 5);
+    let count = refused(&daemon, "address-full");
+    assert!(count >= 5, "{count}");
     let out = daemon.command(&["metrics"]).output().unwrap();
     let metrics = String::from_utf8(out.stdout).unwrap();
-    assert!(metrics.contains("wschat_refused_connections_total{reason=\"address-full\"} "));
+    let line = format!("\nwschat_refused_connections_total{{reason=\"address-full\"}} {count}\n");
+    assert!(metrics.contains(&line), "{metrics}");
 }
 
 #[test]

@@ -37,6 +37,24 @@ fn the_manual_has_every_command_and_option() {
     }
 }
 
+/// What the completions of one shell have for one command.
+fn completions<'a>(text: &'a str, shell: &str, command: &str) -> String {
+    let between = |start: &str, end: &str| -> &'a str {
+        let rest = text.split_once(start).map_or("", |(_, rest)| rest);
+        rest.split(end).next().unwrap_or_default()
+    };
+    match shell {
+        "bash" => {
+            between(&format!("\n        wschat__subcmd__{command})\n"), "\n            if ").into()
+        }
+        "zsh" => between(&format!("({command})\n_arguments"), "\n;;\n").into(),
+        _ => {
+            let of = format!("__fish_wschat_using_subcommand {command}\"");
+            text.lines().filter(|line| line.contains(&of)).collect::<Vec<_>>().join("\n")
+        }
+    }
+}
+
 #[test]
 fn completions_have_every_command_and_option() {
     for shell in ["bash", "zsh", "fish"] {
@@ -45,9 +63,15 @@ fn completions_have_every_command_and_option() {
         assert!(output.status.success());
         let text = String::from_utf8(output.stdout).unwrap();
         for (command, options) in commands() {
-            assert!(text.contains(&command), "{shell}: {command}");
-            for option in options {
-                assert!(text.contains(&option), "{shell}: {command} --{option}");
+            let words = completions(&text, shell, &command);
+            // Nothing follows the name of an option that could go on with it.
+            let words: Vec<_> = words.split(|c: char| c != '-' && !c.is_alphanumeric()).collect();
+            for option in options.into_iter().chain(["help".into()]) {
+                let has = match shell {
+                    "fish" => words.windows(2).any(|pair| pair == ["-l", &*option]),
+                    _ => words.contains(&&*format!("--{option}")),
+                };
+                assert!(has, "{shell}: {command} --{option}");
             }
         }
     }
