@@ -22,14 +22,13 @@ const ABROAD: &str = "127.0.0.2";
 const LISTENERS: usize = 10;
 /// The speaker's pace, which no limit minds.
 const PACE: Duration = Duration::from_millis(60);
-const CALM: Duration = Duration::from_secs(2);
 const SIEGE: Duration = Duration::from_secs(3);
 
 /// What nobody would call unnoticed; everything under it may be the machine.
 const SLACK: Duration = Duration::from_millis(500);
-/// A machine that has other things to do may stall once or twice; an attack that
-/// is felt is felt every time.
-const ROUNDS: usize = 4;
+/// Of so many rounds most have to be good: a machine that has other things to do
+/// may stall once, though a room beside that nobody attacks feels that, too.
+const ROUNDS: usize = 3;
 /// How long a newcomer may take into the room: less than any timeout by which an
 /// attacker could hold it up.
 const JOIN_MAX: Duration = Duration::from_secs(8);
@@ -39,9 +38,19 @@ pub const AS_THE_SERVER: &str = "I am the server";
 
 /// A siege to be endured.
 pub struct Siege {
+    /// The room that is attacked.
+    attacked: Room,
+    /// One like it that nobody attacks: what is felt here is the machine.
+    beside: Room,
+    growth_bytes_max: usize,
+}
+
+/// A room with a healthy speaker and healthy listeners.
+struct Room {
     daemon: Daemon,
     token: Option<String>,
-    growth_bytes_max: usize,
+    ears: Vec<Ear>,
+    mouth: Mouth,
 }
 
 /// Whether an attack still goes on.
@@ -59,13 +68,20 @@ impl Going {
 impl Siege {
     /// Of a daemon with this configuration.
     pub fn of(config: &str) -> Self {
-        let daemon = Daemon::start(&format!("{config}\n[server]\nthreads = 2\n"));
-        Self { daemon, token: None, growth_bytes_max: 32 << 20 }
+        let (attacked, beside) = (Room::with(config), Room::with(config));
+        Self { attacked, beside, growth_bytes_max: 32 << 20 }
     }
 
     /// The healthy speaker has this token.
-    pub fn token(self, token: String) -> Self {
-        Self { token: Some(token), ..self }
+    pub fn token(mut self, token: String) -> Self {
+        self.beside.token = Some(token.clone());
+        self.attacked.token = Some(token);
+        self
+    }
+
+    /// Somebody healthy, in the room.
+    pub fn newcomer(&self) -> Client {
+        self.attacked.newcomer()
     }
 
     /// Measures while all is calm and then while `attack` goes on: the healthy
@@ -75,76 +91,104 @@ impl Siege {
         // Two of them at once would try the machine; one that failed is over.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let ears: Vec<Ear> = (0..LISTENERS).map(|_| Ear::default()).collect();
-        let mouth = Mouth::default();
-        let listeners: Vec<_> = ears.iter().map(|ear| (ear, self.newcomer())).collect();
         let start = Instant::now();
         thread::scope(|scope| {
-            for (ear, client) in listeners {
-                scope.spawn(move || ear.listen(client, start));
-            }
-            scope.spawn(|| self.speak(start, &mouth));
-            // Also if something is wrong, the speaker comes to its end.
-            let _hush = Hush(&mouth);
+            let _hush = [&self.attacked, &self.beside].map(|room| room.fill(scope, start));
             // What every daemon needs with its first clients is no matter of an attack.
-            let calm = self.watch(PACE * 5);
-            let rounds = (0..ROUNDS).map(|_| self.besiege(&attack, &ears, &mouth, start, &calm));
-            let verdicts: Vec<_> = rounds.take_while(Result::is_err).collect();
-            assert!(verdicts.len() < ROUNDS, "{verdicts:?}");
+            let calm = self.attacked.watch(PACE * 5);
+            let (mut good, mut bad) = (0, Vec::new());
+            while good <= ROUNDS / 2 {
+                match self.besiege(&attack, start, &calm) {
+                    Ok(()) => good += 1,
+                    Err(verdict) => bad.push(verdict),
+                }
+                assert!(bad.len() <= ROUNDS / 2, "{bad:?}");
+            }
         });
-        let said = mouth.said.load(Ordering::SeqCst);
-        for ear in &ears {
-            let numbers: Vec<_> = ear.heard().iter().map(|heard| heard.number).collect();
-            assert_eq!(numbers, (0..said).collect::<Vec<_>>(), "every message, in its order");
-        }
+        self.attacked.check();
+        self.beside.check();
     }
 
     /// One measurement; an error if the healthy had to wait.
     fn besiege(
         &self,
         attack: &(impl Fn(&Daemon, &Going) + Sync),
-        ears: &[Ear],
-        mouth: &Mouth,
         start: Instant,
         calm: &Watched,
     ) -> Result<(), String> {
         let going = Going(AtomicBool::new(true));
-        let (from, peace) = (start.elapsed(), self.watch(CALM));
         let begun = start.elapsed();
-        let siege = thread::scope(|scope| {
-            let besieging = scope.spawn(|| attack(&self.daemon, &going));
-            let siege = self.watch(SIEGE);
+        let (siege, beside) = thread::scope(|scope| {
+            let besieging = scope.spawn(|| attack(&self.attacked.daemon, &going));
+            let beside = scope.spawn(|| self.beside.watch(SIEGE));
+            let siege = self.attacked.watch(SIEGE);
             going.0.store(false, Ordering::SeqCst);
             besieging.join().unwrap();
-            siege
+            (siege, beside.join().unwrap())
         });
         let over = start.elapsed();
-        let said = mouth.said.load(Ordering::SeqCst) as usize;
-        until("what was said", || ears.iter().all(|ear| ear.heard().len() >= said).then_some(()));
-        let p99 = |from: Duration, to: Duration| {
-            let mut latencies = Vec::new();
-            for ear in ears {
-                let heard = ear.heard();
-                let within = heard.iter().filter(|heard| (from..to).contains(&heard.sent));
-                latencies.extend(within.map(|heard| heard.latency));
-            }
-            latencies.sort_unstable();
-            latencies[latencies.len() * 99 / 100]
-        };
-        let (before, during) = (p99(from, begun), p99(begun, over));
+        let (here, there) = (self.attacked.p99(begun, over), self.beside.p99(begun, over));
         let growth = siege.memory.saturating_sub(calm.memory);
         println!(
-            "p99 {before:.1?} calm, {during:.1?} besieged; into the room within {:.1?} and {:.1?}; \
+            "p99 {here:.1?} besieged, {there:.1?} beside; into the room within {:.1?} and {:.1?}; \
              {} KiB more",
-            peace.join,
             siege.join,
+            beside.join,
             growth / 1024
         );
         assert!(growth < self.growth_bytes_max, "{growth} bytes more");
-        match during <= 10 * before + SLACK && siege.join < JOIN_MAX {
+        match here <= 10 * there + SLACK && siege.join < JOIN_MAX.max(10 * beside.join) {
             true => Ok(()),
-            false => Err(format!("{before:?} calm, {during:?} besieged, in {:?}", siege.join)),
+            false => Err(format!("{here:?} besieged, {there:?} beside, in {:?}", siege.join)),
         }
+    }
+}
+
+impl Room {
+    fn with(config: &str) -> Self {
+        let daemon = Daemon::start(&format!("{config}\n[server]\nthreads = 2\n"));
+        let ears = (0..LISTENERS).map(|_| Ear::default()).collect();
+        Self { daemon, token: None, ears, mouth: Mouth::default() }
+    }
+
+    /// Lets the speaker and the listeners in. Until what is given back is dropped
+    /// the speaker speaks.
+    fn fill<'scope>(
+        &'scope self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        start: Instant,
+    ) -> Hush<'scope> {
+        let listeners: Vec<_> = self.ears.iter().map(|ear| (ear, self.newcomer())).collect();
+        for (ear, client) in listeners {
+            scope.spawn(move || ear.listen(client, start));
+        }
+        scope.spawn(move || self.speak(start));
+        Hush(&self.mouth)
+    }
+
+    /// Every listener has heard every message, in its order.
+    fn check(&self) {
+        let said = self.mouth.said.load(Ordering::SeqCst);
+        for ear in &self.ears {
+            let numbers: Vec<_> = ear.heard().iter().map(|heard| heard.number).collect();
+            assert_eq!(numbers, (0..said).collect::<Vec<_>>(), "every message, in its order");
+        }
+    }
+
+    /// How long nearly all messages took that were sent in this time, since the start.
+    fn p99(&self, from: Duration, to: Duration) -> Duration {
+        let said = self.mouth.said.load(Ordering::SeqCst) as usize;
+        until("what was said", || {
+            self.ears.iter().all(|ear| ear.heard().len() >= said).then_some(())
+        });
+        let mut latencies = Vec::new();
+        for ear in &self.ears {
+            let heard = ear.heard();
+            let within = heard.iter().filter(|heard| (from..to).contains(&heard.sent));
+            latencies.extend(within.map(|heard| heard.latency));
+        }
+        latencies.sort_unstable();
+        latencies[latencies.len() * 99 / 100]
     }
 
     /// Lets newcomers in for so long.
@@ -163,12 +207,13 @@ impl Siege {
     }
 
     /// Somebody healthy, in the room.
-    pub fn newcomer(&self) -> Client {
+    fn newcomer(&self) -> Client {
         Client::open(connect(&self.daemon, HOME).expect("a door"), "ws://room/")
     }
 
     /// Says a number and the time, again and again.
-    fn speak(&self, start: Instant, mouth: &Mouth) {
+    fn speak(&self, start: Instant) {
+        let mouth = &self.mouth;
         let mut client = self.newcomer();
         client.0.get_ref().set_nonblocking(true).unwrap();
         let mut number = 0u32;
