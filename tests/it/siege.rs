@@ -25,7 +25,7 @@ const PACE: Duration = Duration::from_millis(60);
 const SIEGE: Duration = Duration::from_secs(3);
 
 /// What nobody would call unnoticed; everything under it may be the machine.
-const SLACK: Duration = Duration::from_millis(500);
+const SLACK: Duration = Duration::from_millis(100);
 /// Of so many rounds most have to be good: a machine that has other things to do
 /// may stall once, though a room beside that nobody attacks feels that, too.
 const ROUNDS: usize = 3;

@@ -12,7 +12,6 @@
 
 mod check;
 mod client;
-mod old;
 mod pipe;
 mod restart;
 mod scenarios;

@@ -21,7 +21,7 @@ pub enum Way {
     Twice,
     /// Some rows cannot be understood, and some sockets went missing.
     WithLosses,
-    /// Nobody keeps what is given: the old process says goodbye.
+    /// Nobody keeps what is given: the old process takes it back, and closes it.
     NotKept,
     /// The next process does not understand the state.
     NotUnderstood,
@@ -39,14 +39,19 @@ impl World {
         self.totals.hand_overs += 1;
         let given = self.give();
         match way {
-            Way::Whole => self.resume(given, false),
-            Way::WithLosses => self.resume(given, true),
+            Way::Whole => self.resume(given, false, true),
+            Way::WithLosses => self.resume(given, true, true),
             Way::Twice => {
-                self.resume(given, false);
+                self.resume(given, false, true);
                 let given = self.give();
-                self.resume(given, false);
+                self.resume(given, false, true);
             }
-            Way::NotKept => self.dismiss(given.sockets),
+            Way::NotKept => {
+                self.resume(given, false, false);
+                self.is_restarting = true;
+                self.close(&close::RESTART);
+                return;
+            }
             Way::NotUnderstood => {
                 assert!(State::decode(&given.state[1..]).is_err());
                 self.dismiss(given.sockets);
@@ -83,8 +88,9 @@ impl World {
         Given { state: state.encode(), sockets: streams.into_iter().zip(whole).collect() }
     }
 
-    /// The new process takes it.
-    fn resume(&mut self, given: Given, with_losses: bool) {
+    /// The new process takes it, or the old one takes it back to close it: then it
+    /// reads no more messages.
+    fn resume(&mut self, given: Given, with_losses: bool, reads: bool) {
         let state = State::decode(&given.state).expect("it was just written");
         let tail_bytes = self.plan.limits.feed_tail_bytes;
         let log = state.log(tail_bytes);
@@ -101,6 +107,9 @@ impl World {
         let (settings, scratch_bytes) = (self.settings.clone(), self.plan.scratch_bytes);
         let shard = |number| Shard::new(number, &self.room, settings.clone(), scratch_bytes);
         self.shards = (0..shards).map(shard).collect();
+        if !reads {
+            self.send_all(|| Letter::StopReading);
+        }
         for (row, side) in sockets {
             let (id, shard) = (row.id, self.rng.usize(..shards));
             self.shards[shard].letters.push_back(Letter::Resume(side, Box::new(row)));

@@ -4,4 +4,5 @@ mod closing;
 mod crowd;
 mod flood;
 mod idle;
+mod moderation;
 mod pieces;
