@@ -136,13 +136,10 @@ impl Moderation {
         Ok(())
     }
 
-    /// How fast that voice may speak, where the configuration says `pace`.
-    pub fn pace(&self, voice: &Voice<'_>, pace: &Pace) -> Pace {
-        let slow_ms = match self.slow_secs {
-            _ if voice.is_moderator => 0,
-            Some(secs) => u64::from(secs) * 1000,
-            None => pace.slow_ms,
-        };
+    /// How fast everybody may speak who is no moderator, where the configuration
+    /// says `pace`.
+    pub fn pace(&self, pace: &Pace) -> Pace {
+        let slow_ms = self.slow_secs.map_or(pace.slow_ms, |secs| u64::from(secs) * 1000);
         Pace { slow_ms, ..*pace }
     }
 

@@ -24,7 +24,7 @@ pub struct Pace {
     pub burst: u32,
     /// Milliseconds between two messages.
     pub slow_ms: u64,
-    /// Milliseconds between two messages of the same text.
+    /// Milliseconds between two messages of the same text, whatever is said between.
     pub repeat_ms: u64,
 }
 
@@ -100,14 +100,33 @@ pub struct Account {
     used: Mutex<Used>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Used {
     budget: Bucket,
-    /// When the last message was, and its text as a number.
-    last: Option<(u64, u64)>,
+    /// When a message was, and its text as a number: the newest one last, and before
+    /// it those of other texts that may not be said again yet.
+    said: Vec<(u64, u64)>,
+}
+
+impl Used {
+    /// Takes one message from the budget, unless there are `wait_ms` to wait.
+    fn take(&mut self, pace: &Pace, wait_ms: u64, now_ms: u64) -> Result<(), u64> {
+        let now_us = now_ms.saturating_mul(1000);
+        let fill = pace.fill();
+        let for_budget_us = if pace.per_sec > 0 { self.budget.wait_us(now_us, fill) } else { 0 };
+        match wait_ms.max(for_budget_us.div_ceil(1000)) {
+            0 if pace.per_sec > 0 => self.budget.take(now_us, fill),
+            0 => Ok(()),
+            wait_ms => Err(wait_ms),
+        }
+    }
 }
 
 impl Account {
+    /// So many texts of a speaker are known again, at most: whoever repeats itself
+    /// rarer than that fills no room.
+    const TEXTS_MAX: usize = 128;
+
     fn new(who: Who, used: Used) -> Arc<Self> {
         Arc::new(Self { who, used: Mutex::new(used) })
     }
@@ -135,37 +154,38 @@ impl Account {
     /// ```
     pub fn take(&self, pace: &Pace, text: &str, now_ms: u64) -> Result<(), u64> {
         let mut used = self.used();
-        let now_us = now_ms.saturating_mul(1000);
-        let mut wait_ms = 0;
-        if pace.per_sec > 0 {
-            wait_ms = used.budget.wait_us(now_us, pace.fill()).div_ceil(1000);
-        }
         let digest = if pace.repeat_ms > 0 { digest(text) } else { 0 };
-        if let Some((said_ms, said)) = used.last {
-            // Another shard's turn may have begun a little later than ours.
-            let since_ms = now_ms.saturating_sub(said_ms);
-            wait_ms = wait_ms.max(pace.slow_ms.saturating_sub(since_ms));
-            if said == digest {
-                wait_ms = wait_ms.max(pace.repeat_ms.saturating_sub(since_ms));
-            }
-        }
-        if wait_ms > 0 {
-            return Err(wait_ms);
-        }
-        if pace.per_sec > 0 {
-            // One is there: nothing has to wait.
-            let _ = used.budget.take(now_us, pace.fill());
-        }
-        used.last = Some((now_ms, digest));
+        // Another shard's turn may have begun a little later than ours.
+        let left_ms =
+            |pause_ms: u64, said_ms: u64| pause_ms.saturating_sub(now_ms.saturating_sub(said_ms));
+        let last = used.said.last().map_or(0, |&(said_ms, _)| left_ms(pace.slow_ms, said_ms));
+        let same = used.said.iter().rev().find(|(_, said)| *said == digest);
+        let same = same.map_or(0, |&(said_ms, _)| left_ms(pace.repeat_ms, said_ms));
+        used.take(pace, last.max(same), now_ms)?;
+        used.said.retain(|&(said_ms, said)| said != digest && left_ms(pace.repeat_ms, said_ms) > 0);
+        let too_many = (used.said.len() + 1).saturating_sub(Self::TEXTS_MAX);
+        used.said.drain(..too_many);
+        used.said.push((now_ms, digest));
         Ok(())
     }
 
-    /// Whether anything would be different without it.
+    /// Takes a command from the budget: it has no text, and slow mode is not for
+    /// whoever may give it.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
+    pub fn take_command(&self, pace: &Pace, now_ms: u64) -> Result<(), u64> {
+        self.used().take(pace, 0, now_ms)
+    }
+
+    /// Whether anything would be different without it, where `pace` is what holds
+    /// for everybody.
     fn is_used(&self, now_ms: u64, pace: &Pace) -> bool {
         let used = self.used();
         let pause_ms = pace.slow_ms.max(pace.repeat_ms);
         used.budget.whole_in_us(now_ms.saturating_mul(1000)) > 0
-            || used.last.is_some_and(|(said_ms, _)| said_ms.saturating_add(pause_ms) > now_ms)
+            || used.said.last().is_some_and(|said| said.0.saturating_add(pause_ms) > now_ms)
     }
 
     /// Whether it has to be kept: a connection holds it, or it is in use.
@@ -178,7 +198,7 @@ impl Account {
         Balance {
             who: self.who.clone(),
             whole_in_us: used.budget.whole_in_us(now_ms.saturating_mul(1000)),
-            last: used.last.map(|(said_ms, text)| (now_ms.saturating_sub(said_ms), text)),
+            said: used.said.iter().map(|(ms, text)| (now_ms.saturating_sub(*ms), *text)).collect(),
         }
     }
 
@@ -206,15 +226,17 @@ pub struct Balance {
     pub who: Who,
     /// In how many microseconds it is whole.
     pub whole_in_us: u64,
-    /// How many milliseconds ago the last message was, and its text as a number.
-    pub last: Option<(u64, u64)>,
+    /// How many milliseconds ago a message was, and its text as a number; the newest
+    /// last. Of none or one the bytes are those of an `Option`, as it once was.
+    pub said: Vec<(u64, u64)>,
 }
 
 impl Accounts {
     /// Accounts below this number are not looked through for idle ones.
     const FEW: usize = 1024;
 
-    /// The account of `who`, which may be a new one.
+    /// The account of `who`, which may be a new one. `pace` is what holds for
+    /// everybody, whatever may hold for `who`: it decides whose account is forgotten.
     pub fn account(&self, who: &Who, now_ms: u64, pace: &Pace) -> Arc<Account> {
         let mut book = self.book();
         if let Some(account) = book.accounts.get(who) {
@@ -252,8 +274,9 @@ impl Accounts {
     pub fn resume(balances: &[Balance], now_ms: u64) -> Self {
         let account = |balance: &Balance| {
             let budget = Bucket::resume(now_ms.saturating_mul(1000), balance.whole_in_us);
-            let last = balance.last.map(|(ago_ms, text)| (now_ms.saturating_sub(ago_ms), text));
-            let account = Account::new(balance.who.clone(), Used { budget, last });
+            let said = balance.said.iter();
+            let said = said.map(|(ago_ms, text)| (now_ms.saturating_sub(*ago_ms), *text)).collect();
+            let account = Account::new(balance.who.clone(), Used { budget, said });
             (balance.who.clone(), account)
         };
         let accounts = balances.iter().map(account).collect();
@@ -341,8 +364,24 @@ mod tests {
         assert_eq!(account.take(&pace, "buy", 0), Ok(()));
         assert_eq!(account.take(&pace, " buy ", 1_000), Err(2_000));
         assert_eq!(account.take(&pace, "sell", 1_000), Ok(()));
-        assert_eq!(account.take(&pace, "buy", 1_000), Ok(()));
-        assert_eq!(account.take(&pace, "buy", 4_000), Ok(()));
+        assert_eq!(account.take(&pace, "buy", 1_000), Err(2_000), "whatever is said between");
+        assert_eq!(account.take(&pace, "sell", 3_999), Err(1));
+        assert_eq!(account.take(&pace, "buy", 3_000), Ok(()));
+        assert_eq!(account.take(&pace, "sell", 4_000), Ok(()));
+        assert_eq!(account.take(&pace, "buy", 5_999), Err(1), "counted from the last time");
+    }
+
+    #[test]
+    fn the_texts_that_are_known_again_are_bounded() {
+        let pace = Pace { repeat_ms: 3_000, ..Pace::default() };
+        let account = Accounts::default().account(&ann(), 0, &pace);
+        for text in 0..100_000 {
+            assert_eq!(account.take(&pace, &text.to_string(), 0), Ok(()));
+        }
+        assert_eq!(account.used().said.len(), Account::TEXTS_MAX);
+        assert_eq!(account.take(&pace, "99900", 0), Err(3_000));
+        assert_eq!(account.take(&pace, "new", 3_000), Ok(()));
+        assert_eq!(account.used().said.len(), 1, "the others may be said again");
     }
 
     #[test]
@@ -379,7 +418,9 @@ mod tests {
         assert_eq!(balances.len(), 1, "bob has used nothing: {balances:?}");
         let next = Accounts::resume(&balances, 7_000_000);
         let account = next.account(&ann(), 7_000_000, &pace);
-        assert_eq!(account.take(&pace, "59", 7_000_000), Err(4_000), "the same text");
+        for text in ["59", "0", "7"] {
+            assert_eq!(account.take(&pace, text, 7_000_000), Err(4_000), "the same text");
+        }
         let sent = (100..200).filter(|n| account.take(&pace, &n.to_string(), 7_000_000).is_ok());
         assert_eq!(sent.count(), 20, "one second is made up for");
     }

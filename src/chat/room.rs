@@ -14,7 +14,7 @@ use super::act::{Act, ActError, By};
 use super::admit::{Speaker, Wish};
 use super::message::stamp;
 use super::moderation::Moderation;
-use super::pace::{Accounts, Balance, Block, Pace};
+use super::pace::{Accounts, Balance, Block, Pace, Who};
 use super::refusal::{Refusal, Refused};
 use super::tim::{Now, Stamper, Tim};
 use crate::feed::{Log, Pieces};
@@ -154,18 +154,21 @@ impl Room {
         pace: &Pace,
         now: Now,
     ) -> Result<(), Refused> {
-        let (usr, text, pace) = match wish {
+        let moderation = self.moderation();
+        let for_all = moderation.pace(pace);
+        let find = |who: &Who| self.accounts.account(who, now.ms, &for_all);
+        let took = match wish {
             Wish::Say(message) => {
-                let moderation = self.moderation();
                 let voice = speaker.voice(message.usr(), from);
                 moderation.hears(&voice, now.tim)?;
-                (message.usr(), message.msg(), moderation.pace(&voice, pace))
+                let slow_ms = if voice.is_moderator { 0 } else { for_all.slow_ms };
+                let own = Pace { slow_ms, ..for_all };
+                speaker.account(message.usr(), from, find).take(&own, message.msg(), now.ms)
             }
             // Who may moderate must not have to wait for it, or be kept from it.
-            Wish::Act(_, usr) => (&**usr, "", Pace { slow_ms: 0, repeat_ms: 0, ..*pace }),
+            Wish::Act(_, usr) => speaker.account(usr, from, find).take_command(&for_all, now.ms),
         };
-        let account = speaker.account(usr, from, |who| self.accounts.account(who, now.ms, &pace));
-        account.take(&pace, text, now.ms).map_err(|wait_ms| Refused {
+        took.map_err(|wait_ms| Refused {
             refusal: Refusal::RateLimited,
             wait_secs: Some(wait_ms.div_ceil(1000)),
         })
@@ -200,7 +203,7 @@ impl Room {
 
     /// What the speakers have used up, for a handover.
     pub fn balances(&self, pace: &Pace, now_ms: u64) -> Vec<Balance> {
-        self.accounts.balances(now_ms, pace)
+        self.accounts.balances(now_ms, &self.moderation().pace(pace))
     }
 
     /// Where the feed ended when this room was made, and how many messages it
@@ -387,7 +390,10 @@ impl Progress {
 mod tests {
     use super::super::act::Target;
     use super::super::admit::Rules;
+    use super::super::auth::AuthSettings;
+    use super::super::keys::TokenKey;
     use super::*;
+    use jsonwebtoken::{Algorithm, EncodingKey, Header};
 
     fn batch(messages: usize) -> Batch {
         let mut batch = Batch::default();
@@ -509,6 +515,80 @@ mod tests {
         assert_eq!(decide(never.clone()), Err(ActError::NoMessage));
         room.publish(&mut batch(1), Tim::from_nanos(1));
         assert_eq!(decide(never), Ok(()));
+    }
+
+    /// Says `hi` as `usr`, from a place of its own.
+    fn says(room: &Room, usr: &str, pace: &Pace, secs: u64) -> Result<(), Refused> {
+        let mut speaker = Speaker::default();
+        let text = format!(r#"{{"usr":"{usr}","msg":"hi"}}"#);
+        let now = Now { ms: secs * 1000, tim: Tim::from_nanos(secs * 1_000_000_000) };
+        let mut place = [0; 16];
+        place.iter_mut().zip(usr.bytes()).for_each(|(to, byte)| *to = byte);
+        let rules = Rules::open();
+        let wish = rules.admit(&text, &mut speaker, now.tim).unwrap();
+        room.hears(&wish, &mut speaker, Block(place), pace, now)
+    }
+
+    #[test]
+    fn the_next_room_knows_who_has_to_wait_for_slow_mode() {
+        let pace = Pace { repeat_ms: 7_000_000, ..Pace::default() };
+        for (slow_secs, before, after) in [(30, 20, 9), (20_000, 10_000, 9_999)] {
+            let room = Room::new(1, 4_000);
+            let by = By::Operator { uid: 0 };
+            // Slow mode may come after what was said.
+            assert_eq!(says(&room, "ann", &pace, 100), Ok(()));
+            room.decide(&Act::Slow(Some(slow_secs)), &by, Tim::default()).unwrap();
+            let balances = room.balances(&pace, (100 + before) * 1000);
+            let next = 40_000_000;
+            let past = Past {
+                moderation: room.moderation().clone(),
+                accounts: Accounts::resume(&balances, next * 1000),
+                ..Past::none(4_000)
+            };
+            let room = Room::resume(1, 4_000, past);
+            let refused = says(&room, "ann", &Pace::default(), next + 1).unwrap_err();
+            assert_eq!(refused.wait_secs, Some(after));
+            assert_eq!(says(&room, "bob", &pace, next), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_a_moderator_does_lets_nobody_be_forgotten() {
+        let secret = b"a secret of more than thirty-two bytes";
+        let settings = AuthSettings {
+            keys: vec![TokenKey::secret(None, Algorithm::HS256, secret).unwrap()],
+            moderator_claim: Some("mod".into()),
+            ..AuthSettings::default()
+        };
+        let pace = Pace { slow_ms: 60_000, repeat_ms: 60_000, ..Pace::default() };
+        let (room, rules) = (Room::new(1, 4_000), Rules::new(settings, pace));
+        let now = Now { ms: 1_000, tim: Tim::default() };
+        let says = |sub: &str, is_moderator: bool, rest: &str, ms| {
+            let claims = serde_json::json!({ "sub": sub, "mod": is_moderator });
+            let key = EncodingKey::from_secret(secret);
+            let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
+            let text = format!(r#"{{"usr":"a","jwt":"{token}",{rest}}}"#);
+            let (mut speaker, now) = (Speaker::default(), Now { ms, ..now });
+            let wish = rules.admit(&text, &mut speaker, now.tim).unwrap();
+            room.hears(&wish, &mut speaker, Block::UNIX, &pace, now)
+        };
+        let msg = r#""msg":"hi""#;
+        // More than are kept without being looked through.
+        for n in 0..1_023 {
+            assert_eq!(says(&n.to_string(), false, msg, 1_000), Ok(()));
+        }
+        assert_eq!(says("chief", true, msg, 1_000), Ok(()));
+        for n in 0..1_100 {
+            let rest = if n % 2 == 0 { msg } else { r#""cmd":{"lock":true}"# };
+            assert_eq!(says(&format!("chief {n}"), true, rest, 2_000), Ok(()));
+        }
+        for n in 0..1_023 {
+            let refused = says(&n.to_string(), false, msg, 3_000).unwrap_err();
+            assert_eq!(refused.wait_secs, Some(58), "{n}");
+        }
+        // Nor is what it said itself, by a command.
+        assert_eq!(says("chief", true, r#""cmd":{"lock":true}"#, 2_000), Ok(()));
+        assert_eq!(says("chief", true, msg, 3_000).unwrap_err().wait_secs, Some(58));
     }
 
     #[test]

@@ -125,6 +125,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::chat::{Act, Balance, By, SECS_MAX, Who};
     use crate::config::{Config, Secret};
     use crate::net::Peer;
     use crate::wire::frame::{self, Opcode};
@@ -195,6 +196,24 @@ mod tests {
         let told = String::from_utf8_lossy(&told[..bytes]);
         for act in ["muted", "kicked"] {
             assert!(told.contains(act), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_spoke_long_ago_waits_as_long_as_before() {
+        const DAY_MS: u64 = 86_400_000;
+        let settings = Arc::new(Settings::new(&Config::default()));
+        let who = Who::Sub("ann".into());
+        let balance = Balance { who, whole_in_us: 0, said: vec![(300 * DAY_MS, 7)] };
+        let mut state = State { balances: vec![balance], ..State::default() };
+        let slow = Act::Slow(Some(SECS_MAX));
+        state.moderation.decide(&slow, &By::Operator { uid: 0 }, Default::default()).unwrap();
+        for _ in 0..2 {
+            let hub = Hub::resume(1, Arc::clone(&settings), &state, Vec::new()).unwrap();
+            state = hub.hand_over(settings.rules.pace()).await.0;
+            let said: Vec<_> = state.balances.iter().flat_map(|one| one.said.clone()).collect();
+            let [(ago_ms, 7)] = said[..] else { panic!("{said:?}") };
+            assert!((300 * DAY_MS..301 * DAY_MS).contains(&ago_ms), "{ago_ms}");
         }
     }
 }

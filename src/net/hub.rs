@@ -21,13 +21,13 @@ use super::shard::{Shard, WAKER};
 use super::socket::{Peer, Socket};
 use super::state::{Row, State};
 use super::table::Tally;
-use crate::chat::{Block, Moderation, Now, Past, Room, Target, Tim};
+use crate::chat::{Block, Moderation, Now, Past, Room, SECS_MAX, Target, Tim};
 use crate::config::Limits;
 use crate::wire::close::Close;
 
-/// Where the clock of the shards starts: a connection that was handed over may
-/// have been silent since long before, at most for the longest `idle_timeout_secs`.
-pub(super) const CLOCK_START_MS: u64 = 7_200_000;
+/// Where the clock of the shards starts: what was handed over may have been long
+/// before, at most for the slowest slow mode. Nothing has to wait for longer.
+pub(super) const CLOCK_START_MS: u64 = SECS_MAX as u64 * 1000;
 
 /// A handle on the running shards; clones are cheap.
 #[derive(Clone)]

@@ -332,7 +332,7 @@ mod tests {
             balances: vec![Balance {
                 who: Who::Sub("u7".into()),
                 whole_in_us: 5,
-                last: Some((6, 7)),
+                said: vec![(6, 7)],
             }],
             ..State::default()
         };
