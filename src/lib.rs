@@ -21,4 +21,5 @@ pub mod daemon;
 pub mod feed;
 pub mod net;
 pub mod record;
+pub mod unicode;
 pub mod wire;

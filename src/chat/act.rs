@@ -148,7 +148,7 @@ pub struct Voice<'a> {
 impl Target {
     /// A name, as it is compared and shown.
     pub fn name(name: &str) -> Self {
-        Self::Name(shown(name).to_owned())
+        Self::Name(shown(name).into_owned())
     }
 
     /// Whether that is who speaks so, on the connection of that id.

@@ -1,6 +1,5 @@
 //! Admission: the one way from a client's text to a message.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::act::{Act, Voice};
@@ -29,8 +28,8 @@ pub struct Rules {
 pub enum Wish<'a> {
     /// To say this.
     Say(Message<'a>),
-    /// To have this done: a moderator of this name.
-    Act(Act, Cow<'a, str>),
+    /// To have this done: a moderator, of the [name](Speaker::name) that it now has.
+    Act(Act),
 }
 
 impl Rules {
@@ -90,6 +89,8 @@ impl Rules {
         now: Tim,
     ) -> Result<Wish<'a>, Refusal> {
         let mut draft = Draft::parse(text)?;
+        // Also of who is refused: that is whom a moderator may look for.
+        speaker.call(draft.usr().unwrap_or_default());
         // Taken out here, whether or not it is looked at: it goes no further.
         let jwt = draft.take_jwt();
         let Some(verifier) = &self.verifier else {
@@ -116,7 +117,7 @@ impl Rules {
             return Err(Refusal::NotAModerator);
         }
         let act = command(json).filter(|_| says_nothing);
-        act.map(|act| Wish::Act(act, usr)).ok_or(Refusal::BadCommand)
+        act.map(Wish::Act).ok_or(Refusal::BadCommand)
     }
 }
 
@@ -131,7 +132,7 @@ struct Facts {
     /// The last token that verified on this connection.
     token: Option<Verified>,
     notices: Bucket,
-    /// The name of the last message, as much of it as is looked at.
+    /// The name of the last message, sent or not, as much of it as is looked at.
     name: String,
     /// What it shares with other connections of the same speaker.
     account: Option<Arc<Account>>,
@@ -144,8 +145,8 @@ impl Speaker {
         Self { facts: Some(Box::new(Facts { notices, name, ..Facts::default() })) }
     }
 
-    /// The name of the last message, cut where nobody reads on; empty if there
-    /// was none.
+    /// The name of the last message, whether or not it was sent, without what is not
+    /// seen, and cut where nobody reads on; empty if there was none.
     pub fn name(&self) -> &str {
         self.facts.as_ref().map_or("", |facts| &facts.name)
     }
@@ -155,10 +156,17 @@ impl Speaker {
         Voice { usr, sub: self.sub(), from, is_moderator: self.is_moderator() }
     }
 
-    /// Who pays for what it says, if it comes from there; and it says it as `usr`.
+    /// Remembers the name that a message has; none if nothing of it is visible.
+    fn call(&mut self, usr: &str) {
+        let name = shown(usr);
+        if !name.is_empty() && name != self.name() {
+            self.facts().name = name.into_owned();
+        }
+    }
+
+    /// Who pays for what it says, if it comes from there.
     pub(super) fn account(
         &mut self,
-        usr: &str,
         from: Block,
         find: impl FnOnce(&Who) -> Arc<Account>,
     ) -> &Account {
@@ -171,9 +179,6 @@ impl Speaker {
         };
         let account = facts.account.take_if(|account| !is_own(account.who()));
         drop(account);
-        if facts.name != shown(usr) {
-            facts.name = shown(usr).to_owned();
-        }
         facts
             .account
             .get_or_insert_with(|| find(&sub.map_or(Who::From(from), |sub| Who::Sub(sub.into()))))
@@ -248,13 +253,14 @@ mod tests {
     }
 
     fn verdict(rules: &Rules, text: &str) -> String {
-        match rules.admit(text, &mut Speaker::default(), Tim::from_nanos(1_000_000_000_000)) {
+        let mut speaker = Speaker::default();
+        match rules.admit(text, &mut speaker, Tim::from_nanos(1_000_000_000_000)) {
             Ok(Wish::Say(message)) => {
                 let mut text = Vec::new();
                 message.encode(&mut text);
                 String::from_utf8(text).unwrap()
             }
-            Ok(Wish::Act(act, usr)) => format!("{act:?} by {usr}"),
+            Ok(Wish::Act(act)) => format!("{act:?} by {}", speaker.name()),
             Err(refusal) => refusal.code().into(),
         }
     }
@@ -411,11 +417,10 @@ mod tests {
         let (here, there) = (Block([1; 16]), Block([2; 16]));
         let who = |speaker: &mut Speaker, from| {
             let find = |who: &Who| accounts.account(who, 0, &pace);
-            speaker.account(" ann ", from, find).who().clone()
+            speaker.account(from, find).who().clone()
         };
         assert_eq!(who(&mut speaker, here), Who::From(here));
         assert_eq!(who(&mut speaker, there), Who::From(there));
-        assert_eq!(speaker.name(), "ann");
         let text = format!(
             r#"{{"usr":"a","jwt":"{}","msg":"b"}}"#,
             signed(&serde_json::json!({ "exp": 2_000, "sub": "u7" }))
@@ -429,10 +434,29 @@ mod tests {
     #[test]
     fn who_only_listens_costs_a_pointer() {
         assert_eq!(size_of::<Speaker>(), 8);
-        let mut speaker = Speaker::default();
-        let text = r#"{"usr":"a","msg":"b"}"#;
-        assert!(Rules::open().admit(text, &mut speaker, Tim::default()).is_ok());
+        let speaker = Speaker::default();
         assert!(speaker.facts.is_none());
+        assert_eq!((speaker.name(), speaker.sub()), ("", None));
+    }
+
+    #[test]
+    fn a_speaker_is_called_by_the_last_name_whether_or_not_it_was_heard() {
+        let mut speaker = Speaker::default();
+        for (text, name) in [
+            (r#"{"usr":"a","ms"#, ""),
+            (r#"{"msg":"b"}"#, ""),
+            (r#"{"usr":" ann\u200b "}"#, "ann"),
+            (r#"{"usr":"bob","msg":"b"}"#, "bob"),
+            (r#"{"usr":"eve","jwt":"x.y.z","msg":"b"}"#, "eve"),
+            (r#"{"usr":"\u200b","msg":"b"}"#, "eve"),
+            (r#"{"usr":7,"msg":"b"}"#, "eve"),
+        ] {
+            assert!(guarded().admit(text, &mut speaker, Tim::default()).is_err());
+            assert_eq!(speaker.name(), name, "{text}");
+        }
+        let text = r#"{"usr":"zoe","msg":"b"}"#;
+        assert!(Rules::open().admit(text, &mut speaker, Tim::default()).is_ok());
+        assert_eq!(speaker.name(), "zoe");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_bytes::ByteBuf;
 use serde_json::value::RawValue;
 
-use super::name::look;
+use super::name::{look, shown};
 use super::refusal::Refusal;
 use super::tim::Tim;
 
@@ -144,6 +144,14 @@ impl<'a> Draft<'a> {
         std::mem::replace(&mut self.jwt, Member::Missing)
     }
 
+    /// Who says it, if there is a string.
+    pub(super) fn usr(&self) -> Option<&str> {
+        match &self.usr {
+            Member::Text(usr) => Some(usr),
+            Member::Missing | Member::Null | Member::Other => None,
+        }
+    }
+
     /// What stands in `cmd`, as JSON.
     pub(super) fn cmd(&self) -> Option<&'a str> {
         self.cmd
@@ -192,11 +200,11 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// A name: text that is more than white space.
+    /// A name: text of which something is visible.
     fn usr(self) -> Result<Cow<'a, str>, Refusal> {
         match self {
             Self::Missing => Err(Refusal::MissingUsr),
-            Self::Text(usr) if usr.trim().is_empty() => Err(Refusal::MissingUsr),
+            Self::Text(usr) if shown(&usr).is_empty() => Err(Refusal::MissingUsr),
             Self::Text(usr) => Ok(usr),
             Self::Null | Self::Other => Err(Refusal::BadType),
         }

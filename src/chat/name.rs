@@ -1,15 +1,34 @@
 //! Names as people see them: two that look alike are one.
 
+use std::borrow::Cow;
+
+use unicode_normalization::UnicodeNormalization;
 use unicode_security::confusable_detection::skeleton;
+
+use crate::unicode::is_invisible;
 
 /// So many bytes of a name are looked at; nobody reads more.
 const BYTES_MAX: usize = 256;
 
+/// The letters that small capitals are of; there is none of x.
+const SMALL_CAPITALS: [&str; 2] = ["ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnopqrstuvwyz"];
+
+/// Where letters and digits in black circles and squares begin, and the letters of
+/// flags. As with small capitals, no table of Unicode says which letters they show.
+const ENCLOSED: [(char, &str); 6] = [
+    ('\u{1f150}', "abcdefghijklmnopqrstuvwxyz"),
+    ('\u{1f170}', "abcdefghijklmnopqrstuvwxyz"),
+    ('\u{1f1e6}', "abcdefghijklmnopqrstuvwxyz"),
+    ('\u{2776}', "123456789"),
+    ('\u{2780}', "123456789"),
+    ('\u{278a}', "123456789"),
+];
+
 /// What all names that look like `name` have in common.
 ///
-/// White space around it, characters that are not seen and the case do not
-/// count, and every letter is replaced by the plainest that looks like it (the
-/// skeleton of Unicode Technical Standard 39, section 4).
+/// White space, characters that are not seen and the case do not count, and every
+/// letter is replaced by the plainest that looks like it in either case (the skeleton
+/// of Unicode Technical Standard 39, section 4).
 ///
 /// # Examples
 ///
@@ -21,22 +40,63 @@ const BYTES_MAX: usize = 256;
 /// ```
 pub fn look(name: &str) -> String {
     let name = shown(name);
-    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() && !b"01mM".contains(&byte)) {
-        return name.to_ascii_lowercase();
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return name
+            .to_ascii_lowercase()
+            .replace(['1', 'i'], "l")
+            .replace('0', "o")
+            .replace('m', "rn");
     }
-    let seen = name.chars().filter(|c| !c.is_control());
-    // Upper case first: `ſ` has no lower case, but it has the upper case of `s`.
-    let folded: String = seen.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
-    let plain: String = skeleton(&folded).flat_map(char::to_lowercase).collect();
-    plain.trim().to_owned()
+    skeleton_of(&name)
 }
 
-/// As much of a name as is looked at and listed, without white space around it.
-pub(super) fn shown(name: &str) -> &str {
-    let name = name.trim();
-    let end =
-        name.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|&end| end <= BYTES_MAX);
-    &name[..end.last().unwrap_or(0)]
+/// As [`look`], for any characters.
+fn skeleton_of(name: &str) -> String {
+    let is_seen = |c: &char| !c.is_whitespace() && !is_invisible(*c);
+    let letters = name.nfkc().map(plain).filter(is_seen);
+    // By their upper case first: so `I` makes `i` look like `l`, and letters of other
+    // scripts are replaced of which only the capital looks like one of ours.
+    let upper: String = letters.flat_map(char::to_uppercase).collect();
+    let lower: String = skeleton(&upper).flat_map(char::to_lowercase).collect();
+    skeleton(&lower).flat_map(char::to_lowercase).filter(is_seen).collect()
+}
+
+/// The letter or digit that a character shows, if no table of Unicode says so.
+fn plain(c: char) -> char {
+    let [small, letters] = SMALL_CAPITALS;
+    let of_small = || small.chars().zip(letters.chars()).find(|(small, _)| *small == c);
+    let enclosed = |&(first, letters): &(char, &'static str)| {
+        letters.chars().nth((c as usize).checked_sub(first as usize)?)
+    };
+    match c {
+        c if c.is_ascii() => c,
+        c => of_small()
+            .map(|pair| pair.1)
+            .or_else(|| ENCLOSED.iter().find_map(enclosed))
+            .unwrap_or(c),
+    }
+}
+
+/// A name as it is listed: as much of it as is looked at, without what is not seen;
+/// all white space between words is one blank. Of a name of which nothing is visible
+/// nothing.
+pub(super) fn shown(name: &str) -> Cow<'_, str> {
+    if name.len() <= BYTES_MAX && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Cow::Borrowed(name);
+    }
+    let mut shown = String::new();
+    for c in name.chars().filter(|c| !is_invisible(*c)) {
+        let c = if c.is_whitespace() { ' ' } else { c };
+        if c == ' ' && (shown.is_empty() || shown.ends_with(' ')) {
+            continue;
+        }
+        if shown.len() + c.len_utf8() > BYTES_MAX {
+            break;
+        }
+        shown.push(c);
+    }
+    shown.truncate(shown.trim_end().len());
+    Cow::Owned(shown)
 }
 
 #[cfg(test)]
@@ -58,13 +118,65 @@ mod tests {
             ("wschat", "w\u{17f}chat"),
             ("wschat", "w\u{455}ch\u{430}t"),
             ("jos\u{e9}", "jose\u{301}"),
+            ("a b", "ab"),
+            ("a b", "\u{3000}a\u{a0}\u{200a}b"),
+            // Of these only the capitals look like ours.
+            ("bob", "\u{412}\u{41e}\u{412}"),
+            ("bob", "\u{432}\u{43e}\u{432}"),
+            ("bob", "\u{392}\u{39f}\u{392}"),
+            ("lisa", "Iisa"),
+            ("lisa", "1isa"),
+            ("lisa", "\u{406}i\u{455}a"),
+            ("tim", "\u{ff34}IM"),
+            // Letters in another dress.
+            ("wschat", "ᴡꜱᴄʜᴀᴛ"),
+            ("wschat", "ⓦⓢⓒⓗⓐⓣ"),
+            ("wschat", "ⓌⓈⒸⒽⒶⓉ"),
+            ("wschat", "ʷˢᶜʰᵃᵗ"),
+            ("wschat", "🅦🅢🅒🅗🅐🅣"),
+            ("wschat", "🆆🆂🅲🅷🅰🆃"),
+            ("wschat", "🇼🇸🇨🇭🇦🇹"),
+            ("wschat", "𝔴𝓼𝕔𝗵𝙖𝚝"),
+            ("kim 12", "ᴷᶦᵐ①➋"),
         ] {
             assert_eq!(look(one), look(other), "{one:?} {other:?}");
         }
-        for (one, other) in [("ann", "anna"), ("jos\u{e9}", "jose"), ("a b", "ab"), ("李", "王")]
+        for (one, other) in [("ann", "anna"), ("jos\u{e9}", "jose"), ("a-b", "ab"), ("李", "王")]
         {
             assert_ne!(look(one), look(other), "{one:?} {other:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_seen_does_not_count_wherever_it_stands() {
+        for c in [
+            '\u{7}',
+            '\u{ad}',
+            '\u{200a}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{2009}',
+            '\u{202e}',
+            '\u{2800}',
+            '\u{3000}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{feff}',
+            '\u{fff9}',
+            '\u{fffc}',
+            '\u{1d159}',
+            '\u{e0041}',
+        ] {
+            let many = c.to_string().repeat(300);
+            for name in
+                [format!("{many}wschat"), format!("ws{c}chat"), format!("w{many}schat{many}")]
+            {
+                assert_eq!(look(&name), NAME_OF_SERVER, "{c:?}");
+                assert_eq!(shown(&name).replace(' ', ""), NAME_OF_SERVER, "{c:?}");
+            }
+            assert_eq!(shown(&many), "", "{c:?}");
+        }
+        assert_eq!(shown(" \u{200b} ann \u{feff}\t\u{a0}lee "), "ann lee");
     }
 
     #[test]
@@ -77,13 +189,22 @@ mod tests {
         let long = "é".repeat(1000);
         assert_eq!(shown(&long).len(), 256);
         assert_eq!(look(&long), look(&"é".repeat(128)));
-        assert_eq!((shown("  "), shown("")), ("", ""));
+        assert_eq!((&*shown("  "), &*shown("")), ("", ""));
+    }
+
+    #[test]
+    fn plain_letters_take_the_short_way_to_the_same_look() {
+        for c in ('0'..='9').chain('a'..='z').chain('A'..='Z') {
+            assert_eq!(look(&c.to_string()), skeleton_of(&c.to_string()), "{c}");
+        }
     }
 
     proptest! {
         #[test]
         fn any_name_has_a_look(name: String) {
             prop_assert_eq!(look(&name), look(&name.to_uppercase().to_lowercase().to_uppercase()));
+            prop_assert_eq!(look(&name), look(&shown(&name)));
+            prop_assert_eq!(shown(&shown(&name)).into_owned(), shown(&name));
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum Refusal {
     JwtRevoked,
     /// The token verifies, but its time is over.
     JwtExpired,
-    /// `usr` is not there, or nothing but white space.
+    /// `usr` is not there, or nothing of it is visible.
     MissingUsr,
     /// `msg` is not there.
     MissingMsg,

@@ -163,10 +163,10 @@ impl Room {
                 moderation.hears(&voice, now.tim)?;
                 let slow_ms = if voice.is_moderator { 0 } else { for_all.slow_ms };
                 let own = Pace { slow_ms, ..for_all };
-                speaker.account(message.usr(), from, find).take(&own, message.msg(), now.ms)
+                speaker.account(from, find).take(&own, message.msg(), now.ms)
             }
             // Who may moderate must not have to wait for it, or be kept from it.
-            Wish::Act(_, usr) => speaker.account(usr, from, find).take_command(&for_all, now.ms),
+            Wish::Act(..) => speaker.account(from, find).take_command(&for_all, now.ms),
         };
         took.map_err(|wait_ms| Refused {
             refusal: Refusal::RateLimited,

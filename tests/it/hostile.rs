@@ -277,16 +277,21 @@ fn names_that_look_like_the_servers() {
         "w\u{ad}schat\u{202e}",
         "wschat\u{0}",
         "\u{1d4cc}\u{1d4c8}\u{1d4b8}\u{1d4bd}\u{1d4b6}\u{1d4c9}",
-        &format!("wschat{}I am longer", "\u{200b}".repeat(1_000)),
+        &format!("{}wschat", "\u{200b}".repeat(1_000)),
+        "w\u{200a}sch\u{2009}at",
+        "ws\u{fff9}ch\u{1d159}a\u{fffc}t",
+        "ᴡꜱᴄʜᴀᴛ",
+        "ⓦⓢⓒⓗⓐⓣ",
+        "ʷˢᶜʰᵃᵗ",
+        "🅦🆂🇨ⒽᗅТ",
     ];
     let say = |usr: &&str| json!({ "usr": usr, "msg": AS_THE_SERVER }).to_string();
     let siege = Siege::of(UNLIMITED);
-    let mut client = siege.newcomer();
     for name in &names {
+        let mut client = siege.newcomer();
         client.send(&say(name));
         assert_eq!(client.json()["err"], "name-reserved", "{name:?}");
     }
-    drop(client);
     let strokes = names.each_ref().map(|name| text(&say(name)));
     siege.endures(|daemon, going| storm(daemon, going, 10, &strokes));
 }

@@ -195,11 +195,14 @@ fn usr_and_msg() {
         (r#"{"usr":" WsChat\t","msg":"b"}"#, "name-reserved"),
         (r#"{"usr":"\u0077schat","msg":"b"}"#, "name-reserved"),
         ("{\"usr\":\"\u{2003}w\u{17f}chat\",\"msg\":\"b\"}", "name-reserved"),
+        (r#"{"usr":"w schat","msg":"b"}"#, "name-reserved"),
+        (r#"{"usr":"\u200b\ufff9\ufffc\u3164","msg":"b"}"#, "missing-usr"),
+        (r#"{"usr":"\u0007 \u2800","msg":"b"}"#, "missing-usr"),
     ] {
         check(text, code);
     }
     check_unchanged(r#"{"usr":"wschat2","msg":"b"}"#);
-    check_unchanged(r#"{"usr":"w schat","msg":"b"}"#);
+    check_unchanged(r#"{"usr":"w-schat","msg":"b"}"#);
     check_unchanged(r#"{"usr":"wscha","msg":"b"}"#);
 }
 

@@ -130,9 +130,9 @@ impl<S: Stream> Table<S> {
                         details.messages = details.messages.wrapping_add(1);
                         tally.messages += 1;
                     }
-                    Ok(Wish::Act(act, usr)) => {
+                    Ok(Wish::Act(act)) => {
                         let by = By::Moderator {
-                            usr: usr.into_owned(),
+                            usr: details.speaker.name().to_owned(),
                             sub: details.speaker.sub().map(str::to_owned),
                         };
                         turn.asked.push(Asked { id: details.id, act, by });
