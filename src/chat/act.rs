@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::name::{look, shown};
+use super::name::look;
 use super::pace::Block;
 use super::tim::Tim;
 
@@ -90,12 +90,15 @@ impl fmt::Display for Act {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// Whoever uses this name or one that looks like it, and the bearer of
-    /// tokens with this `sub`.
+    /// tokens with this `sub`, which is compared to the letter.
     Name(String),
     /// Whoever comes from there.
     From(Block),
     /// The one connection with this id.
     Connection(u64),
+    /// The bearer of tokens with this `sub` alone: what is left of a mute when one
+    /// of a name that looks like it has ended.
+    Sub(String),
 }
 
 /// Who did it.
@@ -146,9 +149,9 @@ pub struct Voice<'a> {
 }
 
 impl Target {
-    /// A name, as it is compared and shown.
+    /// Whoever has that name.
     pub fn name(name: &str) -> Self {
-        Self::Name(shown(name).into_owned())
+        Self::Name(name.to_owned())
     }
 
     /// Whether that is who speaks so, on the connection of that id.
@@ -157,6 +160,7 @@ impl Target {
             Self::Name(name) => {
                 voice.sub == Some(name) || (!voice.usr.is_empty() && look(name) == look(voice.usr))
             }
+            Self::Sub(sub) => voice.sub == Some(sub),
             Self::From(block) => *block == voice.from,
             Self::Connection(wanted) => id == Some(*wanted),
         }
@@ -170,6 +174,7 @@ impl fmt::Display for Target {
             Self::Name(name) => write!(out, "{name:?}"),
             Self::From(block) => block.fmt(out),
             Self::Connection(id) => write!(out, "connection {id}"),
+            Self::Sub(sub) => write!(out, "sub {sub:?}"),
         }
     }
 }

@@ -73,7 +73,7 @@ mod tests {
         let bob = || Target::name("bob");
         for (json, want) in [
             (r#"{"mute":"bob"}"#, Some(Act::Mute(bob(), None))),
-            (r#"{"secs":1,"mute":" bob "}"#, Some(Act::Mute(bob(), Some(1)))),
+            (r#"{"secs":1,"mute":" bob "}"#, Some(Act::Mute(Target::name(" bob "), Some(1)))),
             (r#"{"mute":"bob","secs":0}"#, None),
             (r#"{"mute":"bob","secs":-1}"#, None),
             (r#"{"mute":"bob","secs":"60"}"#, None),

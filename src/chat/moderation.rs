@@ -31,6 +31,14 @@ impl Mute {
     fn is_over(&self, now_secs: u64) -> bool {
         self.until_secs.is_some_and(|until| until <= now_secs)
     }
+
+    /// Bytes of its texts.
+    const fn bytes(&self) -> usize {
+        match &self.target {
+            Target::Name(name) | Target::Sub(name) => name.len() + self.by.len(),
+            Target::From(_) | Target::Connection(_) => self.by.len(),
+        }
+    }
 }
 
 /// What is decided now.
@@ -39,16 +47,31 @@ impl Mute {
 pub struct Moderation {
     locked: bool,
     slow_secs: Option<u32>,
-    /// Each mute by all that it is found by.
+    /// One for each target, those of names that look alike side by side.
     mutes: BTreeMap<Key, Mute>,
 }
 
 /// What a mute is found by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Look(String),
-    Sub(String),
+    /// A look, and to the letter a name of it.
+    Name(String, String),
     From(Block),
+}
+
+impl Key {
+    fn name(name: &str) -> Self {
+        Self::Name(look(name), name.to_owned())
+    }
+
+    /// Where a mute of `target` is; nowhere, if it is one that cannot be muted.
+    fn of(target: &Target) -> Option<Self> {
+        match target {
+            Target::Name(name) | Target::Sub(name) => Some(Self::name(name)),
+            Target::From(block) => Some(Self::From(*block)),
+            Target::Connection(_) => None,
+        }
+    }
 }
 
 /// As it is written down.
@@ -62,22 +85,23 @@ struct Decided {
 impl From<Moderation> for Decided {
     fn from(moderation: Moderation) -> Self {
         let Moderation { locked, slow_secs, .. } = moderation;
-        Self { locked, slow_secs, mutes: moderation.each().cloned().collect() }
+        Self { locked, slow_secs, mutes: moderation.mutes.into_values().collect() }
     }
 }
 
 impl From<Decided> for Moderation {
     fn from(decided: Decided) -> Self {
         let Decided { locked, slow_secs, mutes } = decided;
-        let mut moderation = Self { locked, slow_secs, mutes: BTreeMap::new() };
-        mutes.into_iter().for_each(|mute| moderation.put(mute));
-        moderation
+        let keyed = |mute: Mute| Some((Key::of(&mute.target)?, mute));
+        Self { locked, slow_secs, mutes: mutes.into_iter().filter_map(keyed).collect() }
     }
 }
 
 impl Moderation {
     /// The most mutes at once.
     pub const MUTES_MAX: usize = 10_000;
+    /// The most bytes in the names of whom they are of and by, all together.
+    const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
     /// Whether only moderators speak.
     pub const fn is_locked(&self) -> bool {
@@ -92,7 +116,7 @@ impl Moderation {
     /// Who is muted now.
     pub fn mutes(&self, now: Tim) -> impl Iterator<Item = &Mute> {
         let now_secs = now.whole_secs();
-        self.each().filter(move |mute| !mute.is_over(now_secs))
+        self.mutes.values().filter(move |mute| !mute.is_over(now_secs))
     }
 
     /// Does what of `act` is a decision that lasts.
@@ -115,19 +139,20 @@ impl Moderation {
         let now_secs = now.whole_secs();
         self.mutes.retain(|_, mute| !mute.is_over(now_secs));
         match act {
-            Act::Mute(Target::Connection(_), _) | Act::Unmute(Target::Connection(_)) => {
-                return Err(ActError::Connection);
-            }
             Act::Mute(target, secs) => {
+                let key = Key::of(target).ok_or(ActError::Connection)?;
                 let until_secs = secs.map(|secs| now_secs + u64::from(secs));
                 let (target, by) = (target.clone(), by.to_string());
-                self.take(&target);
-                if self.each().count() >= Self::MUTES_MAX {
+                let mute = Mute { target, since_secs: now_secs, until_secs, by };
+                let others = || self.mutes.iter().filter(|other| *other.0 != key);
+                let text_bytes =
+                    mute.bytes() + others().map(|(_, mute)| mute.bytes()).sum::<usize>();
+                if others().count() >= Self::MUTES_MAX || text_bytes > Self::TEXT_BYTES_MAX {
                     return Err(ActError::TooMany);
                 }
-                self.put(Mute { target, since_secs: now_secs, until_secs, by });
+                self.mutes.insert(key, mute);
             }
-            Act::Unmute(target) => drop(self.take(target).ok_or(ActError::NotMuted)?),
+            Act::Unmute(target) => self.unmute(target)?,
             Act::Lock => self.locked = true,
             Act::Unlock => self.locked = false,
             Act::Slow(secs) => self.slow_secs = *secs,
@@ -171,41 +196,50 @@ impl Moderation {
         if self.mutes.is_empty() {
             return None;
         }
+        let of = |key| self.mutes.get(&key);
+        let by_name = self.of_look(look(voice.usr)).map(|(_, mute)| mute);
+        let by_sub = voice.sub.and_then(|sub| of(Key::name(sub)));
         let now_secs = now.whole_secs();
-        let of = |key| self.mutes.get(&key).filter(|mute| !mute.is_over(now_secs));
-        of(Key::Look(look(voice.usr)))
-            .or_else(|| of(Key::Sub(voice.sub?.to_owned())))
-            .or_else(|| of(Key::From(voice.from)))
+        by_name
+            .chain(by_sub)
+            .chain(of(Key::From(voice.from)))
+            .filter(|mute| !mute.is_over(now_secs))
+            .max_by_key(|mute| mute.until_secs.unwrap_or(u64::MAX))
     }
 
-    /// Each mute once.
-    fn each(&self) -> impl Iterator<Item = &Mute> {
-        self.mutes.iter().filter(|(key, _)| !matches!(key, Key::Sub(_))).map(|(_, mute)| mute)
+    /// The mutes of all names of that look.
+    fn of_look(&self, look: String) -> impl Iterator<Item = (&Key, &Mute)> {
+        // Whoever has no name looks like nobody.
+        let named = |(_, mute): &(&Key, &Mute)| matches!(mute.target, Target::Name(_));
+        let is_none = look.is_empty();
+        let from = Key::Name(look.clone(), String::new());
+        let alike = move |(key, _): &(&Key, &Mute)| match key {
+            Key::Name(other, _) => *other == look && !is_none,
+            Key::From(_) => false,
+        };
+        self.mutes.range(from..).take_while(alike).filter(named)
     }
 
-    /// Adds a mute in the place of those of the same target.
-    fn put(&mut self, mute: Mute) {
-        self.take(&mute.target);
-        for key in keys(&mute.target) {
-            self.mutes.insert(key, mute.clone());
+    /// Ends the mute of `target`. Of a name all names that look like it may be used
+    /// again; the `sub`s of the others stay muted, unless the name itself is not.
+    fn unmute(&mut self, target: &Target) -> Result<(), ActError> {
+        let key = Key::of(target).ok_or(ActError::Connection)?;
+        let alike: Vec<Key> = match &key {
+            Key::Name(look, _) => self.of_look(look.clone()).map(|(key, _)| key.clone()).collect(),
+            Key::From(_) => Vec::new(),
+        };
+        let itself = self.mutes.remove(&key);
+        if itself.is_none() && alike.is_empty() {
+            return Err(ActError::NotMuted);
         }
-    }
-
-    fn take(&mut self, target: &Target) -> Option<Mute> {
-        let mute = keys(target).into_iter().find_map(|key| self.mutes.remove(&key))?;
-        for key in keys(&mute.target) {
-            self.mutes.remove(&key);
+        for key in alike {
+            if itself.is_none() {
+                self.mutes.remove(&key);
+            } else if let (Some(mute), Key::Name(_, name)) = (self.mutes.get_mut(&key), key) {
+                mute.target = Target::Sub(name);
+            }
         }
-        Some(mute)
-    }
-}
-
-/// What a mute of `target` is found by.
-fn keys(target: &Target) -> Vec<Key> {
-    match target {
-        Target::Name(name) => vec![Key::Look(look(name)), Key::Sub(name.clone())],
-        Target::From(block) => vec![Key::From(*block)],
-        Target::Connection(_) => Vec::new(),
+        Ok(())
     }
 }
 
@@ -239,7 +273,7 @@ mod tests {
         assert_eq!(moderation.hears(&voice("bob"), at(160)), Ok(()));
 
         moderation.decide(&mute("ann", None), &ROOT, at(200)).unwrap();
-        assert_eq!(moderation.mutes.len(), 2, "the old one is gone");
+        assert_eq!(moderation.mutes.len(), 1, "the old one is gone");
         let refused = moderation.hears(&voice("ann"), at(1 << 33)).unwrap_err();
         assert_eq!(refused, Refusal::Muted.into());
         moderation.decide(&Act::Unmute(Target::name("ANN")), &ROOT, at(300)).unwrap();
@@ -264,10 +298,59 @@ mod tests {
     fn the_newest_mute_of_somebody_counts() {
         let mut moderation = Moderation::default();
         moderation.decide(&mute("bob", None), &ROOT, at(0)).unwrap();
-        moderation.decide(&mute("B0B", Some(5)), &ROOT, at(0)).unwrap();
+        moderation.decide(&mute("bob", Some(5)), &ROOT, at(0)).unwrap();
         assert_eq!(moderation.mutes(at(1)).count(), 1);
         assert!(moderation.hears(&voice("bob"), at(5)).is_ok());
-        assert!(moderation.hears(&Voice { sub: Some("bob"), ..voice("x") }, at(1)).is_ok());
+    }
+
+    #[test]
+    fn a_mute_of_a_look_alike_takes_nothing_from_another() {
+        let mut moderation = Moderation::default();
+        let of_sub = |sub| Voice { sub: Some(sub), ..voice("x") };
+        moderation.decide(&mute("user-1", None), &ROOT, at(0)).unwrap();
+        moderation.decide(&mute("USER-l", Some(5)), &ROOT, at(0)).unwrap();
+        assert_eq!(moderation.mutes(at(1)).count(), 2);
+        for (secs, usr_l) in [(1, false), (5, true)] {
+            let hears = |voice| moderation.hears(&voice, at(secs));
+            assert_eq!(hears(of_sub("user-1")), Err(Refusal::Muted.into()));
+            assert_eq!(hears(voice("user-1")), Err(Refusal::Muted.into()), "the longest counts");
+            assert_eq!(hears(voice("user-l")), Err(Refusal::Muted.into()));
+            assert_eq!(hears(of_sub("USER-l")).is_ok(), usr_l);
+            assert_eq!(hears(of_sub("user-l")), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_unmute_gives_the_name_back_and_no_other_sub() {
+        let mut moderation = Moderation::default();
+        let of_sub = |sub| Voice { sub: Some(sub), ..voice("x") };
+        let unmute = |name| Act::Unmute(Target::name(name));
+        moderation.decide(&mute("bob", None), &ROOT, at(0)).unwrap();
+        moderation.decide(&mute("B0B", None), &ROOT, at(0)).unwrap();
+        moderation.decide(&unmute("B0B"), &ROOT, at(0)).unwrap();
+        let hears = |moderation: &Moderation, voice| moderation.hears(&voice, at(1)).is_ok();
+        assert!(hears(&moderation, voice("B0B")) && hears(&moderation, of_sub("B0B")));
+        assert!(!hears(&moderation, of_sub("bob")));
+        let whom: Vec<_> = moderation.mutes(at(1)).map(|mute| mute.target.to_string()).collect();
+        assert_eq!(whom, [r#"sub "bob""#]);
+        // What is left is no mute of its name, and is ended to the letter.
+        assert_eq!(moderation.decide(&unmute("b0b"), &ROOT, at(1)), Err(ActError::NotMuted));
+        moderation.decide(&unmute("bob"), &ROOT, at(1)).unwrap();
+        assert_eq!(moderation, Moderation::default());
+    }
+
+    #[test]
+    fn a_sub_is_muted_as_it_is() {
+        let long = format!("auth0|{}", "x".repeat(5_000));
+        for sub in ["bob ", " bob", "a\tb", "bob\u{200b}", &long] {
+            let mut moderation = Moderation::default();
+            moderation.decide(&mute(sub, None), &ROOT, at(0)).unwrap();
+            let hears = |sub| moderation.hears(&Voice { sub: Some(sub), ..voice("x") }, at(1));
+            assert_eq!(hears(sub), Err(Refusal::Muted.into()), "{sub:?}");
+            assert_eq!(hears("bob"), Ok(()), "{sub:?}");
+            moderation.decide(&Act::Unmute(Target::name(sub)), &ROOT, at(1)).unwrap();
+            assert_eq!(moderation, Moderation::default(), "{sub:?}");
+        }
     }
 
     #[test]
@@ -308,12 +391,10 @@ mod tests {
         }
         assert_eq!(moderation, Moderation::default());
         for n in 0..Moderation::MUTES_MAX {
-            moderation.put(Mute {
-                target: Target::name(&format!("guest {n}")),
-                since_secs: 0,
-                until_secs: None,
-                by: String::new(),
-            });
+            let target = Target::name(&format!("guest {n}"));
+            let by = String::new();
+            let mute = Mute { target, since_secs: 0, until_secs: None, by };
+            moderation.mutes.insert(Key::of(&mute.target).unwrap(), mute);
         }
         let full = moderation.clone();
         assert_eq!(moderation.decide(&mute("bob", None), &ROOT, at(0)), Err(ActError::TooMany));
@@ -322,18 +403,22 @@ mod tests {
     }
 
     #[test]
-    fn of_two_mutes_of_one_look_that_were_written_the_last_counts() {
-        let mute = |name: &str| Mute {
-            target: Target::name(name),
-            since_secs: 0,
-            until_secs: None,
-            by: String::new(),
-        };
-        let mutes = vec![mute("a"), mute("A")];
-        let moderation: Moderation = Decided { locked: false, slow_secs: None, mutes }.into();
-        let one: Moderation =
-            Decided { locked: false, slow_secs: None, mutes: vec![mute("A")] }.into();
-        assert_eq!(moderation, one);
+    fn the_texts_of_mutes_are_bounded() {
+        let mut moderation = Moderation::default();
+        let result = (0..1_000).find_map(|n| {
+            let name = format!("{n}{}", "x".repeat(15_000));
+            moderation.decide(&mute(&name, None), &ROOT, at(0)).err()
+        });
+        assert_eq!(result, Some(ActError::TooMany));
+        assert!((500..600).contains(&moderation.mutes.len()), "{}", moderation.mutes.len());
+        moderation.decide(&Act::Lock, &ROOT, at(0)).unwrap();
+    }
+
+    #[test]
+    fn who_has_no_name_yet_looks_like_nobody() {
+        let mut moderation = Moderation::default();
+        moderation.decide(&mute("\u{200b}", None), &ROOT, at(0)).unwrap();
+        assert!(!moderation.is_muted(&voice(""), at(1)));
     }
 
     #[test]
@@ -342,6 +427,10 @@ mod tests {
         let by = By::Moderator { usr: "a\"nn".into(), sub: Some("u7".into()) };
         for act in [
             mute("bob", Some(600)),
+            mute("B0B", None),
+            mute("tim", None),
+            mute("T1M", None),
+            Act::Unmute(Target::name("tim")),
             Act::Mute(Target::From(Block([1; 16])), None),
             Act::Lock,
             Act::Slow(Some(30)),

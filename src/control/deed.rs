@@ -175,7 +175,7 @@ mod tests {
         let there = "192.0.2.7".parse::<IpAddr>().unwrap();
         for (json, want) in [
             (r#"{"mute":{"whom":{"name":"bob"},"secs":600}}"#, Act::Mute(bob(), Some(600))),
-            (r#"{"mute":{"whom":{"name":" bob "}}}"#, Act::Mute(bob(), None)),
+            (r#"{"mute":{"whom":{"name":" bob "}}}"#, Act::Mute(Target::name(" bob "), None)),
             (
                 r#"{"mute":{"whom":{"address":"192.0.2.7"}}}"#,
                 Act::Mute(Target::From(there.into()), None),

@@ -66,6 +66,7 @@ fn a_speaker_is_slowed_and_told_how_long_wherever_it_connects() {
     assert_eq!(verdict(&mut again, &json!({ "usr": "ann", "msg": "buy" })), "sent");
     assert_eq!(verdict(&mut again, &json!({ "usr": "eve", "msg": "buy" })), "rate-limited");
     assert_eq!(verdict(&mut again, &json!({ "usr": "eve", "msg": "sell" })), "sent");
+    assert_eq!(verdict(&mut again, &json!({ "usr": "ann", "msg": "buy" })), "rate-limited");
     daemon.reload("[limits]\nslow_mode_secs = 3600");
     let notice = answer(&mut again, &json!({ "usr": "ann", "msg": "more" }));
     let wait = notice["wait"].as_u64().unwrap();
@@ -161,7 +162,7 @@ fn operators_have_the_same_verbs() {
 
     assert_eq!(operator(&daemon, &["mutes"]), (Some(0), "nobody is muted\n".into()));
     done(&daemon, &["mute", "bob", "--for", "10m"], r#"muted "bob" for 600 s"#);
-    assert_eq!(verdict(&mut bob, &say("bob")), "muted");
+    assert_eq!(verdict(&mut bob, &say("Bob")), "muted");
     let (_, mutes) = operator(&daemon, &["mutes"]);
     assert!(mutes.starts_with("\"bob\" since ") && mutes.contains(", by uid "), "{mutes}");
     let (_, listed) = operator(&daemon, &["clients", "--json"]);
@@ -211,6 +212,51 @@ fn operators_have_the_same_verbs() {
         assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
     }
     assert_eq!(operator(&daemon, &["mute"]).0, Some(64), "whom?");
+}
+
+#[test]
+fn who_was_never_heard_is_listed_and_found_by_its_name() {
+    let daemon = Daemon::start(&with_moderators("messages_per_sec = 0"));
+    let plain = token(json!({ "sub": "u2" }));
+    let say = |jwt: &str, usr: &str| json!({ "usr": usr, "msg": "hi", "jwt": jwt });
+    done(&daemon, &["mute", "bob"], r#"muted "bob" until unmuted"#);
+    let (mut bob, mut eve) = (daemon.connect(), daemon.connect());
+    assert_eq!(verdict(&mut bob, &say(&plain, "B\u{200b}ob")), "muted");
+    assert_eq!(verdict(&mut eve, &say("no token", "eve")), "jwt-invalid");
+    let (_, table) = operator(&daemon, &["clients"]);
+    for end in ["  Bob (sub u2), muted", "  eve"] {
+        assert!(table.lines().any(|row| row.ends_with(end)), "{table}");
+    }
+    for (name, client) in [("bob", bob), ("eve", eve)] {
+        let mut client = client;
+        done(&daemon, &["kick", name], &format!("kicked {name:?}, connections: 1"));
+        assert_eq!(client.closed().1, 1008);
+    }
+}
+
+#[test]
+fn any_sub_can_be_muted_to_the_letter() {
+    let daemon = Daemon::start(&with_moderators("messages_per_sec = 0"));
+    let mut client = daemon.connect();
+    let mut verdict_of = |sub: &str| {
+        let jwt = token(json!({ "sub": sub }));
+        verdict(&mut client, &json!({ "usr": "x", "msg": "hi", "jwt": jwt }))
+    };
+    let long = "u2".repeat(500);
+    for sub in ["u2 ", "u2\t", &long] {
+        done(&daemon, &["mute", sub], &format!("muted {sub:?} until unmuted"));
+        assert_eq!(verdict_of(sub), "muted");
+        assert_eq!(verdict_of("u2"), "sent");
+    }
+    // Neither a look-alike nor its end changes that.
+    done(&daemon, &["mute", "U2", "--for", "600"], r#"muted "U2" for 600 s"#);
+    done(&daemon, &["unmute", "U2"], r#"unmuted "U2""#);
+    assert_eq!(
+        [verdict_of("u2 "), verdict_of("u2\t"), verdict_of("U2")],
+        ["muted", "muted", "sent"]
+    );
+    let (_, mutes) = operator(&daemon, &["mutes"]);
+    assert!(mutes.lines().any(|line| line.starts_with(r#"sub "u2 " since "#)), "{mutes}");
 }
 
 #[test]

@@ -67,7 +67,7 @@ def every_act_is_a_line_of_the_journal(box):
     acts = [entry for entry in journal(box) if "WSCHAT_ACT" in entry]
     mute, slow = acts
     assert (mute["WSCHAT_ACT"], mute["WSCHAT_SECS"]) == ("mute", "60"), mute
-    assert mute["WSCHAT_WHOM"] == r'"bob\u{202e}"', mute
+    assert mute["WSCHAT_WHOM"] == r'"bob\u{202e}\n"', mute
     assert mute["WSCHAT_BY"] == '"ann" (sub "ann")', mute
     assert "\u202e" not in mute["MESSAGE"] and "\n" not in mute["MESSAGE"], mute
     said = [slow[f"WSCHAT_{name}"] for name in ("ACT", "BY", "SECS")]
