@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::keys::{KEYS, Key, Kind};
 use super::problem::{Position, Problem, Problems, Warning};
 use super::read::{Draft, read};
-use super::{Config, KeyFile, ListenAddress, Secret, tokens};
+use super::{Config, KeyFile, ListenAddress, Secret, descriptors, tokens};
 use crate::chat::PublicKeys;
 
 /// Everything outside that a configuration depends on. It may hold a secret, so
@@ -88,9 +88,6 @@ pub const VARIABLE: &str = "JWT_SECRET";
 
 /// The environment variable with the record's directory, as wschat 0.2.1 knew it.
 pub const RECORD_VARIABLE: &str = "LOG_DIR";
-
-/// Descriptors that are no connection: listeners, event loops, logs, the door.
-pub const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// Bytes read of any file at most, so that `/dev/zero` is an error, not a wait.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -339,7 +336,8 @@ impl Loading<'_> {
         let key = "limits.connections_max";
         let Some(place) = self.draft.places.get(key).copied() else { return };
         let Some(max) = self.outside.descriptors_max else { return };
-        let possible = max.saturating_sub(DESCRIPTORS_RESERVED);
+        let shards = self.draft.config.server.shards();
+        let possible = descriptors::members(descriptors::clients(Some(max), shards)) as u64;
         let wanted = u64::try_from(self.draft.config.limits.connections_max).unwrap_or(u64::MAX);
         if wanted > possible {
             let text = format!(

@@ -10,6 +10,7 @@
 //! from outside is in an [`Environment`], which the program's edge fills in.
 
 mod address;
+pub mod descriptors;
 mod keys;
 mod load;
 mod origin;
@@ -24,7 +25,9 @@ mod secret;
 mod tests;
 mod tokens;
 
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
@@ -35,8 +38,8 @@ use crate::chat::{Revocation, Revoked, TokenKey};
 pub use address::{AddressError, ListenAddress};
 pub use keys::{KEYS, Key, Reload, needs_restart};
 pub use load::{
-    CREDENTIAL, CREDENTIALS_VARIABLE, DESCRIPTORS_RESERVED, Environment, Loaded, RECORD_VARIABLE,
-    Source, VARIABLE, Value, load, parse,
+    CREDENTIAL, CREDENTIALS_VARIABLE, Environment, Loaded, RECORD_VARIABLE, Source, VARIABLE,
+    Value, load, parse,
 };
 pub use origin::{Origin, OriginError};
 pub use problem::{Position, Problem, Problems, Warning};
@@ -238,6 +241,16 @@ pub struct Server {
     pub threads: usize,
     /// How long clients get to take what the feed holds for them at a stop.
     pub shutdown_timeout: Duration,
+}
+
+impl Server {
+    /// How many shards run.
+    pub fn shards(&self) -> usize {
+        match self.threads {
+            0 => thread::available_parallelism().map_or(1, NonZero::get),
+            threads => threads,
+        }
+    }
 }
 
 impl Default for Auth {

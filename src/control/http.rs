@@ -15,16 +15,15 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::desk::Desk;
 use super::metrics::MEDIA_TYPE;
-use crate::net::{Acceptor, Http11, Listener, Socket, check_host};
+use crate::net::{Acceptor, Crowd, Http11, Listener, Socket, check_host};
 
-/// Connections at once; more wait in the kernel's backlog.
+/// Connections at once; for one more the first gives way.
 const PLACES: usize = 16;
 /// How long one request and its answer may take together.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,22 +39,27 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// The system's, if it cannot be polled.
 pub async fn serve_metrics(listener: Listener, desk: Arc<Desk>) -> io::Result<()> {
     let mut acceptor = Acceptor::new(listener)?;
-    let places = Arc::new(Semaphore::new(PLACES));
+    let crowd = Arc::<Crowd>::default();
     let mut guests = JoinSet::new();
-    // The semaphore is never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let (socket, _) = acceptor.accept().await;
+    loop {
+        let (socket, _) = acceptor.accept(|| crowd.relieve()).await;
+        let mut place = crowd.enter(PLACES).await;
         while guests.try_join_next().is_some() {}
         let desk = Arc::clone(&desk);
         guests.spawn(async move {
-            let _place = place;
-            match socket {
-                Socket::Tcp(stream) => receive(TcpStream::from_std(stream), &desk).await,
-                Socket::Unix(stream) => receive(UnixStream::from_std(stream), &desk).await,
+            let visit = async {
+                match socket {
+                    Socket::Tcp(stream) => receive(TcpStream::from_std(stream), &desk).await,
+                    Socket::Unix(stream) => receive(UnixStream::from_std(stream), &desk).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = visit => {}
+                () = place.is_wanted() => debug!("a connection for metrics gave way to another"),
             }
         });
     }
-    Ok(())
 }
 
 /// One request and its answer.

@@ -62,7 +62,7 @@ impl Socket {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut callers = JoinSet::new();
         loop {
-            let (net::Socket::Unix(stream), _) = acceptor.accept().await else { continue };
+            let (net::Socket::Unix(stream), _) = acceptor.accept(|| ()).await else { continue };
             let Ok(stream) = UnixStream::from_std(stream) else { continue };
             while callers.try_join_next().is_some() {}
             let (desk, path) = (Arc::clone(&desk), Arc::clone(&path));

@@ -8,9 +8,8 @@ use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::journal::Log;
-use super::limits;
 use super::notify;
-use crate::config::{Config, Environment, Loaded, Problems, load, needs_restart};
+use crate::config::{Config, Environment, Loaded, Problems, descriptors, load, needs_restart};
 use crate::control::{Configured, Rejected, Reloaded};
 use crate::net::{Hub, Settings};
 use crate::record::Recorder;
@@ -33,8 +32,9 @@ pub struct Reloader {
 /// descriptors.
 pub fn settings(config: &Config, descriptors: Option<u64>) -> Arc<Settings> {
     let mut settings = Settings::new(config);
-    let limits = &mut settings.limits;
-    limits.connections_max = limits::connections(limits.connections_max, descriptors);
+    settings.clients_max = descriptors::clients(descriptors, config.server.shards());
+    let possible = descriptors::members(settings.clients_max);
+    settings.limits.connections_max = settings.limits.connections_max.min(possible);
     Arc::new(settings)
 }
 

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use tokio::runtime;
@@ -169,7 +167,7 @@ fn open(
     left: &BTreeMap<u32, UnixStream>,
     decisions: &Decisions,
 ) -> io::Result<Hub> {
-    let start = || Hub::start(shards(config), Arc::clone(settings), decisions.load());
+    let start = || Hub::start(config.server.shards(), Arc::clone(settings), decisions.load());
     if left.is_empty() {
         return start();
     }
@@ -184,7 +182,8 @@ fn open(
     let hub = match found.room {
         Some((state, connections)) => {
             let listeners = connections.len();
-            let hub = Hub::resume(shards(config), Arc::clone(settings), &state, connections)?;
+            let hub =
+                Hub::resume(config.server.shards(), Arc::clone(settings), &state, connections)?;
             info!(listeners, "took over the room, listeners: {listeners}");
             hub
         }
@@ -208,7 +207,7 @@ async fn hand_over(hub: &Hub, reloader: &Reloader) -> Option<Hub> {
     let found = handover::take_back(state, sockets, settings.limits.feed_tail_bytes);
     handover::dismiss(found.orphans, &RESTART);
     let (state, connections) = found.room?;
-    Hub::resume_to_close(shards(reloader.config()), settings, &state, connections)
+    Hub::resume_to_close(reloader.config().server.shards(), settings, &state, connections)
         .inspect_err(|error| error!(%error, "no shards, so connections are cut: {error}"))
         .ok()
 }
@@ -225,7 +224,7 @@ async fn goodbye(hub: &Hub, close: Close, patience: Duration, requests: &mut Rec
 
 fn tell(loaded: &Loaded) {
     let version = env!("CARGO_PKG_VERSION");
-    let shards = shards(&loaded.config);
+    let shards = loaded.config.server.shards();
     info!(version, shards, "wschat {version}, shards: {shards}");
     reload::warn_of(loaded);
 }
@@ -235,14 +234,6 @@ fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
         Listener::bind(address).map_err(|error| StartError::Bind(address.clone(), error))
     };
     config.listen.addresses.iter().map(bind).collect()
-}
-
-/// One shard per core, unless the configuration says otherwise.
-fn shards(config: &Config) -> usize {
-    match config.server.threads {
-        0 => thread::available_parallelism().map_or(1, NonZero::get),
-        threads => threads,
-    }
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {

@@ -6,7 +6,6 @@
 
 mod answer;
 mod at_once;
-mod crowd;
 
 use std::convert::Infallible;
 use std::future::{poll_fn, ready};
@@ -33,16 +32,17 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Acceptor, Barred, Http11, Hub, Peer, Seat, Settings, Socket, lock, proxy};
+use super::{Acceptor, Barred, Crowd, Http11, Hub, Peer, Seat, Settings, Socket, lock, proxy};
 use crate::config::TrustedProxy;
+use crate::config::descriptors::DOOR_MIN;
 use answer::is_foreign;
 pub use answer::{Terms, answer};
-use crowd::Crowd;
 
 /// Guests that are let in before a sweep that waits for the core.
 const LET_IN_AT_A_TIME: u64 = 16;
 /// Connections that may be at the door at once; for one more the first gives
-/// way, so that slow guests keep nobody out.
+/// way, so that slow guests keep nobody out. There are fewer where the process
+/// may not open as many descriptors.
 const PLACES: usize = 1024;
 /// The longest head of a request, in bytes; browsers send cookies of others.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -65,8 +65,8 @@ pub struct Door {
 impl Door {
     /// A door to `hub`, which goes by the newest of `settings`.
     pub fn new(hub: Hub, settings: watch::Receiver<Arc<Settings>>) -> Arc<Self> {
-        let crowd = Crowd::new(PLACES);
-        let (unlisted, closed) = (proxy::Unlisted::default(), watch::Sender::new(false));
+        let (crowd, unlisted) = (Arc::default(), proxy::Unlisted::default());
+        let closed = watch::Sender::new(false);
         Arc::new(Self { hub, settings, crowd, unlisted, closed })
     }
 
@@ -83,7 +83,7 @@ impl Door {
         let mut closed = self.closed.subscribe();
         let mut let_in = 0_u64;
         loop {
-            let mut accept = pin!(acceptor.accept());
+            let mut accept = pin!(acceptor.accept(|| self.crowd.relieve()));
             let next = async {
                 if let Some(accepted) = accept.as_mut().now_or_never() {
                     return accepted;
@@ -104,7 +104,7 @@ impl Door {
                 }
                 continue;
             };
-            let mut place = self.crowd.enter().await;
+            let mut place = self.crowd.enter(self.places()).await;
             while guests.try_join_next().is_some() {}
             let door = Arc::clone(&self);
             guests.spawn(async move {
@@ -128,6 +128,12 @@ impl Door {
         let all = async { while guests.join_next().await.is_some() {} };
         // Whoever is late has sent half a request.
         let _ = timeout(LAST_CALL, all).await;
+    }
+
+    /// How many places there are now: those who are in the room leave the others.
+    fn places(&self) -> usize {
+        let free = self.settings.borrow().clients_max.saturating_sub(self.hub.listeners());
+        free.clamp(DOOR_MIN, PLACES)
     }
 
     /// Lets in a guest whose whole request is there already, as it mostly is in

@@ -149,9 +149,9 @@ impl Acceptor {
     /// watches it yet.
     ///
     /// An error of one connection costs that connection only. When descriptors
-    /// or memory have run out, what waits stays in the kernel's backlog, and
-    /// accepting is tried again ten times a second.
-    pub async fn accept(&mut self) -> (Socket, Peer) {
+    /// or memory have run out, `relieve` is asked for some, what waits stays in
+    /// the kernel's backlog, and accepting is tried again ten times a second.
+    pub async fn accept(&mut self, relieve: impl Fn()) -> (Socket, Peer) {
         loop {
             let error = match self.try_accept().await {
                 Ok(accepted) => {
@@ -164,6 +164,7 @@ impl Acceptor {
                 continue;
             }
             self.pauses.begun(&self.name, &error);
+            relieve();
             sleep(PAUSE).await;
         }
     }

@@ -9,6 +9,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Every bound.
     pub limits: Limits,
+    /// How many clients there may be, in the room and at the door.
+    pub clients_max: usize,
     /// Whether the page is given.
     pub page: Page,
     /// Who is believed when saying for whom it speaks.
@@ -41,6 +43,7 @@ impl Settings {
         Self {
             rules: Rules::new(settings, pace),
             limits: config.limits.clone(),
+            clients_max: usize::MAX,
             page: config.page.clone(),
             trusted_proxies: config.listen.trusted_proxies.clone(),
             origins: config.listen.origins.clone(),

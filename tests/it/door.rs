@@ -258,19 +258,77 @@ fn a_unix_socket_is_a_way_in_too() {
     assert!(!fs::exists(&path).unwrap(), "the socket file is gone");
 }
 
-/// Out of descriptors: those who come wait, and get in when there is room.
+/// A daemon that may open so many descriptors, and whose guests have time.
+fn limited(descriptors: usize, more: &str) -> Daemon {
+    let script = format!("ulimit -n {descriptors}; exec \"$@\"");
+    let config = format!("limits.handshake_timeout_secs = 120\n{more}");
+    Setup::new(&config).wrapper(&["sh", "-c", &script, "sh"]).start()
+}
+
+/// They have more time than this test, but not the places of others.
+#[test]
+fn silent_guests_keep_nobody_out_where_descriptors_are_few() {
+    for descriptors in [128, 512, 1024] {
+        let daemon = limited(descriptors, "");
+        let _silent: Vec<TcpStream> = (0..descriptors + 100).map(|_| raw(&daemon)).collect();
+        let mut client = daemon.connect();
+        client.say("ann", "at once");
+        assert_eq!(client.hear(), "at once");
+        let status = daemon.command(&["status"]).output().unwrap();
+        assert_eq!(status.status.code(), Some(0), "{descriptors}");
+        assert!(!daemon.log().contains("cannot accept"), "{}", daemon.log());
+    }
+}
+
+#[test]
+fn a_room_that_is_full_to_its_descriptors_says_so_at_once() {
+    let daemon = limited(256, "metrics.address = '127.0.0.1:0'\n");
+    let enter = || {
+        let mut stream = raw(&daemon);
+        stream.write_all(UPGRADE.as_bytes()).unwrap();
+        let head = read_until(&mut stream, b"\r\n\r\n");
+        (stream, head)
+    };
+    let mut members = Vec::new();
+    let refused = loop {
+        let (stream, head) = enter();
+        match head.starts_with(b"HTTP/1.1 101 ") {
+            true => members.push(stream),
+            false => break head,
+        }
+    };
+    assert!(refused.starts_with(b"HTTP/1.1 503 "), "{}", String::from_utf8_lossy(&refused));
+    assert!(members.len() > 128, "{} are in", members.len());
+    let _silent: Vec<TcpStream> = (0..300).map(|_| raw(&daemon)).collect();
+    assert!(enter().1.starts_with(b"HTTP/1.1 503 "));
+    let line = daemon.wait_for_log("metrics at http://");
+    let (_, address) = line.split_once("http://").unwrap();
+    let address = address.strip_suffix("/metrics").unwrap();
+    let mut health = TcpStream::connect(address).unwrap();
+    health.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert!(read_until(&mut health, b"\r\n\r\n").starts_with(b"HTTP/1.1 200 "));
+    let mut files: Vec<_> = (0..3).map(|_| daemon.command(&["status"])).collect();
+    assert!(files.iter_mut().all(|ask| ask.status().unwrap().success()));
+    // Somebody leaves, and another comes in.
+    members.pop();
+    until("a place", || enter().1.starts_with(b"HTTP/1.1 101 ").then_some(()));
+}
+
+/// Somebody else has all descriptors: those who come wait, and get in when there
+/// are some.
 #[test]
 fn running_out_of_descriptors_is_only_a_pause() {
-    let limit = ["sh", "-c", "ulimit -n 80; exec \"$@\"", "sh"];
-    let config = "[limits]\nhandshake_timeout_secs = 120\n";
-    let daemon = Setup::new(config).wrapper(&limit).start();
+    let daemon = Daemon::start("");
     let mut early = daemon.connect();
-    let idle: Vec<TcpStream> = (0..100).map(|_| raw(&daemon)).collect();
-    daemon.wait_for_log("cannot accept on");
-
-    let before = cpu_ticks(&daemon);
+    // Up to the first number that is free, so that none is.
+    let is_open = |number: &u64| fs::exists(format!("/proc/{}/fd/{number}", daemon.pid()));
+    let open = (0..).find(|number| !is_open(number).unwrap()).unwrap();
+    let before = limit(&daemon, open);
     let mut late = raw(&daemon);
     late.write_all(UPGRADE.as_bytes()).unwrap();
+    daemon.wait_for_log("cannot accept on");
+
+    let ticks = cpu_ticks(&daemon);
     // The room itself does not mind, for as long as the pause lasts.
     for number in 0..10 {
         early.say("ann", &number.to_string());
@@ -278,13 +336,23 @@ fn running_out_of_descriptors_is_only_a_pause() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     // Half a second of a busy loop would be 50 ticks.
-    let spent = cpu_ticks(&daemon) - before;
+    let spent = cpu_ticks(&daemon) - ticks;
     assert!(spent < 25, "spent {spent} ticks on waiting");
 
-    drop(idle);
+    limit(&daemon, before);
     read_until(&mut late, b"\r\n\r\n");
     daemon.wait_for_log("accepting on");
     assert_eq!(daemon.log().matches("cannot accept on").count(), 1, "{}", daemon.log());
+}
+
+/// Bounds the descriptors of a daemon from now on; gives back how many it could
+/// open before.
+fn limit(daemon: &Daemon, descriptors: u64) -> u64 {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let pid = Pid::from_raw(daemon.pid() as i32);
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let old = prlimit(pid, Resource::Nofile, Rlimit { current: Some(descriptors), maximum });
+    old.unwrap().current.unwrap_or(u64::MAX)
 }
 
 /// The processor time that a daemon has used, in hundredths of a second.

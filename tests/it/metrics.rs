@@ -2,10 +2,11 @@
 //! and the alert rules.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use crate::harness::Daemon;
+use crate::harness::{DEADLINE, Daemon};
 
 const DASHBOARD: &str = include_str!("../../packaging/examples/wschat-dashboard.json");
 const RULES: &str = include_str!("../../packaging/examples/wschat.rules.yml");
@@ -73,4 +74,24 @@ fn dashboard_and_rules_know_them() {
     let unknown: Vec<_> = names(RULES).difference(&exposed).copied().collect();
     assert_eq!(unknown, [""; 0], "in the rules");
     assert_eq!(names(DASHBOARD), exposed, "in the dashboard");
+}
+
+/// They have ten seconds, and take no place of another.
+#[test]
+fn silent_connections_do_not_delay_a_probe() {
+    let daemon = Daemon::start("metrics.address = '127.0.0.1:0'\n");
+    let line = daemon.wait_for_log("metrics at http://");
+    let (_, address) = line.split_once("http://").unwrap();
+    let address = address.strip_suffix("/metrics").unwrap();
+    let silent: Vec<_> = (0..16).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let ask = |mut stream: TcpStream| {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    };
+    ask(TcpStream::connect(address).unwrap());
+    // The last of them is still there: nobody had to wait for its end.
+    ask(silent.into_iter().next_back().unwrap());
 }

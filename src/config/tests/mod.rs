@@ -215,13 +215,14 @@ fn descriptors() {
         scene.outside.descriptors_max = Some(max);
         assert_eq!(scene.messages(), want);
     };
-    check("limits.connections_max = 960", 1024, &[]);
+    let two = "server.threads = 2\nlimits.connections_max";
+    check(&format!("{two} = 940"), 1024, &[]);
     check(
-        "limits.connections_max = 961",
+        &format!("{two} = 941"),
         1024,
         &[
-            "wschat.toml:1:26: limits.connections_max: warning: 961 is more than the 1024 descriptors \
-           of the process allow, which is 960 connections (LimitNOFILE= or ulimit -Hn)",
+            "wschat.toml:2:26: limits.connections_max: warning: 941 is more than the 1024 descriptors \
+           of the process allow, which is 940 connections (LimitNOFILE= or ulimit -Hn)",
         ],
     );
     // Nobody chose the default.
