@@ -129,10 +129,16 @@ impl World {
                 let since_ms = *client.leaving_since.get_or_insert(now_ms);
                 let late_ms = now_ms - since_ms;
                 assert!(
-                    late_ms <= CLOSING_MS_MAX + 2 * self.plan.pause_ms_max,
-                    "client {}, {:?}, is closing since {late_ms} ms",
+                    late_ms <= CLOSING_MS_MAX + 2 * self.plan.pause_ms_max
+                        // What comes from a closing client moves its deadline.
+                        || client.sent_close
+                        || client.is_violator,
+                    "client {}, {:?}, is closing since {late_ms} ms; it sent a close frame: {}, \
+                     it broke a rule: {}",
                     position.id,
                     client.kind,
+                    client.sent_close,
+                    client.is_violator,
                 );
             }
         }
@@ -151,12 +157,22 @@ impl World {
             assert_eq!(received.position, end, "client {} has everything", client.id);
             assert!(received.begun.is_empty(), "client {} has whole frames", client.id);
         }
+        if self.refused() == 0 && self.totals.hand_overs == 0 {
+            for client in self.clients.values() {
+                assert_eq!(client.said, client.heard, "client {} is heard", client.id);
+            }
+        }
         assert!(!self.room.is_sweeping(), "every sweep is over");
         assert!(self.room.is_open(), "the gate is open");
         for shard in &self.shards {
             let lagging = shard.table.positions().filter(|p| p.state != ClientState::Swept);
             assert_eq!(lagging.count(), 0, "everybody is in the sweep");
         }
+    }
+
+    /// How many messages the room did not send.
+    fn refused(&self) -> u64 {
+        self.shards.iter().flat_map(|shard| shard.table.tally().refused).sum()
     }
 
     /// The counts of both sides fit. Gives back what happened.

@@ -103,6 +103,10 @@ pub enum Step {
     Pong,
     Close,
     End,
+    /// The network loses the connection.
+    Reset,
+    /// It breaks a rule of RFC 6455, and goes on sending.
+    Break,
 }
 
 /// One client.
@@ -172,7 +176,7 @@ impl Client {
                 let (left, right) = text.as_bytes().split_at(rng.usize(..text.len()));
                 [frame(0x01, left), frame(0x89, b"!"), frame(0x80, right)].concat()
             }
-            6 => [frame(0x8a, b""), frame(0x89, &[b'p'; 125])].concat(),
+            6 if rng.bool() => [frame(0x8a, b""), frame(0x89, &[b'p'; 125])].concat(),
             _ => frame(0x81, self.message(rng.usize(..400), now_us).as_bytes()),
         }
     }

@@ -32,7 +32,7 @@ pub struct Pipe {
     pub client_ended: bool,
     /// The server dropped the socket.
     pub server_gone: bool,
-    /// Every write fails.
+    /// The network gave it up: every read and write fails.
     pub reset: bool,
 }
 
@@ -63,11 +63,11 @@ impl Pipe {
     }
 
     pub fn is_readable(&self) -> bool {
-        !self.to_server.is_empty() || self.client_ended
+        !self.to_server.is_empty() || self.client_ended || self.reset
     }
 
     pub fn is_writable(&self) -> bool {
-        self.waiting < self.capacity
+        self.waiting < self.capacity || self.reset
     }
 }
 
@@ -89,6 +89,9 @@ impl Side {
 impl Read for Side {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut pipe = self.pipe.borrow_mut();
+        if pipe.reset {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
         if pipe.to_server.is_empty() {
             return if pipe.client_ended { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }

@@ -17,6 +17,8 @@ impl World {
             Step::Pong => self.send(id, &frame(0x8a, b"")),
             Step::Close => self.send_close(id),
             Step::End => self.end(id),
+            Step::Reset => self.reset(id),
+            Step::Break => self.break_a_rule(id),
         }
     }
 
@@ -130,6 +132,27 @@ impl World {
         if again {
             self.plan_step(500_000, id, Step::Close);
         }
+    }
+
+    fn reset(&mut self, id: u64) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.ended = true;
+        client.pipe.borrow_mut().reset = true;
+        self.report(id);
+    }
+
+    fn break_a_rule(&mut self, id: u64) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.is_violator = true;
+        let too_long = vec![b'x'; self.plan.limits.message_bytes_max + 1];
+        let broken = match self.rng.u8(..4) {
+            // Not masked.
+            0 => b"\x81\x00".to_vec(),
+            1 => frame(0x81, b"\xff"),
+            2 => frame(0x81, &too_long),
+            _ => frame(0x83, b""),
+        };
+        self.send(id, &broken.repeat(3));
     }
 
     /// The client ends its stream, behind all that it has sent.

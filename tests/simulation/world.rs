@@ -72,6 +72,8 @@ pub struct World {
     pub decided: Decided,
     pub totals: Totals,
     pub now_us: u64,
+    /// By how much the clock of the day is wrong.
+    pub day_ms: u64,
     /// When this process began.
     pub started_us: u64,
     /// Nobody says anything any more.
@@ -102,6 +104,7 @@ impl World {
             decided: Decided::default(),
             totals: Totals::default(),
             now_us: 0,
+            day_ms: 0,
             started_us: 0,
             is_quiet: false,
             is_closing: false,
@@ -112,10 +115,9 @@ impl World {
         }
     }
 
-    /// The time, as the process reads it. The time of day steps back now and then.
-    pub fn now(&mut self) -> Now {
-        let step_back = self.rng.u64(..300_000);
-        let nanos = 1_700_000_000_000_000_000 + self.now_us * 1000 - step_back;
+    /// The time, as the process reads it.
+    pub fn now(&self) -> Now {
+        let nanos = 1_700_000_000_000_000_000 + self.now_us * 1000 + self.day_ms * 1_000_000;
         let ms = CLOCK_START_MS + (self.now_us - self.started_us) / 1000;
         Now { ms, tim: Tim::from_nanos(nanos) }
     }
@@ -302,14 +304,13 @@ impl World {
         }
     }
 
-    /// An operator closes a connection.
+    /// An operator closes a connection, by its number or its address.
     pub fn kick(&mut self, id: u64) {
-        let target = match self.clients.get_mut(&id) {
-            Some(client) => {
-                client.was_kicked = true;
-                Target::Connection(id)
-            }
-            None => return,
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.was_kicked = true;
+        let target = match self.rng.bool() {
+            true => Target::Connection(id),
+            false => Target::From(client.peer.block()),
         };
         self.send_all(|| Letter::Kick(target.clone(), usize::MAX));
     }

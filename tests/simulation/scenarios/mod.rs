@@ -3,6 +3,8 @@
 mod closing;
 mod crowd;
 mod flood;
+mod gate;
 mod idle;
 mod moderation;
 mod pieces;
+mod rows;

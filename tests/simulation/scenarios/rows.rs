@@ -1,0 +1,54 @@
+//! More connections than one turn visits, who come and go while a sweep is under
+//! way.
+
+use wschat::wire::close;
+
+use super::super::client::{Kind, LISTENER, Reads, Says, Step};
+use super::super::seeds::each_seed;
+use super::super::totals::Totals;
+use super::super::world::{Plan, World};
+
+fn coming_and_going(seed: u64) -> Totals {
+    let mut plan = Plan { shards: 1 + (seed % 2) as usize, ..Plan::default() };
+    plan.limits.feed_tail_bytes = 262_144;
+    let mut world = World::new(seed, plan);
+    (0..600).for_each(|_| anybody(&mut world));
+    for _ in 0..100 {
+        for _ in 0..world.rng.u32(..8) {
+            anybody(&mut world);
+            let ids: Vec<u64> = world.clients.keys().copied().collect();
+            let id = *world.rng.choice(&ids).expect("somebody is there");
+            match world.rng.u8(..4) {
+                0 => world.kick(id),
+                1 => world.plan_step(0, id, Step::Reset),
+                2 => world.plan_step(0, id, Step::Close),
+                _ => world.plan_step(0, id, Step::End),
+            }
+        }
+        let ms = world.rng.u64(..20);
+        world.run_for(ms);
+    }
+    if world.rng.bool() {
+        world.settle();
+    } else {
+        world.close(&close::GOING_AWAY);
+        world.run_for(10_000);
+        assert_eq!(world.clients.len(), 0, "everybody has left");
+    }
+    world.finish()
+}
+
+fn anybody(world: &mut World) {
+    let (says, reads) = match world.rng.u8(..50) {
+        0 => (Says::Every { ms: 20, bytes: 100 }, Reads::Within(1)),
+        1 => (Says::Nothing, Reads::Bits),
+        2 => (Says::Anything { ms: 100 }, Reads::Within(1)),
+        _ => (Says::Nothing, Reads::Within(world.rng.u64(..20))),
+    };
+    world.join(Kind { says, reads, ..LISTENER });
+}
+
+#[test]
+fn a_sweep_leaves_nobody_out_whoever_comes_and_goes() {
+    each_seed(6, coming_and_going, |totals| totals.said > 100 && totals.gone > 1_000);
+}
