@@ -18,11 +18,13 @@ const full = format({ dateStyle: "full", timeStyle: "medium" });
 
 /** What must not reach the eye as it is: controls, and orders to reverse. */
 const HARMFUL = /[^\P{Cc}\n\t]|[\u202d\u202e]/gu;
-/** In a name also what is invisible, or breaks the line or the direction. */
-const HARMFUL_IN_NAME = /[\p{Cc}\p{Zl}\p{Zp}\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]/gu;
+/** In a name also what is invisible, or breaks the line or the direction, */
+const HARMFUL_IN_NAME = /(?![\u200d\p{VS}])[\p{C}\p{DI}\p{Zl}\p{Zp}\u2800\ufffc\u{1d159}\u{13441}\u{13442}\u{16fe4}]/gu;
+/** but for what joins and varies, which only emoji keep. */
+const JOINERS = /(?<![\p{ExtPict}\p{EMod}]\ufe0f?)[\u200c\u200d\p{VS}]/gu;
 
 /** A name that is what it looks like. */
-export const safeName = (usr) => usr.trim().replace(HARMFUL_IN_NAME, "\ufffd");
+export const safeName = (usr) => usr.trim().replace(JOINERS, "").replace(HARMFUL_IN_NAME, "\ufffd");
 
 /** An element with a class and content. */
 export function element(tag, className, ...content) {
@@ -37,12 +39,12 @@ export function keepFocus(node, heir) {
   if (node.contains(document.activeElement)) heir.focus({ preventScroll: true });
 }
 
-/** A name in its colour, which is always the same, isolated for direction. */
+/** A name in its own colour, isolated for direction. */
 export function nameTag(usr) {
   const made = element("bdi", "who", safeName(usr));
   made.title = made.textContent;
   let hue = 0;
-  for (const char of usr.trim()) hue = ((hue + char.codePointAt()) * 137) % 360;
+  for (const char of made.title) hue = ((hue + char.codePointAt()) * 137) % 360;
   made.style.setProperty("--hue", hue);
   return made;
 }
@@ -82,7 +84,7 @@ function trimLink(address) {
 }
 
 export class List {
-  /** The elements, and `onNews(following, news)`, called when these may have changed. */
+  /** The elements, and `onNews(following, news)` for when these change. */
   #in;
   /** Whether the newest is in sight, and so shall the next be. */
   #following = true;

@@ -1,6 +1,5 @@
 /**
- * The chat page: the room (wschat.js), the list (list.js) and the texts
- * (texts.js) brought together in index.html.
+ * The chat page: room (wschat.js), list (list.js) and texts (texts.js) together.
  *
  * Kept in this tab (sessionStorage): the token, the draft, what is not sent
  * yet. Kept for good (localStorage): name, theme, how to be called.
@@ -126,7 +125,7 @@ function count() {
 $("usr").value = forGood("name");
 $("msg").value = inTab("draft");
 
-on("usr", "input", () => forGood("name", $("usr").value.trim()));
+on("usr", "input", () => forGood("name", ownName()));
 on("msg", "input", drafted);
 on("composer", "submit", submit);
 on("composer", "keydown", (event) => {
@@ -149,7 +148,8 @@ function drafted() {
   $("left").classList.toggle("bad", left < 0);
 }
 
-const typed = () => ({ id: newId(), usr: $("usr").value.trim(), msg: $("msg").value });
+const ownName = () => $("usr").value.trim();
+const typed = () => ({ id: newId(), usr: ownName(), msg: $("msg").value });
 
 /** How much longer it may be; the server writes its limit on the page. */
 function bytesLeft() {
@@ -243,7 +243,7 @@ on("unsent", "click", ({ target }) => {
 /* One's own name */
 
 function mentions(msg) {
-  const name = $("usr").value.trim().replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+  const name = ownName().replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
   return name && new RegExp(`(?<![\\p{L}\\p{N}_])${name}(?![\\p{L}\\p{N}_])`, "iu").test(msg);
 }
 

@@ -14,9 +14,8 @@
  *     console.log("everybody has it since", sent.tim);
  *     room.close();
  *
- * How a message is known again. The server sends a message to its sender too,
- * with all its fields. So `send` adds a random `id`, which nobody else can know
- * before; what comes back with it is the receipt.
+ * How a message is known again. The server sends it to its sender too, with all
+ * its fields. So `send` adds a random `id`; what comes back with it is the receipt.
  *
  * How an answer finds its message. A notice (`err`, maybe `wait`: seconds) or the
  * receipt of a command (`ack`) does not repeat it, and may overtake a message on
@@ -24,8 +23,8 @@
  *
  * How a dead connection is noticed. No script can see the server's pings. So
  * after `quietMs` of silence an empty text is sent, which the server answers by
- * a notice that nobody sees. If that, or a message, has no answer within
- * `answerMs`, the connection is given up for a new one.
+ * a notice that nobody sees. Without an answer to it, or to a message, within
+ * `answerMs` there is a new connection.
  */
 
 /** The options; times in milliseconds. `WebSocket` replaces the global one. */

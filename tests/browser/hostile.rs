@@ -40,7 +40,8 @@ fn everything_is_text() {
             // As a message, as a name, and as fields that nobody knows.
             let message = json!({ "usr": "eve", "msg": payload, "id": short, "html": short });
             visitor.send(&message.to_string());
-            visitor.say(if short.trim().is_empty() { "blank" } else { &short }, payload);
+            // A name of which nothing is visible would be none.
+            visitor.say(&format!("~{short}"), payload);
         }
         say(&mut visitor, "eve", "the end");
         page.until("[...document.querySelectorAll('.text')].at(-1).textContent === 'the end'")
@@ -87,7 +88,7 @@ fn hostile_names_and_tokens_of_our_own() {
             "__proto__",
             "<b>",
             "-",
-            "\u{202e}",
+            "\u{202e}x",
         ] {
             page.name(name).await;
             page.say("said").await;
