@@ -9,6 +9,8 @@ use std::fmt::Write;
 
 use unicode_width::UnicodeWidthChar;
 
+use crate::unicode::is_invisible;
+
 /// Columns of a name that are shown; the rest is cut, so that no name can push
 /// the message out of sight.
 const NAME_COLUMNS_MAX: usize = 32;
@@ -55,8 +57,10 @@ pub fn harmless_text(text: &str) -> String {
 /// assert_eq!(harmless_name(" ad\u{200b}min\n"), "admin␊");
 /// ```
 pub fn harmless_name(name: &str) -> String {
-    let seen: String = name.trim_matches(' ').chars().filter(|c| !invisible(*c)).collect();
-    let text = harmless_text(&seen);
+    // What is replaced by a sign is seen.
+    let is_seen = |c: &char| !is_invisible(*c) || visible(*c) != *c;
+    let seen: String = name.chars().filter(is_seen).collect();
+    let text = harmless_text(seen.trim_matches(|c: char| c.is_whitespace() && !c.is_control()));
     let mut columns = 0;
     for (at, c) in text.char_indices() {
         columns += c.width().unwrap_or(0);
@@ -107,12 +111,6 @@ fn visible(c: char) -> char {
     }
 }
 
-/// Whether a character takes no room and joins nothing.
-fn invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{61c}'
-        | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -139,6 +137,10 @@ mod tests {
         let check = |name: &str, want: &str| assert_eq!(harmless_name(name), want, "{name:?}");
         check("petr", "petr");
         check(" pe\u{200b}tr\u{feff} ", "petr");
+        check("\u{200b}\u{a0}p\u{ad}e\u{200d}t\u{fe0f}r\u{3000}\u{3164}", "petr");
+        check("p\u{34f}e\u{115f}t\u{2800}r\u{e0041}\u{1d173}\u{ffff}", "petr");
+        check("p\u{202e}e\u{fff9}t\u{9b}r", "p�e�t�r");
+        check("Ann  Lee", "Ann  Lee");
         check("a\nb", "a␊b");
         check(&"x".repeat(32), &"x".repeat(32));
         check(&"x".repeat(33), &format!("{}…", "x".repeat(32)));

@@ -1,7 +1,7 @@
 //! The terminal client (`wschat join`): the room seen from outside.
 //!
-//! It shares nothing with the daemon but the protocol, so that it also speaks
-//! for what any other client would see.
+//! It shares nothing with the daemon but the protocol and what Unicode says of
+//! characters, so that it also speaks for what any other client would see.
 //!
 //! ```text
 //! server ─► link (one connection) ─► message ─► harmless ─► heard ─► stdout
