@@ -62,7 +62,13 @@ impl FromStr for Address {
         if authority.as_str().contains('@') {
             return Err(AddressError::Credentials);
         }
-        // `ws://host?query` has no path of its own; a request needs one.
+        // `ws://host?query` has no path of its own; a request needs one. `path` says
+        // that it is `/` all the same, so it is written as it says.
+        let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query =
+            Some(format!("{}{query}", uri.path()).parse().map_err(|_| AddressError::Form)?);
+        let uri = Uri::from_parts(parts).map_err(|_| AddressError::Form)?;
         if !uri.path().starts_with('/') {
             return Err(AddressError::Form);
         }
@@ -91,8 +97,14 @@ mod tests {
     #[test]
     fn urls() {
         let check = |text: &str, want: Result<&str, AddressError>| {
-            let got = text.parse::<Address>().map(|address| address.uri().to_string());
-            assert_eq!(got.as_deref().map_err(|error| *error), want, "{text:?}");
+            let got = text.parse::<Address>();
+            // As the request asks for it: the text of a whole URI has a slash anyway.
+            let target = |address: Address| {
+                let uri = address.uri().clone();
+                let target = uri.path_and_query().map_or("", |target| target.as_str());
+                format!("{}://{}{target}", uri.scheme_str().unwrap_or(""), address.place())
+            };
+            assert_eq!(got.map(target).as_deref().map_err(|error| *error), want, "{text:?}");
         };
         check("ws://127.0.0.1:8080", Ok("ws://127.0.0.1:8080/"));
         check("ws://127.0.0.1:8080/", Ok("ws://127.0.0.1:8080/"));
@@ -100,6 +112,10 @@ mod tests {
         check("HTTPS://chat.example/room?a=1", Ok("wss://chat.example/room?a=1"));
         check("wss://[::1]:8443", Ok("wss://[::1]:8443/"));
         check("ws://host?x=1", Ok("ws://host/?x=1"));
+        check("ws://host:8080?x=/a?b", Ok("ws://host:8080/?x=/a?b"));
+        check("wss://host?", Ok("wss://host/?"));
+        check("ws://host#top", Ok("ws://host/"));
+        check("ws://host/a#top", Ok("ws://host/a"));
         check("127.0.0.1:8080", Err(AddressError::Scheme));
         check("ftp://host", Err(AddressError::Scheme));
         check("", Err(AddressError::Scheme));
