@@ -23,3 +23,4 @@ pub mod net;
 pub mod record;
 pub mod unicode;
 pub mod wire;
+pub mod zone;

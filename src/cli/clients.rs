@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use chrono::{DateTime, Local, Utc};
+use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::ask::print;
 use super::{ControlArgs, Exit, Failure, Outcome};
 use crate::client::harmless_name;
 use crate::control::{Clients, Listed, Request, Sort};
+use crate::zone;
 
 /// The options of `clients`.
 #[derive(Debug, Clone, Args)]
@@ -88,7 +89,7 @@ fn who(client: &Listed) -> String {
 
 /// A line each, in columns as wide as they have to be.
 fn table(clients: &[Listed]) -> String {
-    let since = |at: DateTime<Utc>| at.with_timezone(&Local).format("%F %T").to_string();
+    let since = |at: DateTime<Utc>| at.with_timezone(zone::here()).format("%F %T").to_string();
     let row = |c: &Listed| {
         [
             c.id.to_string(),

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use chrono::{DateTime, Local, Utc};
+use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::ask::print;
 use super::{ControlArgs, Exit, Failure, Outcome};
 use crate::control::{Decisions, Request};
+use crate::zone;
 
 /// The options of `mutes`.
 #[derive(Debug, Clone, Args)]
@@ -40,7 +41,7 @@ pub fn run(args: &MutesArgs) -> Outcome {
 
 /// For people: a line for each mute, and for all else that is not as usual.
 fn words(decisions: &Decisions) -> String {
-    let local = |at: DateTime<Utc>| at.with_timezone(&Local).format("%F %T").to_string();
+    let local = |at: DateTime<Utc>| at.with_timezone(zone::here()).format("%F %T").to_string();
     let mut text = String::new();
     for muted in &decisions.mutes {
         let until = muted.until.map_or_else(|| "unmuted".to_owned(), local);
@@ -67,7 +68,7 @@ fn words(decisions: &Decisions) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeZone;
+    use chrono::{Local, TimeZone};
 
     use super::*;
     use crate::control::Muted;

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
-use chrono::{DateTime, Local, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 
 use super::ask::print;
 use super::{ControlArgs, Exit, Failure, Outcome};
 use crate::control::{Call, CallError, RecordStatus, Request, Status};
+use crate::zone;
 
 /// What init scripts exit with for a service that is not running.
 const NOT_RUNNING: u8 = 3;
@@ -103,7 +104,7 @@ fn show(status: &Status, json: bool) -> Result<String, Failure> {
 
 /// For people.
 fn words(status: &Status, now: DateTime<Utc>) -> String {
-    let local = |at: DateTime<Utc>| at.with_timezone(&Local).format("%F %T").to_string();
+    let local = |at: DateTime<Utc>| at.with_timezone(zone::here()).format("%F %T").to_string();
     let mut lines = vec![
         format!(
             "wschat {}, running since {} ({})",
@@ -282,7 +283,7 @@ mod tests {
             messages_per_sec_max: 20,
             kicked: 4,
         };
-        let local = |at: DateTime<Utc>| at.with_timezone(&Local).format("%F %T").to_string();
+        let local = |at: DateTime<Utc>| at.with_timezone(zone::here()).format("%F %T").to_string();
         let want = format!(
             "wschat 0.3.0, running since {} (1 h 1 min)
 

@@ -5,12 +5,12 @@ use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
-use chrono::Local;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Address, Event, Heard, Incoming, Link, LinkError, Paint, TokenError, TokenSource};
 use super::{encode, harmless_text, json_line, new_id, stdout_gone};
+use crate::zone;
 
 /// Bytes of the longest line that is read; no room takes so long a message.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
@@ -156,7 +156,7 @@ impl Lines {
     fn print(&self, text: &str, message: &Incoming, heard: &mut Heard) -> Result<bool, LinesError> {
         let line = match self.json {
             true => json_line(text),
-            false => heard.line(message, &Local, self.paint),
+            false => heard.line(message, zone::here(), self.paint),
         };
         let mut stdout = io::stdout().lock();
         match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {

@@ -126,6 +126,28 @@ fn lines_for_people_are_harmless() {
 }
 
 #[test]
+fn summer_time_without_a_rule_is_no_utc() {
+    let room = Room::start();
+    let mut command = command(&room.url(), &["--usr", "ci"]);
+    command.env("TZ", "CET-1CEST").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    room.wait_for_clients(1);
+    room.say(r#"{"usr":"eva","msg":"hi","tim":"2026-07-25T17:20:00.000000000Z"}"#);
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(line, "19:20:00 eva: hi\n");
+}
+
+#[test]
+fn a_query_without_a_path_finds_the_room() {
+    let daemon = Daemon::start("");
+    let output = join_url(&format!("ws://{}?from=here", daemon.addr), &["--usr", "ci"], "hi\n");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
 fn a_closed_pipe_ends_a_listener_at_once() {
     let room = Room::start();
     let mut listener = Listener::start(&room, &["--json"]);

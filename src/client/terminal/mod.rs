@@ -21,7 +21,6 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use chrono::Local;
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGTERM};
@@ -30,6 +29,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{Address, Paint, TokenSource};
+use crate::zone;
 use chat::{Chat, Step};
 use pane::Pane;
 use screen::Screen;
@@ -79,7 +79,8 @@ impl Terminal {
         let mut settled: Option<Instant> = None;
         let mut screen = Screen::enter()?;
         let mut pane = Pane::default();
-        let mut chat = Chat::new(self.address, self.usr, self.token, self.paint, Local);
+        let mut chat =
+            Chat::new(self.address, self.usr, self.token, self.paint, zone::here().clone());
         loop {
             let step = tokio::select! {
                 key = keys.next() => match key {
