@@ -21,8 +21,8 @@ const HEADER_BYTES_MAX: usize = 14;
 pub enum Event<'a> {
     /// A whole text message, valid UTF-8.
     Text(&'a str),
-    /// A whole binary message; its content is nobody's business.
-    Binary,
+    /// A whole binary message.
+    Binary(&'a [u8]),
     /// A ping with its payload, to be answered by a pong with the same.
     Ping(&'a [u8]),
     /// A pong, asked for or not.
@@ -303,7 +303,7 @@ fn deliver(
     on: &mut impl FnMut(Event<'_>) -> Then,
 ) -> Result<Then, Violation> {
     if !text {
-        return Ok(on(Event::Binary));
+        return Ok(on(Event::Binary(payload)));
     }
     match std::str::from_utf8(payload) {
         Ok(text) => Ok(on(Event::Text(text))),
@@ -374,7 +374,7 @@ mod tests {
             let result = inbound.take(&mut bytes, MAX, |event| {
                 seen.push(match event {
                     Event::Text(text) => format!("text {text}"),
-                    Event::Binary => "binary".into(),
+                    Event::Binary(bytes) => format!("binary {bytes:?}"),
                     Event::Ping(payload) => format!("ping {payload:?}"),
                     Event::Pong => "pong".into(),
                     Event::Close(code) => format!("close {code:?}"),
@@ -411,7 +411,8 @@ mod tests {
     fn every_cut_gives_the_same_events() {
         check(&frame(0x81, b"Hello"), &["text Hello"]);
         check(&frame(0x81, b""), &["text "]);
-        check(&frame(0x82, b"\xff"), &["binary"]);
+        check(&frame(0x82, b"\xff"), &["binary [255]"]);
+        check(&[frame(0x02, b"a"), frame(0x80, b"b")].concat(), &["binary [97, 98]"]);
         let fragmented = [
             frame(0x01, "gr\u{fc}".as_bytes()),
             frame(0x89, b"!"),

@@ -117,7 +117,7 @@ impl<S: Stream> Table<S> {
         let mut inbound = std::mem::take(&mut connection.inbound);
         let result = inbound.take(bytes, details.message_bytes_max as usize, |event| {
             match event {
-                Event::Text(_) | Event::Binary if deaf => {}
+                Event::Text(_) | Event::Binary(_) if deaf => {}
                 // A browser cannot ping, so this is how a page asks whether the
                 // connection is still there: the notice is the answer.
                 Event::Text("") => {
@@ -139,7 +139,7 @@ impl<S: Stream> Table<S> {
                     }
                     Err(refused) => refuse(refused, connection, details, turn.now, tally),
                 },
-                Event::Binary => {
+                Event::Binary(_) => {
                     refuse(Refusal::Binary.into(), connection, details, turn.now, tally);
                 }
                 Event::Ping(payload) => {
