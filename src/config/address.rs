@@ -26,6 +26,44 @@ pub enum ListenAddress {
 /// Bytes of a path in a `sockaddr_un`, its closing zero left out (unix(7)).
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
+impl ListenAddress {
+    /// Whether the system refuses to listen at both. `[::]` excludes no IPv4
+    /// address, as long as it is bound for IPv6 alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wschat::config::ListenAddress;
+    /// let parsed = |text: &str| text.parse::<ListenAddress>().unwrap();
+    /// assert!(parsed("0.0.0.0:80").excludes(&parsed("127.0.0.1:80")));
+    /// assert!(!parsed("0.0.0.0:80").excludes(&parsed("[::]:80")));
+    /// ```
+    pub fn excludes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(two)) => {
+                let (ip, other) = (one.ip().to_canonical(), two.ip().to_canonical());
+                one.port() == two.port()
+                    && one.port() != 0
+                    && ip.is_ipv4() == other.is_ipv4()
+                    && (ip == other || ip.is_unspecified() || other.is_unspecified())
+            }
+            (Self::Unix(one), Self::Unix(two)) => one == two,
+            _ => false,
+        }
+    }
+
+    /// Whether it takes the port of `other` where both are bound for IPv6 and
+    /// IPv4: it is `[::]`, and `other` an IPv4 address.
+    pub(super) fn takes_in(&self, other: &Self) -> bool {
+        let (Self::Tcp(one), Self::Tcp(two)) = (self, other) else { return false };
+        one.port() == two.port() && is_any_v6(one) && two.ip().to_canonical().is_ipv4()
+    }
+}
+
+fn is_any_v6(address: &SocketAddr) -> bool {
+    address.is_ipv6() && address.ip().is_unspecified()
+}
+
 impl FromStr for ListenAddress {
     type Err = AddressError;
 
@@ -66,6 +104,34 @@ pub enum AddressError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_that_exclude_each_other() {
+        for (one, two, want) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "0.0.0.0:80", true),
+            ("0.0.0.0:0", "0.0.0.0:0", false),
+            ("0.0.0.0:80", "[::]:80", false),
+            ("127.0.0.1:80", "[::]:80", false),
+            ("127.0.0.1:80", "[::1]:80", false),
+            ("[::]:80", "[::1]:80", true),
+            ("[::]:80", "[::]:80", true),
+            ("[::1]:80", "[::2]:80", false),
+            ("127.0.0.1:80", "[::ffff:127.0.0.1]:80", true),
+            ("0.0.0.0:80", "[::ffff:127.0.0.1]:80", true),
+            ("[::]:80", "[::ffff:127.0.0.1]:80", false),
+            ("unix:/a", "unix:/a", true),
+            ("unix:/a", "unix://a", true),
+            ("unix:/a", "unix:/b", false),
+            ("unix:/a", "127.0.0.1:80", false),
+        ] {
+            let [one, two] = [one, two].map(|text| text.parse::<ListenAddress>().unwrap());
+            assert_eq!((one.excludes(&two), two.excludes(&one)), (want, want), "{one} {two}");
+        }
+    }
 
     #[test]
     fn addresses_in_all_forms() {

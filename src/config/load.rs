@@ -3,12 +3,11 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::file::{Content, read_file};
 use super::keys::{KEYS, Key, Kind};
 use super::problem::{Position, Problem, Problems, Warning};
 use super::read::{Draft, read};
@@ -89,7 +88,7 @@ pub const VARIABLE: &str = "JWT_SECRET";
 /// The environment variable with the record's directory, as wschat 0.2.1 knew it.
 pub const RECORD_VARIABLE: &str = "LOG_DIR";
 
-/// Bytes read of any file at most, so that `/dev/zero` is an error, not a wait.
+/// Bytes read of any file at most.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Bytes read of `auth.revoked_file` at most: enough for many thousand entries.
@@ -110,7 +109,7 @@ const REVOKED_BYTES_MAX: u64 = 16 << 20;
 /// assert_eq!(loaded.config, wschat::config::Config::default());
 /// ```
 pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
-    let content = match Content::read(&outside.file, FILE_BYTES_MAX) {
+    let content = match read_file(&outside.file, FILE_BYTES_MAX) {
         Ok(content) => Some(content),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !outside.file_required => None,
         Err(error) => return Err(Problems::unreadable(&outside.file, &error)),
@@ -127,6 +126,7 @@ pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
     loading.idle();
     loading.descriptors();
     let elsewhere = loading.elsewhere();
+    loading.exclusions();
     if !loading.draft.problems.is_empty() {
         return Err(Problems::new(loading.draft.problems));
     }
@@ -196,7 +196,7 @@ impl Loading<'_> {
         // Without a path, the reader has already said what is wrong with it.
         let Some(path) = &self.draft.secret_file else { return };
         let key = "auth.jwt_secret_file";
-        let problem = match Content::read(&self.beside(path), FILE_BYTES_MAX) {
+        let problem = match read_file(&self.beside(path), FILE_BYTES_MAX) {
             // The path stays unsaid: it could be the secret, set under the wrong key.
             Err(error) => format!("the file cannot be read: {error}"),
             Ok(content) => {
@@ -227,7 +227,7 @@ impl Loading<'_> {
             return None;
         }
         let path = folder.join(CREDENTIAL);
-        match Content::read(&path, FILE_BYTES_MAX) {
+        match read_file(&path, FILE_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             content => Some(content.map(|content| without_newline(content.bytes))),
         }
@@ -258,7 +258,7 @@ impl Loading<'_> {
             };
             let name = format!("{key}.{column}");
             let place = Position::of(text, row.offset(column));
-            let keys = Content::read(&self.beside(path), FILE_BYTES_MAX)
+            let keys = read_file(&self.beside(path), FILE_BYTES_MAX)
                 .map_err(|error| format!("the file cannot be read: {error}"))
                 .and_then(|content| {
                     if is_secret && content.others_may_read {
@@ -300,7 +300,7 @@ impl Loading<'_> {
         // Without a path, the reader has already said what is wrong with it.
         let Some(path) = &self.draft.config.auth.revoked_file else { return };
         let path = self.beside(path);
-        let content = match Content::read(&path, REVOKED_BYTES_MAX) {
+        let content = match read_file(&path, REVOKED_BYTES_MAX) {
             Ok(content) => content,
             Err(error) => {
                 return self.wrong_at(place, key, format!("the file cannot be read: {error}"));
@@ -368,6 +368,28 @@ impl Loading<'_> {
         applied
     }
 
+    /// Reports addresses that cannot be listened at together.
+    fn exclusions(&mut self) {
+        let Config { listen, metrics, .. } = &self.draft.config;
+        let room = listen.addresses.iter().map(|address| ("listen.addresses", address));
+        let all: Vec<_> =
+            room.chain(metrics.address.as_ref().map(|a| ("metrics.address", a))).collect();
+        let mut wrong = Vec::new();
+        for (index, (key, address)) in all.iter().enumerate() {
+            let before = all.iter().take(index).map(|(_, before)| before);
+            if let Some(other) = before.into_iter().find(|before| before.excludes(address)) {
+                wrong.push((*key, format!("{address} cannot be listened at beside {other}")));
+            }
+        }
+        for (key, why) in wrong {
+            let from_option = key == "listen.addresses" && !self.outside.listen.is_empty();
+            match self.draft.places.get(key).copied().filter(|_| !from_option) {
+                Some(place) => self.wrong_at(place, key, why),
+                None => self.draft.problems.push(Problem::outside("--listen", why)),
+            }
+        }
+    }
+
     fn show(&self, key: &Key, elsewhere: &[(&'static str, Source)]) -> Value {
         let other = elsewhere.iter().find(|(name, _)| *name == key.name);
         let place = self.draft.places.get(key.name);
@@ -412,27 +434,6 @@ impl Loading<'_> {
 
 const SHORT: &str = "the secret is shorter than 32 bytes and may be guessed";
 const OTHERS_MAY_READ: &str = "everybody on this machine may read the secret; chmod o= the file";
-
-/// What a file holds, and whether everybody may know.
-#[derive(Debug, Default)]
-struct Content {
-    bytes: Vec<u8>,
-    others_may_read: bool,
-}
-
-impl Content {
-    fn read(path: &Path, bytes_max: u64) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let others_may_read = file.metadata()?.permissions().mode() & 0o004 != 0;
-        let mut bytes = Vec::new();
-        file.take(bytes_max + 1).read_to_end(&mut bytes)?;
-        if u64::try_from(bytes.len()).is_ok_and(|len| len <= bytes_max) {
-            Ok(Self { bytes, others_may_read })
-        } else {
-            Err(io::Error::other(format!("larger than {} MiB", bytes_max >> 20)))
-        }
-    }
-}
 
 fn text<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str, Problems> {
     std::str::from_utf8(bytes).map_err(|error| {

@@ -11,6 +11,7 @@
 
 mod address;
 pub mod descriptors;
+mod file;
 mod keys;
 mod load;
 mod origin;
@@ -36,6 +37,7 @@ use tracing::Level;
 use crate::chat::{Revocation, Revoked, TokenKey};
 
 pub use address::{AddressError, ListenAddress};
+pub use file::{open_regular, read_all, read_file};
 pub use keys::{KEYS, Key, Reload, needs_restart};
 pub use load::{
     CREDENTIAL, CREDENTIALS_VARIABLE, Environment, Loaded, RECORD_VARIABLE, Source, VARIABLE,
@@ -74,6 +76,24 @@ pub struct Config {
     pub metrics: Metrics,
     /// The process itself.
     pub server: Server,
+}
+
+impl Config {
+    /// Whether `address` is to be bound for IPv6 alone: it is `[::]`, and there is
+    /// an IPv4 address of the same port.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wschat::config::Config;
+    /// let mut config = Config::default();
+    /// config.listen.addresses = vec!["0.0.0.0:80".parse().unwrap(), "[::]:80".parse().unwrap()];
+    /// assert!(config.is_v6_only(&config.listen.addresses[1]));
+    /// ```
+    pub fn is_v6_only(&self, address: &ListenAddress) -> bool {
+        let mut all = self.listen.addresses.iter().chain(&self.metrics.address);
+        all.any(|other| address.takes_in(other))
+    }
 }
 
 /// Who may speak (`[auth]`).

@@ -110,6 +110,11 @@ impl Problems {
         Self { list: vec![problem], unreadable: true }
     }
 
+    /// The configuration as a whole could not be read, for a reason outside it.
+    pub fn unread(why: impl Into<String>) -> Self {
+        Self { list: vec![Problem::outside("configuration", why)], unreadable: true }
+    }
+
     pub(super) fn new(mut list: Vec<Problem>) -> Self {
         list.sort_by_key(|problem| problem.place.as_ref().map(|(_, position)| *position));
         Self { list, unreadable: false }

@@ -159,7 +159,7 @@ fn secrets_that_cannot_be_had() {
     );
     check(
         Scene::new("auth.jwt_secret_file = '/dev/zero'"),
-        "wschat.toml:1:24: auth.jwt_secret_file: the file cannot be read: larger than 1 MiB",
+        "wschat.toml:1:24: auth.jwt_secret_file: the file cannot be read: not a regular file",
     );
     check(
         Scene::new("auth.jwt_secret_file = 'key'").file("key", "\n"),
@@ -170,6 +170,24 @@ fn secrets_that_cannot_be_had() {
         "wschat: credential wschat.jwt_secret: the secret is empty",
     );
     check(Scene::new("").variable(""), "wschat: JWT_SECRET: the secret is empty");
+}
+
+#[test]
+fn addresses_that_exclude_each_other_are_a_problem() {
+    let check = |scene: Scene, want: &[&str]| assert_eq!(scene.messages(), want);
+    check(
+        Scene::new("[listen]\naddresses = ['0.0.0.0:80', '[::]:80', '[::1]:80', '1.2.3.4:80']"),
+        &[
+            "wschat.toml:2:13: listen.addresses: [::1]:80 cannot be listened at beside [::]:80",
+            "wschat.toml:2:13: listen.addresses: 1.2.3.4:80 cannot be listened at beside 0.0.0.0:80",
+        ],
+    );
+    check(
+        Scene::new("metrics.address = '0.0.0.0:8080'"),
+        &["wschat.toml:1:19: metrics.address: 0.0.0.0:8080 cannot be listened at beside \
+           127.0.0.1:8080"],
+    );
+    check(Scene::new("metrics.address = '[::]:8080'"), &[]);
 }
 
 #[test]
