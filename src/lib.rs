@@ -23,4 +23,5 @@ pub mod net;
 pub mod record;
 pub mod unicode;
 pub mod wire;
+pub mod worker;
 pub mod zone;

@@ -1,13 +1,15 @@
 //! The `wschat` program: parses the command line, runs it, maps the error to
 //! an exit code.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match wschat::cli::run() {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("{failure}");
+            // Where nobody reads it, the exit code still says what happened.
+            let _ = writeln!(io::stderr(), "{failure}");
             failure.exit_code()
         }
     }

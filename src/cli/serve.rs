@@ -6,16 +6,24 @@ use std::process::ExitCode;
 use rustix::io::Errno;
 
 use super::{Exit, Failure, Outcome, ServeArgs};
+use crate::daemon::journal::last_words;
 use crate::daemon::{StartError, run as run_daemon};
 
-/// Runs the daemon until it is told to end.
+/// Runs the daemon until it is told to end, or reports why it did not come up.
 ///
 /// # Errors
 ///
-/// Why it did not come up.
+/// None: by now signals are caught, so a stderr that nobody reads must not hold
+/// up the report as it may in other commands.
 pub fn run(args: &ServeArgs) -> Outcome {
-    run_daemon(args.environment(), args.control.clone()).map_err(Failure::from)?;
-    Ok(ExitCode::SUCCESS)
+    match run_daemon(args.environment(), args.control.clone()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            let failure = Failure::from(error);
+            last_words(&failure.to_string());
+            Ok(failure.exit_code())
+        }
+    }
 }
 
 impl From<StartError> for Failure {

@@ -1,11 +1,11 @@
 //! The desk: knows how the room is, and has requests carried out.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::deed::{Decisions, Moderated, Muted};
@@ -18,6 +18,7 @@ use super::protocol::{
 use crate::chat::{Act, ActError, By, Moderation, Mute, Refusal, Tim, Voice};
 use crate::net::{Barred, Client, ClientState, Hub, Settings, Totals};
 use crate::record::Recorder;
+use crate::worker::on_thread;
 
 /// How long a request may take; a list of a huge room is the longest.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -117,8 +118,12 @@ impl Desk {
                 // Where nobody waits for it: a huge room takes milliseconds.
                 let page =
                     move || ok(&page(clients, &moderation, now, sort, reverse, offset, limit));
+                let no_thread = |error: io::Error| {
+                    Fault::new(Code::Unavailable, format!("no thread for the list: {error}"))
+                };
+                let page = on_thread("clients", page).map_err(no_thread)?;
                 let broken = |_| Fault::new(Code::Unavailable, "the list cannot be made");
-                spawn_blocking(page).await.map_err(broken)
+                page.await.map_err(broken)
             }
             Request::Moderate { act } => {
                 let act = Act::try_from(act)?;

@@ -45,7 +45,7 @@ impl Socket {
     /// The system's: the folder is not there or not ours, the path is in use or
     /// too long.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        let listener = Listener::bind(&ListenAddress::Unix(path.to_owned()))?;
+        let listener = Listener::bind(&ListenAddress::Unix(path.to_owned()), false)?;
         // Until this takes effect others may connect, and are sent away.
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
         Ok(Self { listener, path: path.to_owned() })

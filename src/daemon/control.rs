@@ -49,15 +49,15 @@ impl Control {
         };
         let decisions = socket.as_ref().map(|_| Decisions::beside(&at)).unwrap_or_default();
         if let (Some(address), true) = (&config.metrics.address, metrics.is_empty()) {
-            let bound = Listener::bind(address);
+            let bound = Listener::bind(address, config.is_v6_only(address));
             metrics.push(bound.map_err(|e| StartError::BindMetrics(address.clone(), e))?);
         }
         Ok(Self { socket, metrics, decisions })
     }
 
     /// Where what is decided is kept.
-    pub fn decisions(&self) -> &Decisions {
-        &self.decisions
+    pub fn decisions(&self) -> Decisions {
+        self.decisions.clone()
     }
 
     /// Serves the sockets as duties of the daemon; what only the daemon's loop
@@ -73,7 +73,6 @@ impl Control {
         let recorder = reloader.recorder();
         let desk = Desk::new(hub.clone(), recorder, settings, configured, sender);
         duties.spawn(Arc::clone(&desk).measure());
-        duties.spawn(self.decisions.keep(hub.clone()));
         if let Some(socket) = self.socket {
             let serving = socket.serve(Arc::clone(&desk));
             duties.spawn(async move { tell("the control socket", serving.await) });
@@ -87,18 +86,16 @@ impl Control {
     }
 }
 
-/// Does what was asked of the daemon's loop.
-pub async fn carry_out(order: Order, reloader: &mut Reloader) {
-    match order {
-        Order::Reload(answer) => {
-            let verdict = reloader.reload().await.map_err(|problems| Fault {
-                err: Code::ConfigRejected,
-                msg: "the configuration is rejected; the old one stays in force".to_owned(),
-                problems: problems.list.iter().map(ToString::to_string).collect(),
-            });
-            // Whoever asked may have left.
-            let _ = answer.send(verdict);
-        }
+/// Does what was asked of the daemon's loop, by an order or else by a signal.
+pub async fn carry_out(order: Option<Order>, reloader: &mut Reloader) {
+    let verdict = reloader.reload().await.map_err(|problems| Fault {
+        err: Code::ConfigRejected,
+        msg: "the configuration is rejected; the old one stays in force".to_owned(),
+        problems: problems.list.iter().map(ToString::to_string).collect(),
+    });
+    if let Some(Order::Reload(answer)) = order {
+        // Whoever asked may have left.
+        let _ = answer.send(verdict);
     }
 }
 

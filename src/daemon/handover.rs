@@ -29,6 +29,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use sd_notify::NotifyState;
 use tracing::warn;
 
+use super::notify::Manager;
 use crate::net::{Row, Socket, State};
 use crate::wire::close::Close;
 use crate::wire::frame;
@@ -39,7 +40,7 @@ pub const NAME: &str = "wschat-handover-";
 /// The most descriptors in one message (`SCM_MAX_FD` of Linux).
 const DESCRIPTORS_PER_MESSAGE: usize = 253;
 /// How long systemd may take until it has everything.
-const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The byte that rides with each descriptor says what it is, whatever the
 /// version of the state: this is the state,
@@ -50,8 +51,8 @@ const IS_WHOLE: u8 = b'w';
 const IS_BEGUN: u8 = b'b';
 
 /// Whether systemd keeps what it is given until the next process starts.
-pub fn store_exists() -> bool {
-    if env::var_os("NOTIFY_SOCKET").is_none() {
+pub fn store_exists(manager: &Manager) -> bool {
+    if !manager.exists() {
         return false;
     }
     // From version 254 on systemd says so; before, our unit file has to be believed.
@@ -84,10 +85,10 @@ fn version_of(name: &str) -> Option<u32> {
 ///
 /// The system's, or systemd did not keep what it was given. Then nothing is in
 /// the store, and the sockets are still this process's.
-pub fn give(state: &State, sockets: &[(Socket, bool)]) -> io::Result<()> {
+pub fn give(manager: &Manager, state: &State, sockets: &[(Socket, bool)]) -> io::Result<()> {
     let places = park(&sealed(&state.encode())?, sockets)?;
     let numbers = 0..places.len() as u32;
-    let stored = match store(&places) {
+    let stored = match store(manager, &places) {
         Ok(()) => are_kept(places),
         Err(error) => {
             places.iter().for_each(Place::clear);
@@ -95,7 +96,7 @@ pub fn give(state: &State, sockets: &[(Socket, bool)]) -> io::Result<()> {
         }
     };
     if stored.is_err() {
-        forget(numbers);
+        forget(manager, numbers);
     }
     stored
 }
@@ -109,15 +110,15 @@ pub fn take_back(state: State, sockets: Vec<(Socket, bool)>, feed_tail_bytes: us
 }
 
 /// Sends every parking place to the store, and waits until systemd has them all.
-fn store(places: &[Place]) -> io::Result<()> {
+fn store(manager: &Manager, places: &[Place]) -> io::Result<()> {
+    let deadline = Instant::now() + STORE_TIMEOUT;
     for (number, place) in places.iter().enumerate() {
-        let name = format!("{NAME}{number}");
+        let name = format!("FDNAME={NAME}{number}");
         // Without FDPOLL=0 systemd drops it as soon as our end is closed.
-        let assignments =
-            [NotifyState::FdStore, NotifyState::FdName(&name), NotifyState::Custom("FDPOLL=0")];
-        sd_notify::notify_with_fds(&assignments, &[place.receiver.as_fd()])?;
+        let assignments = ["FDSTORE=1", &name, "FDPOLL=0"].map(NotifyState::Custom);
+        manager.send_by(deadline, &assignments, &[place.receiver.as_fd()])?;
     }
-    barrier()
+    barrier(manager, deadline)
 }
 
 /// Makes sure that systemd has kept every parking place. It does not say that a
@@ -230,14 +231,9 @@ pub fn dismiss(orphans: Vec<(Socket, bool)>, close: &Close) {
 }
 
 /// Tells systemd to forget what it stored under these numbers.
-pub fn forget(numbers: impl Iterator<Item = u32>) {
+pub fn forget(manager: &Manager, numbers: impl Iterator<Item = u32>) {
     for number in numbers {
-        let name = format!("{NAME}{number}");
-        if let Err(error) =
-            sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)])
-        {
-            warn!(%error, "cannot empty the store: {error}");
-        }
+        manager.forget(number, &format!("{NAME}{number}"));
     }
 }
 
@@ -365,11 +361,10 @@ fn into_socket(descriptor: OwnedFd) -> io::Result<Socket> {
 }
 
 /// Waits until systemd has worked off all that was sent before (`BARRIER=1`).
-fn barrier() -> io::Result<()> {
+fn barrier(manager: &Manager, deadline: Instant) -> io::Result<()> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
-    sd_notify::notify_with_fds(&[NotifyState::Custom("BARRIER=1")], &[theirs.as_fd()])?;
+    manager.send_by(deadline, &[NotifyState::Custom("BARRIER=1")], &[theirs.as_fd()])?;
     drop(theirs);
-    let deadline = Instant::now() + BARRIER_TIMEOUT;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).map_err(io::Error::other)?;

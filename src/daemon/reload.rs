@@ -4,28 +4,38 @@ use std::sync::Arc;
 
 use chrono::{Local, Utc};
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::journal::Log;
-use super::notify;
-use crate::config::{Config, Environment, Loaded, Problems, descriptors, load, needs_restart};
+use super::loader::Loader;
+use super::notify::Manager;
+use crate::config::{Config, Loaded, Problems, descriptors, needs_restart};
 use crate::control::{Configured, Rejected, Reloaded};
 use crate::net::{Hub, Settings};
 use crate::record::Recorder;
 
-/// Everything that a reload touches.
+/// The configuration in force, and everything that a reload of it touches.
 pub struct Reloader {
-    outside: Environment,
+    loader: Loader,
     descriptors: Option<u64>,
     /// What the process was started with, for the keys that need a restart.
     started: Config,
     newest: Loaded,
-    log: Log,
-    hub: Hub,
-    recorder: Arc<Recorder>,
+    parts: Parts,
     settings: watch::Sender<Arc<Settings>>,
     configured: watch::Sender<Configured>,
+}
+
+/// The parts of the daemon that learn of a reload.
+pub struct Parts {
+    /// Is told when it begins and ends.
+    pub manager: Manager,
+    /// Has a level.
+    pub log: Log,
+    /// Has the room's settings.
+    pub hub: Hub,
+    /// Has a directory.
+    pub recorder: Arc<Recorder>,
 }
 
 /// The room's settings under `config`, in a process that may open so many
@@ -39,26 +49,22 @@ pub fn settings(config: &Config, descriptors: Option<u64>) -> Arc<Settings> {
 }
 
 impl Reloader {
-    /// A reloader of what was `loaded` from `outside` and is now in force as
+    /// A reloader of what `loader` has `loaded`, which is now in force as
     /// `settings`.
     pub fn new(
-        outside: Environment,
+        loader: Loader,
         descriptors: Option<u64>,
         loaded: Loaded,
-        log: Log,
-        hub: Hub,
-        recorder: Arc<Recorder>,
         settings: Arc<Settings>,
+        parts: Parts,
     ) -> Self {
         let configured = Configured { generation: 1, loaded: Utc::now(), rejected: None };
         Self {
-            outside: outside.for_reload(&loaded),
+            loader,
             descriptors,
             started: loaded.config.clone(),
             newest: loaded,
-            log,
-            hub,
-            recorder,
+            parts,
             settings: watch::Sender::new(settings),
             configured: watch::Sender::new(configured),
         }
@@ -71,7 +77,7 @@ impl Reloader {
 
     /// What records the messages.
     pub fn recorder(&self) -> Arc<Recorder> {
-        Arc::clone(&self.recorder)
+        Arc::clone(&self.parts.recorder)
     }
 
     /// The settings in force, now and after every reload.
@@ -85,38 +91,31 @@ impl Reloader {
     }
 
     /// Builds and checks the whole new configuration, and only then swaps it
-    /// in; tells the service manager, the log and the status line.
+    /// in; tells the service manager, the log and the status line. If the daemon
+    /// is to end meanwhile this can be dropped at any time.
     ///
     /// # Errors
     ///
     /// Every problem of the new configuration; the old one stays in force.
     pub async fn reload(&mut self) -> Result<Reloaded, Problems> {
-        notify::reloading();
-        let outcome = match self.load().await {
+        self.parts.manager.reloading();
+        let outcome = match self.loader.load().await {
             Ok(loaded) => Ok(self.apply(loaded).await),
             Err(problems) => {
                 self.reject(&problems);
                 Err(problems)
             }
         };
-        notify::ready();
+        self.parts.manager.ready();
         outcome
-    }
-
-    /// Reads the files where the room does not have to wait for them.
-    async fn load(&self) -> Result<Loaded, Problems> {
-        let outside = self.outside.clone();
-        let loading = spawn_blocking(move || load(&outside));
-        loading.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     async fn apply(&mut self, loaded: Loaded) -> Reloaded {
         let settings = settings(&loaded.config, self.descriptors);
-        self.hub.apply(Arc::clone(&settings)).await;
+        self.parts.hub.apply(Arc::clone(&settings)).await;
         self.settings.send_replace(settings);
-        self.recorder.set_dir(loaded.config.record.dir.clone());
-        self.log.set_level(loaded.config.log.level);
-        self.outside = self.outside.clone().for_reload(&loaded);
+        self.parts.recorder.set_dir(loaded.config.record.dir.clone());
+        self.parts.log.set_level(loaded.config.log.level);
         self.newest = loaded;
         let generation = self.configured.borrow().generation + 1;
         self.configured.send_replace(Configured { generation, loaded: Utc::now(), rejected: None });

@@ -1,6 +1,7 @@
 //! The daemon from its start to its end.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -8,25 +9,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime;
-use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::activation::{self, ROOM};
 use super::control::{self, Control};
-use super::decisions::Decisions;
 use super::journal;
-use super::reload::{self, Reloader};
-use super::signals::{self, Request};
-use super::{handover, limits, notify, status};
-use crate::config::{Config, Environment, ListenAddress, Loaded, Problems, load};
+use super::loader::Loader;
+use super::notify::{self, Manager};
+use super::reload::{self, Parts, Reloader};
+use super::signals::{self, Request, Requests};
+use super::{handover, limits, status};
+use crate::chat::Moderation;
+use crate::config::{Config, Environment, ListenAddress, Loaded, Problems};
 use crate::net::{Acceptor, Door, Hub, Listener, Settings};
 use crate::record::Recorder;
 use crate::wire::close::{Close, GOING_AWAY, RESTART};
+use crate::worker::on_thread;
 
 /// How long the record of messages may take to come to its end at a stop.
 const RECORD_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last decision may take to be written.
+const DECISIONS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the daemon did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -63,41 +68,71 @@ pub fn run(outside: Environment, control: Option<PathBuf>) -> Result<(), StartEr
         return Err(StartError::ListenTwice);
     }
     // From here on a signal waits until somebody listens to it.
-    let requests = signals::catch().map_err(system("signals"))?;
+    let mut requests = signals::catch().map_err(system("signals"))?;
     let descriptors = limits::raise_descriptors().map_err(system("the limit of open files"))?;
-    let loaded = load(&outside).map_err(StartError::Configuration)?;
-    let log = journal::start(loaded.config.log.level).map_err(system("the log"))?;
-    for name in &inherited.foreign {
-        warn!(name, "left alone a socket named {name:?}; the room's are named {ROOM:?}");
-    }
-    let control = Control::open(control, inherited.metrics, &loaded.config)?;
-    let listeners = if inherited.room.is_empty() { bind(&loaded.config)? } else { inherited.room };
-
-    let settings = reload::settings(&loaded.config, descriptors);
-    let hub = open(&loaded.config, &settings, &inherited.handover, control.decisions())
-        .map_err(system("shards"))?;
-    let recorder = Recorder::start(hub.room(), loaded.config.record.dir.clone())
-        .map_err(system("the record of messages"))?;
-    let recorder = Arc::new(recorder);
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("the event loop"))?;
+    let mut loader = Loader::new(outside);
+    let loading = requests.unless_ended(loader.load());
+    let Ok(loaded) = runtime.block_on(loading) else { return Ok(()) };
+    let loaded = loaded.map_err(StartError::Configuration)?;
+    let (log, _last_lines) = journal::start(loaded.config.log.level).map_err(system("the log"))?;
+    for name in &inherited.foreign {
+        warn!(name, "left alone a socket named {name:?}; the room's are named {ROOM:?}");
+    }
+    let (room, metrics, config) = (inherited.room, inherited.metrics, loaded.config.clone());
+    // It looks for files, whose file system may not answer.
+    let placing = on_thread("start", move || Places::find(control, room, metrics, &config))
+        .map_err(system("a thread for the start"))?;
+    let Ok(found) = runtime.block_on(requests.unless_ended(placing)) else { return Ok(()) };
+    let panicked = |_| StartError::System("the start", io::Error::other("it failed inside wschat"));
+    let Places { control, listeners, decided } = found.map_err(panicked)??;
+    let decisions = control.decisions();
+
+    let manager = Manager::new(env::var_os("NOTIFY_SOCKET"));
+    let settings = reload::settings(&loaded.config, descriptors);
+    let hub = open(&manager, &loaded.config, &settings, &inherited.handover, decided)
+        .map_err(system("shards"))?;
+    let keeper = decisions.keep(&hub).map_err(system("the decisions"))?;
+    let recorder = Recorder::start(hub.room(), loaded.config.record.dir.clone())
+        .map_err(system("the record of messages"))?;
+    let recorder = Arc::new(recorder);
     tell(&loaded);
-    let reloader = Reloader::new(
-        outside,
-        descriptors,
-        loaded,
-        log,
-        hub.clone(),
-        Arc::clone(&recorder),
-        settings,
-    );
-    let outcome = runtime.block_on(serve(listeners, control, hub, reloader, requests));
-    // Nobody sends any more.
+    let parts =
+        Parts { manager: manager.clone(), log, hub: hub.clone(), recorder: Arc::clone(&recorder) };
+    let reloader = Reloader::new(loader, descriptors, loaded, settings, parts);
+    runtime.spawn(keeper.follow());
+    runtime.spawn(manager.clone().retry());
+    let outcome = runtime.block_on(serve(listeners, control, hub, manager, reloader, requests));
+    // Nobody sends any more, and nobody decides anything.
+    drop(runtime);
+    keeper.finish(DECISIONS_PATIENCE);
     recorder.finish(RECORD_PATIENCE);
     info!("stopped");
     outcome
+}
+
+/// What is found, or made, in the file system at the start.
+struct Places {
+    control: Control,
+    listeners: Vec<Listener>,
+    decided: Moderation,
+}
+
+impl Places {
+    fn find(
+        control: Option<PathBuf>,
+        room: Vec<Listener>,
+        metrics: Vec<Listener>,
+        config: &Config,
+    ) -> Result<Self, StartError> {
+        let control = Control::open(control, metrics, config)?;
+        let listeners = if room.is_empty() { bind(config)? } else { room };
+        let decided = control.decisions().load();
+        Ok(Self { control, listeners, decided })
+    }
 }
 
 /// Everything that runs while the room is open.
@@ -105,8 +140,9 @@ async fn serve(
     listeners: Vec<Listener>,
     control: Control,
     hub: Hub,
+    manager: Manager,
     mut reloader: Reloader,
-    mut requests: Receiver<Request>,
+    mut requests: Requests,
 ) -> Result<(), StartError> {
     let door = Door::new(hub.clone(), reloader.settings());
     let mut doors = JoinSet::new();
@@ -117,29 +153,33 @@ async fn serve(
         info!(listener = name, "listening on {name}");
     }
     let mut duties = JoinSet::new();
-    duties.spawn(status::show(hub.clone(), reloader.configured()));
+    duties.spawn(status::show(manager.clone(), hub.clone(), reloader.configured()));
     if let Some(every) = notify::watchdog_interval() {
-        duties.spawn(status::feed_watchdog(hub.clone(), every));
+        duties.spawn(status::feed_watchdog(manager.clone(), hub.clone(), every));
     }
     let mut orders = control.serve(&hub, &reloader, &mut duties);
-    notify::ready();
+    manager.ready();
 
     let end = loop {
-        tokio::select! {
-            request = requests.recv() => match request {
-                // Why it was rejected has been said in the log and the status line.
-                Some(Request::Reload) => drop(reloader.reload().await),
-                other => break other,
+        let order = tokio::select! {
+            request = requests.next() => match request {
+                Some(Request::Reload) => None,
+                end => break end,
             },
-            Some(order) = orders.recv() => control::carry_out(order, &mut reloader).await,
+            Some(order) = orders.recv() => Some(order),
+        };
+        // A file may hold up a reload, and a reload is not to hold up the end.
+        let done = requests.unless_ended(control::carry_out(order, &mut reloader));
+        if let Err(end) = done.await {
+            break end;
         }
     };
     let patience = reloader.config().server.shutdown_timeout;
-    notify::stopping(patience);
-    if end == Some(Request::HandOver) && handover::store_exists() {
+    manager.stopping(patience);
+    if end == Some(Request::HandOver) && handover::store_exists(&manager) {
         door.close();
         while doors.join_next().await.is_some() {}
-        if let Some(hub) = hand_over(&hub, &reloader).await {
+        if let Some(hub) = hand_over(&manager, &hub, &reloader).await {
             goodbye(&hub, RESTART, patience, &mut requests).await;
         }
         return Ok(());
@@ -162,12 +202,13 @@ async fn serve(
 /// Opens the room: the one that the process before left, if it left one, or a new
 /// one in which what was decided before a crash still holds.
 fn open(
+    manager: &Manager,
     config: &Config,
     settings: &Arc<Settings>,
     left: &BTreeMap<u32, UnixStream>,
-    decisions: &Decisions,
+    decided: Moderation,
 ) -> io::Result<Hub> {
-    let start = || Hub::start(config.server.shards(), Arc::clone(settings), decisions.load());
+    let start = || Hub::start(config.server.shards(), Arc::clone(settings), decided);
     if left.is_empty() {
         return start();
     }
@@ -189,17 +230,17 @@ fn open(
         }
         None => start()?,
     };
-    handover::forget(left.keys().copied());
+    handover::forget(manager, left.keys().copied());
     Ok(hub)
 }
 
 /// Leaves the room to the next process. One that cannot be left is given back, to
 /// be closed.
-async fn hand_over(hub: &Hub, reloader: &Reloader) -> Option<Hub> {
+async fn hand_over(manager: &Manager, hub: &Hub, reloader: &Reloader) -> Option<Hub> {
     let settings = reloader.settings().borrow().clone();
     let (state, sockets) = hub.hand_over(settings.rules.pace()).await;
     let listeners = sockets.len();
-    let Err(error) = handover::give(&state, &sockets) else {
+    let Err(error) = handover::give(manager, &state, &sockets) else {
         info!(listeners, "handed over the room, listeners: {listeners}");
         return None;
     };
@@ -214,12 +255,9 @@ async fn hand_over(hub: &Hub, reloader: &Reloader) -> Option<Hub> {
 
 /// Lets every client take what the feed still holds for it, until a second
 /// signal says that nobody wants to wait.
-async fn goodbye(hub: &Hub, close: Close, patience: Duration, requests: &mut Receiver<Request>) {
-    let again = async { while let Some(Request::Reload) = requests.recv().await {} };
-    tokio::select! {
-        _ = timeout(patience, hub.close(close)) => {}
-        () = again => {}
-    }
+async fn goodbye(hub: &Hub, close: Close, patience: Duration, requests: &mut Requests) {
+    // Whichever comes first, that was all.
+    let _ = requests.unless_ended(timeout(patience, hub.close(close))).await;
 }
 
 fn tell(loaded: &Loaded) {
@@ -231,7 +269,8 @@ fn tell(loaded: &Loaded) {
 
 fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
     let bind = |address: &ListenAddress| {
-        Listener::bind(address).map_err(|error| StartError::Bind(address.clone(), error))
+        let bound = Listener::bind(address, config.is_v6_only(address));
+        bound.map_err(|error| StartError::Bind(address.clone(), error))
     };
     config.listen.addresses.iter().map(bind).collect()
 }

@@ -7,19 +7,19 @@ use tokio::sync::watch;
 use tokio::time::{interval, sleep};
 use tracing::error;
 
-use super::notify::{self, StatusLine};
+use super::notify::{Manager, StatusLine};
 use crate::control::{Configured, Rejected};
 use crate::net::Hub;
 
 /// Keeps the status line true, for as long as this is polled.
-pub async fn show(hub: Hub, configured: watch::Receiver<Configured>) {
+pub async fn show(manager: Manager, hub: Hub, configured: watch::Receiver<Configured>) {
     let mut line = StatusLine::default();
     let (mut then, mut messages_then) = (Instant::now(), hub.totals().tally.messages);
     loop {
         let (now, totals) = (Instant::now(), hub.totals());
         let messages = totals.tally.messages.saturating_sub(messages_then);
         let text = text(totals.listeners, per_sec(messages, now - then), &configured.borrow());
-        line.show(&text, now);
+        line.show(&manager, &text, now);
         (then, messages_then) = (now, totals.tally.messages);
         sleep(StatusLine::INTERVAL).await;
     }
@@ -27,14 +27,14 @@ pub async fn show(hub: Hub, configured: watch::Receiver<Configured>) {
 
 /// Feeds the watchdog, which wants it every `interval`, for as long as this is
 /// polled and every shard answers.
-pub async fn feed_watchdog(hub: Hub, every: Duration) {
+pub async fn feed_watchdog(manager: Manager, hub: Hub, every: Duration) {
     // Often enough that one late answer does not starve it.
     let mut tick = interval(every / 4);
     let mut silent = false;
     loop {
         tick.tick().await;
         if hub.answers() {
-            notify::watchdog();
+            manager.watchdog();
             silent = false;
         } else if !std::mem::replace(&mut silent, true) {
             error!("a shard does not answer");

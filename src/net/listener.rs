@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ enum ListenSocket {
 }
 
 impl Listener {
-    /// Binds `address` and listens there.
+    /// Binds `address` and listens there. `[::]` takes IPv4 as well unless it is
+    /// to be for IPv6 alone, `v6_only`.
     ///
     /// A socket file that an earlier run of ours left behind is replaced; one
     /// that somebody listens on is not.
@@ -53,9 +54,9 @@ impl Listener {
     ///
     /// The system's: the address is in use, is not this machine's, or may not
     /// be bound by us.
-    pub fn bind(address: &ListenAddress) -> io::Result<Self> {
+    pub fn bind(address: &ListenAddress, v6_only: bool) -> io::Result<Self> {
         match address {
-            ListenAddress::Tcp(address) => Self::tcp(bind_tcp(*address)?),
+            ListenAddress::Tcp(address) => Self::tcp(bind_tcp(*address, v6_only)?),
             ListenAddress::Unix(path) => {
                 let (socket, file) = bind_unix(path)?;
                 socket.set_nonblocking(true)?;
@@ -252,12 +253,16 @@ impl Pauses {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_tcp(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     let socket =
         socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // After a restart the port is free for us at once, though connections of
     // the process before are still in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // Whatever the system's default is.
+        socket.set_only_v6(v6_only)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -285,11 +290,16 @@ fn listen_unix(path: &Path) -> io::Result<UnixListener> {
 fn is_stale(path: &Path) -> io::Result<bool> {
     let found = fs::symlink_metadata(path)?;
     let own = found.file_type().is_socket() && found.uid() == rustix::process::geteuid().as_raw();
-    let refused = || {
-        UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    };
-    Ok(own && refused())
+    Ok(own && is_refused(path)?)
+}
+
+/// Whether nobody listens at the socket `path`. If somebody does whose backlog is
+/// full, it does not wait.
+fn is_refused(path: &Path) -> io::Result<bool> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let connected = socket.connect(&socket2::SockAddr::unix(path)?);
+    Ok(connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
 /// The file of a Unix socket that we bound; gone when this is dropped, unless
@@ -324,6 +334,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     fn unix(path: &Path) -> ListenAddress {
@@ -332,7 +344,8 @@ mod tests {
 
     #[test]
     fn port_zero_is_named_by_the_port_that_was_chosen() {
-        let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into())).unwrap();
+        let listener =
+            Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), false).unwrap();
         let address: SocketAddr = listener.to_string().parse().unwrap();
         assert_ne!(address.port(), 0);
     }
@@ -343,7 +356,7 @@ mod tests {
         let path = folder.path().join("room.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "std leaves the file behind");
-        let listener = Listener::bind(&unix(&path)).unwrap();
+        let listener = Listener::bind(&unix(&path), false).unwrap();
         assert_eq!(listener.to_string(), format!("unix:{}", path.display()));
         UnixStream::connect(&path).unwrap();
         drop(listener);
@@ -355,12 +368,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("room.sock");
         let living = UnixListener::bind(&path).unwrap();
-        assert_eq!(Listener::bind(&unix(&path)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            Listener::bind(&unix(&path), false).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         UnixStream::connect(&path).unwrap();
         drop(living);
         let plain = folder.path().join("plain");
         fs::write(&plain, "kept").unwrap();
-        assert_eq!(Listener::bind(&unix(&plain)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            Listener::bind(&unix(&plain), false).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         assert_eq!(fs::read(&plain).unwrap(), b"kept");
     }
 
@@ -368,7 +387,7 @@ mod tests {
     fn a_file_that_another_put_in_our_place_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("room.sock");
-        let listener = Listener::bind(&unix(&path)).unwrap();
+        let listener = Listener::bind(&unix(&path), false).unwrap();
         // The old file lives on under another name, so its inode is not free.
         fs::rename(&path, folder.path().join("old")).unwrap();
         let _other = UnixListener::bind(&path).unwrap();

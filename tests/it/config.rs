@@ -2,10 +2,13 @@
 //! exit code.
 
 use std::fs;
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
+
+use crate::harness::{Client, Setup, until};
 
 /// A call of the program in a folder with `wschat.toml`, without any variable.
 struct Call {
@@ -152,5 +155,34 @@ fn wrong_usage_is_64() {
         let output = Call::new("", args).command.output().unwrap();
         assert_eq!(output.status.code(), Some(64), "{args:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn ipv4_and_ipv6_of_one_port_are_listened_at() {
+    for order in [["0.0.0.0", "[::]"], ["[::]", "127.0.0.1"]] {
+        // Between the look for a free port and the start another may take it.
+        let daemon = until("a port that is free for both", || {
+            let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+            let [one, two] = order.map(|ip| format!("{ip}:{port}"));
+            let config = format!("listen.addresses = ['{one}', '{two}']\n");
+            let mut daemon = Setup::new(&config).without_listen().spawn();
+            let listens = until("its start", || {
+                let listens = daemon.log().contains(&format!("listening on {two}"));
+                (listens || daemon.has_ended()).then_some(listens)
+            });
+            if !listens {
+                let (code, log) = daemon.ends_with();
+                assert_eq!(code, Some(69), "{log}");
+                return None;
+            }
+            Some((daemon, port))
+        });
+        for ip in ["127.0.0.1", "::1"] {
+            let to = (ip.parse::<IpAddr>().unwrap(), daemon.1);
+            let mut client = Client::open(TcpStream::connect(to).unwrap(), "ws://h/");
+            client.say("ann", ip);
+            assert_eq!(client.hear(), ip);
+        }
     }
 }

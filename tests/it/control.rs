@@ -291,7 +291,10 @@ fn only_those_with_the_right_to_it_may_connect() {
     fs::set_permissions(&folder, everybody).unwrap();
     // The build's folder may be closed to them.
     let program = folder.join("wschat");
-    fs::copy(env!("CARGO_BIN_EXE_wschat"), &program).unwrap();
+    // By another process: a descriptor of ours that is open for writing could be
+    // inherited by a child of another test, and then the program cannot be run.
+    let copy = Command::new("cp").arg(env!("CARGO_BIN_EXE_wschat")).arg(&program).status();
+    assert!(copy.unwrap().success());
     let forbidden = (
         Some(77),
         String::new(),

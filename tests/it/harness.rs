@@ -53,6 +53,7 @@ pub struct Setup {
     variables: Vec<(String, String)>,
     wrapper: Vec<String>,
     inherited: Vec<OwnedFd>,
+    stderr: Option<OwnedFd>,
 }
 
 impl Setup {
@@ -66,6 +67,7 @@ impl Setup {
             variables: Vec::new(),
             wrapper: Vec::new(),
             inherited: Vec::new(),
+            stderr: None,
         }
     }
 
@@ -99,6 +101,12 @@ impl Setup {
         self
     }
 
+    /// With this as its stderr. Then its log cannot be looked at.
+    pub fn stderr(mut self, stderr: OwnedFd) -> Self {
+        self.stderr = Some(stderr);
+        self
+    }
+
     /// With one or two sockets, passed as systemd does, from descriptor 3 on.
     pub fn inherit(mut self, sockets: impl IntoIterator<Item = OwnedFd>, names: &str) -> Self {
         self.inherited = sockets.into_iter().collect();
@@ -127,7 +135,8 @@ impl Setup {
         words.extend(self.arguments);
         let mut command = Command::new(&words[0]);
         let mut inherited = self.inherited.into_iter().map(Stdio::from);
-        command.args(&words[1..]).stderr(Stdio::piped());
+        command.args(&words[1..]);
+        command.stderr(self.stderr.map_or_else(Stdio::piped, Stdio::from));
         command.stdin(inherited.next().unwrap_or_else(Stdio::null));
         command.stdout(inherited.next().unwrap_or_else(Stdio::null));
         for name in FOREIGN_VARIABLES {
@@ -135,7 +144,8 @@ impl Setup {
         }
         command.envs(self.variables);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{words:?}: {error}"));
-        let log = Log::follow(child.stderr.take().unwrap());
+        let stderr = child.stderr.take().map(|stderr| Box::new(stderr) as Box<dyn Read + Send>);
+        let log = Log::follow(stderr.unwrap_or_else(|| Box::new(std::io::empty())));
         Daemon { child, folder, log, addr: SocketAddr::from(([0, 0, 0, 0], 0)) }
     }
 
@@ -245,6 +255,11 @@ impl Daemon {
         let status = until("the daemon's end", || child.try_wait().unwrap());
         self.log.wait_for_end();
         status
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Its exit code and all that it said, for one that does not come up.
@@ -380,8 +395,10 @@ impl<S: Read + Write> Client<S> {
     /// Everything up to the server's close frame, which is answered: the texts
     /// before it, its code and its reason.
     pub fn closed(&mut self) -> (Vec<String>, u16, String) {
-        let mut texts = Vec::new();
+        let (mut texts, start) = (Vec::new(), Instant::now());
         loop {
+            // Pings come for ever.
+            assert!(start.elapsed() < 2 * DEADLINE, "no close frame");
             match self.0.read().unwrap() {
                 Message::Text(text) => texts.push(text.to_string()),
                 Message::Close(Some(CloseFrame { code, reason })) => {

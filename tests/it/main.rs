@@ -22,6 +22,7 @@ mod room;
 mod rules;
 mod siege;
 mod signals;
+mod stall;
 mod systemd;
 mod terminal;
 mod tls;

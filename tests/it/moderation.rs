@@ -264,7 +264,7 @@ fn decisions_outlive_a_crash() {
     let mut daemon = Daemon::start(UNLIMITED);
     done(&daemon, &["mute", "bob"], r#"muted "bob" until unmuted"#);
     done(&daemon, &["lock"], "locked the room: only moderators speak");
-    let file = daemon.control().with_file_name("moderation.json");
+    let file = daemon.control().with_file_name("control.sock.moderation.json");
     until("what is decided to be kept", || {
         let kept: Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
         (kept["locked"] == true).then_some(())
@@ -287,8 +287,11 @@ fn an_empty_text_is_a_question_and_no_refused_message() {
     let mut page = daemon.connect();
     page.send("");
     assert_eq!(page.json()["err"], "bad-json");
-    let (_, metrics) = operator(&daemon, &["metrics"]);
-    for line in ["wschat_probes_total 1", r#"wschat_refused_messages_total{code="bad-json"} 0"#] {
-        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
-    }
+    // What a turn did is counted at its end.
+    let metrics = until("the count", || {
+        let (_, metrics) = operator(&daemon, &["metrics"]);
+        metrics.lines().any(|line| line == "wschat_probes_total 1").then_some(metrics)
+    });
+    let line = r#"wschat_refused_messages_total{code="bad-json"} 0"#;
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
 }

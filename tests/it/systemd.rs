@@ -13,27 +13,30 @@ use tempfile::TempDir;
 use crate::harness::{Client, DEADLINE, Daemon, Setup, until};
 
 /// Where a service manager, or the journal, gets its datagrams.
-struct Mailbox {
-    socket: UnixDatagram,
+pub struct Mailbox {
+    /// The socket itself.
+    pub socket: UnixDatagram,
     folder: TempDir,
     /// All datagrams so far.
     read: Vec<String>,
 }
 
 impl Mailbox {
-    fn new() -> Self {
+    /// An empty one.
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("socket")).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         Self { socket, folder, read: Vec::new() }
     }
 
-    fn path(&self) -> PathBuf {
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
         self.folder.path().join("socket")
     }
 
     /// The next datagram that `wanted` wants.
-    fn wait_for(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+    pub fn wait_for(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         let mut buffer = [0; 65536];
         loop {
             let length = self.socket.recv(&mut buffer).unwrap_or_else(|error| {
@@ -45,6 +48,15 @@ impl Mailbox {
                 return datagram;
             }
         }
+    }
+
+    /// Has the daemon find this in the journal's place, in a `/run` of its own.
+    pub fn be_the_journal_of(&self, setup: Setup) -> Setup {
+        let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal \
+            && mount --bind \"$0\" /run/systemd/journal \
+            && JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec \"$@\"";
+        let folder = self.folder.path().display().to_string();
+        setup.wrapper(&["unshare", "--mount", "--map-root-user", "sh", "-c", script, &folder])
     }
 
     fn wait_for_status(&mut self, wanted: impl Fn(&str) -> bool) -> String {
@@ -218,17 +230,10 @@ fn systemd_socket_activate_starts_it_with_the_first_client() {
     }
 }
 
-/// The journal's socket is at one place only, so the daemon gets a `/run` of
-/// its own, in which the test is the journal.
 #[test]
 fn the_journal_gets_fields_with_their_priorities() {
     let mut journal = Mailbox::new();
-    let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal \
-        && mount --bind \"$0\" /run/systemd/journal \
-        && JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec \"$@\"";
-    let folder = journal.folder.path().display().to_string();
-    let words = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, &folder];
-    let daemon = Setup::new("").wrapper(&words).spawn();
+    let daemon = journal.be_the_journal_of(Setup::new("")).spawn();
     let line = journal.wait_for(|entry| entry.contains("no secret is configured"));
     assert!(has(&line, "PRIORITY", "4"), "{line:?}");
     let line = journal.wait_for(|entry| entry.contains("listening on 127.0.0.1:"));

@@ -38,8 +38,8 @@ def mutes_outlive_restart_and_crash(box):
     assert ann.reason == "kicked"
 
     box.run("wschat lock")
-    until(lambda: '"locked": true' in box.out("cat /run/wschat/moderation.json"), "it is kept")
-    assert "600 wschat wschat" == box.out("stat -c '%a %U %G' /run/wschat/moderation.json")
+    until(lambda: '"locked": true' in box.out("cat /run/wschat/control.sock.moderation.json"), "it is kept")
+    assert "600 wschat wschat" == box.out("stat -c '%a %U %G' /run/wschat/control.sock.moderation.json")
     old = pid(box)
     box.run("systemctl kill -s KILL wschat.service")
     until(lambda: bob.gone, "the crash")

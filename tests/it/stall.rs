@@ -1,0 +1,415 @@
+//! What surrounds the daemon stands still, refuses, or vanishes: a service
+//! manager, a journal, a reader of stderr, files. Nobody in the room notices, and
+//! signals are obeyed all the while.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::path::Path;
+use std::process::Command;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::io::ioctl_fionbio;
+use rustix::pipe::pipe;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::harness::{Client, DEADLINE, Daemon, Setup, until};
+use crate::systemd::Mailbox;
+
+/// A configuration that listens at `room.sock` in `folder`, for a daemon whose log
+/// cannot say where it listens.
+fn config_in(folder: &TempDir) -> String {
+    format!("listen.addresses = ['unix:{}']\n", folder.path().join("room.sock").display())
+}
+
+/// Joins the room at `room.sock` in `folder` as soon as it is there.
+fn join(folder: &TempDir) -> Client<UnixStream> {
+    let path = folder.path().join("room.sock");
+    Client::over(until("the room", || UnixStream::connect(&path).ok()))
+}
+
+/// Says `msg` and hears it.
+#[track_caller]
+fn talks(client: &mut Client<impl std::io::Read + Write>, msg: &str) {
+    client.say("ann", msg);
+    assert_eq!(client.hear(), msg);
+}
+
+#[track_caller]
+fn stops(mut daemon: Daemon) {
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+/// Has an operator say so much that the log has `lines` long lines more.
+fn fill_log(daemon: &Daemon, lines: usize) {
+    let mut control = until("the control socket", || UnixStream::connect(daemon.control()).ok());
+    let mut answers = BufReader::new(control.try_clone().unwrap());
+    for number in 0..lines {
+        let msg = format!("{number} {}", "x".repeat(60_000));
+        let request = serde_json::json!({ "do": "moderate", "act": { "say": { "msg": msg } } });
+        writeln!(control, "{request}").unwrap();
+        let mut answer = String::new();
+        answers.read_line(&mut answer).unwrap();
+        assert!(answer.starts_with(r#"{"ok":"#), "{answer}");
+    }
+}
+
+/// A pipe that takes nothing more.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = pipe().unwrap();
+    ioctl_fionbio(&writer, true).unwrap();
+    let mut file = File::from(writer.try_clone().unwrap());
+    for size in [4096, 1] {
+        while file.write(&vec![b'\n'; size]).is_ok() {}
+    }
+    ioctl_fionbio(&writer, false).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_holds_up_nobody() {
+    let folder = TempDir::new().unwrap();
+    let (_reader, writer) = full_pipe();
+    let daemon = Setup::new(&config_in(&folder)).without_listen().stderr(writer).spawn();
+    talks(&mut join(&folder), "one");
+    fill_log(&daemon, 40);
+    talks(&mut join(&folder), "two");
+    stops(daemon);
+}
+
+#[test]
+fn a_start_that_fails_does_not_wait_for_a_reader_of_stderr() {
+    let (_reader, writer) = full_pipe();
+    let mut daemon = Setup::new("nonsense").stderr(writer).spawn();
+    assert_eq!(daemon.wait().code(), Some(78));
+}
+
+#[test]
+fn a_stderr_that_is_read_late_lacks_lines_and_says_how_many() {
+    let folder = TempDir::new().unwrap();
+    let (reader, writer) = full_pipe();
+    let mut daemon = Setup::new(&config_in(&folder)).without_listen().stderr(writer).spawn();
+    join(&folder);
+    fill_log(&daemon, 40);
+    let mut log = BufReader::new(File::from(reader)).lines().map(Result::unwrap);
+    // The bound is about 1 MiB of the 2.4 that were to be written.
+    let dropped = log.find(|line| line.contains("log lines were dropped")).unwrap();
+    let count = dropped.split("WARN ").nth(1).unwrap().split(' ').next().unwrap();
+    let count: usize = count.parse().unwrap();
+    assert!((20..30).contains(&count), "{dropped}");
+    daemon.signal(Signal::TERM);
+    assert!(log.any(|line| line.ends_with("stopped")), "the last line comes out");
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn a_stderr_without_a_reader_is_none() {
+    let folder = TempDir::new().unwrap();
+    let (reader, writer) = pipe().unwrap();
+    drop(reader);
+    let daemon = Setup::new(&config_in(&folder)).without_listen().stderr(writer).spawn();
+    talks(&mut join(&folder), "hi");
+    fill_log(&daemon, 3);
+    stops(daemon);
+}
+
+/// Fills the queue of a socket for datagrams.
+fn fill(path: &Path) {
+    let socket = UnixDatagram::unbound().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    while socket.send_to(b"", path).is_ok() {}
+}
+
+#[test]
+fn a_journal_that_does_not_read_holds_up_nobody() {
+    let (mut journal, folder) = (Mailbox::new(), TempDir::new().unwrap());
+    fill(&journal.path());
+    let setup = Setup::new(&config_in(&folder)).without_listen();
+    let mut daemon = journal.be_the_journal_of(setup).spawn();
+    talks(&mut join(&folder), "hi");
+    fill_log(&daemon, 100);
+    talks(&mut join(&folder), "hi");
+    daemon.signal(Signal::HUP);
+    journal.wait_for(|entry| entry.contains("listening on unix:"));
+    journal.wait_for(|entry| entry.contains("log lines were dropped"));
+    fill(&journal.path());
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn a_journal_that_comes_back_gets_what_was_logged_meanwhile() {
+    let mut journal = Mailbox::new();
+    let daemon = journal.be_the_journal_of(Setup::new("")).spawn();
+    journal.wait_for(|entry| entry.contains("listening on"));
+    fs::remove_file(journal.path()).unwrap();
+    fill_log(&daemon, 3);
+    journal.socket = UnixDatagram::bind(journal.path()).unwrap();
+    journal.socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    for number in 0..3 {
+        journal.wait_for(|entry| entry.contains(&format!("said \"{number} ")));
+    }
+    stops(daemon);
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_holds_up_nobody_and_is_told_later() {
+    let (mut manager, folder) = (Mailbox::new(), TempDir::new().unwrap());
+    fill(&manager.path());
+    let daemon = Setup::new(&config_in(&folder))
+        .env("NOTIFY_SOCKET", &manager.path().display().to_string())
+        .env("WATCHDOG_USEC", "20000")
+        .without_listen()
+        .spawn();
+    talks(&mut join(&folder), "hi");
+    daemon.wait_for_log("cannot notify the service manager");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log("configuration loaded");
+    manager.wait_for(|datagram| datagram.starts_with("RELOADING=1\n"));
+    manager.wait_for(|datagram| datagram == "READY=1\n");
+    manager.wait_for(|datagram| datagram == "WATCHDOG=1\n");
+    fill(&manager.path());
+    stops(daemon);
+}
+
+#[test]
+fn a_service_manager_that_vanishes_is_news_once() {
+    let manager = Mailbox::new();
+    let daemon = Setup::new("")
+        .env("NOTIFY_SOCKET", &manager.path().display().to_string())
+        .env("WATCHDOG_USEC", "4000")
+        .start();
+    fs::remove_file(manager.path()).unwrap();
+    daemon.wait_for_log("cannot notify the service manager: No such file");
+    let _again = UnixDatagram::bind(manager.path()).unwrap();
+    daemon.wait_for_log("the service manager takes notifications again");
+    // It was tried every millisecond meanwhile.
+    assert_eq!(daemon.log().matches("cannot notify the service manager: No such").count(), 1);
+    stops(daemon);
+}
+
+#[test]
+fn the_service_managers_socket_may_be_abstract() {
+    let name = format!("wschat-it-{}", std::process::id());
+    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let daemon = Setup::new("").env("NOTIFY_SOCKET", &format!("@{name}")).start();
+    let mut buffer = [0; 4096];
+    let mut told = || {
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    while told() != "READY=1\n" {}
+    drop(daemon);
+}
+
+#[test]
+fn a_handover_to_a_manager_that_does_not_read_ends() {
+    let manager = Mailbox::new();
+    let mut daemon = Setup::new("")
+        .env("NOTIFY_SOCKET", &manager.path().display().to_string())
+        .env("FDSTORE", "16")
+        .start();
+    let mut client = daemon.connect();
+    fill(&manager.path());
+    daemon.signal(Signal::USR2);
+    assert_eq!(client.closed().1, 1012);
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+/// Configurations that name `path` in each way in which a file can be named.
+fn configurations_with(path: &str) -> [String; 4] {
+    [
+        format!("auth.jwt_secret_file = '{path}'\n"),
+        format!("auth.revoked_file = '{path}'\n"),
+        format!("[[auth.keys]]\nalg = 'ES256'\nfile = '{path}'\n"),
+        format!("[[auth.keys]]\nalg = 'HS256'\nsecret_file = '{path}'\n"),
+    ]
+}
+
+fn fifo(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+#[test]
+fn a_fifo_is_refused_wherever_a_file_is_named() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("fifo");
+    fifo(&path);
+    let daemon = Daemon::start("");
+    let mut client = daemon.connect();
+    for config in configurations_with(&path.display().to_string()) {
+        daemon.configure(&config);
+        let output = daemon.command(&["reload"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{text}");
+        assert!(text.contains("not a regular file"), "{text}");
+        talks(&mut client, "still here");
+        let (code, text) = Setup::new(&config).spawn().ends_with();
+        assert_eq!(code, Some(78), "{text}");
+    }
+    fs::remove_file(daemon.config_file()).unwrap();
+    fifo(&daemon.config_file());
+    let output = daemon.command(&["reload"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("not a regular file"), "{text}");
+    talks(&mut client, "still here");
+    stops(daemon);
+
+    let credentials = folder.path().display().to_string();
+    fifo(&folder.path().join("wschat.jwt_secret"));
+    let (code, text) =
+        Setup::new("").env("CREDENTIALS_DIRECTORY", &credentials).spawn().ends_with();
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.contains("not a regular file"), "{text}");
+}
+
+#[test]
+fn a_fifo_instead_of_the_decisions_is_passed_over() {
+    let folder = TempDir::new().unwrap();
+    fifo(&folder.path().join("c.moderation.json"));
+    let control = folder.path().join("c").display().to_string();
+    let daemon = Setup::new("").without_control().arg("--control").arg(&control).start();
+    daemon.wait_for_log("c.moderation.json cannot be read: not a regular file");
+    talks(&mut daemon.connect(), "hi");
+    stops(daemon);
+}
+
+/// Runs the daemon where `folder` is on a network disk, so to say, which never
+/// answers: a file system in user space, of which nobody serves the requests.
+fn with_hung(setup: Setup, folder: &Path) -> Setup {
+    let script = "exec 9<>/dev/fuse \
+        && mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 hung \"$0\" \
+        && exec \"$@\"";
+    let folder = folder.display().to_string();
+    setup.wrapper(&["unshare", "--mount", "--map-root-user", "sh", "-c", script, &folder])
+}
+
+#[test]
+fn signals_are_obeyed_while_a_reload_hangs() {
+    for (signal, close) in [(Signal::TERM, 1001), (Signal::USR2, 1012)] {
+        let (mut manager, hung) = (Mailbox::new(), TempDir::new().unwrap());
+        let setup = Setup::new("")
+            .env("NOTIFY_SOCKET", &manager.path().display().to_string())
+            .env("FDSTORE", "0");
+        let mut daemon = with_hung(setup, hung.path()).start();
+        let mut client = daemon.connect();
+        let file = hung.path().join("file").display().to_string();
+        daemon.configure(&configurations_with(&file)[0]);
+        daemon.signal(Signal::HUP);
+        manager.wait_for(|datagram| datagram.starts_with("RELOADING=1\n"));
+        let mut newcomer = daemon.connect();
+        talks(&mut newcomer, "hi");
+        assert_eq!(client.hear(), "hi");
+        assert!(!daemon.log().contains("configuration rejected"), "it hangs");
+        daemon.signal(signal);
+        assert_eq!((client.closed().1, newcomer.closed().1), (close, close));
+        assert_eq!(daemon.wait().code(), Some(0));
+        assert!(!daemon.log().contains("configuration rejected"), "{}", daemon.log());
+    }
+}
+
+#[test]
+fn a_stop_is_obeyed_while_the_start_hangs() {
+    let hung = TempDir::new().unwrap();
+    let config = &configurations_with(&hung.path().join("file").display().to_string())[0];
+    let control = hung.path().join("control.sock").display().to_string();
+    let file = with_hung(Setup::new(config), hung.path());
+    let socket = with_hung(Setup::new(""), hung.path());
+    let socket = socket.without_control().arg("--control").arg(&control);
+    for setup in [file, socket] {
+        let mut daemon = setup.spawn();
+        let thread = |name: &str| {
+            let comm = format!("/proc/{}/task", daemon.pid());
+            let tasks = fs::read_dir(comm).into_iter().flatten().flatten();
+            let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+            names.map(|name| name.trim_end().to_owned()).any(|found| found == name)
+        };
+        until("a thread that hangs", || (thread("config") || thread("start")).then_some(()));
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    }
+}
+
+#[test]
+fn a_record_on_a_disk_that_hangs_holds_up_neither_reload_nor_stop() {
+    let hung = TempDir::new().unwrap();
+    let config = format!("record.dir = '{}'\n", hung.path().join("record").display());
+    let mut daemon = with_hung(Setup::new(&config), hung.path()).start();
+    let mut client = daemon.connect();
+    talks(&mut client, "one");
+    daemon.reload("");
+    daemon.reload(&config);
+    talks(&mut client, "two");
+    daemon.signal(Signal::TERM);
+    assert_eq!(client.closed().1, 1001);
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+/// Runs a command as a user who is not root, for whom there is no limit of threads.
+const AS_A_USER: &str = r#"
+    test "$(id -u)" = 0 || exec "$@"
+    exec setpriv --reuid=54321 --regid=54321 --clear-groups "$@""#;
+
+/// Gives such a user's daemon a folder and a program of its own.
+const WITH_A_FOLDER: &str = r#"
+    folder=$(dirname "$3") program=$1 user=$0; shift
+    cp "$program" "$folder/wschat" || exit 1
+    test "$(id -u)" != 0 || chown -R 54321 "$folder" || exit 1
+    exec sh -c "$user" sh "$folder/wschat" "$@""#;
+
+#[test]
+fn a_reload_without_a_thread_is_refused_and_costs_nobody_the_room() {
+    let daemon = Setup::new("").wrapper(&["sh", "-c", WITH_A_FOLDER, AS_A_USER]).start();
+    let mut client = daemon.connect();
+    talks(&mut client, "one");
+    let pid = daemon.pid().to_string();
+    let limit = ["-c", AS_A_USER, "sh", "prlimit", "--nproc=1", "--pid", &pid];
+    assert!(Command::new("sh").args(limit).status().unwrap().success());
+    for words in [&["reload"][..], &["clients"]] {
+        let output = daemon.command(words).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success());
+        assert!(text.contains("no thread for "), "{text}");
+    }
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log("configuration rejected");
+    talks(&mut client, "two");
+    talks(&mut daemon.connect(), "three");
+    stops(daemon);
+}
+
+#[test]
+fn signals_that_were_blocked_are_obeyed_all_the_same() {
+    let blocked = ["env", "--block-signal=HUP,TERM,INT,USR2"];
+    let daemon = Setup::new("").wrapper(&blocked).start();
+    daemon.reload("[page]\nenabled = false\n");
+    stops(daemon);
+}
+
+#[test]
+fn a_full_control_socket_of_another_does_not_hold_up_the_start() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("c.sock");
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    socket.listen(1).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let next =
+            socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        next.set_nonblocking(true).unwrap();
+        match next.connect(&socket2::SockAddr::unix(&path).unwrap()) {
+            Ok(()) => waiting.push(next),
+            Err(error) => break assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+    let control = path.display().to_string();
+    let (code, log) =
+        Setup::new("").without_control().arg("--control").arg(&control).spawn().ends_with();
+    assert_eq!(code, Some(69), "{log}");
+}
