@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::bucket::{Bucket, Fill};
+use crate::unicode::is_invisible;
 
 /// How fast a speaker may speak. In all of it 0 means that there is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -295,11 +296,12 @@ impl fmt::Debug for Accounts {
     }
 }
 
-/// A text as a number. Another build may have another one for it: then a text is
+/// What is seen of a text, as a number. Another build may have another one for it: then a text is
 /// not known again after an upgrade, once.
 fn digest(text: &str) -> u64 {
+    let seen: String = text.chars().filter(|c| !is_invisible(*c)).collect();
     let mut hasher = DefaultHasher::new();
-    text.trim().hash(&mut hasher);
+    seen.trim().hash(&mut hasher);
     hasher.finish()
 }
 
@@ -363,6 +365,7 @@ mod tests {
         let account = Accounts::default().account(&ann(), 0, &pace);
         assert_eq!(account.take(&pace, "buy", 0), Ok(()));
         assert_eq!(account.take(&pace, " buy ", 1_000), Err(2_000));
+        assert_eq!(account.take(&pace, "\u{feff} b\u{200b}uy\u{3164}", 1_000), Err(2_000));
         assert_eq!(account.take(&pace, "sell", 1_000), Ok(()));
         assert_eq!(account.take(&pace, "buy", 1_000), Err(2_000), "whatever is said between");
         assert_eq!(account.take(&pace, "sell", 3_999), Err(1));
