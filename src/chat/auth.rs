@@ -38,6 +38,8 @@ pub struct AuthSettings {
 /// but enough to know it again and to look at its times.
 pub(super) struct Verified {
     digest: [u8; 32],
+    /// It has been taken back: it still says who bears it.
+    is_revoked: bool,
     exp: Date,
     nbf: Date,
     pub(super) bearer: Bearer,
@@ -96,6 +98,9 @@ impl Verifier {
             Some(verified) => known.insert(verified),
             None => known.insert(self.verify(token, digest)?),
         };
+        if verified.is_revoked {
+            return Err(Refusal::JwtRevoked);
+        }
         if self.settings.check_exp {
             self.check_times(verified, now)?;
         }
@@ -119,15 +124,15 @@ impl Verifier {
             Some(claim) => Some(claims.text(claim).ok_or(Refusal::JwtInvalid)?.into()),
             None => None,
         };
-        if self.settings.revoked.covers(&claims) {
-            return Err(Refusal::JwtRevoked);
-        }
+        let is_revoked = self.settings.revoked.covers(&claims);
+        let moderates = |claim: &String| !is_revoked && claims.is_true(claim);
         let bearer = Bearer {
             sub: claims.text("sub").map(Into::into),
             usr,
-            is_moderator: moderator_claim.as_ref().is_some_and(|claim| claims.is_true(claim)),
+            is_moderator: moderator_claim.as_ref().is_some_and(moderates),
         };
-        Ok(Verified { digest, exp: claims.date("exp"), nbf: claims.date("nbf"), bearer })
+        let (exp, nbf) = (claims.date("exp"), claims.date("nbf"));
+        Ok(Verified { digest, is_revoked, exp, nbf, bearer })
     }
 
     /// The claims of `token` if one of the keys signed it: one for its algorithm,

@@ -190,8 +190,8 @@ fn what_verified_is_not_verified_again() {
     let verifier = Verifier::new(settings()).unwrap();
     let forged = "not even a token";
     let digest = sha256([&verifier.settings_digest, forged.as_bytes()]);
-    let bearer = Bearer::default();
-    let mut known = Some(Verified { digest, exp: Date::Absent, nbf: Date::Absent, bearer });
+    let (bearer, exp, nbf) = (Bearer::default(), Date::Absent, Date::Absent);
+    let mut known = Some(Verified { digest, is_revoked: false, exp, nbf, bearer });
     let now = Tim::default();
     let mut ask = |token: &str| verifier.check(token, &mut known, now).map(|_| ());
     assert_eq!(ask(forged), Ok(()));
@@ -291,6 +291,20 @@ fn a_revoked_token_says_so() {
     let claims = r#"{"jti":"7"}"#;
     let forged = mint(r#"{"alg":"HS256"}"#, claims, Algorithm::HS256, b"another");
     check(revoking(), &forged, "jwt-invalid");
+}
+
+#[test]
+fn a_revoked_token_still_says_who_bears_it_and_makes_no_moderator() {
+    let revoked = [Revocation::Speaker("u7".into())].into_iter().collect();
+    let asking = AuthSettings { revoked, moderator_claim: Some("mod".into()), ..settings() };
+    let verifier = Verifier::new(asking).unwrap();
+    let (token, mut known) = (token(r#"{"sub":"u7","mod":true}"#), None);
+    for _ in 0..2 {
+        let refused = verifier.check(&token, &mut known, Tim::default()).map(|_| ());
+        assert_eq!(refused, Err(Refusal::JwtRevoked));
+        let Some(Verified { bearer, .. }) = &known else { panic!("it verified") };
+        assert_eq!((bearer.sub.as_deref(), bearer.is_moderator), (Some("u7"), false));
+    }
 }
 
 #[test]
