@@ -12,6 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::super::super::keys::KeyError;
 use super::*;
 
+/// What stands before an RSA key of 2048 bits in PKCS #8.
+const PKCS8_HEADER_BYTES: usize = 26;
+
 /// A key pair made for the test: what signs, and its public half in PEM.
 #[derive(Clone)]
 struct Pair {
@@ -24,8 +27,8 @@ impl Pair {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
         let public = pair.public_key().as_der().unwrap();
         let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
-        let private = pem("PRIVATE", private.as_ref());
-        let signing = EncodingKey::from_rsa_pem(private.as_bytes()).unwrap();
+        // The key itself is the last part of what is around it (RFC 5958).
+        let signing = EncodingKey::from_rsa_der(&private.as_ref()[PKCS8_HEADER_BYTES..]);
         Self { signing, pem: pem("PUBLIC", public.as_ref()) }
     }
 
