@@ -128,6 +128,27 @@ fn what_the_network_sends_meets_no_unwrap_and_no_expect() {
     }
 }
 
+/// `spawn_blocking` and `thread::spawn` panic if there is no thread left, and a
+/// runtime waits for its threads at the end; macros that print block, and panic if
+/// they cannot.
+#[test]
+fn the_daemon_panics_for_no_thread_and_prints_nothing() {
+    let forbidden: [&[&str]; 5] = [
+        &["spawn_blocking"],
+        &["thread", ":", ":", "spawn"],
+        &["block_in_place"],
+        &["eprintln"],
+        &["println"],
+    ];
+    for layer in ["src/net", "src/control", "src/record", "src/daemon", "src/config"] {
+        for (path, words) in sources(Path::new(layer)) {
+            for phrase in forbidden {
+                check_none(&path, places(&words, phrase));
+            }
+        }
+    }
+}
+
 #[test]
 fn all_of_a_file_is_looked_at_but_its_tests() {
     let text = r#"

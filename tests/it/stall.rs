@@ -351,24 +351,31 @@ fn a_record_on_a_disk_that_hangs_holds_up_neither_reload_nor_stop() {
 }
 
 /// Runs a command as a user who is not root, for whom there is no limit of threads.
-const AS_A_USER: &str = r#"
-    test "$(id -u)" = 0 || exec "$@"
-    exec setpriv --reuid=54321 --regid=54321 --clear-groups "$@""#;
+fn as_a_user(id: u32) -> String {
+    format!(
+        r#"test "$(id -u)" = 0 || exec "$@"
+        exec setpriv --reuid={id} --regid={id} --clear-groups "$@""#
+    )
+}
 
-/// Gives such a user's daemon a folder and a program of its own.
-const WITH_A_FOLDER: &str = r#"
-    folder=$(dirname "$3") program=$1 user=$0; shift
-    cp "$program" "$folder/wschat" || exit 1
-    test "$(id -u)" != 0 || chown -R 54321 "$folder" || exit 1
-    exec sh -c "$user" sh "$folder/wschat" "$@""#;
+/// Runs a daemon as such a user, by `command`, with a folder and a program of its own.
+fn by_a_user(setup: Setup, id: u32, command: &str) -> Setup {
+    let script = format!(
+        r#"folder=$(dirname "$3") program=$1 user=$0; shift
+        cp "$program" "$folder/wschat" || exit 1
+        test "$(id -u)" != 0 || chown -R {id} "$folder" || exit 1
+        exec sh -c "$user" sh {command} "$folder/wschat" "$@""#
+    );
+    setup.wrapper(&["sh", "-c", &script, &as_a_user(id)])
+}
 
 #[test]
 fn a_reload_without_a_thread_is_refused_and_costs_nobody_the_room() {
-    let daemon = Setup::new("").wrapper(&["sh", "-c", WITH_A_FOLDER, AS_A_USER]).start();
+    let daemon = by_a_user(Setup::new(""), 54_321, "").start();
     let mut client = daemon.connect();
     talks(&mut client, "one");
     let pid = daemon.pid().to_string();
-    let limit = ["-c", AS_A_USER, "sh", "prlimit", "--nproc=1", "--pid", &pid];
+    let limit = ["-c", &as_a_user(54_321), "sh", "prlimit", "--nproc=1", "--pid", &pid];
     assert!(Command::new("sh").args(limit).status().unwrap().success());
     for words in [&["reload"][..], &["clients"]] {
         let output = daemon.command(words).output().unwrap();
@@ -381,6 +388,85 @@ fn a_reload_without_a_thread_is_refused_and_costs_nobody_the_room() {
     talks(&mut client, "two");
     talks(&mut daemon.connect(), "three");
     stops(daemon);
+}
+
+/// Starts the daemon under limits that rise until it comes up. Whatever it lacks,
+/// its start fails with a reason.
+fn starts_or_says_why(limits: impl Iterator<Item = u32>, setup: impl Fn(u32) -> Setup) {
+    for limit in limits {
+        let mut daemon = setup(limit).spawn();
+        let listens = until("its start or end", || {
+            let listens = daemon.log().contains("listening on ");
+            (listens || daemon.has_ended()).then_some(listens)
+        });
+        if listens {
+            return stops(daemon);
+        }
+        let (code, log) = daemon.ends_with();
+        assert!([Some(66), Some(71)].contains(&code), "{limit}: {code:?} {log}");
+        assert!(log.lines().any(|line| line.starts_with("wschat: ")), "{limit}: {log}");
+        assert!(!log.contains("panicked"), "{limit}: {log}");
+    }
+    panic!("it never came up");
+}
+
+#[test]
+fn a_start_without_threads_says_so() {
+    let threads = |limit| by_a_user(Setup::new(""), 54_322, &format!("prlimit --nproc={limit}"));
+    starts_or_says_why(1..20, threads);
+}
+
+#[test]
+fn a_start_without_descriptors_says_so() {
+    let limit = |limit| Setup::new("").wrapper(&["prlimit", &format!("--nofile={limit}")]);
+    // The loader of programs needs some itself.
+    starts_or_says_why(5..40, limit);
+}
+
+#[test]
+fn decisions_that_a_full_disk_does_not_take_are_kept_later() {
+    // A limit of file sizes is a disk that is full.
+    let daemon = Setup::new("").wrapper(&["prlimit", "--fsize=0:"]).start();
+    assert!(daemon.command(&["mute", "bob"]).status().unwrap().success());
+    daemon.wait_for_log("decisions are not kept for the case of a crash: File too large");
+    let limit = ["--fsize=unlimited", "--pid", &daemon.pid().to_string()];
+    assert!(Command::new("prlimit").args(limit).status().unwrap().success());
+    daemon.wait_for_log("decisions are kept again");
+    let file = daemon.control().with_file_name("control.sock.moderation.json");
+    assert!(fs::read_to_string(file).unwrap().contains("bob"));
+    stops(daemon);
+}
+
+#[test]
+fn daemons_whose_control_sockets_share_a_folder_share_no_decisions() {
+    let folder = TempDir::new().unwrap();
+    let start = |name: &str| {
+        let control = folder.path().join(name).display().to_string();
+        Setup::new("").without_control().arg("--control").arg(&control).start()
+    };
+    let ask = |name: &str, words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
+        let output =
+            command.args(words).arg("--control").arg(folder.path().join(name)).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let names = ["a.sock", "b.sock"];
+    let daemons = names.map(start);
+    for name in names {
+        ask(name, &["mute", &format!("user of {name}")]);
+        let file = folder.path().join(format!("{name}.moderation.json"));
+        until("the file", || fs::read_to_string(&file).ok().filter(|text| text.contains(name)));
+    }
+    for mut daemon in daemons {
+        daemon.signal(Signal::KILL);
+        daemon.wait();
+    }
+    let _daemons = names.map(start);
+    for (name, other) in [("a.sock", "b.sock"), ("b.sock", "a.sock")] {
+        let mutes = ask(name, &["mutes"]);
+        assert!(mutes.contains(name) && !mutes.contains(other), "{mutes}");
+    }
 }
 
 #[test]
