@@ -16,7 +16,7 @@ use super::protocol::{
     sorry,
 };
 use crate::chat::{Act, ActError, By, Moderation, Mute, Refusal, Tim, Voice};
-use crate::net::{Barred, Client, ClientState, Hub, Settings, Totals};
+use crate::net::{Barred, Client, ClientState, Hub, Settings, Totals, Watches};
 use crate::record::Recorder;
 use crate::worker::on_thread;
 
@@ -67,6 +67,11 @@ impl Desk {
     ) -> Arc<Self> {
         let (meter, lists) = (Mutex::default(), Semaphore::new(1));
         Arc::new(Self { hub, recorder, settings, configured, orders, meter, lists })
+    }
+
+    /// The watches of this process.
+    pub fn watches(&self) -> &Watches {
+        self.hub.watches()
     }
 
     /// Measures the room for as long as this is polled.

@@ -13,15 +13,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::desk::Desk;
 use super::metrics::MEDIA_TYPE;
-use crate::net::{Acceptor, Crowd, Http11, Listener, Socket, check_host};
+use crate::net::{Acceptor, Crowd, Guest, Http11, Listener, Socket, check_host};
 
 /// Connections at once; for one more the first gives way.
 const PLACES: usize = 16;
@@ -47,15 +45,9 @@ pub async fn serve_metrics(listener: Listener, desk: Arc<Desk>) -> io::Result<()
         while guests.try_join_next().is_some() {}
         let desk = Arc::clone(&desk);
         guests.spawn(async move {
-            let visit = async {
-                match socket {
-                    Socket::Tcp(stream) => receive(TcpStream::from_std(stream), &desk).await,
-                    Socket::Unix(stream) => receive(UnixStream::from_std(stream), &desk).await,
-                }
-            };
             tokio::select! {
                 biased;
-                () = visit => {}
+                () = receive(socket, &desk) => {}
                 () = place.is_wanted() => debug!("a connection for metrics gave way to another"),
             }
         });
@@ -63,10 +55,10 @@ pub async fn serve_metrics(listener: Listener, desk: Arc<Desk>) -> io::Result<()
 }
 
 /// One request and its answer.
-async fn receive(stream: io::Result<impl AsyncRead + AsyncWrite + Unpin>, desk: &Desk) {
-    let stream = match stream {
+async fn receive(socket: Socket, desk: &Desk) {
+    let stream = match Guest::watch(socket, desk.watches()) {
         Ok(stream) => stream,
-        Err(error) => return debug!(%error, "a connection for metrics: {error}"),
+        Err((_, error)) => return debug!(%error, "a connection for metrics: {error}"),
     };
     let service = service_fn(async |request: Request<Incoming>| {
         Ok::<_, Infallible>(answer(&request, desk).await)

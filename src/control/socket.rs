@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::os::unix;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
@@ -18,7 +20,7 @@ use super::desk::Desk;
 use super::peer;
 use super::protocol::{Code, FORBIDDEN, Fault, LINE_BYTES_MAX, parse, sorry};
 use crate::config::ListenAddress;
-use crate::net::{self, Acceptor, Listener};
+use crate::net::{self, Acceptor, Listener, Need, Watches};
 
 /// Connections that may be open at once; one more is told so.
 const CONNECTIONS_MAX: usize = 32;
@@ -62,8 +64,16 @@ impl Socket {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut callers = JoinSet::new();
         loop {
-            let (net::Socket::Unix(stream), _) = acceptor.accept(|| ()).await else { continue };
-            let Ok(stream) = UnixStream::from_std(stream) else { continue };
+            let (net::Socket::Unix(socket), _) = acceptor.accept(|| ()).await else { continue };
+            let stream = match watch(socket, desk.watches()) {
+                Ok(stream) => stream,
+                Err((socket, error)) => {
+                    let busy = Fault::new(Code::Busy, format!("try again: {error}"));
+                    // Any socket takes so few bytes at once.
+                    let _ = send(&socket, sorry(&busy).as_bytes(), SendFlags::NOSIGNAL);
+                    continue;
+                }
+            };
             while callers.try_join_next().is_some() {}
             let (desk, path) = (Arc::clone(&desk), Arc::clone(&path));
             let place = Arc::clone(&places).try_acquire_owned();
@@ -81,6 +91,18 @@ impl Socket {
             });
         }
     }
+}
+
+/// Has the runtime watch a caller; if it cannot, the socket is given back.
+fn watch(
+    socket: unix::net::UnixStream,
+    watches: &Watches,
+) -> Result<UnixStream, (unix::net::UnixStream, io::Error)> {
+    watches.add(Need::Answer, socket, |socket| {
+        // The runtime keeps what it cannot watch, so it gets a copy.
+        let watched = socket.try_clone().and_then(UnixStream::from_std);
+        watched.map_err(|error| (socket, error))
+    })
 }
 
 async fn receive(stream: UnixStream, path: &Path, desk: &Desk) -> io::Result<()> {

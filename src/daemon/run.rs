@@ -90,6 +90,13 @@ pub fn run(outside: Environment, control: Option<PathBuf>) -> Result<(), StartEr
     let panicked = |_| StartError::System("the start", io::Error::other("it failed inside wschat"));
     let Places { control, listeners, decided } = found.map_err(panicked)??;
     let decisions = control.decisions();
+    // Before the room of another process is taken, so that a start that fails here
+    // leaves it where it is.
+    let acceptors = {
+        let _inside = runtime.enter();
+        listeners.into_iter().map(Acceptor::new).collect::<io::Result<_>>()
+    };
+    let acceptors = acceptors.map_err(system("a listener"))?;
 
     let manager = Manager::new(env::var_os("NOTIFY_SOCKET"));
     let settings = reload::settings(&loaded.config, descriptors);
@@ -105,7 +112,7 @@ pub fn run(outside: Environment, control: Option<PathBuf>) -> Result<(), StartEr
     let reloader = Reloader::new(loader, descriptors, loaded, settings, parts);
     runtime.spawn(keeper.follow());
     runtime.spawn(manager.clone().retry());
-    let outcome = runtime.block_on(serve(listeners, control, hub, manager, reloader, requests));
+    let outcome = runtime.block_on(serve(acceptors, control, hub, manager, reloader, requests));
     // Nobody sends any more, and nobody decides anything.
     drop(runtime);
     keeper.finish(DECISIONS_PATIENCE);
@@ -137,7 +144,7 @@ impl Places {
 
 /// Everything that runs while the room is open.
 async fn serve(
-    listeners: Vec<Listener>,
+    acceptors: Vec<Acceptor>,
     control: Control,
     hub: Hub,
     manager: Manager,
@@ -146,9 +153,8 @@ async fn serve(
 ) -> Result<(), StartError> {
     let door = Door::new(hub.clone(), reloader.settings());
     let mut doors = JoinSet::new();
-    for listener in listeners {
-        let name = listener.to_string();
-        let acceptor = Acceptor::new(listener).map_err(system("a listener"))?;
+    for acceptor in acceptors {
+        let name = acceptor.to_string();
         doors.spawn(Arc::clone(&door).keep(acceptor));
         info!(listener = name, "listening on {name}");
     }

@@ -18,12 +18,21 @@ pub enum Barred {
     Late,
     /// The door was crowded, and this guest was there longest.
     Crowded,
+    /// The system has nothing left that a connection takes.
+    System,
 }
 
 impl Barred {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 6] =
-        [Self::Full, Self::AddressFull, Self::AddressRate, Self::Origin, Self::Late, Self::Crowded];
+    pub const ALL: [Self; 7] = [
+        Self::Full,
+        Self::AddressFull,
+        Self::AddressRate,
+        Self::Origin,
+        Self::Late,
+        Self::Crowded,
+        Self::System,
+    ];
 
     /// What it is called in metrics, which never changes.
     ///
@@ -41,6 +50,7 @@ impl Barred {
             Self::Origin => "origin",
             Self::Late => "late",
             Self::Crowded => "crowded",
+            Self::System => "system",
         }
     }
 }

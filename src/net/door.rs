@@ -24,19 +24,19 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Acceptor, Barred, Crowd, Http11, Hub, Peer, Seat, Settings, Socket, lock, proxy};
+use super::{
+    Acceptor, Barred, Crowd, Guest, Http11, Hub, Peer, Seat, Settings, Socket, lock, proxy,
+};
 use crate::config::TrustedProxy;
 use crate::config::descriptors::DOOR_MIN;
-use answer::is_foreign;
 pub use answer::{Terms, answer};
+use answer::{bar, is_foreign};
 
 /// Guests that are let in before a sweep that waits for the core.
 const LET_IN_AT_A_TIME: u64 = 16;
@@ -108,15 +108,9 @@ impl Door {
             while guests.try_join_next().is_some() {}
             let door = Arc::clone(&self);
             guests.spawn(async move {
-                let visit = async {
-                    match socket {
-                        Socket::Tcp(it) => door.receive(TcpStream::from_std(it), peer).await,
-                        Socket::Unix(it) => door.receive(UnixStream::from_std(it), peer).await,
-                    }
-                };
                 tokio::select! {
                     biased;
-                    () = visit => {}
+                    () = door.receive(socket, peer) => {}
                     () = place.is_wanted() => {
                         door.hub.bar(Barred::Crowded);
                         // The guest may have been in already.
@@ -133,7 +127,16 @@ impl Door {
     /// How many places there are now: those who are in the room leave the others.
     fn places(&self) -> usize {
         let free = self.settings.borrow().clients_max.saturating_sub(self.hub.listeners());
-        free.clamp(DOOR_MIN, PLACES)
+        let most = if self.hub.watches().are_short() { DOOR_MIN } else { PLACES };
+        free.clamp(DOOR_MIN, most)
+    }
+
+    /// Answers a guest whom nobody can wait for, whatever it asks. The first of the
+    /// others give way, so that the next can be waited for.
+    fn turn_away(&self, socket: &Socket) {
+        self.hub.bar(Barred::System);
+        self.crowd.relieve();
+        at_once::turn_away(socket, &bar(Barred::System));
     }
 
     /// Lets in a guest whose whole request is there already, as it mostly is in
@@ -167,10 +170,13 @@ impl Door {
     }
 
     /// One guest from its arrival to the room, or out again.
-    async fn receive(&self, stream: io::Result<impl Guest>, peer: Peer) {
-        let stream = match stream {
+    async fn receive(&self, socket: Socket, peer: Peer) {
+        let stream = match Guest::watch(socket, self.hub.watches()) {
             Ok(stream) => stream,
-            Err(error) => return debug!(%error, "cannot receive {peer}: {error}"),
+            Err((socket, error)) => {
+                debug!(%error, "cannot receive {peer}: {error}");
+                return self.turn_away(&socket);
+            }
         };
         let settings = self.settings.borrow().clone();
         let conversation = async {
@@ -189,10 +195,8 @@ impl Door {
         };
         match timeout(settings.limits.handshake_timeout, conversation).await {
             Ok(Outcome::Enters(stream, (seat, peer), received)) => {
-                let admitted = stream
-                    .into_socket()
-                    .and_then(|socket| self.admit(socket, peer, seat, received, &settings));
-                if let Err(error) = admitted {
+                let socket = stream.into_socket();
+                if let Err(error) = self.admit(socket, peer, seat, received, &settings) {
                     debug!(%error, "cannot let in {peer}: {error}");
                 }
                 // Whoever else is ready goes in first; then one wake does for all.
@@ -208,13 +212,13 @@ impl Door {
     }
 
     /// One request and its answer.
-    async fn converse<S: Guest>(
+    async fn converse(
         &self,
-        mut stream: S,
+        mut stream: Guest,
         first: Option<u8>,
         peer: Peer,
         settings: &Settings,
-    ) -> Outcome<S> {
+    ) -> Outcome {
         let peer = match introduced(&mut stream, first, peer, &settings.trusted_proxies).await {
             Ok(peer) => peer,
             Err(error) => {
@@ -300,15 +304,15 @@ impl Door {
 type Answer = Response<Full<Bytes>>;
 
 /// How a conversation at the door ended.
-enum Outcome<S> {
+enum Outcome {
     /// With a WebSocket, on which these bytes have come already.
-    Enters(S, (Seat, Peer), Bytes),
+    Enters(Guest, (Seat, Peer), Bytes),
     /// With an answer.
-    Leaves(S),
+    Leaves(Guest),
 }
 
 /// Lets a client that got its answer read it.
-async fn part(mut stream: impl Guest) {
+async fn part(mut stream: Guest) {
     if stream.shutdown().await.is_ok() {
         let mut rest = stream.take(FAREWELL_BYTES_MAX);
         // Whatever comes of it, the answer is out.
@@ -319,7 +323,7 @@ async fn part(mut stream: impl Guest) {
 /// Who a guest is that began with the byte `first`: `peer`, or whom it names in
 /// a PROXY header, if it is one to be believed and sends such a header.
 async fn introduced(
-    stream: &mut impl Guest,
+    stream: &mut Guest,
     first: Option<u8>,
     peer: Peer,
     proxies: &[TrustedProxy],
@@ -341,40 +345,4 @@ async fn introduced(
         next = stream.first_byte().await?;
     }
     if next == Some(proxy::THEN) { proxy::introduction(stream, peer).await } else { Ok(peer) }
-}
-
-/// A stream of the runtime that can become a bare socket again.
-trait Guest: AsFd + AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
-    fn into_socket(self) -> io::Result<Socket>;
-
-    /// The first byte that comes, which stays where it is; none at the end.
-    fn first_byte(&self) -> impl Future<Output = io::Result<Option<u8>>> + Send;
-}
-
-impl Guest for TcpStream {
-    fn into_socket(self) -> io::Result<Socket> {
-        self.into_std().map(Socket::Tcp)
-    }
-
-    async fn first_byte(&self) -> io::Result<Option<u8>> {
-        self.async_io(Interest::READABLE, || peek(self)).await
-    }
-}
-
-impl Guest for UnixStream {
-    fn into_socket(self) -> io::Result<Socket> {
-        self.into_std().map(Socket::Unix)
-    }
-
-    async fn first_byte(&self) -> io::Result<Option<u8>> {
-        self.async_io(Interest::READABLE, || peek(self)).await
-    }
-}
-
-/// Looks what there is to read, and leaves it there. A runtime takes a new
-/// socket to be readable until a read has shown that it is not.
-fn peek(socket: impl AsFd) -> io::Result<Option<u8>> {
-    let mut byte = [0];
-    let (_, bytes) = recv(socket, &mut byte, RecvFlags::PEEK)?;
-    Ok(byte.first().copied().filter(|_| bytes > 0))
 }

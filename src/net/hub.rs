@@ -21,6 +21,7 @@ use super::shard::{Shard, WAKER};
 use super::socket::{Peer, Socket};
 use super::state::{Row, State};
 use super::table::Tally;
+use super::watches::Watches;
 use crate::chat::{Block, Moderation, Now, Past, Room, SECS_MAX, Target, Tim};
 use crate::config::Limits;
 use crate::wire::close::Close;
@@ -43,7 +44,8 @@ pub(super) struct Shared {
     /// Where those are who have a seat, while that is bounded.
     pub addresses: Arc<Addresses>,
     /// Those who got none.
-    barred: BarredCounts,
+    pub barred: BarredCounts,
+    pub watches: Watches,
     pub next_id: AtomicU64,
     /// The number of the last question to the shards.
     asked: AtomicU64,
@@ -205,6 +207,7 @@ impl Hub {
             seats_peak: history.listeners_peak.into(),
             addresses: Arc::default(),
             barred: BarredCounts::default(),
+            watches: Watches::default(),
             next_id: history.next_id.into(),
             asked: 0.into(),
             history,
@@ -233,8 +236,11 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// Which of `limits` leaves it none.
+    /// Which of `limits` leaves it none, or that the system does.
     pub fn seat(&self, peer: Peer, limits: &Limits) -> Result<Seat, Barred> {
+        if self.watches().are_short() {
+            return Err(Barred::System);
+        }
         let (block, addresses) = (peer.block(), &self.0.addresses);
         let mut seat = self.any_seat(limits.connections_max).ok_or(Barred::Full)?;
         let max = limits.connections_per_address_max;
@@ -248,6 +254,11 @@ impl Hub {
             return Err(Barred::AddressRate);
         }
         Ok(seat)
+    }
+
+    /// The watches of this process.
+    pub fn watches(&self) -> &Watches {
+        &self.0.watches
     }
 
     /// Counts a connection that ended at the door.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,13 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::SockRef;
 use socket2::{Domain, Protocol, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::guest::watch;
 use super::{Peer, Socket};
 use crate::config::ListenAddress;
 
@@ -109,6 +112,13 @@ impl fmt::Display for Listener {
     }
 }
 
+/// The address, as that of the listener.
+impl fmt::Display for Acceptor {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.name)
+    }
+}
+
 /// Accepts from one listener, whatever happens.
 #[derive(Debug)]
 pub struct Acceptor {
@@ -121,9 +131,9 @@ pub struct Acceptor {
 
 #[derive(Debug)]
 enum AcceptSocket {
-    Tcp(tokio::net::TcpListener),
+    Tcp(AsyncFd<TcpListener>),
     Unix(
-        tokio::net::UnixListener,
+        AsyncFd<UnixListener>,
         #[expect(dead_code, reason = "removes the file when dropped")] Option<SocketFile>,
     ),
 }
@@ -136,12 +146,8 @@ impl Acceptor {
     /// The system's, if it cannot be polled.
     pub fn new(listener: Listener) -> io::Result<Self> {
         let socket = match listener.socket {
-            ListenSocket::Tcp(socket) => {
-                AcceptSocket::Tcp(tokio::net::TcpListener::from_std(socket)?)
-            }
-            ListenSocket::Unix(socket, file) => {
-                AcceptSocket::Unix(tokio::net::UnixListener::from_std(socket)?, file)
-            }
+            ListenSocket::Tcp(socket) => AcceptSocket::Tcp(watched(socket)?),
+            ListenSocket::Unix(socket, file) => AcceptSocket::Unix(watched(socket)?, file),
         };
         Ok(Self { socket, name: listener.name, more: false, pauses: Pauses::default() })
     }
@@ -174,7 +180,7 @@ impl Acceptor {
         // However many wait, others have their turn too.
         consume_budget().await;
         if self.more
-            && let Some(accepted) = self.socket.accept_now()?
+            && let Some(accepted) = unless_it_blocks(self.socket.accept_now())?
         {
             return Ok(accepted);
         }
@@ -186,35 +192,42 @@ impl Acceptor {
 }
 
 impl AcceptSocket {
-    /// Takes who waits already, if somebody does, without a word to the runtime.
-    fn accept_now(&self) -> io::Result<Option<(Socket, Peer)>> {
+    /// Takes who waits already, without a word to the runtime, which does not watch
+    /// the new connection either: that would take something which may have run out
+    /// when there is nothing left to answer the client with.
+    fn accept_now(&self) -> io::Result<(Socket, Peer)> {
         let fd = match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket, _) => socket.as_fd(),
+            Self::Tcp(socket) => socket.get_ref().as_fd(),
+            Self::Unix(socket, _) => socket.get_ref().as_fd(),
         };
-        match acceptfrom_with(fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-            Ok((stream, address)) => Ok(Some(match (self, address) {
-                (Self::Tcp(_), Some(address)) => {
-                    (Socket::Tcp(stream.into()), Peer::tcp(address.try_into()?))
-                }
-                _ => (Socket::Unix(stream.into()), Peer::Unix),
-            })),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let (stream, address) = acceptfrom_with(fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+        Ok(match (self, address) {
+            (Self::Tcp(_), Some(address)) => {
+                (Socket::Tcp(stream.into()), Peer::tcp(address.try_into()?))
+            }
+            _ => (Socket::Unix(stream.into()), Peer::Unix),
+        })
     }
 
     async fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
-            Self::Tcp(socket) => {
-                let (stream, address) = socket.accept().await?;
-                Ok((Socket::Tcp(stream.into_std()?), Peer::tcp(address)))
-            }
+            Self::Tcp(socket) => socket.async_io(Interest::READABLE, |_| self.accept_now()).await,
             Self::Unix(socket, _) => {
-                let (stream, _) = socket.accept().await?;
-                Ok((Socket::Unix(stream.into_std()?), Peer::Unix))
+                socket.async_io(Interest::READABLE, |_| self.accept_now()).await
             }
         }
+    }
+}
+
+fn watched<S: AsRawFd>(socket: S) -> io::Result<AsyncFd<S>> {
+    watch(socket, Interest::READABLE).map_err(|(_, error)| error)
+}
+
+/// What came of it, or nothing if there was nothing to take.
+fn unless_it_blocks<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        other => other.map(Some),
     }
 }
 

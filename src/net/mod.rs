@@ -15,6 +15,7 @@ mod clients;
 mod connection;
 mod crowd;
 mod door;
+mod guest;
 mod handover;
 mod http;
 mod hub;
@@ -27,12 +28,14 @@ mod site;
 mod socket;
 mod state;
 mod table;
+mod watches;
 
 pub use barred::Barred;
 pub use clients::{Client, ClientState};
 pub use connection::{Arrival, Stream};
 pub use crowd::{Crowd, Place};
 pub use door::{Door, Terms, answer};
+pub use guest::Guest;
 pub use http::{Http11, check_host};
 pub use hub::{Hub, Seat, Totals};
 pub use listener::{Acceptor, Listener};
@@ -40,6 +43,7 @@ pub use settings::Settings;
 pub use socket::{Peer, Socket};
 pub use state::{Row, State, StateError};
 pub use table::{Asked, Position, Table, Tally, Turn};
+pub use watches::{Need, Watches};
 
 /// What is in the mutex, also after a panic: it is whole after every step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -16,13 +16,16 @@ use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token};
 use tokio::sync::mpsc;
 
+use super::barred::Barred;
 use super::connection::Stream;
 use super::hub::{Letter, Shared};
 use super::settings::Settings;
 use super::socket::Socket;
 use super::state::Row;
 use super::table::{Asked, Table, Turn};
+use super::watches::Need;
 use crate::chat::{Batch, Now, complaint, receipt};
+use crate::wire::{close, frame};
 
 /// What wakes a shard that waits; ids of connections are never as large.
 pub(super) const WAKER: Token = Token(usize::MAX);
@@ -165,7 +168,10 @@ impl Shard {
     fn open(&mut self, letter: Letter, now: Now) -> bool {
         match letter {
             Letter::Adopt { socket, arrival, received, seat } => {
-                let Ok(watched) = self.watch(socket, arrival.id) else { return false };
+                let watched = match self.watch(socket, arrival.id) {
+                    Ok(watched) => watched,
+                    Err(watched) => return self.turn_away(watched, true),
+                };
                 seat.occupy();
                 self.with_table(now, |table, turn| {
                     table.adopt(watched, arrival, received, turn);
@@ -173,7 +179,13 @@ impl Shard {
                 return true;
             }
             Letter::Resume { socket, row, seat } => {
-                let Ok(watched) = self.watch(socket, row.id) else { return false };
+                let watched = match self.watch(socket, row.id) {
+                    Ok(watched) => watched,
+                    Err(watched) => {
+                        let takes_close = self.shared.room.inspect(|log, _| row.takes_close(log));
+                        return self.turn_away(watched, takes_close);
+                    }
+                };
                 seat.occupy();
                 self.with_table(now, |table, turn| table.resume(watched, &row, turn));
                 return true;
@@ -215,11 +227,32 @@ impl Shard {
     }
 
     /// Registers a socket; what it has to read or can take is reported at once.
-    fn watch(&self, socket: Socket, id: u64) -> io::Result<Watched> {
-        let mut watched = Watched::new(socket);
+    /// Gives it back if the system cannot watch another.
+    fn watch(&self, socket: Socket, id: u64) -> Result<Watched, Watched> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut watched, Token(id as usize), interest)?;
-        Ok(watched)
+        let register = |mut watched: Watched| match self.poll.registry().register(
+            &mut watched,
+            Token(id as usize),
+            interest,
+        ) {
+            Ok(()) => Ok(watched),
+            // As new, since mio refuses what it was given before.
+            Err(error) => Err((Watched::new(watched.into()), error)),
+        };
+        let watched = self.shared.watches.add(Need::Shard, Watched::new(socket), register);
+        watched.map_err(|(watched, _)| watched)
+    }
+
+    /// Ends a connection that was let in and cannot be watched; it never came.
+    fn turn_away(&self, mut watched: Watched, takes_close: bool) -> bool {
+        self.shared.barred.add(Barred::System);
+        if takes_close {
+            let mut bytes = Vec::new();
+            frame::put_close(&close::NO_WATCH, &mut bytes);
+            // It takes these few bytes, or it would not have read them anyway.
+            let _ = watched.write(&bytes);
+        }
+        false
     }
 
     /// Does what moderators asked for, and tells them.

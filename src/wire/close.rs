@@ -46,6 +46,9 @@ pub const TOO_BIG: Close = Close::fixed(1009, "message too big");
 /// The server restarts and cannot take the connection along.
 pub const RESTART: Close = Close::fixed(1012, "server restarts");
 
+/// The system has nothing left to wait for another connection with.
+pub const NO_WATCH: Close = Close::fixed(1013, "try again later");
+
 /// The framing rule that was broken, as the close frame names it.
 pub const fn protocol_error(reason: &'static str) -> Close {
     Close::fixed(PROTOCOL_ERROR, reason)

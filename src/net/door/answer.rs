@@ -127,11 +127,16 @@ fn upgrade<B: Body>(request: &Request<B>, terms: Terms) -> Response<Full<Bytes>>
 }
 
 /// A sentence, and when to try again if that may help.
-fn bar(why: Barred) -> Response<Full<Bytes>> {
+pub(super) fn bar(why: Barred) -> Response<Full<Bytes>> {
     let (status, sentence, retry_after_secs) = match why {
         Barred::Full => (
             StatusCode::SERVICE_UNAVAILABLE,
             "The room is full; try again later.",
+            Some(RETRY_AFTER_SECS),
+        ),
+        Barred::System => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "This machine has no room for another connection; try again later.",
             Some(RETRY_AFTER_SECS),
         ),
         Barred::AddressFull => (
@@ -402,6 +407,7 @@ mod tests {
     fn who_gets_no_seat_is_told_why_and_when_to_come_back() {
         for (why, status, retry_after) in [
             (Barred::Full, 503, RETRY_AFTER_SECS),
+            (Barred::System, 503, RETRY_AFTER_SECS),
             (Barred::AddressFull, 429, RETRY_AFTER_SECS),
             (Barred::AddressRate, 429, RETRY_SLOWER_SECS),
             (Barred::Origin, 403, ""),

@@ -3,13 +3,16 @@
 
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use futures_util::FutureExt;
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, Uri, Version};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::SockRef;
 
 /// The longest head that is answered at once, in bytes; few browsers send more.
 const HEAD_BYTES_MAX: usize = 4096;
@@ -62,6 +65,20 @@ pub(super) fn give<B>(socket: impl AsFd, length: usize, answer: &Response<B>) ->
         sent if sent == bytes.len() => Ok(()),
         _ => Err(ErrorKind::WriteZero.into()),
     }
+}
+
+/// Gives a whole `answer` to a guest that is not waited for, and what it has asked
+/// is taken, so that closing does not reset the connection.
+pub(super) fn turn_away(socket: impl AsFd, answer: &Response<Full<Bytes>>) {
+    let mut space = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
+    // Whoever has gone meanwhile need not hear it.
+    let _ = recv(&socket, &mut space, RecvFlags::empty());
+    let mut bytes = write(answer);
+    if let Some(Some(Ok(body))) = answer.body().clone().frame().now_or_never() {
+        bytes.extend_from_slice(&body.into_data().unwrap_or_default());
+    }
+    let _ = send(&socket, &bytes, SendFlags::NOSIGNAL);
+    let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
 }
 
 fn write<B>(answer: &Response<B>) -> Vec<u8> {
