@@ -124,9 +124,8 @@ impl Used {
 }
 
 impl Account {
-    /// So many texts of a speaker are known again, at most: whoever repeats itself
-    /// rarer than that fills no room.
-    const TEXTS_MAX: usize = 128;
+    /// The most texts of a speaker that are kept for comparison, 16 bytes each.
+    const TEXTS_MAX: usize = 1024;
 
     fn new(who: Who, used: Used) -> Arc<Self> {
         Arc::new(Self { who, used: Mutex::new(used) })
@@ -378,11 +377,11 @@ mod tests {
     fn the_texts_that_are_known_again_are_bounded() {
         let pace = Pace { repeat_ms: 3_000, ..Pace::default() };
         let account = Accounts::default().account(&ann(), 0, &pace);
-        for text in 0..100_000 {
+        for text in 0..5_000 {
             assert_eq!(account.take(&pace, &text.to_string(), 0), Ok(()));
         }
         assert_eq!(account.used().said.len(), Account::TEXTS_MAX);
-        assert_eq!(account.take(&pace, "99900", 0), Err(3_000));
+        assert_eq!(account.take(&pace, "3999", 0), Err(3_000));
         assert_eq!(account.take(&pace, "new", 3_000), Ok(()));
         assert_eq!(account.used().said.len(), 1, "the others may be said again");
     }
