@@ -7,6 +7,7 @@ use jsonwebtoken::{EncodingKey, Header};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::handover::Manager;
 use super::harness::{Client, Daemon, Setup, UNLIMITED, until};
 
 const SECRET: &str = "a secret of thirty-two bytes, yes";
@@ -212,6 +213,26 @@ fn operators_have_the_same_verbs() {
         assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
     }
     assert_eq!(operator(&daemon, &["mute"]).0, Some(64), "whom?");
+}
+
+#[test]
+fn a_restart_forgets_neither_slow_mode_nor_what_was_said() {
+    let manager = Manager::with_config("[limits]\nmessages_per_sec = 0\nrepeat_secs = 86400\n");
+    let daemon = manager.start(None);
+    let mut ann = daemon.connect();
+    let say = |msg: &str| json!({ "usr": "ann", "msg": msg });
+    for msg in ["one", "two", "three"] {
+        assert_eq!(verdict(&mut ann, &say(msg)), "sent");
+    }
+    // Slower than two hours, and only after what was said.
+    done(&daemon, &["slow", "20000"], "set slow mode to 20000 s");
+    let daemon = manager.restart(daemon);
+    let notice = answer(&mut ann, &say("four"));
+    assert!((19_000..=20_000).contains(&notice["wait"].as_u64().unwrap()), "{notice}");
+    done(&daemon, &["slow", "off"], "switched slow mode off");
+    let notice = answer(&mut ann, &say("one"));
+    assert!((85_000..=86_400).contains(&notice["wait"].as_u64().unwrap()), "{notice}");
+    assert_eq!(verdict(&mut ann, &say("four")), "sent");
 }
 
 #[test]
