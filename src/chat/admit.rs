@@ -100,7 +100,7 @@ impl Rules {
         let bearer = match jwt {
             Member::Missing | Member::Null => return Err(Refusal::JwtMissing),
             Member::Text(token) if token.is_empty() => return Err(Refusal::JwtMissing),
-            Member::Text(token) => verifier.check(&token, &mut speaker.facts().token, now)?,
+            Member::Text(token) => speaker.facts().check(&token, verifier, now)?,
             Member::Other => return Err(Refusal::JwtInvalid),
         };
         let is_bound = |usr: &str| bearer.usr.as_deref().is_none_or(|bound| bound == usr);
@@ -131,11 +131,27 @@ pub struct Speaker {
 struct Facts {
     /// The last token that verified on this connection.
     token: Option<Verified>,
+    /// How many tokens were verified for it, with whatever result.
+    verifications: u32,
     notices: Bucket,
     /// The name of the last message, sent or not, as much of it as is looked at.
     name: String,
     /// What it shares with other connections of the same speaker.
     account: Option<Arc<Account>>,
+}
+
+impl Facts {
+    /// Checks a token, and counts if that took more than a look at the last one.
+    fn check(&mut self, token: &str, verifier: &Verifier, now: Tim) -> Result<&Bearer, Refusal> {
+        let known = self.token.as_ref().map(Verified::digest);
+        if let Err(refusal) = verifier.check(token, &mut self.token, now) {
+            self.verifications = self.verifications.wrapping_add(1);
+            return Err(refusal);
+        }
+        let is_new = self.token.as_ref().map(Verified::digest) != known;
+        self.verifications = self.verifications.wrapping_add(is_new.into());
+        self.token.as_ref().map(|token| &token.bearer).ok_or(Refusal::JwtInvalid)
+    }
 }
 
 impl Speaker {
@@ -182,6 +198,12 @@ impl Speaker {
         facts
             .account
             .get_or_insert_with(|| find(&sub.map_or(Who::From(from), |sub| Who::Sub(sub.into()))))
+    }
+
+    /// How many tokens were verified for it, with whatever result: each may have
+    /// cost a signature. It wraps.
+    pub fn verifications(&self) -> u32 {
+        self.facts.as_ref().map_or(0, |facts| facts.verifications)
     }
 
     /// What is left of its budget of notices.

@@ -45,6 +45,13 @@ pub(super) struct Verified {
     pub(super) bearer: Bearer,
 }
 
+impl Verified {
+    /// Stands for the token and the settings under which it verified.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+}
+
 /// Who a token speaks for.
 #[derive(Default)]
 pub(super) struct Bearer {

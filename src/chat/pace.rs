@@ -9,6 +9,7 @@ use core::net::{IpAddr, Ipv6Addr};
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,8 @@ pub enum Who {
 pub struct Account {
     who: Who,
     used: Mutex<Used>,
+    /// How many bytes of it were served at the [gate](super::Gate), as that counts.
+    served: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -128,12 +131,22 @@ impl Account {
     const TEXTS_MAX: usize = 1024;
 
     fn new(who: Who, used: Used) -> Arc<Self> {
-        Arc::new(Self { who, used: Mutex::new(used) })
+        Arc::new(Self { who, used: Mutex::new(used), served: AtomicU64::new(0) })
     }
 
     /// Whose it is.
     pub(super) fn who(&self) -> &Who {
         &self.who
+    }
+
+    /// How many bytes of it were served at the gate, as that counts.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::SeqCst)
+    }
+
+    /// So much of it was served now.
+    pub(super) fn advance(&self, served: u64) {
+        self.served.fetch_max(served, Ordering::SeqCst);
     }
 
     /// Takes one message with this text from the budget.

@@ -6,26 +6,19 @@
 //! to the feed, under the one lock, held for no more than that. Then every
 //! shard takes its [`Room::news`] and sweeps.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::Thread;
 
 use super::act::{Act, ActError, By};
 use super::admit::{Speaker, Wish};
+use super::gate::Gate;
 use super::message::stamp;
 use super::moderation::Moderation;
-use super::pace::{Accounts, Balance, Block, Pace, Who};
+use super::pace::{Account, Accounts, Balance, Block, Pace, Who};
 use super::refusal::{Refusal, Refused};
 use super::tim::{Now, Stamper, Tim};
 use crate::feed::{Log, Pieces};
 use crate::wire::frame::{self, Opcode};
-
-/// The gate closes when the feed is this part of its tail ahead of the slowest
-/// sweep: far enough for batches to grow, and far from the tail's end.
-const GATE_PART: u64 = 4;
-/// It also closes when the feed is this part of its tail ahead of a listener
-/// that cannot keep up and yet reads: only who does not read loses its place.
-const READING_PART: u64 = 2;
 
 /// Messages that are ready to be sent but for their `tim`.
 #[derive(Debug, Default)]
@@ -34,6 +27,8 @@ pub struct Batch {
     /// Where in `frames` each message ends.
     ends: Vec<usize>,
     text: Vec<u8>,
+    /// Bytes that are reserved at the gate.
+    reserved: u64,
 }
 
 impl Batch {
@@ -69,14 +64,9 @@ impl Batch {
 #[derive(Debug)]
 pub struct Room {
     order: Mutex<Order>,
-    /// The end of the feed, to be asked without the lock.
-    end: AtomicU64,
+    gate: Gate,
     /// The end of the feed and its messages when this process took the room.
     began: (u64, u64),
-    tail_bytes: u64,
-    /// A shard found the gate closed and wants to be woken when it opens.
-    waiting: AtomicBool,
-    shards: Box<[Progress]>,
     moderation: RwLock<Moderation>,
     accounts: Accounts,
 }
@@ -102,17 +92,6 @@ struct Order {
     readers: Vec<Thread>,
 }
 
-/// How far one shard has come.
-#[derive(Debug)]
-struct Progress {
-    /// Every connection in its sweep has all the bytes before this position.
-    swept: AtomicU64,
-    /// The oldest cursor of its lagging connections that read.
-    reading: AtomicU64,
-    /// None of its lagging connections needs a byte before this position.
-    needed: AtomicU64,
-}
-
 impl Room {
     /// An empty room for that many shards; the feed keeps the newest
     /// `feed_tail_bytes` bytes.
@@ -125,15 +104,10 @@ impl Room {
         let Past { log, stamper, moderation, accounts } = past;
         let (end, start) = (log.end(), log.pieces().start().unwrap_or(log.end()));
         let began = (end, log.messages());
-        let progress =
-            || Progress { swept: end.into(), reading: u64::MAX.into(), needed: start.into() };
         Self {
             order: Mutex::new(Order { stamper, log, readers: Vec::new() }),
-            end: end.into(),
+            gate: Gate::new(shards, start, end, feed_tail_bytes),
             began,
-            tail_bytes: feed_tail_bytes as u64,
-            waiting: AtomicBool::new(false),
-            shards: (0..shards).map(|_| progress()).collect(),
             moderation: RwLock::new(moderation),
             accounts,
         }
@@ -214,7 +188,33 @@ impl Room {
 
     /// The end of the feed: whoever joins now gets every byte behind it.
     pub fn end(&self) -> u64 {
-        self.end.load(Ordering::SeqCst)
+        self.gate.end()
+    }
+
+    /// When messages may be sent, and whose come first.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Reserves room for a message of that length behind the feed, which may grow
+    /// up to about `limit`. Says whether there is some; if not, the message waits.
+    pub fn reserve(&self, batch: &mut Batch, text_bytes: usize, limit: u64) -> bool {
+        let reserved = self.gate.reserve(text_bytes, limit);
+        batch.reserved += reserved.unwrap_or(0);
+        reserved.is_some()
+    }
+
+    /// The account that pays for what a connection from there sends, as far as is
+    /// known before its next message is read.
+    pub fn payer<'a>(
+        &self,
+        speaker: &'a mut Speaker,
+        from: Block,
+        pace: &Pace,
+        now_ms: u64,
+    ) -> &'a Account {
+        speaker
+            .account(from, |who| self.accounts.account(who, now_ms, &self.moderation().pace(pace)))
     }
 
     /// Gives the messages their order and their `tim`, and sends them.
@@ -222,8 +222,9 @@ impl Room {
     /// With several machines in one room, an engine between them would order
     /// and stamp; what it gives back would go straight to `Order::append`.
     pub fn publish(&self, batch: &mut Batch, now: Tim) {
+        let reserved = std::mem::take(&mut batch.reserved);
         if batch.is_empty() {
-            return;
+            return self.gate.release(reserved);
         }
         let mut order = self.lock();
         for &end in &batch.ends {
@@ -231,7 +232,8 @@ impl Room {
             stamp(&mut batch.frames[..end], tim);
         }
         let end = order.append(&batch.frames, batch.ends.len());
-        self.end.store(end, Ordering::SeqCst);
+        self.gate.advance(end);
+        self.gate.release(reserved);
         let readers = std::mem::take(&mut order.readers);
         drop(order);
         readers.iter().for_each(Thread::unpark);
@@ -240,11 +242,11 @@ impl Room {
 
     /// Takes what shard number `shard` does not have yet into its view. Gives
     /// back the position at which the tail begins: a cursor before it has lost
-    /// its place, and must be looked after before [`Room::needs`] moves on.
+    /// its place, and must be looked after before [`Gate::needs`] moves on.
     pub fn news(&self, shard: usize, view: &mut Pieces) -> u64 {
         let mut order = self.lock();
-        view.follow(order.log.pieces(), self.shards[shard].swept());
-        order.log.forget(self.shards.iter().map(Progress::keeps).min().unwrap_or(u64::MAX));
+        view.follow(order.log.pieces(), self.gate.swept(shard));
+        order.log.forget(self.gate.keeps_from());
         order.log.floor()
     }
 
@@ -298,54 +300,15 @@ impl Room {
         self.lock().log.held_bytes()
     }
 
-    /// Every connection in the sweep of `shard` has all before `swept`, and of
-    /// its lagging connections that read none is before `reading`. Gives back
-    /// whether a shard waits for the gate and it has opened.
-    pub fn progress(&self, shard: usize, swept: u64, reading: u64) -> bool {
-        self.shards[shard].swept.store(swept, Ordering::SeqCst);
-        self.shards[shard].reading.store(reading, Ordering::SeqCst);
-        self.waiting.load(Ordering::SeqCst)
-            && self.is_open()
-            && self.waiting.swap(false, Ordering::SeqCst)
-    }
-
-    /// No lagging connection of `shard` needs a byte before `position`.
-    pub fn needs(&self, shard: usize, position: u64) {
-        self.shards[shard].needed.store(position, Ordering::SeqCst);
-    }
-
-    /// Whether senders may be read: the feed is not too far ahead of any sweep,
-    /// nor of a listener that reads.
-    pub fn is_open(&self) -> bool {
-        let end = self.end();
-        let ahead = |of: u64| end.saturating_sub(of);
-        self.shards.iter().all(|progress| {
-            ahead(progress.swept()) < self.tail_bytes / GATE_PART
-                && ahead(progress.reading.load(Ordering::SeqCst)) < self.tail_bytes / READING_PART
-        })
-    }
-
-    /// Whether some shard has not handed out all that there is.
-    pub fn is_sweeping(&self) -> bool {
-        let end = self.end();
-        self.shards.iter().any(|progress| progress.swept() < end)
-    }
-
-    /// Whether a listener at `cursor` is so far behind that it would be closed
-    /// for not reading, if it did not read.
-    pub fn is_far_behind(&self, cursor: u64) -> bool {
-        self.end().saturating_sub(cursor) >= self.tail_bytes / GATE_PART
-    }
-
-    /// Whether senders may be read; if not, somebody's [`Room::progress`] will say
-    /// when to ask again.
-    pub fn is_open_or_wait(&self) -> bool {
-        if self.is_open() {
-            return true;
-        }
-        self.waiting.store(true, Ordering::SeqCst);
-        // It may have opened between the question and the store.
-        self.is_open()
+    /// How many messages follow `cursor`; of those that are forgotten, none counts.
+    pub fn messages_behind(&self, cursor: u64) -> u64 {
+        let order = self.lock();
+        let pieces = order.log.pieces();
+        let before = pieces.since(cursor).next().map_or(order.log.messages(), |piece| {
+            let offset = cursor.saturating_sub(piece.start) as usize;
+            piece.messages_before + frame::place(&piece.bytes, offset).frames_before
+        });
+        order.log.messages() - before
     }
 
     fn lock(&self) -> MutexGuard<'_, Order> {
@@ -371,18 +334,6 @@ impl Order {
     fn append(&mut self, frames: &[u8], messages: usize) -> u64 {
         self.log.append(frames, messages as u32);
         self.log.end()
-    }
-}
-
-impl Progress {
-    fn swept(&self) -> u64 {
-        self.swept.load(Ordering::SeqCst)
-    }
-
-    /// The position from which on the shard may still read the log: for its
-    /// lagging connections, and for the news that it has not taken yet.
-    fn keeps(&self) -> u64 {
-        self.needed.load(Ordering::SeqCst).min(self.swept())
     }
 }
 
@@ -416,13 +367,13 @@ mod tests {
     #[test]
     fn a_sweep_is_over_when_every_shard_has_handed_out_all() {
         let room = Room::new(2, 1 << 20);
-        assert!(!room.is_sweeping());
+        assert!(!room.gate().is_sweeping());
         room.publish(&mut batch(1), Tim::default());
         for shard in 0..2 {
-            assert!(room.is_sweeping());
-            room.progress(shard, room.end(), u64::MAX);
+            assert!(room.gate().is_sweeping());
+            room.gate().progress(shard, room.end(), u64::MAX);
         }
-        assert!(!room.is_sweeping());
+        assert!(!room.gate().is_sweeping());
     }
 
     #[test]
@@ -456,15 +407,18 @@ mod tests {
     fn the_gate_closes_on_the_slowest_sweep_and_tells_when_it_opens() {
         let room = Room::new(2, 4_000);
         while room.end() < 1_000 {
-            assert!(room.is_open_or_wait());
+            assert!(room.gate().is_due_or_wait(0, 0));
             room.publish(&mut batch(1), Tim::default());
         }
-        assert!(!room.is_open_or_wait());
+        assert!(!room.gate().is_due_or_wait(0, 0));
         let end = room.end();
-        assert!(!room.progress(0, end, u64::MAX), "the other shard is as far behind as before");
-        assert!(room.progress(1, end, u64::MAX), "somebody waits for this");
-        assert!(room.is_open_or_wait());
-        assert!(!room.progress(1, end, u64::MAX), "nobody waits");
+        assert!(
+            !room.gate().progress(0, end, u64::MAX),
+            "the other shard is as far behind as before"
+        );
+        assert!(room.gate().progress(1, end, u64::MAX), "somebody waits for this");
+        assert!(room.gate().is_due_or_wait(0, 0));
+        assert!(!room.gate().progress(1, end, u64::MAX), "nobody waits");
     }
 
     #[test]
@@ -472,11 +426,10 @@ mod tests {
         let room = Room::new(1, 4_000);
         while room.end() < 2_000 {
             room.publish(&mut batch(1), Tim::default());
-            room.progress(0, room.end(), 0);
+            room.gate().progress(0, room.end(), 0);
         }
-        assert!(room.is_far_behind(0) && !room.is_far_behind(room.end() - 900));
-        assert!(!room.is_open_or_wait());
-        assert!(room.progress(0, room.end(), 1_500));
+        assert!(!room.gate().is_due_or_wait(0, 0));
+        assert!(room.gate().progress(0, room.end(), 1_500));
     }
 
     #[test]
@@ -601,16 +554,16 @@ mod tests {
         room.news(0, &mut view);
         assert_eq!(room.feed_bytes(), room.end(), "neither shard has said what it needs");
         for shard in 0..2 {
-            room.progress(shard, room.end(), u64::MAX);
+            room.gate().progress(shard, room.end(), u64::MAX);
         }
-        room.needs(0, u64::MAX);
-        room.needs(1, 20_000);
+        room.gate().needs(0, u64::MAX);
+        room.gate().needs(1, 20_000);
         room.news(0, &mut view);
         assert!(room.feed_bytes() >= room.end() - 20_000);
         assert!(room.missed(0, 100).is_empty(), "the tail has passed this cursor");
         assert_eq!(room.missed(20_000, 1).iter().count(), 1);
         assert!(room.since(0, 1).start() > Some(0), "a reader goes on behind the gap");
-        room.needs(1, u64::MAX);
+        room.gate().needs(1, u64::MAX);
         room.news(0, &mut view);
         assert!(room.feed_bytes() < 13_000, "the tail, and what of its first piece is older");
     }

@@ -393,6 +393,7 @@ mod tests {
             messages: 0,
             heard_ago_ms: 0,
             ping_in_ms: 0,
+            held: Vec::new(),
             partial: None,
             outbox: Vec::new(),
             outbox_begun: false,

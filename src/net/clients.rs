@@ -103,6 +103,7 @@ mod tests {
         let mut batch = Batch::default();
         let mut turn = Turn {
             now: Now { ms: 0, tim: Tim::default() },
+            clock_us: &|| 0,
             room: &room,
             rules: &settings.rules,
             limits: &settings.limits,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::socket::Peer;
 use super::state::Row;
-use crate::chat::{Bucket, Speaker};
+use super::table::Turn;
+use crate::chat::{Account, Bucket, Speaker};
 use crate::feed::{Pieces, Span};
 use crate::wire::Inbound;
 use crate::wire::close::Close;
@@ -18,6 +19,9 @@ const OUTBOX_BYTES_MAX: usize = 4096;
 
 /// The cursor of a connection that gets nothing more from the feed.
 pub(super) const DETACHED: u64 = u64::MAX;
+
+/// A time that never comes.
+pub(super) const NEVER: u64 = u64::MAX;
 
 /// What a connection needs of its socket; a simulation has its own.
 pub trait Stream: Read + Write {
@@ -53,11 +57,14 @@ pub(super) struct Connection<S> {
     pub state: State,
     /// Its id stands in the table's queue of readable connections.
     pub queued: bool,
+    /// It has something to read, and is read when fewer of its messages wait.
+    pub unread: bool,
     /// Its end has come: it is read until there is nothing more.
     pub ended: bool,
     /// It is counted among the connections of its address.
     pub counted: bool,
-    /// A message of it was sent to the room, and no bad token came since.
+    /// A message of it was sent to the room without a token that had to be
+    /// verified, and none had to be since.
     pub proven: bool,
 }
 
@@ -72,7 +79,8 @@ pub(super) enum State {
     Closing,
 }
 
-/// What is rarely read.
+/// What is rarely read. Times are the table's, which stand still while the shard
+/// does.
 pub(super) struct Details {
     pub id: u64,
     pub peer: Peer,
@@ -83,23 +91,26 @@ pub(super) struct Details {
     /// When the last whole frame came.
     pub heard_ms: u64,
     pub ping_due_ms: u64,
-    /// When it last took something while it was far behind.
-    pub read_ms: u64,
+    /// The first ping that nothing followed, or [`NEVER`].
+    pub pinged_ms: u64,
+    /// While it is lagging: how long it counts as one that reads.
+    pub reads_until_ms: u64,
     pub speaker: Speaker,
 }
 
 impl Details {
     /// What stays the same when a connection goes on in another process.
-    pub fn resume(row: &Row, now_ms: u64) -> Self {
+    pub fn resume(row: &Row, ms: u64, now_ms: u64) -> Self {
         Self {
             id: row.id,
             peer: row.peer,
             since_secs: row.since_secs,
             message_bytes_max: row.message_bytes_max,
             messages: row.messages,
-            heard_ms: now_ms.saturating_sub(row.heard_ago_ms),
-            ping_due_ms: now_ms + row.ping_in_ms,
-            read_ms: 0,
+            heard_ms: ms.saturating_sub(row.heard_ago_ms),
+            ping_due_ms: ms.saturating_add(row.ping_in_ms),
+            pinged_ms: NEVER,
+            reads_until_ms: 0,
             speaker: match (row.notices_whole_in_ms, row.name.as_str()) {
                 (0, "") => Speaker::default(),
                 (whole_in_ms, name) => {
@@ -108,6 +119,12 @@ impl Details {
                 }
             },
         }
+    }
+
+    /// Who pays for what it sends next, as far as is known.
+    pub fn payer(&mut self, turn: &Turn<'_>) -> &Account {
+        let (from, pace) = (self.peer.block(), turn.rules.pace());
+        turn.room.payer(&mut self.speaker, from, pace, turn.now.ms)
     }
 }
 
@@ -162,6 +179,7 @@ impl<S: Stream> Connection<S> {
             outbox,
             state: State::Lagging,
             queued: false,
+            unread: false,
             ended: false,
             counted: false,
             proven: false,
@@ -169,12 +187,12 @@ impl<S: Stream> Connection<S> {
     }
 
     /// A connection that goes on where `row` says; its socket may block.
-    pub fn resume(stream: S, row: &Row, now_ms: u64) -> Self {
+    pub fn resume(stream: S, row: &Row, ms: u64) -> Self {
         let mut connection = Self::new(stream, row.cursor);
         if let Some(partial) = &row.partial {
             connection.inbound = Inbound::resume(partial.clone());
         }
-        let closing = |(left_ms, then)| Closing { deadline_ms: now_ms + left_ms, then };
+        let closing = |(left_ms, then)| Closing { deadline_ms: ms.saturating_add(left_ms), then };
         let close = row.closing.map(closing);
         if close.is_some() {
             connection.state = State::Closing;
@@ -185,10 +203,11 @@ impl<S: Stream> Connection<S> {
         connection
     }
 
-    /// What the next process has to know, and the stream.
-    pub fn into_row(self, details: &Details, now_ms: u64) -> (Row, S) {
+    /// What the next process has to know, and the stream. `held` are the messages
+    /// of it that wait, `ms` is the table's time.
+    pub fn into_row(self, details: &Details, held: Vec<u8>, ms: u64, now_ms: u64) -> (Row, S) {
         let outbox = self.outbox.unwrap_or_default();
-        let closing = |close: Closing| (close.deadline_ms.saturating_sub(now_ms), close.then);
+        let closing = |close: Closing| (close.deadline_ms.saturating_sub(ms), close.then);
         // Whoever has a close frame is waited for by no tail.
         let is_closed = outbox.close.is_some() && !outbox.is_pending();
         let row = Row {
@@ -198,8 +217,9 @@ impl<S: Stream> Connection<S> {
             since_secs: details.since_secs,
             message_bytes_max: details.message_bytes_max,
             messages: details.messages,
-            heard_ago_ms: now_ms.saturating_sub(details.heard_ms),
-            ping_in_ms: details.ping_due_ms.saturating_sub(now_ms),
+            heard_ago_ms: ms.saturating_sub(details.heard_ms),
+            ping_in_ms: details.ping_due_ms.saturating_sub(ms),
+            held,
             partial: self.inbound.into_partial(),
             outbox: outbox.bytes.get(outbox.sent..).unwrap_or_default().to_vec(),
             outbox_begun: outbox.is_begun(),
@@ -314,6 +334,21 @@ impl<S: Stream> Connection<S> {
             (outbox.sent, outbox.rest) = (0, rest.len());
         }
         self.cursor = DETACHED;
+    }
+
+    /// The client is gone, or both close frames are there: nothing is sent or
+    /// expected any more.
+    pub fn finish(&mut self, ms: u64) {
+        let close = Some(Closing { deadline_ms: ms, then: AfterClose::Drop });
+        self.outbox = Some(Box::new(Outbox { close, ..Outbox::default() }));
+        self.state = State::Closing;
+        self.cursor = DETACHED;
+    }
+
+    /// Whether it is [finished](Self::finish).
+    pub fn is_finished(&self) -> bool {
+        let drops = |closing: Closing| closing.then == AfterClose::Drop;
+        !self.has_to_say() && self.closing().is_some_and(drops)
     }
 
     /// How the connection ends, if it does.
@@ -454,14 +489,15 @@ mod tests {
             messages: 0,
             heard_ms: 0,
             ping_due_ms: 0,
-            read_ms: 0,
+            pinged_ms: NEVER,
+            reads_until_ms: 0,
             speaker: Speaker::default(),
         }
     }
 
     /// Hands a connection over, and says whether a close frame can follow.
     fn hand_over(connection: Connection<Narrow>, log: &Log) -> (Connection<Narrow>, bool) {
-        let (row, stream) = connection.into_row(&details(), 0);
+        let (row, stream) = connection.into_row(&details(), Vec::new(), 0, 0);
         let row = Row::decode(&row.encode(), log).expect("it was just written");
         (Connection::resume(stream, &row, 0), row.takes_close(log))
     }

@@ -314,7 +314,7 @@ impl Hub {
 
     /// Whether some listener lacks a message that the room has.
     pub fn is_sweeping(&self) -> bool {
-        self.0.room.is_sweeping()
+        self.0.room.gate().is_sweeping()
     }
 
     pub(super) fn send_to_least_loaded(&self, letter: Letter) {
@@ -437,6 +437,11 @@ impl Shared {
     pub fn now(&self) -> Now {
         let ms = CLOCK_START_MS + self.started.elapsed().as_millis() as u64;
         Now { ms, tim: time_of_day() }
+    }
+
+    /// Microseconds since the room was opened here.
+    pub fn elapsed_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
     }
 
     /// An act of moderation was done.

@@ -30,8 +30,9 @@ use crate::wire::{close, frame};
 /// What wakes a shard that waits; ids of connections are never as large.
 pub(super) const WAKER: Token = Token(usize::MAX);
 
-/// The buffer that every socket of the shard is read into.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// The buffer that every socket of the shard is read into; so much may have to wait
+/// of one connection.
+const SCRATCH_BYTES: usize = 16 * 1024;
 /// The most readiness that one poll reports.
 const EVENTS_PER_TURN: usize = 1024;
 
@@ -114,13 +115,15 @@ impl Shard {
     fn turn(&mut self, events: &Events) {
         let now = self.shared.now();
         self.shared.answer(self.number);
+        self.table.tick(now);
         let letters = self.post().take_letters();
         let (had, mut arrived) = (self.table.len(), 0);
         for letter in letters {
             arrived += usize::from(self.open(letter, now));
         }
         if !self.paused {
-            self.turn_table(events, now);
+            self.note(events, now);
+            self.turn_table(now);
         }
         self.hand_over(now);
         self.report(had + arrived);
@@ -139,10 +142,8 @@ impl Shard {
         self.over = true;
     }
 
-    /// Has the table do what the events ask for, and moderators after that.
-    fn turn_table(&mut self, events: &Events, now: Now) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut wake = false;
+    /// Tells the table which sockets are ready.
+    fn note(&mut self, events: &Events, now: Now) {
         self.with_table(now, |table, turn| {
             for event in events.iter().filter(|event| event.token() != WAKER) {
                 let id = event.token().0 as u64;
@@ -155,8 +156,14 @@ impl Shard {
                     table.readable(id);
                 }
             }
-            wake = table.turn(&mut scratch, turn);
         });
+    }
+
+    /// One turn of the table; then what moderators asked for in it is done.
+    fn turn_table(&mut self, now: Now) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut wake = false;
+        self.with_table(now, |table, turn| wake = table.turn(&mut scratch, turn));
         self.scratch = scratch;
         self.see_to_asked(now);
         if wake {
@@ -191,10 +198,9 @@ impl Shard {
                 return true;
             }
             Letter::Pause(_done) => {
-                // What came with a letter before this one is heard here.
-                self.with_table(now, |table, turn| table.hear_early(turn));
-                self.shared.room.publish(&mut self.batch, now.tim);
-                self.see_to_asked(now);
+                // What came with a letter before this one is handled here, as far
+                // as the gate allows it; the rest is handed over.
+                self.turn_table(now);
                 self.paused = true;
             }
             Letter::HandOver(to) => self.successor = Some(to),
@@ -270,7 +276,8 @@ impl Shard {
     fn with_table(&mut self, now: Now, act: impl FnOnce(&mut Table<Watched>, &mut Turn<'_>)) {
         let Self { shared, settings, table, batch, asked, .. } = self;
         let (room, rules, limits) = (&shared.room, &settings.rules, &settings.limits);
-        act(table, &mut Turn { now, room, rules, limits, batch, asked });
+        let clock_us = &|| shared.elapsed_us();
+        act(table, &mut Turn { now, clock_us, room, rules, limits, batch, asked });
     }
 
     /// Tells the hub what happened in this turn.

@@ -16,6 +16,7 @@
 //! version in tests/handover, where those of the old ones stay for ever.
 
 mod v1;
+mod v2;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ use crate::feed::{Log, Piece};
 use crate::wire::{Partial, frame};
 
 const MAGIC: &[u8; 8] = b"wschat\0\0";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// No room gets as far in ten thousand years.
 const POSITION_MAX: u64 = 1 << 62;
 const HEADER_BYTES: usize = MAGIC.len() + 4 + 32;
@@ -80,6 +81,8 @@ pub struct Row {
     pub heard_ago_ms: u64,
     /// When its next ping is due.
     pub ping_in_ms: u64,
+    /// Messages that came and wait to be handled, each as a text frame.
+    pub held: Vec<u8>,
     /// What of its stream is begun.
     pub partial: Option<Partial>,
     /// What waits to be written besides the feed: own frames, behind the rest of
@@ -153,6 +156,7 @@ impl State {
         }
         let read = match version {
             1 => postcard::from_bytes::<v1::State>(body).map(Self::from),
+            2 => postcard::from_bytes(body).map(v2::renewed),
             _ => postcard::from_bytes(body),
         };
         let state = read.map_err(|_| StateError::Content)?;
@@ -212,7 +216,8 @@ impl Row {
             true => row.has_whole_frames_of(log),
             false => are_whole(&row.outbox),
         };
-        ((in_feed && in_order) || detached).then_some(row)
+        let understood = (in_feed && in_order) || detached;
+        (understood && are_whole(&row.held)).then_some(row)
     }
 
     /// Whether a close frame can follow what the client has: that is whole
@@ -267,6 +272,7 @@ mod tests {
             messages: 2,
             heard_ago_ms: 3,
             ping_in_ms: 4,
+            held: b"\x81\x02{}".to_vec(),
             partial: Some(Partial { frame: b"\x81".to_vec(), message: None }),
             outbox: b"\x8a\x00".to_vec(),
             outbox_begun: false,
@@ -366,15 +372,17 @@ mod tests {
 
     /// What of a state the older versions had no place for is not there.
     fn known_to(version: u32, mut state: State) -> State {
+        let log = state.log(65_536);
+        let older = |bytes: &Vec<u8>| {
+            let row = Row::decode(bytes, &log).unwrap();
+            let name = if version < 2 { String::new() } else { row.name };
+            let held = if version < 3 { Vec::new() } else { row.held };
+            Row { name, held, ..row }.encode()
+        };
+        state.rows = state.rows.iter().map(older).collect();
         if version < 2 {
             state.moderation = Moderation::default();
             state.balances.clear();
-            let log = state.log(65_536);
-            let nameless = |bytes: &Vec<u8>| {
-                let row = Row::decode(bytes, &log).unwrap();
-                Row { name: String::new(), ..row }.encode()
-            };
-            state.rows = state.rows.iter().map(nameless).collect();
         }
         state
     }

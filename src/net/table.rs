@@ -9,6 +9,7 @@
 
 mod care;
 mod hear;
+mod held;
 mod lag;
 mod sweep;
 mod tally;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use super::addresses::Addresses;
 use super::clients::{Client, ClientState, Slice};
 use super::connection::{
-    AfterClose, Arrival, Closing, Connection, DETACHED, Details, State, Stream,
+    AfterClose, Arrival, Closing, Connection, DETACHED, Details, NEVER, State, Stream,
 };
 use super::state::Row;
 use crate::chat::{Act, Batch, By, Now, Room, Rules, Target};
@@ -29,6 +30,7 @@ use crate::config::Limits;
 use crate::feed::Pieces;
 use crate::wire::close::{self, Close};
 use crate::wire::frame::Opcode;
+use held::Held;
 pub use tally::Tally;
 
 /// How long the answer to a close frame is waited for.
@@ -38,15 +40,16 @@ const ROWS_PER_TURN: usize = 256;
 /// How often pings and deadlines are looked after.
 const CARE_INTERVAL_MS: u64 = 500;
 
-/// How long a connection that took something while it was far behind counts as
-/// one that reads. Within this time a client has to take about a third of its
-/// send buffer, so a room can be slowed by a slow reader, but not stopped.
-const READING_MS: u64 = 1_000;
+/// A shard that did not turn for longer stood still. Then its clients could not be
+/// heard, so no more than this counts for them.
+const STANDSTILL_MS: u64 = 1_000;
 
 /// What a turn of the event loop hands to the table.
 pub struct Turn<'a> {
     /// The time.
     pub now: Now,
+    /// Microseconds of any clock that does not step back, to measure with.
+    pub clock_us: &'a dyn Fn() -> u64,
     /// Where messages get their order.
     pub room: &'a Room,
     /// Who may speak, and how.
@@ -92,11 +95,11 @@ pub struct Table<S> {
     /// Connections that have something to read: those that are not proven, and
     /// those that are.
     readable: [VecDeque<u64>; 2],
-    /// What came behind the handshake of a connection, and is to be read first.
-    early: HashMap<u64, Vec<u8>>,
+    /// Messages that are read and wait.
+    held: Held,
     /// Lagging connections by their cursor.
     lagging: BTreeSet<(u64, u64)>,
-    /// Those of them that are far behind, and read all the same.
+    /// Those of them that read, or may do.
     reading: BTreeSet<(u64, u64)>,
     /// The pieces of the feed that the sweep is handing out.
     view: Pieces,
@@ -106,6 +109,10 @@ pub struct Table<S> {
     next: usize,
     /// The end of the view when the sweep began; none while there is nothing to do.
     goal: Option<u64>,
+    /// The time by which clients are judged: it stands still while the shard does.
+    ms: u64,
+    /// When [`Table::tick`] was called last.
+    ticked_ms: u64,
     /// When pings and deadlines are looked after next.
     care_due_ms: u64,
     /// The row that is looked after next; none while no round is under way.
@@ -128,13 +135,15 @@ impl<S: Stream> Table<S> {
             details: Vec::new(),
             rows: HashMap::new(),
             readable: Default::default(),
-            early: HashMap::new(),
+            held: Held::default(),
             lagging: BTreeSet::new(),
             reading: BTreeSet::new(),
             view: Pieces::default(),
             swept: room.end(),
             next: 0,
             goal: None,
+            ms: 0,
+            ticked_ms: 0,
             care_due_ms: 0,
             care: None,
             farewell: None,
@@ -212,31 +221,43 @@ impl<S: Stream> Table<S> {
         Some(&mut self.connections[row].stream)
     }
 
+    /// Tells the time; to be called before anything else in a turn.
+    pub fn tick(&mut self, now: Now) {
+        self.ms += now.ms.saturating_sub(self.ticked_ms).min(STANDSTILL_MS);
+        self.ticked_ms = self.ticked_ms.max(now.ms);
+    }
+
     /// Takes a connection in, with the bytes that came behind its handshake. It
     /// may have missed something on the way here, so it begins as lagging.
-    pub fn adopt(&mut self, stream: S, arrival: Arrival, received: Vec<u8>, turn: &mut Turn<'_>) {
-        let ping_interval_ms = turn.limits.ping_interval.as_millis() as u64;
-        // Spread over the interval, so that a storm of connections does not
-        // come back as a storm of pings.
-        let phase_ms = arrival.id.wrapping_mul(0x9E37_79B9_7F4A_7C15) % ping_interval_ms.max(1);
-        self.rows.insert(arrival.id, self.connections.len());
+    pub fn adopt(
+        &mut self,
+        stream: S,
+        arrival: Arrival,
+        mut received: Vec<u8>,
+        turn: &mut Turn<'_>,
+    ) {
+        let row = self.connections.len();
+        self.rows.insert(arrival.id, row);
         self.lagging.insert((arrival.cursor, arrival.id));
         let connection = Connection::new(stream, arrival.cursor);
         self.connections.push(Connection { counted: arrival.counted, ..connection });
-        self.details.push(Details {
+        let mut details = Details {
             id: arrival.id,
             peer: arrival.peer,
             since_secs: arrival.since_secs,
             message_bytes_max: arrival.message_bytes_max,
             messages: 0,
-            heard_ms: turn.now.ms,
-            ping_due_ms: turn.now.ms + 1 + phase_ms,
-            read_ms: 0,
+            heard_ms: self.ms,
+            ping_due_ms: 0,
+            pinged_ms: NEVER,
+            reads_until_ms: 0,
             speaker: Default::default(),
-        });
+        };
+        details.spread_ping(turn.limits.ping_interval.as_millis() as u64, self.ms);
+        details.begins_to_lag(self.ms);
+        self.details.push(details);
         if !received.is_empty() {
-            self.early.insert(arrival.id, received);
-            self.readable(arrival.id);
+            self.take_early(row, &mut received, turn);
         }
         self.serve(arrival.id, turn);
     }
@@ -245,12 +266,15 @@ impl<S: Stream> Table<S> {
     pub fn resume(&mut self, stream: S, row: &Row, turn: &mut Turn<'_>) {
         let at = self.connections.len();
         self.rows.insert(row.id, at);
-        let connection = Connection::resume(stream, row, turn.now.ms);
+        let connection = Connection::resume(stream, row, self.ms);
         if connection.cursor != DETACHED {
             self.lagging.insert((connection.cursor, row.id));
         }
         self.connections.push(connection);
-        self.details.push(Details::resume(row, turn.now.ms));
+        let mut details = Details::resume(row, self.ms, turn.now.ms);
+        details.begins_to_lag(self.ms);
+        self.details.push(details);
+        self.take_held(at, &row.held, turn);
         self.serve(row.id, turn);
     }
 
@@ -258,12 +282,16 @@ impl<S: Stream> Table<S> {
     pub fn hand_over(&mut self, now: Now) -> Vec<(Row, S)> {
         let connections = std::mem::take(&mut self.connections).into_iter();
         let details = std::mem::take(&mut self.details);
+        let mut held = std::mem::take(&mut self.held);
         self.rows.clear();
         self.readable = Default::default();
         self.lagging.clear();
         self.reading.clear();
         (self.next, self.goal, self.care) = (0, None, None);
-        connections.zip(details).map(|(c, details)| c.into_row(&details, now.ms)).collect()
+        let row = |(connection, details): (Connection<S>, Details)| {
+            connection.into_row(&details, held.take(details.id), self.ms, now.ms)
+        };
+        connections.zip(details).map(row).collect()
     }
 
     /// The client has sent its last byte; it is behind what is still to be read.
@@ -291,15 +319,14 @@ impl<S: Stream> Table<S> {
         }
     }
 
-    /// One turn: reads what is readable if the gate is open and publishes it as
-    /// one batch, takes the news, sweeps and looks after a slice of the
+    /// One turn: reads what is readable and publishes as one batch what may be
+    /// sent, takes the news, sweeps and looks after a slice of the
     /// connections. Gives back whether the other shards should be woken: there
     /// is news, or the gate may have opened.
     pub fn turn(&mut self, scratch: &mut [u8], turn: &mut Turn<'_>) -> bool {
         let room = turn.room;
-        if self.has_to_read() && room.is_open() {
-            self.read(scratch, turn);
-        }
+        self.tick(turn.now);
+        self.read(scratch, turn);
         // Letters may have brought messages too.
         let mut wake = !turn.batch.is_empty();
         room.publish(turn.batch, turn.now.tim);
@@ -312,8 +339,7 @@ impl<S: Stream> Table<S> {
             self.care = Some(0);
         }
         self.look_after(turn);
-        let reading = self.reading.first().map_or(u64::MAX, |first| first.0);
-        wake |= room.progress(self.shard, self.swept, reading);
+        wake |= room.gate().progress(self.shard, self.swept, self.oldest_reading());
         wake
     }
 
@@ -323,7 +349,11 @@ impl<S: Stream> Table<S> {
         let work = self.goal.is_some()
             || self.care.is_some()
             || room.end() != self.known()
-            || (self.has_to_read() && room.is_open_or_wait());
+            || self.has_to_read()
+            || self
+                .held
+                .first_turn()
+                .is_some_and(|turn| room.gate().is_due_or_wait(self.shard, turn));
         match (work, self.connections.is_empty()) {
             (true, _) => Some(0),
             (false, false) => Some(self.care_due_ms),
@@ -339,6 +369,7 @@ impl<S: Stream> Table<S> {
     /// Reads no more messages; the feed will end, and stay at its end.
     pub fn stop_reading(&mut self) {
         self.farewell = Some(None);
+        self.held = Held::default();
     }
 
     /// Closes every connection with this reason as soon as it has everything.
@@ -377,7 +408,8 @@ impl<S: Stream> Table<S> {
                 && self.connections[row].closing().is_none()
             {
                 kicked += 1;
-                self.close(row, &close::KICKED, AfterClose::AwaitClose, turn.now);
+                self.held.remove(id);
+                self.close(row, &close::KICKED, AfterClose::AwaitClose);
                 self.speak(id, turn);
             }
         }
@@ -385,10 +417,25 @@ impl<S: Stream> Table<S> {
         (kicked, start)
     }
 
-    /// Begins or goes on with the end of a connection.
-    fn close(&mut self, row: usize, close: &Close, then: AfterClose, now: Now) {
-        let deadline_ms = now.ms + CLOSE_TIMEOUT_MS;
-        self.connections[row].close(close, Closing { deadline_ms, then });
+    /// Begins or goes on with the end of a connection. Its time to end is counted
+    /// from the first call.
+    fn close(&mut self, row: usize, close: &Close, then: AfterClose) {
+        let connection = &mut self.connections[row];
+        let begun = connection.closing().map(|closing| closing.deadline_ms);
+        let deadline_ms = begun.unwrap_or(self.ms + CLOSE_TIMEOUT_MS);
+        connection.close(close, Closing { deadline_ms, then });
+    }
+
+    /// The end of a connection: it is removed, as soon as none of the messages
+    /// waits that its client sent before.
+    fn depart(&mut self, row: usize) {
+        let (connection, id) = (&mut self.connections[row], self.details[row].id);
+        if self.held.bytes(id) == 0 {
+            return self.remove(row);
+        }
+        self.lagging.remove(&(connection.cursor, id));
+        self.reading.remove(&(connection.cursor, id));
+        connection.finish(self.ms);
     }
 
     fn has_to_read(&self) -> bool {
@@ -397,12 +444,6 @@ impl<S: Stream> Table<S> {
 
     fn row(&mut self, id: u64) -> Option<&mut Connection<S>> {
         self.connections.get_mut(*self.rows.get(&id)?)
-    }
-
-    fn remove_id(&mut self, id: u64) {
-        if let Some(&row) = self.rows.get(&id) {
-            self.remove(row);
-        }
     }
 
     /// Drops a connection. Rows stay dense, and those that the sweep has visited
@@ -421,7 +462,7 @@ impl<S: Stream> Table<S> {
                 self.addresses.leave(details.peer.block());
             }
             self.rows.remove(&details.id);
-            self.early.remove(&details.id);
+            self.held.remove(details.id);
             self.lagging.remove(&(connection.cursor, details.id));
             self.reading.remove(&(connection.cursor, details.id));
         }
@@ -444,7 +485,6 @@ impl<S: Stream> Table<S> {
             self.details.shrink_to(len * 2);
             self.rows.shrink_to(len * 2);
             self.readable.iter_mut().for_each(|queue| queue.shrink_to(len * 2));
-            self.early.shrink_to(len * 2);
         }
     }
 }

@@ -55,8 +55,8 @@ impl Scene {
             });
         }
         self.room.publish(&mut batch, Tim::from_nanos(now));
-        self.room.progress(0, self.room.end(), u64::MAX);
-        self.room.needs(0, u64::MAX);
+        self.room.gate().progress(0, self.room.end(), u64::MAX);
+        self.room.gate().needs(0, u64::MAX);
         self.room.news(0, &mut Pieces::default());
     }
 

@@ -162,8 +162,8 @@ impl World {
                 assert_eq!(client.said, client.heard, "client {} is heard", client.id);
             }
         }
-        assert!(!self.room.is_sweeping(), "every sweep is over");
-        assert!(self.room.is_open(), "the gate is open");
+        assert!(!self.room.gate().is_sweeping(), "every sweep is over");
+        assert!(self.room.gate().is_open(), "the gate is open");
         for shard in &self.shards {
             let lagging = shard.table.positions().filter(|p| p.state != ClientState::Swept);
             assert_eq!(lagging.count(), 0, "everybody is in the sweep");

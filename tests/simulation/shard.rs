@@ -119,8 +119,6 @@ impl Shard {
     /// Gives every connection away, as at a hand-over.
     pub fn hand_over(&mut self, room: &Room, now: Now) -> Vec<(Row, Side)> {
         self.open_letters(room, now);
-        self.with_table(room, now, |table, turn| table.hear_early(turn));
-        room.publish(&mut self.batch, now.tim);
         self.table.hand_over(now)
     }
 
@@ -143,6 +141,6 @@ impl Shard {
     ) -> T {
         let Self { settings, table, batch, asked, .. } = self;
         let (rules, limits) = (&settings.rules, &settings.limits);
-        act(table, &mut Turn { now, room, rules, limits, batch, asked })
+        act(table, &mut Turn { now, clock_us: &|| 0, room, rules, limits, batch, asked })
     }
 }

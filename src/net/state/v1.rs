@@ -68,6 +68,7 @@ impl From<Row> for super::Row {
             messages: old.messages,
             heard_ago_ms: old.heard_ago_ms,
             ping_in_ms: old.ping_in_ms,
+            held: Vec::new(),
             partial: old.partial,
             outbox: old.outbox,
             outbox_begun: old.outbox_begun,

@@ -2,117 +2,227 @@
 
 use std::io::ErrorKind;
 
-use super::super::connection::{AfterClose, Connection, Details, Stream};
+use super::super::connection::{AfterClose, Connection, Details, NEVER, Stream};
+use super::held::Held;
 use super::{Asked, Table, Tally, Turn};
 use crate::chat::{By, Now, Refusal, Refused, Wish, notice};
 use crate::wire::close::Close;
-use crate::wire::frame::Opcode;
+use crate::wire::frame::{self, Opcode};
 use crate::wire::{Event, Then};
 
 /// The most that one turn reads from connections that are proven, all together.
 const READ_BYTES_PER_TURN: usize = 256 * 1024;
 /// The same of all others; so neither keep the others waiting, however many.
 const UNPROVEN_BYTES_PER_TURN: usize = 64 * 1024;
-/// The most that one read takes of these: a few tokens at most, so that no turn
-/// is long.
-const UNPROVEN_READ_BYTES: usize = 1024;
-/// What a token that is refused takes of what a turn reads: its signature can be
-/// as dear to verify as that much text is to read, however short it is.
-const TOKEN_COST_BYTES: usize = 8 * 1024;
+/// The most that one read takes where messages have to wait, or of a connection
+/// that is not proven.
+const CAUTIOUS_READ_BYTES: usize = 4096;
+/// A connection with so many bytes of messages that wait is not read.
+const HELD_BYTES_MAX: usize = 8192;
+/// How long a turn verifies tokens for each of the two kinds of connections. A
+/// verification that has begun is finished.
+const VERIFY_US_PER_TURN: u64 = 2_000;
+/// What a token that is verified counts for in its speaker's share: it can be as
+/// dear as that much text, however short it is.
+const TOKEN_PRICE_BYTES: u64 = 8 * 1024;
+
+/// What a turn may still spend; on connections that are not proven, and on those
+/// that are.
+struct Budget {
+    /// Bytes to be read.
+    read_bytes: [usize; 2],
+    /// Microseconds of verification.
+    verify_us: [u64; 2],
+    /// When the clock was last looked at.
+    lap_us: u64,
+    /// The position up to which the feed may grow.
+    feed_limit: u64,
+    /// Others wait for the gate, so every message has to.
+    all_wait: bool,
+}
+
+impl Budget {
+    fn new(shard: usize, turn: &Turn<'_>) -> Self {
+        let gate = turn.room.gate();
+        Self {
+            read_bytes: [UNPROVEN_BYTES_PER_TURN, READ_BYTES_PER_TURN],
+            verify_us: [VERIFY_US_PER_TURN; 2],
+            lap_us: (turn.clock_us)(),
+            feed_limit: gate.limit(),
+            all_wait: gate.others_wait(shard),
+        }
+    }
+
+    /// For messages that wait in any case.
+    const fn none() -> Self {
+        Self { read_bytes: [0; 2], verify_us: [0; 2], lap_us: 0, feed_limit: 0, all_wait: true }
+    }
+
+    /// Whether tokens may still be verified.
+    fn verifies(&self, proven: bool) -> bool {
+        self.verify_us[usize::from(proven)] > 0
+    }
+
+    /// A token was verified.
+    fn charge(&mut self, proven: bool, turn: &Turn<'_>) {
+        let now_us = (turn.clock_us)();
+        let left_us = &mut self.verify_us[usize::from(proven)];
+        *left_us = left_us.saturating_sub(now_us.saturating_sub(self.lap_us));
+        self.lap_us = now_us;
+    }
+}
 
 impl<S: Stream> Table<S> {
-    /// Reads what is readable, one read of each connection in turn; messages go
-    /// into the batch.
+    /// Handles messages that had to wait and reads what is readable, one read of
+    /// each connection in turn; what is to be sent goes into the batch. Tells the
+    /// gate who waits for it.
     pub(super) fn read(&mut self, scratch: &mut [u8], turn: &mut Turn<'_>) {
-        self.read_some(true, READ_BYTES_PER_TURN, scratch, turn);
-        let most = scratch.len().min(UNPROVEN_READ_BYTES);
-        self.read_some(false, UNPROVEN_BYTES_PER_TURN, &mut scratch[..most], turn);
+        let mut budget = Budget::new(self.shard, turn);
+        self.handle_held(&mut budget, turn);
+        self.read_some(true, &mut budget, scratch, turn);
+        self.read_some(false, &mut budget, scratch, turn);
+        turn.room.gate().waits(self.shard, self.first_held(&budget).map(|(due, ..)| due));
+    }
+
+    /// The next message that waits: its turn, its connection and whether that is
+    /// proven. What waits to be verified keeps back nobody else.
+    fn first_held(&self, budget: &Budget) -> Option<(u64, u64, bool)> {
+        let first = |proven| {
+            let (due, id) = self.held.first(proven).filter(|_| budget.verifies(proven))?;
+            Some((due, id, proven))
+        };
+        [first(true), first(false)].into_iter().flatten().min_by_key(|(due, ..)| *due)
+    }
+
+    /// Handles messages that wait, in their turns, as far as the gate is open and
+    /// the budget goes.
+    fn handle_held(&mut self, budget: &mut Budget, turn: &mut Turn<'_>) {
+        let turn_limit = turn.room.gate().turn_limit(self.shard);
+        while let Some((due, id, proven)) = self.first_held(budget) {
+            let (Some(&row), Some(text)) = (self.rows.get(&id), self.held.peek(id)) else {
+                self.held.remove(id);
+                continue;
+            };
+            let (connection, details) = (&mut self.connections[row], &mut self.details[row]);
+            let bytes = text.len();
+            let own = details.payer(turn).served().saturating_add(bytes as u64);
+            if own > due {
+                // Another connection of the same speaker was served.
+                self.held.move_to(id, proven, own, false);
+                continue;
+            }
+            if due > turn_limit || !turn.room.reserve(turn.batch, bytes, budget.feed_limit) {
+                budget.all_wait = true;
+                return;
+            }
+            let verified = handle(text, connection, details, &mut self.tally, turn);
+            if verified {
+                budget.charge(proven, turn);
+            }
+            let (payer, price) =
+                (details.payer(turn), if verified { TOKEN_PRICE_BYTES } else { 0 });
+            turn.room.gate().serve(payer, due, bytes, price);
+            self.held.pop(id);
+            if let Some(next) = self.held.peek(id) {
+                let due = payer.served().saturating_add(next.len() as u64);
+                self.held.move_to(id, connection.proven, due, true);
+            }
+            if self.held_less(id, turn) {
+                return;
+            }
+        }
+    }
+
+    /// Goes on with a connection of which fewer messages wait. Says whether none
+    /// does only because it has to be read first: then it must not miss its turn.
+    fn held_less(&mut self, id: u64, turn: &mut Turn<'_>) -> bool {
+        let (bytes, Some(&row)) = (self.held.bytes(id), self.rows.get(&id)) else { return false };
+        let connection = &mut self.connections[row];
+        if bytes == 0 && connection.is_finished() {
+            self.remove(row);
+            return false;
+        }
+        let reads_on = bytes < HELD_BYTES_MAX && std::mem::take(&mut connection.unread);
+        let has_more = connection.queued || reads_on;
+        if reads_on {
+            self.readable(id);
+        }
+        self.speak(id, turn);
+        bytes == 0 && has_more
     }
 
     /// Reads from the connections that are proven, or from those that are not.
     fn read_some(
         &mut self,
         proven: bool,
-        mut budget: usize,
+        budget: &mut Budget,
         scratch: &mut [u8],
         turn: &mut Turn<'_>,
     ) {
         for _ in 0..self.readable[usize::from(proven)].len() {
             let Some(id) = self.readable[usize::from(proven)].pop_front() else { return };
             let Some(&row) = self.rows.get(&id) else { continue };
-            self.connections[row].queued = false;
-            let early = self.take_early(id, scratch);
-            let come = match early {
-                Some(read) => Ok(read),
-                None => self.connections[row].stream.read(scratch),
-            };
-            match come {
-                Ok(0) => self.remove(row),
+            let connection = &mut self.connections[row];
+            connection.queued = false;
+            if self.held.bytes(id) >= HELD_BYTES_MAX {
+                connection.unread = true;
+                continue;
+            }
+            let free = proven && self.held.is_empty() && turn.room.gate().is_open();
+            let most = if free { scratch.len() } else { scratch.len().min(CAUTIOUS_READ_BYTES) };
+            match connection.stream.read(&mut scratch[..most]) {
+                Ok(0) => self.depart(row),
                 Ok(read) => {
                     // A shorter read means drained, and the next edge will tell;
                     // but none comes behind the last.
-                    let short = read < scratch.len() && early.is_none();
-                    let drained = short && !self.connections[row].ended;
-                    let tokens = self.take(row, &mut scratch[..read], turn);
+                    let drained = read < most && !connection.ended;
+                    self.take(row, &mut scratch[..read], budget, turn);
                     self.speak(id, turn);
                     if !drained {
                         self.readable(id);
                     }
-                    budget = budget.saturating_sub(read + tokens * TOKEN_COST_BYTES);
-                    if budget == 0 {
+                    let left_bytes = &mut budget.read_bytes[usize::from(proven)];
+                    *left_bytes = left_bytes.saturating_sub(read);
+                    if *left_bytes == 0 {
                         return;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => self.readable(id),
-                Err(_) => self.remove(row),
+                Err(_) => self.depart(row),
             }
         }
     }
 
-    /// Moves bytes that came behind the handshake of a connection to `scratch`;
-    /// none if there are none left.
-    fn take_early(&mut self, id: u64, scratch: &mut [u8]) -> Option<usize> {
-        let early = self.early.get_mut(&id)?;
-        let moved = early.len().min(scratch.len());
-        scratch[..moved].copy_from_slice(&early[..moved]);
-        early.drain(..moved);
-        if early.is_empty() {
-            self.early.remove(&id);
-        }
-        Some(moved)
+    /// Takes the bytes that came behind the handshake of a connection; its
+    /// messages wait for the next turn.
+    pub(super) fn take_early(&mut self, row: usize, bytes: &mut [u8], turn: &mut Turn<'_>) {
+        self.take(row, bytes, &mut Budget::none(), turn);
     }
 
-    /// Hears all that came behind handshakes, at once.
-    pub fn hear_early(&mut self, turn: &mut Turn<'_>) {
-        for (id, mut bytes) in std::mem::take(&mut self.early) {
-            if let Some(&row) = self.rows.get(&id) {
-                self.take(row, &mut bytes, turn);
-            }
+    /// Takes the messages that waited in the process before this one.
+    pub(super) fn take_held(&mut self, row: usize, mut frames: &[u8], turn: &mut Turn<'_>) {
+        let details = &mut self.details[row];
+        while let Some((text, rest)) = frame::split(frames) {
+            let due = turn.room.gate().turn_of(details.payer(turn), text.len());
+            self.held.push(details.id, &String::from_utf8_lossy(text), (false, due));
+            frames = rest;
         }
     }
 
-    /// As [`hear_bytes`](Self::hear_bytes); says how many tokens were refused,
-    /// and remembers of the connection what that proves.
-    fn take(&mut self, row: usize, bytes: &mut [u8], turn: &mut Turn<'_>) -> usize {
-        let (tokens, messages) = (self.tally.refused_tokens(), self.tally.messages);
-        self.hear_bytes(row, bytes, turn);
-        let tokens = self.tally.refused_tokens() - tokens;
-        let speaks = self.tally.messages > messages;
-        let connection = &mut self.connections[row];
-        connection.proven = tokens == 0 && (connection.proven || speaks);
-        tokens as usize
-    }
-
-    /// Hands the bytes that a connection sent to the rules.
-    fn hear_bytes(&mut self, row: usize, bytes: &mut [u8], turn: &mut Turn<'_>) {
+    /// Takes bytes that a connection sent. Control frames are handled at once,
+    /// whatever the gate says; a message is, if there is nothing before it that
+    /// waits, and the budget allows it.
+    fn take(&mut self, row: usize, bytes: &mut [u8], budget: &mut Budget, turn: &mut Turn<'_>) {
         let (connection, details) = (&mut self.connections[row], &mut self.details[row]);
         let closing = connection.closing();
-        if closing.is_some_and(|closing| closing.then == AfterClose::AwaitEnd) {
+        if closing.is_some_and(|closing| closing.then != AfterClose::AwaitClose) {
+            // Nothing that follows a close frame, or a violation, has a meaning.
             return;
         }
         let deaf = self.farewell.is_some() || closing.is_some();
-        let tally = &mut self.tally;
+        let (tally, held) = (&mut self.tally, &mut self.held);
+        let mut waits = budget.all_wait || must_wait(held, details.id, connection.proven);
         let mut closed = None;
         let mut inbound = std::mem::take(&mut connection.inbound);
         let result = inbound.take(bytes, details.message_bytes_max as usize, |event| {
@@ -124,21 +234,18 @@ impl<S: Stream> Table<S> {
                     tally.probes += 1;
                     tell(Refusal::BadJson.into(), connection, details, turn.now, tally);
                 }
-                Event::Text(text) => match hear(text, details, turn) {
-                    Ok(Wish::Say(message)) => {
-                        turn.batch.push(|out| message.encode(out));
-                        details.messages = details.messages.wrapping_add(1);
-                        tally.messages += 1;
+                Event::Text(text) => {
+                    let proven = connection.proven;
+                    waits = waits
+                        || !budget.verifies(proven)
+                        || !turn.room.reserve(turn.batch, text.len(), budget.feed_limit);
+                    if waits {
+                        let due = turn.room.gate().turn_of(details.payer(turn), text.len());
+                        held.push(details.id, text, (proven, due));
+                    } else if handle(text, connection, details, tally, turn) {
+                        budget.charge(proven, turn);
                     }
-                    Ok(Wish::Act(act)) => {
-                        let by = By::Moderator {
-                            usr: details.speaker.name().to_owned(),
-                            sub: details.speaker.sub().map(str::to_owned),
-                        };
-                        turn.asked.push(Asked { id: details.id, act, by });
-                    }
-                    Err(refused) => refuse(refused, connection, details, turn.now, tally),
-                },
+                }
                 Event::Binary(_) => {
                     refuse(Refusal::Binary.into(), connection, details, turn.now, tally);
                 }
@@ -154,18 +261,56 @@ impl<S: Stream> Table<S> {
             Ok(frames) => {
                 connection.inbound = inbound;
                 if frames > 0 {
-                    details.heard_ms = turn.now.ms;
+                    details.heard_ms = self.ms;
+                    details.pinged_ms = NEVER;
                 }
                 if let Some(answer) = closed {
-                    self.close(row, &answer, AfterClose::Drop, turn.now);
+                    self.close(row, &answer, AfterClose::Drop);
                 }
             }
             Err(violation) => {
                 self.tally.violations += 1;
-                self.close(row, &violation, AfterClose::AwaitEnd, turn.now);
+                self.close(row, &violation, AfterClose::AwaitEnd);
             }
         }
     }
+}
+
+/// Whether a message of this connection has to wait behind others.
+fn must_wait(held: &Held, id: u64, proven: bool) -> bool {
+    !held.is_empty() && (held.has(proven) || held.bytes(id) > 0)
+}
+
+/// Handles a message for which there is room in the feed. Gives back whether a
+/// token had to be verified. A connection is proven while its messages are sent
+/// without that, and no bad token came since.
+fn handle<S: Stream>(
+    text: &str,
+    connection: &mut Connection<S>,
+    details: &mut Details,
+    tally: &mut Tally,
+    turn: &mut Turn<'_>,
+) -> bool {
+    let verifications = details.speaker.verifications();
+    let wish = hear(text, details, turn);
+    let verified = details.speaker.verifications() != verifications;
+    connection.proven = !verified && (connection.proven || matches!(wish, Ok(Wish::Say(_))));
+    match wish {
+        Ok(Wish::Say(message)) => {
+            turn.batch.push(|out| message.encode(out));
+            details.messages = details.messages.wrapping_add(1);
+            tally.messages += 1;
+        }
+        Ok(Wish::Act(act)) => {
+            let by = By::Moderator {
+                usr: details.speaker.name().to_owned(),
+                sub: details.speaker.sub().map(str::to_owned),
+            };
+            turn.asked.push(Asked { id: details.id, act, by });
+        }
+        Err(refused) => refuse(refused, connection, details, turn.now, tally),
+    }
+    verified
 }
 
 /// What `text` wishes, if the rules allow it and the room hears it now.
@@ -204,127 +349,5 @@ fn tell<S: Stream>(
     }
     if !may || !connection.say(Opcode::Text, &text) {
         tally.notices_dropped += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{self, Read, Write};
-
-    use super::*;
-    use crate::chat::{Batch, Now, Room, Tim};
-    use crate::config::{Config, Secret};
-    use crate::net::{Arrival, Peer, Settings};
-    use crate::wire::frame;
-
-    const SECRET: &str = "a secret of thirty-two bytes, yes";
-
-    /// Says the same over and over.
-    struct Insistent {
-        words: Vec<u8>,
-        at: usize,
-    }
-
-    impl Read for Insistent {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            for byte in &mut *buffer {
-                let Some(word) = self.words.get(self.at % self.words.len().max(1)) else {
-                    return Err(ErrorKind::WouldBlock.into());
-                };
-                *byte = *word;
-                self.at += 1;
-            }
-            Ok(buffer.len())
-        }
-    }
-
-    impl Write for Insistent {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Stream for Insistent {
-        fn shutdown_write(&mut self) {}
-    }
-
-    /// A table in a room that takes a token, and a turn for what `act` does.
-    fn with_table(act: impl FnOnce(&mut Table<Insistent>, &mut Turn<'_>)) {
-        let mut config = Config::default();
-        config.limits.messages_per_sec = 0;
-        config.auth.secret = Some(Secret::new(SECRET).unwrap());
-        let settings = Settings::new(&config);
-        let room = Room::new(1, 1 << 20);
-        let mut table = Table::new(0, &room);
-        let mut batch = Batch::default();
-        let now = Now { ms: 1, tim: Tim::from_nanos(1) };
-        let (rules, limits) = (&settings.rules, &settings.limits);
-        let asked = &mut Vec::new();
-        let mut turn = Turn { now, room: &room, rules, limits, batch: &mut batch, asked };
-        act(&mut table, &mut turn);
-    }
-
-    fn join(table: &mut Table<Insistent>, words: &[u8], early: Vec<u8>, turn: &mut Turn<'_>) {
-        let id = table.len() as u64;
-        let (cursor, peer, since_secs, message_bytes_max, counted) =
-            (turn.room.end(), Peer::Unix, 0, 16_384, false);
-        let arrival = Arrival { id, cursor, peer, since_secs, message_bytes_max, counted };
-        table.adopt(Insistent { words: words.to_vec(), at: 0 }, arrival, early, turn);
-        table.readable(id);
-    }
-
-    /// A message with a token that `secret` signs, as a client sends it.
-    fn message(secret: &str) -> Vec<u8> {
-        let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
-        let header = jsonwebtoken::Header::default();
-        let token = jsonwebtoken::encode(&header, &serde_json::json!({}), &key).unwrap();
-        let text = serde_json::json!({ "usr": "ann", "msg": "hi", "jwt": token }).to_string();
-        let mut out = Vec::new();
-        frame::put(Opcode::Text, text.as_bytes(), &mut out);
-        // As a client's: masked, with zeros.
-        let payload = out.split_off(out.len() - text.len());
-        out[1] |= 0x80;
-        [out, vec![0; 4], payload].concat()
-    }
-
-    #[test]
-    fn strangers_with_bad_tokens_keep_nobody_waiting() {
-        with_table(|table, turn| {
-            let mut scratch = vec![0; 65_536];
-            join(table, &message(SECRET), Vec::new(), turn);
-            table.turn(&mut scratch, turn);
-            assert!(table.tally.messages > 0, "one that is heard");
-            (0..50)
-                .for_each(|_| join(table, &message("another"), message("early").repeat(50), turn));
-            for _ in 0..20 {
-                let (messages, tokens) = (table.tally.messages, table.tally.refused_tokens());
-                table.turn(&mut scratch, turn);
-                assert!(table.tally.messages > messages, "it is heard in every turn");
-                let tokens = table.tally.refused_tokens() - tokens;
-                let most = UNPROVEN_BYTES_PER_TURN / TOKEN_COST_BYTES;
-                assert!((1..=most as u64 + 8).contains(&tokens), "{tokens} tokens in one turn");
-            }
-        });
-    }
-
-    #[test]
-    fn what_came_early_is_heard_in_its_turns_or_before_a_handover() {
-        with_table(|table, turn| {
-            join(table, b"", message(SECRET).repeat(30), turn);
-            assert_eq!(table.tally.messages, 0);
-            let mut scratch = vec![0; 4096];
-            for _ in 0..30 {
-                table.turn(&mut scratch, turn);
-            }
-            assert_eq!(table.tally.messages, 30);
-            join(table, b"", message(SECRET).repeat(30), turn);
-            table.hear_early(turn);
-            assert_eq!(table.tally.messages, 60);
-            assert!(table.early.is_empty());
-        });
     }
 }

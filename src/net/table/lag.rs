@@ -1,14 +1,36 @@
 //! Connections outside the sweep: own frames, lagging listeners, lost places.
 
-use super::super::connection::{
-    AfterClose, Closing, DETACHED, State, Stream, Wrote, messages_before,
-};
-use super::{READING_MS, Table, Turn};
+use super::super::connection::{AfterClose, Closing, DETACHED, Details, State, Stream, Wrote};
+use super::{Table, Turn};
 use crate::feed::Pieces;
 use crate::wire::close::Close;
 
 /// How much a lagging connection is given at once.
 const CATCH_UP_BYTES: usize = 256 * 1024;
+
+/// How long a lagging connection counts as one that reads when it takes nothing.
+/// Only one that reads can hold the gate.
+const PATIENCE_MS: u64 = 1_000;
+/// The longest round trip in which a client is expected to empty its socket: who
+/// does so counts as one that reads for ever.
+const ROUND_TRIP_MS: u64 = 300;
+
+impl Details {
+    /// The connection is lagging from now on.
+    pub(super) fn begins_to_lag(&mut self, ms: u64) {
+        self.reads_until_ms = ms + PATIENCE_MS;
+    }
+
+    /// A lagging connection took so many bytes. Half a send buffer buys the time
+    /// of a round trip, so a listener that takes less than that runs out of time,
+    /// however often it takes something.
+    fn takes(&mut self, bytes: u64, send_buffer_bytes: usize, ms: u64) {
+        let bought_ms = bytes * 2 * ROUND_TRIP_MS / (send_buffer_bytes as u64).max(1);
+        // A long pause is no debt: who reads again counts as reading soon.
+        let until_ms = self.reads_until_ms.max(ms.saturating_sub(PATIENCE_MS));
+        self.reads_until_ms = (until_ms + bought_ms).min(ms + PATIENCE_MS);
+    }
+}
 
 impl<S: Stream> Table<S> {
     /// Writes all that a connection outside the sweep lacks, until its socket
@@ -29,43 +51,53 @@ impl<S: Stream> Table<S> {
                 continue;
             }
             let Ok((wrote, messages)) = connection.write(&pieces) else {
-                return self.remove(row);
+                return self.depart(row);
             };
+            let (cursor, details) = (connection.cursor, &mut self.details[row]);
             self.tally.deliveries += messages;
-            self.tally.bytes_sent += connection.cursor - before;
+            self.tally.bytes_sent += cursor - before;
             self.lagging.remove(&(before, id));
             self.reading.remove(&(before, id));
             if wrote == Wrote::Blocked {
                 if connection.state == State::Swept {
                     connection.state = State::Lagging;
+                    details.begins_to_lag(self.ms);
                 }
-                let (cursor, details) = (connection.cursor, &mut self.details[row]);
+                details.takes(cursor - before, turn.limits.send_buffer_bytes, self.ms);
                 if cursor != DETACHED {
                     self.lagging.insert((cursor, id));
                 }
-                if connection.state == State::Lagging {
-                    if cursor > before && turn.room.is_far_behind(before) {
-                        details.read_ms = turn.now.ms;
-                    }
-                    if details.read_ms + READING_MS > turn.now.ms {
-                        self.reading.insert((cursor, id));
-                    }
+                if connection.state == State::Lagging && details.reads_until_ms > self.ms {
+                    self.reading.insert((cursor, id));
                 }
                 return;
             }
             match connection.closing() {
-                Some(Closing { then: AfterClose::Drop, .. }) => return self.remove(row),
+                Some(Closing { then: AfterClose::Drop, .. }) => return self.depart(row),
                 Some(_) => return,
-                None if connection.cursor < end && outside => {}
+                None if cursor < end && outside => {}
                 None => {
                     connection.state = State::Swept;
                     match self.farewell.clone().flatten() {
-                        Some(close) => self.close(row, &close, AfterClose::AwaitClose, turn.now),
+                        Some(close) => self.close(row, &close, AfterClose::AwaitClose),
                         None => return,
                     }
                 }
             }
         }
+    }
+
+    /// The oldest cursor of the lagging connections that read; the maximum if
+    /// there is none.
+    pub(super) fn oldest_reading(&mut self) -> u64 {
+        while let Some(&(cursor, id)) = self.reading.first() {
+            let reads = self.rows.get(&id).map(|&row| self.details[row].reads_until_ms > self.ms);
+            if reads == Some(true) {
+                return cursor;
+            }
+            self.reading.pop_first();
+        }
+        u64::MAX
     }
 
     /// Writes the own frames of a connection, unless its socket would block.
@@ -92,13 +124,13 @@ impl<S: Stream> Table<S> {
     /// has begun, which is in `pieces`, and a close frame.
     pub(super) fn lose_place(&mut self, row: usize, pieces: &Pieces, turn: &mut Turn<'_>) {
         let (connection, id) = (&mut self.connections[row], self.details[row].id);
-        self.reading.remove(&(connection.cursor, id));
-        let behind = turn.room.messages() - messages_before(pieces, connection.cursor);
+        let behind = turn.room.messages_behind(connection.cursor);
         self.lagging.remove(&(connection.cursor, id));
+        self.reading.remove(&(connection.cursor, id));
         connection.detach(pieces);
         if connection.closing().is_none() {
             self.tally.too_slow += 1;
-            self.close(row, &Close::too_slow(behind), AfterClose::AwaitClose, turn.now);
+            self.close(row, &Close::too_slow(behind), AfterClose::AwaitClose);
         }
     }
 }

@@ -11,7 +11,7 @@ impl<S: Stream> Table<S> {
     pub(super) fn take_news(&mut self, turn: &mut Turn<'_>) {
         let floor = turn.room.news(self.shard, &mut self.view);
         self.pass(floor, turn);
-        turn.room.needs(self.shard, floor);
+        turn.room.gate().needs(self.shard, floor);
         if self.goal.is_none() {
             self.begin_sweep();
         }
@@ -57,6 +57,7 @@ impl<S: Stream> Table<S> {
                     self.tally.deliveries += done;
                     self.tally.bytes_sent += written as u64;
                     connection.state = State::Lagging;
+                    self.details[row].begins_to_lag(self.ms);
                     let id = self.details[row].id;
                     self.lagging.insert((connection.cursor, id));
                     short.push(id);
@@ -71,7 +72,9 @@ impl<S: Stream> Table<S> {
         }
         self.next = end;
         for id in gone {
-            self.remove_id(id);
+            if let Some(&row) = self.rows.get(&id) {
+                self.depart(row);
+            }
         }
         // What would block is lagging; what only took less, or lacks more than one
         // write can hold, goes on.

@@ -31,12 +31,6 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Messages that were not sent because of a token that was looked at.
-    pub(super) fn refused_tokens(&self) -> u64 {
-        let dear = [Refusal::JwtInvalid, Refusal::JwtRevoked, Refusal::JwtExpired];
-        dear.into_iter().map(|refusal| self.refused[refusal as usize]).sum()
-    }
-
     /// Every figure with a name that never changes.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let refused = Refusal::ALL.iter().map(|refusal| refusal.code()).zip(self.refused);

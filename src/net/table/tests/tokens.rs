@@ -1,0 +1,116 @@
+//! Verifying tokens takes a bounded part of a turn, whatever clients show.
+
+use super::*;
+use crate::config::Secret;
+
+const SECRET: &str = "a secret of thirty-two bytes, yes";
+
+fn world(look_us: u64) -> World {
+    let mut world = World::new(1, |config| {
+        config.auth.secret = Some(Secret::new(SECRET).unwrap());
+    });
+    world.look_us = look_us;
+    world
+}
+
+/// A message with a token for `sub` that `secret` signs, as a client sends it.
+fn message(secret: &str, sub: &str) -> Vec<u8> {
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    let claims = serde_json::json!({ "sub": sub });
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let text = serde_json::json!({ "usr": "ann", "msg": "hi", "jwt": token }).to_string();
+    client_frame(Opcode::Text, text.as_bytes())
+}
+
+/// Tokens that were verified, or refused after that.
+fn handled(world: &World) -> u64 {
+    let tally = world.tables[0].tally();
+    tally.messages + tally.refused.iter().sum::<u64>()
+}
+
+#[test]
+fn one_read_full_of_bad_tokens_takes_several_turns() {
+    // Each verification takes 300 µs, as with ES384.
+    let mut world = world(300);
+    let (id, pipe) = world.join(0, Peer::Unix, usize::MAX);
+    world.send(0, id, &pipe, &message(SECRET, "ann").repeat(2));
+    world.settle(0);
+    assert_eq!(world.tables[0].tally().messages, 2, "it is proven");
+    world.send(0, id, &pipe, &message("another", "ann").repeat(390));
+    let mut before = handled(&world);
+    while before < 392 {
+        world.turn(0);
+        let now = handled(&world);
+        assert!((1..=2 * 7).contains(&(now - before)), "{} in one turn", now - before);
+        before = now;
+    }
+}
+
+#[test]
+fn two_good_tokens_in_turn_are_paid_for() {
+    let mut world = world(300);
+    let (id, pipe) = world.join(0, Peer::Unix, usize::MAX);
+    let (other, other_pipe) = world.join(0, Peer::Tcp(([127, 0, 0, 2], 9).into()), usize::MAX);
+    world.send(0, other, &other_pipe, &message(SECRET, "bob").repeat(2));
+    world.settle(0);
+    let both = [message(SECRET, "ann"), message(SECRET, "eve")].concat();
+    world.send(0, id, &pipe, &both.repeat(100));
+    let mut sent = world.tables[0].tally().messages;
+    for _ in 0..10 {
+        // Who shows the same token as before is served in every turn.
+        world.send(0, other, &other_pipe, &message(SECRET, "bob"));
+        world.turn(0);
+        let more = world.tables[0].tally().messages - sent;
+        assert!((2..=8 + 7).contains(&more), "{more} messages in one turn");
+        sent += more;
+        assert_eq!(world.tables[0].held.bytes(other), 0);
+    }
+    world.settle(0);
+    assert_eq!(world.tables[0].tally().messages, 2 + 10 + 200, "none is lost");
+}
+
+#[test]
+fn strangers_with_bad_tokens_keep_nobody_waiting() {
+    let mut world = world(300);
+    let attackers: Vec<_> = (0..50).map(|_| world.join(0, Peer::Unix, usize::MAX)).collect();
+    let ann = Peer::Tcp(([127, 0, 0, 2], 9).into());
+    let (known, known_pipe) = world.join(0, ann, usize::MAX);
+    world.send(0, known, &known_pipe, &message(SECRET, "ann").repeat(2));
+    world.settle(0);
+    let bad = message("another", "eve").repeat(50);
+    for (id, pipe) in &attackers {
+        world.send(0, *id, pipe, &bad);
+    }
+    for turn in 0..20 {
+        let before = handled(&world);
+        let said = world.tables[0].tally().messages;
+        world.send(0, known, &known_pipe, &message(SECRET, "ann"));
+        world.turn(0);
+        assert!(world.tables[0].tally().messages > said, "turn {turn}");
+        assert!(handled(&world) - before <= 1 + 2 * 7);
+    }
+    // A newcomer's first message is verified before the hundreds that are there.
+    let (bob, bob_pipe) = world.join(0, Peer::Tcp(([127, 0, 0, 3], 9).into()), usize::MAX);
+    world.send(0, bob, &bob_pipe, &message(SECRET, "bob"));
+    let said = world.tables[0].tally().messages;
+    let turns = (0..100).take_while(|_| {
+        world.turn(0);
+        world.tables[0].tally().messages == said
+    });
+    assert!(turns.count() < 20);
+}
+
+#[test]
+fn what_came_early_is_handled_in_its_turns_and_kept_in_a_handover() {
+    let mut world = world(300);
+    let early = message(SECRET, "ann").repeat(30);
+    let (_, pipe) = world.join_with(0, Peer::Unix, usize::MAX, early.clone());
+    assert_eq!(world.tables[0].tally().messages, 0);
+    world.settle(0);
+    assert_eq!((world.tables[0].tally().messages, payloads(&pipe).len()), (30, 30));
+
+    let (id, pipe) = world.join_with(0, Peer::Unix, usize::MAX, early);
+    world.restart(0);
+    world.settle(0);
+    assert_eq!(payloads(&pipe).len(), 30, "connection {id} goes on");
+}
