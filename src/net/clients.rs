@@ -1,6 +1,9 @@
 //! What an operator may know of a connection, and how it is collected.
 
 use super::connection::State;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
 use super::socket::Peer;
 
 /// One connection, as it was when its shard was asked.
@@ -43,6 +46,99 @@ impl From<State> for ClientState {
             State::Swept => Self::Swept,
             State::Lagging => Self::Lagging,
             State::Closing => Self::Closing,
+        }
+    }
+}
+
+/// By what clients are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKey {
+    /// Their ids: whoever joined first.
+    Id,
+    /// Their network addresses.
+    Address,
+    /// When they joined: the oldest first.
+    Since,
+    /// Messages sent: the most first.
+    Messages,
+    /// How far they are behind: the furthest first.
+    Behind,
+}
+
+/// Which part of a list is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// By what clients are listed; their ids decide where that does not.
+    pub key: ClientKey,
+    /// The other way round.
+    pub reverse: bool,
+    /// How many to leave out at the beginning.
+    pub offset: usize,
+    /// How many to list then.
+    pub limit: usize,
+}
+
+/// Where a client stands in a list: the less, the earlier.
+type Rank = [u64; 5];
+
+/// The first clients of a list, as many as it takes to know who is on a page. That
+/// is all that is held while a list of a huge room is made, and not the clients.
+#[derive(Debug)]
+pub(super) struct First {
+    page: Page,
+    ranks: BTreeSet<Rank>,
+}
+
+impl First {
+    pub fn new(page: Page) -> Self {
+        Self { page, ranks: BTreeSet::new() }
+    }
+
+    /// Sees one client of the room, in any order. Whoever is seen twice counts once,
+    /// unless it has changed meanwhile.
+    pub fn see(&mut self, client: &Client) {
+        let most = self.page.offset.saturating_add(self.page.limit);
+        let rank = self.page.rank(client);
+        if self.ranks.len() < most || self.ranks.last().is_some_and(|last| rank < *last) {
+            self.ranks.insert(rank);
+        }
+        if self.ranks.len() > most {
+            self.ranks.pop_last();
+        }
+    }
+
+    /// Those who are on the page, with their places there.
+    pub fn places(self) -> HashMap<u64, usize> {
+        let Page { reverse, offset, limit, .. } = self.page;
+        let id = |rank: Rank| if reverse { !rank[4] } else { rank[4] };
+        let ids = self.ranks.into_iter().map(id).skip(offset).take(limit);
+        ids.zip(0..).collect()
+    }
+}
+
+impl Page {
+    fn rank(&self, client: &Client) -> Rank {
+        let [a, b, c, d] = match self.key {
+            ClientKey::Id => [0; 4],
+            ClientKey::Address => address_rank(client.peer),
+            ClientKey::Since => [0, 0, 0, client.since_secs],
+            ClientKey::Messages => [0, 0, 0, !u64::from(client.messages)],
+            ClientKey::Behind => [0, 0, 0, !client.behind_bytes],
+        };
+        let rank = [a, b, c, d, client.id];
+        if self.reverse { rank.map(|part| !part) } else { rank }
+    }
+}
+
+/// IPv4 before IPv6, and Unix sockets at last.
+fn address_rank(peer: Peer) -> [u64; 4] {
+    let Peer::Tcp(address) = peer else { return [2, 0, 0, 0] };
+    let port = u64::from(address.port());
+    match address.ip() {
+        IpAddr::V4(ip) => [0, 0, u64::from(ip.to_bits()), port],
+        IpAddr::V6(ip) => {
+            let bits = ip.to_bits();
+            [1, (bits >> 64) as u64, bits as u64, port]
         }
     }
 }
@@ -92,6 +188,68 @@ mod tests {
 
     impl Stream for Listener {
         fn shutdown_write(&mut self) {}
+    }
+
+    fn client(id: u64, peer: Peer, messages: u32, behind_bytes: u64) -> Client {
+        Client {
+            id,
+            peer,
+            since_secs: 1_700_000_000 + id,
+            name: "ann".into(),
+            sub: None,
+            is_moderator: false,
+            messages,
+            behind_bytes,
+            state: ClientState::Swept,
+        }
+    }
+
+    /// The ids of a page, in their order.
+    fn page(clients: &[Client], page: Page) -> Vec<u64> {
+        let mut first = First::new(page);
+        clients.iter().for_each(|client| first.see(client));
+        assert!(first.ranks.len() <= page.offset + page.limit, "no more is held than it takes");
+        let mut places: Vec<_> = first.places().into_iter().collect();
+        places.sort_by_key(|(_, place)| *place);
+        places.into_iter().map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn pages_in_every_order() {
+        let tcp = |port| Peer::tcp(([127, 0, 0, 1], port).into());
+        let all = [
+            client(1, tcp(30), 5, 0),
+            client(2, tcp(20), 9, 7),
+            client(3, tcp(10), 5, 9),
+            // As one that moved to another row is.
+            client(2, tcp(20), 9, 7),
+        ];
+        for (key, want) in [
+            (ClientKey::Id, [1, 2, 3]),
+            (ClientKey::Since, [1, 2, 3]),
+            (ClientKey::Address, [3, 2, 1]),
+            (ClientKey::Messages, [2, 1, 3]),
+            (ClientKey::Behind, [3, 2, 1]),
+        ] {
+            let of = |reverse, offset, limit| page(&all, Page { key, reverse, offset, limit });
+            assert_eq!(of(false, 0, 100), want, "{key:?}");
+            assert_eq!(of(false, 1, 1), want[1..2], "{key:?}");
+            assert_eq!(of(false, 5, 1), [0; 0], "{key:?}");
+            assert_eq!(of(false, 9, 0), [0; 0], "{key:?}");
+            let reversed: Vec<_> = want.into_iter().rev().collect();
+            assert_eq!(of(true, 0, 100), reversed, "{key:?}");
+            assert_eq!(of(true, 0, 2), reversed[..2], "{key:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_have_an_order() {
+        let peers = ["1.2.3.4:9", "1.2.3.4:10", "10.0.0.1:1", "200.0.0.1:1"];
+        let later = ["[::1]:5", "[fe80::1]:1", "[fe80::1]:2", "[fe80::2]:1"];
+        let tcp = peers.into_iter().chain(later).map(|text| Peer::tcp(text.parse().unwrap()));
+        let peers: Vec<_> = tcp.chain([Peer::Unix]).collect();
+        assert!(peers.iter().map(|peer| address_rank(*peer)).is_sorted_by(|a, b| a < b));
+        assert!(peers.is_sorted());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::addresses::Addresses;
 use super::barred::{Barred, BarredCounts};
-use super::clients::{Client, Slice};
+use super::clients::{Client, First, Page, Slice};
 use super::connection::Arrival;
 use super::lock;
 use super::settings::Settings;
@@ -354,11 +354,30 @@ impl Hub {
         self.ask(Letter::Turn).await;
     }
 
-    /// Everybody who was there all the while, by id. The shards are asked one
-    /// after the other, for a slice between two of their turns each time, so
-    /// that the room does not wait for a long list.
-    pub async fn clients(&self) -> Vec<Client> {
-        let mut clients = Vec::with_capacity(self.listeners());
+    /// How many clients there are, and those on `page`: whoever was there all the
+    /// while is in its place. The room is gone through twice, to learn who they are
+    /// and to fetch them, since a list of everybody could take as much memory as the
+    /// room itself.
+    pub async fn clients(&self, page: Page) -> (usize, Vec<Client>) {
+        let mut first = First::new(page);
+        let total = self.each_client(|client| first.see(&client)).await;
+        let mut places = first.places();
+        let mut found = BTreeMap::new();
+        self.each_client(|client| {
+            // Whoever is seen twice is listed once.
+            if let Some(place) = places.remove(&client.id) {
+                found.insert(place, client);
+            }
+        })
+        .await;
+        (total, found.into_values().collect())
+    }
+
+    /// Shows everybody to `see`, some maybe twice, and gives back how many there are.
+    /// The shards are asked one after the other, for a slice between two of their
+    /// turns each time, so that the room does not wait for a long list.
+    async fn each_client(&self, mut see: impl FnMut(Client)) -> usize {
+        let mut total = 0;
         for post in &self.0.posts {
             let mut before = usize::MAX;
             while before > 0 {
@@ -366,13 +385,14 @@ impl Hub {
                 post.send(Letter::List { before, answer });
                 // A shard that is gone takes the process with it.
                 let Ok(slice) = slice.await else { break };
-                clients.extend(slice.clients);
+                if before == usize::MAX {
+                    total += slice.before + slice.clients.len();
+                }
+                slice.clients.into_iter().for_each(&mut see);
                 before = slice.before;
             }
         }
-        clients.sort_unstable_by_key(|client| client.id);
-        clients.dedup_by_key(|client| client.id);
-        clients
+        total
     }
 
     pub(super) async fn ask(&self, letter: impl Fn(Done) -> Letter) {

@@ -31,7 +31,7 @@ mod table;
 mod watches;
 
 pub use barred::Barred;
-pub use clients::{Client, ClientState};
+pub use clients::{Client, ClientKey, ClientState, Page};
 pub use connection::{Arrival, Stream};
 pub use crowd::{Crowd, Place};
 pub use door::{Door, Terms, answer};
