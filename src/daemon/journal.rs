@@ -26,7 +26,7 @@ use super::journal_entry::{JournalLayer, JournalSocket};
 use super::log_queue::{LogQueue, Sink};
 
 /// How long the last lines of the process may take.
-const LAST_LINES_PATIENCE: Duration = Duration::from_secs(2);
+const LAST_LINES_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A hold on the log that has been started.
 #[derive(Clone, Debug)]

@@ -64,8 +64,8 @@ def every_act_is_a_line_of_the_journal(box):
     until(lambda: ann.heard and ann.heard[-1].get("ack") == "mute", "the receipt")
     box.run("wschat unmute --address 192.0.2.1", check=False)
     box.run("wschat slow 30")
-    acts = [entry for entry in journal(box) if "WSCHAT_ACT" in entry]
-    mute, slow = acts
+    done = lambda: [entry for entry in journal(box) if "WSCHAT_ACT" in entry]
+    mute, slow = until(lambda: len(done()) > 1 and done(), "the lines")
     assert (mute["WSCHAT_ACT"], mute["WSCHAT_SECS"]) == ("mute", "60"), mute
     assert mute["WSCHAT_WHOM"] == r'"bob\u{202e}\n"', mute
     assert mute["WSCHAT_BY"] == '"ann" (sub "ann")', mute

@@ -135,7 +135,7 @@ def bad_configuration_fails_the_reload_and_changes_nothing(box):
     done = box.run("systemctl reload wschat", check=False)
     assert done.returncode != 0, "the reload succeeded"
     problem = "/etc/wschat.toml:2:15: auth.leeway_secs: 900 is out of range, 0 to 300"
-    assert any(problem in entry["MESSAGE"] for entry in journal(box))
+    until(lambda: any(problem in entry["MESSAGE"] for entry in journal(box)), "it is logged")
     ann.say("ann", "the room goes on")
     all_hear([ann, bob], "the room goes on")
     assert box.property("wschat.service", "ActiveState") == "active"
@@ -283,6 +283,43 @@ def watchdog_restarts_a_daemon_with_a_hung_shard(box):
     bob.say("bob", "back again")
     all_hear([bob], "back again")
     assert "watchdog" in box.out("journalctl -b -u wschat.service").lower()
+
+
+@scenario
+def journal_that_stands_still_holds_up_nobody(box):
+    enable(box)
+    join()
+    # Far more than the journal's socket and the daemon's own queue hold.
+    words = "$(printf '%020000d' 0)"
+    box.run("systemctl kill --signal=STOP systemd-journald.service")
+    try:
+        box.run(f"for i in $(seq 150); do wschat say {words} || exit 1; done")
+        ann, bob = join(2)
+        ann.say("ann", "nobody waits")
+        all_hear([ann, bob], "nobody waits")
+        box.run("wschat reload")
+        box.run("systemctl restart wschat.service")
+        bob.say("bob", "nor now")
+        all_hear([ann, bob], "nor now")
+        box.run("systemctl stop wschat.socket wschat.service")
+    finally:
+        box.run("systemctl kill --signal=CONT systemd-journald.service")
+    until(lambda: journal(box, "WSCHAT_ACT=say"), "the log goes on")
+
+
+@scenario
+def fifo_as_secret_is_refused_at_a_reload(box):
+    enable(box)
+    [ann] = join()
+    box.run("mkfifo /etc/fifo; chgrp wschat /etc/fifo; chmod 640 /etc/fifo")
+    box.write("/etc/wschat.toml", "auth.jwt_secret_file = '/etc/fifo'\n")
+    done = box.run("systemctl reload wschat.service", check=False)
+    assert done.returncode != 0
+    problem = "not a regular file"
+    until(lambda: any(problem in entry["MESSAGE"] for entry in journal(box)), "it is logged")
+    ann.say("ann", "still here")
+    all_hear([ann], "still here")
+    box.run("systemctl stop wschat.socket wschat.service")
 
 
 @scenario

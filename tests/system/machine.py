@@ -53,8 +53,9 @@ def root(release):
     (path / "etc/machine-id").write_text("")
     (path / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     for unit in ("nginx", "caddy"):
-        for link in path.glob(f"etc/systemd/system/*.wants/{unit}.service"):
-            link.unlink()
+        # Their targets are absolute, so that from here they lead nowhere.
+        for wants in path.glob("etc/systemd/system/*.wants"):
+            (wants / f"{unit}.service").unlink(missing_ok=True)
     recipe.write_text(PACKAGES)
     return path
 

@@ -45,8 +45,8 @@ def restart(box):
 
 
 def said(box, what):
-    """Whether the journal has a line with these words."""
-    return any(what in entry["MESSAGE"] for entry in journal(box))
+    """Waits for a line of the journal with these words."""
+    return until(lambda: any(what in entry["MESSAGE"] for entry in journal(box)), what)
 
 
 def comes_up(box):
