@@ -39,6 +39,7 @@ fn every_close_code_has_its_entry_with_its_reason() {
         close::TOO_BIG,
         close::RESTART,
         too_slow,
+        close::NO_WATCH,
     ];
     let entries = entries("CLOSING");
     assert_eq!(entries.len(), closes.len());
