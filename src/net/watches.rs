@@ -154,7 +154,13 @@ impl Reserve {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
     use super::*;
+    use crate::config::Config;
+    use crate::net::{Barred, Hub, Peer, Settings, Socket};
 
     /// A system that has so many watches left.
     fn add(watches: &Watches, need: Need, left: &mut usize) -> bool {
@@ -205,5 +211,39 @@ mod tests {
             watches.add(Need::Answer, 7, |back| Err((back, Errno::MFILE.into())));
         assert_eq!(failed.unwrap_err().0, 7);
         assert!(!watches.are_short());
+    }
+
+    fn hub() -> (Hub, Settings) {
+        let settings = Settings::new(&Config::default());
+        let hub = Hub::start(1, Arc::new(Settings::new(&Config::default())), Default::default());
+        (hub.unwrap(), settings)
+    }
+
+    #[test]
+    fn nobody_else_comes_in_while_there_are_none() {
+        let (hub, settings) = hub();
+        drop(hub.seat(Peer::Unix, &settings.limits).unwrap());
+        let none: Result<(), _> =
+            hub.watches().add(Need::Shard, (), |()| Err(((), Errno::NOSPC.into())));
+        assert!(none.is_err());
+        let refused = hub.seat(Peer::Unix, &settings.limits).err();
+        assert_eq!((refused, hub.listeners()), (Some(Barred::System), 0));
+    }
+
+    #[test]
+    fn a_connection_that_cannot_be_watched_is_counted() {
+        let (hub, settings) = hub();
+        // No file of a disk can be watched.
+        let file = OwnedFd::from(tempfile::tempfile().unwrap());
+        let seat = hub.seat(Peer::Unix, &settings.limits).unwrap();
+        hub.adopt(seat, Socket::Unix(file.into()), Peer::Unix, Bytes::new(), 1024);
+        hub.wake_adopters();
+        let barred = || hub.totals().tally.barred[Barred::System as usize];
+        let start = Instant::now();
+        while barred() == 0 || hub.listeners() > 0 {
+            assert!(start.elapsed() < Duration::from_secs(30), "it is not counted");
+            std::thread::yield_now();
+        }
+        assert_eq!(barred(), 1);
     }
 }
