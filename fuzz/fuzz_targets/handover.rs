@@ -22,7 +22,7 @@ fn look_at(bytes: &[u8]) {
     let log = state.log(65_536);
     for bytes in &state.rows {
         let Some(row) = Row::decode(bytes, &log) else { continue };
-        row.is_at_frame_boundary(&log);
+        row.takes_close(&log);
         let mut inbound = row.partial.map(Inbound::resume).unwrap_or_default();
         let _ = inbound.take(&mut [0x81, 0x80, 0, 0, 0, 0], 1024, |_| Then::Continue);
     }
