@@ -292,8 +292,10 @@ impl Accounts {
             let account = Account::new(balance.who.clone(), Used { budget, said });
             (balance.who.clone(), account)
         };
-        let accounts = balances.iter().map(account).collect();
-        Self(Mutex::new(Book { accounts, full: 0 }))
+        let accounts: HashMap<_, _> = balances.iter().map(account).collect();
+        // Nobody holds an account yet, so none is looked for before they are many.
+        let full = (accounts.len() * 2).max(Self::FEW);
+        Self(Mutex::new(Book { accounts, full }))
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -357,6 +359,16 @@ mod tests {
         // The clock of one shard is a little behind that of another.
         assert_eq!(account.take(&Pace::default(), "", 7), Ok(()));
         assert_eq!(account.take(&Pace::default(), "", 5), Ok(()));
+    }
+
+    #[test]
+    fn a_few_are_remembered_after_a_restart_though_slow_mode_is_off_for_a_while() {
+        let (slow, off) = (Pace { slow_ms: 10_000, ..Pace::default() }, Pace::default());
+        let accounts = Accounts::default();
+        accounts.account(&ann(), 0, &slow).take(&slow, "hi", 0).unwrap();
+        let accounts = Accounts::resume(&accounts.balances(1_000, &slow), 1_000);
+        accounts.account(&Who::Sub("bob".into()), 1_000, &off);
+        assert_eq!(accounts.account(&ann(), 1_000, &slow).take(&slow, "ho", 1_000), Err(9_000));
     }
 
     #[test]

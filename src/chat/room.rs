@@ -506,6 +506,18 @@ mod tests {
     }
 
     #[test]
+    fn whoever_waits_for_slow_mode_is_not_forgotten_for_others() {
+        let (room, pace) = (Room::new(1, 4_000), Pace::default());
+        let by = By::Operator { uid: 0 };
+        room.decide(&Act::Slow(Some(30)), &by, Tim::default()).unwrap();
+        assert_eq!(says(&room, "ann", &pace, 100), Ok(()));
+        for number in 0..3_000u128 {
+            room.payer(&mut Speaker::default(), Block(number.to_be_bytes()), &pace, 101_000);
+        }
+        assert_eq!(says(&room, "ann", &pace, 102).unwrap_err().wait_secs, Some(28));
+    }
+
+    #[test]
     fn what_a_moderator_does_lets_nobody_be_forgotten() {
         let secret = b"a secret of more than thirty-two bytes";
         let settings = AuthSettings {
