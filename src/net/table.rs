@@ -370,6 +370,9 @@ impl<S: Stream> Table<S> {
     pub fn stop_reading(&mut self) {
         self.farewell = Some(None);
         self.held = Held::default();
+        for row in 0..self.connections.len() {
+            self.read_on(row);
+        }
     }
 
     /// Closes every connection with this reason as soon as it has everything.
@@ -409,6 +412,7 @@ impl<S: Stream> Table<S> {
             {
                 kicked += 1;
                 self.held.remove(id);
+                self.read_on(row);
                 self.close(row, &close::KICKED, AfterClose::AwaitClose);
                 self.speak(id, turn);
             }
@@ -436,6 +440,13 @@ impl<S: Stream> Table<S> {
         self.lagging.remove(&(connection.cursor, id));
         self.reading.remove(&(connection.cursor, id));
         connection.finish(self.ms);
+    }
+
+    /// Reads a connection that was not read because its messages waited.
+    fn read_on(&mut self, row: usize) {
+        if std::mem::take(&mut self.connections[row].unread) {
+            self.readable(self.details[row].id);
+        }
     }
 
     fn has_to_read(&self) -> bool {

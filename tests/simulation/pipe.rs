@@ -95,6 +95,8 @@ impl Read for Side {
         if pipe.to_server.is_empty() {
             return if pipe.client_ended { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
+        // A read that is short says that there is no more.
+        pipe.to_server.make_contiguous();
         let read = pipe.to_server.read(buffer)?;
         self.touch(read);
         Ok(read)

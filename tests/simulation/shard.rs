@@ -63,6 +63,7 @@ impl Shard {
     /// One turn; says whether the other shards are woken.
     pub fn turn(&mut self, room: &Room, now: Now) -> bool {
         self.woken = false;
+        self.table.tick(now);
         self.open_letters(room, now);
         let mut scratch = std::mem::take(&mut self.scratch);
         let events = std::mem::take(&mut self.events);
@@ -118,6 +119,7 @@ impl Shard {
 
     /// Gives every connection away, as at a hand-over.
     pub fn hand_over(&mut self, room: &Room, now: Now) -> Vec<(Row, Side)> {
+        self.table.tick(now);
         self.open_letters(room, now);
         self.table.hand_over(now)
     }

@@ -29,7 +29,6 @@ fn a_burst(seed: u64) -> Totals {
 }
 
 #[test]
-#[ignore = "a burst closes listeners that read"]
 fn a_burst_within_the_limits_closes_nobody_who_reads() {
     each_seed(12, a_burst, |totals| totals.said >= 12 * 360);
 }

@@ -78,13 +78,11 @@ fn a_shorter_ping_interval(seed: u64) -> Totals {
 }
 
 #[test]
-#[ignore = "a reload closes those who answer pings"]
 fn who_answers_pings_is_never_idle_and_who_does_not_is() {
     each_seed(40, silence_and_reloads, |totals| totals.tally.idle > 10);
 }
 
 #[test]
-#[ignore = "a reload makes all pings due at once"]
 fn a_reload_spreads_the_pings() {
     each_seed(10, a_shorter_ping_interval, |totals| totals.joined == 3_000);
 }

@@ -36,6 +36,29 @@ fn a_client_cannot_put_off_its_end() {
 }
 
 #[test]
+fn a_client_whose_messages_wait_can_answer_its_end() {
+    for kicked in [true, false] {
+        let mut world = World::new(1, |config| config.limits.feed_tail_bytes = 65_536);
+        let _slow = world.join(0, Peer::Unix, 0);
+        world.shut(0);
+        let (id, pipe) = world.join(0, Peer::Tcp(([127, 0, 0, 2], 9).into()), usize::MAX);
+        // So many wait that what follows is not read, and no event will tell of it.
+        let mut bytes = says("bob", &"x".repeat(1_000)).repeat(30);
+        bytes.extend(client_frame(Opcode::Close, b"\x03\xe8"));
+        world.send(0, id, &pipe, &bytes);
+        world.settle(0);
+        assert!(!pipe.borrow().to_server.is_empty());
+        if kicked {
+            world.with(0, |table, turn, _| table.kick(&Target::Connection(id), usize::MAX, turn));
+        } else {
+            world.tables[0].stop_reading();
+        }
+        world.settle(0);
+        assert!(!world.tables[0].rows.contains_key(&id), "kicked: {kicked}");
+    }
+}
+
+#[test]
 fn what_was_sent_before_the_end_is_heard_though_it_has_to_wait() {
     for resets in [true, false] {
         let mut world = World::new(1, |config| config.limits.feed_tail_bytes = 65_536);

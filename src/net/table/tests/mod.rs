@@ -38,6 +38,8 @@ impl Read for Side {
         if pipe.to_server.is_empty() && !pipe.ended {
             return Err(ErrorKind::WouldBlock.into());
         }
+        // A read that is short says that there is no more.
+        pipe.to_server.make_contiguous();
         pipe.to_server.read(buffer)
     }
 }
