@@ -84,5 +84,5 @@ fn who_answers_pings_is_never_idle_and_who_does_not_is() {
 
 #[test]
 fn a_reload_spreads_the_pings() {
-    each_seed(10, a_shorter_ping_interval, |totals| totals.joined == 3_000);
+    each_seed(10, a_shorter_ping_interval, |totals| totals.joined >= 3_000);
 }
