@@ -334,7 +334,9 @@ impl<S: Stream> Table<S> {
             self.take_news(turn);
         }
         self.sweep(turn);
-        if turn.now.ms >= self.care_due_ms {
+        // A round that is under way is finished first, or the last rows might never
+        // be looked after.
+        if self.care.is_none() && turn.now.ms >= self.care_due_ms {
             self.care_due_ms = turn.now.ms + CARE_INTERVAL_MS;
             self.care = Some(0);
         }

@@ -122,3 +122,27 @@ fn a_newcomer_is_told_of_no_more_than_it_missed() {
     let behind = reason.strip_prefix("too slow: ").and_then(|r| r.strip_suffix(" messages behind"));
     assert!((1..=20).contains(&behind.unwrap().parse().unwrap()), "{reason}");
 }
+
+#[test]
+fn who_is_not_heard_any_more_is_read_to_its_end() {
+    for kicked in [true, false] {
+        let mut world = World::new(1, |config| config.limits.feed_tail_bytes = 65_536);
+        let _slow = world.join(0, Peer::Unix, 0);
+        world.shut(0);
+        let (id, pipe) = world.join(0, Peer::Tcp(([127, 0, 0, 2], 9).into()), usize::MAX);
+        let mut sent = says("bob", &"x".repeat(90)).repeat(1_000);
+        sent.extend(client_frame(Opcode::Close, b"\x03\xe8"));
+        world.send(0, id, &pipe, &sent);
+        world.settle(0);
+        assert!(!pipe.borrow().to_server.is_empty(), "not all may wait");
+        // No event tells of what is in the socket already.
+        world.with(0, |table, turn, _| match kicked {
+            true => {
+                table.kick(&Target::Connection(id), usize::MAX, turn);
+            }
+            false => table.stop_reading(),
+        });
+        world.settle(0);
+        assert!(!world.tables[0].rows.contains_key(&id), "kicked: {kicked}");
+    }
+}

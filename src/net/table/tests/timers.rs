@@ -93,3 +93,18 @@ fn what_waits_unread_is_a_sign_of_life() {
     assert_eq!(world.tables[0].tally().idle, 1, "the other one alone");
     drop(slow);
 }
+
+#[test]
+fn every_row_is_looked_after_however_often_a_round_begins() {
+    let mut world = World::new(1, |_| {});
+    let rows = 3 * ROWS_PER_TURN;
+    let clients: Vec<_> = (0..rows).map(|_| world.join(0, Peer::Unix, usize::MAX)).collect();
+    for _ in 0..2_000 {
+        world.ms += 20;
+        // A reload; a long round that the next one would follow is as bad.
+        world.tables[0].look_after_all();
+        world.turn(0);
+    }
+    let pinged = clients.iter().filter(|(_, pipe)| !pipe.borrow().from_server.is_empty());
+    assert_eq!(pinged.count(), rows);
+}
