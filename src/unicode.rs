@@ -9,9 +9,18 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 
 /// Characters that are drawn as nothing, which no property of Unicode says: the
 /// braille pattern without dots, the notehead that is none, the place of an object,
-/// and the blanks of two old scripts.
-const BLANK: [char; 6] =
-    ['\u{2800}', '\u{1d159}', '\u{fffc}', '\u{13441}', '\u{13442}', '\u{16fe4}'];
+/// the blanks of two old scripts, and what only changes the characters beside it.
+const BLANK: [char; 9] = [
+    '\u{2800}',
+    '\u{1d159}',
+    '\u{fffc}',
+    '\u{13441}',
+    '\u{13442}',
+    '\u{16fe4}',
+    '\u{2d7f}',
+    '\u{1107f}',
+    '\u{1bc9d}',
+];
 
 /// Whether a character shows nothing and is no white space: controls, formats,
 /// joiners, fillers, and what else a program that cannot draw it leaves out.
@@ -35,6 +44,19 @@ pub fn is_invisible(c: char) -> bool {
         || is_format()
         || has::<NoncharacterCodePoint>(c)
         || BLANK.contains(&c)
+}
+
+/// Whether a character is a frame around the one before it: a circle, a square, a key.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::unicode::is_frame;
+/// assert!("\u{20dd}\u{20de}\u{20e3}".chars().all(is_frame));
+/// assert!(!"a\u{301}()".chars().any(is_frame));
+/// ```
+pub fn is_frame(c: char) -> bool {
+    CodePointMapData::<GeneralCategory>::new().get(c) == GeneralCategory::EnclosingMark
 }
 
 fn has<P: BinaryProperty>(c: char) -> bool {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::confusable_detection::skeleton;
 
-use crate::unicode::is_invisible;
+use crate::unicode::{is_frame, is_invisible};
 
 /// So many bytes of a name are looked at; nobody reads more.
 const BYTES_MAX: usize = 256;
@@ -13,9 +13,13 @@ const BYTES_MAX: usize = 256;
 /// The letters that small capitals are of; there is none of x.
 const SMALL_CAPITALS: [&str; 2] = ["ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnopqrstuvwyz"];
 
-/// Where letters and digits in black circles and squares begin, and the letters of
-/// flags. As with small capitals, no table of Unicode says which letters they show.
-const ENCLOSED: [(char, &str); 6] = [
+/// Where letters and digits in parentheses begin, those in black circles and squares,
+/// and the letters of flags. As with small capitals, no table of Unicode says which
+/// letters they show.
+const ENCLOSED: [(char, &str); 9] = [
+    ('\u{2474}', "123456789"),
+    ('\u{249c}', "abcdefghijklmnopqrstuvwxyz"),
+    ('\u{1f110}', "abcdefghijklmnopqrstuvwxyz"),
     ('\u{1f150}', "abcdefghijklmnopqrstuvwxyz"),
     ('\u{1f170}', "abcdefghijklmnopqrstuvwxyz"),
     ('\u{1f1e6}', "abcdefghijklmnopqrstuvwxyz"),
@@ -53,10 +57,15 @@ pub fn look(name: &str) -> String {
 /// As [`look`], for any characters.
 fn skeleton_of(name: &str) -> String {
     let is_seen = |c: &char| !c.is_whitespace() && !is_invisible(*c);
-    let letters = name.nfkc().map(plain).filter(is_seen);
+    // Before and after: a raised small capital is one of either kind, and to letters in
+    // parentheses the parentheses would be added.
+    let letters: String = name.chars().map(plain).nfkc().map(plain).filter(is_seen).collect();
+    // What a frame is around is read without it; but of frames alone some are seen.
+    let unframed: String = letters.chars().filter(|c| !is_frame(*c)).collect();
+    let letters = if unframed.is_empty() { letters } else { unframed };
     // By their upper case first: so `I` makes `i` look like `l`, and letters of other
     // scripts are replaced of which only the capital looks like one of ours.
-    let upper: String = letters.flat_map(char::to_uppercase).collect();
+    let upper: String = letters.chars().flat_map(char::to_uppercase).collect();
     let lower: String = skeleton(&upper).flat_map(char::to_lowercase).collect();
     skeleton(&lower).flat_map(char::to_lowercase).filter(is_seen).collect()
 }
@@ -138,9 +147,16 @@ mod tests {
             ("wschat", "🇼🇸🇨🇭🇦🇹"),
             ("wschat", "𝔴𝓼𝕔𝗵𝙖𝚝"),
             ("kim 12", "ᴷᶦᵐ①➋"),
+            ("wschat", "⒲⒮⒞⒣⒜⒯"),
+            ("wschat", "🄦🄢🄒🄗🄐🄣"),
+            ("kim 12", "⒦⒤⒨⑴⑵"),
+            ("wschat", "w\u{20dd}s\u{20dd}c\u{20dd}h\u{20dd}a\u{20dd}t\u{20dd}"),
+            ("bob", "b\u{488}o\u{20de}b\u{20e3}"),
         ] {
             assert_eq!(look(one), look(other), "{one:?} {other:?}");
         }
+        // A frame around nothing is seen all the same.
+        assert_ne!(look("\u{20dd}"), "");
         for (one, other) in [("ann", "anna"), ("jos\u{e9}", "jose"), ("a-b", "ab"), ("李", "王")]
         {
             assert_ne!(look(one), look(other), "{one:?} {other:?}");
@@ -165,6 +181,9 @@ mod tests {
             '\u{fff9}',
             '\u{fffc}',
             '\u{1d159}',
+            '\u{2d7f}',
+            '\u{1107f}',
+            '\u{1bc9d}',
             '\u{e0041}',
         ] {
             let many = c.to_string().repeat(300);

@@ -14,6 +14,7 @@ test("nothing invisible is left in a name, or goes unseen", () => {
     ["a\u0007b\u009bc\u2028d\u2029e", "a\ufffdb\ufffdc\ufffdd\ufffde"],
     ["b\u034fo\u115fb\u3164", "b\ufffdo\ufffdb\ufffd"],
     ["b\ufff9o\ufffcb\u{1d159}\u2800", "b\ufffdo\ufffdb\ufffd\ufffd"],
+    ["b\u2d7fo\u{1107f}b\u{1bc9d}", "b\ufffdo\ufffdb\ufffd"],
     ["b\uffffo\u{1bca0}b\u{e0041}\u{e0fff}", "b\ufffdo\ufffdb\ufffd\ufffd"],
     ["žluťoučký 漢字 عربي", "žluťoučký 漢字 عربي"],
   ];
