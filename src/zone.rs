@@ -34,10 +34,16 @@ pub fn here() -> &'static Zone {
     &HERE
 }
 
-/// The zone that `tz` means, if it has summer time without a rule for it.
+/// The zone that `tz` means, if it has summer time without a rule for it, or begins
+/// with the colon that C libraries ignore.
 fn without_rule(tz: &str) -> Option<tz::TimeZone> {
-    let is_known = tz.is_empty() || tz::TimeZone::from_posix_tz(tz).is_ok();
-    if is_known { None } else { tz::TimeZone::from_posix_tz(&format!("{}{RULE}", tz.trim())).ok() }
+    if tz.is_empty() || tz::TimeZone::from_posix_tz(tz).is_ok() {
+        return None;
+    }
+    let tz = tz.trim();
+    let bare = tz.strip_prefix(':').unwrap_or(tz);
+    let zone = tz::TimeZone::from_posix_tz(bare);
+    zone.or_else(|_| tz::TimeZone::from_posix_tz(&format!("{bare}{RULE}"))).ok()
 }
 
 impl TimeZone for Zone {
@@ -86,6 +92,8 @@ mod tests {
         check("CET-1CEST", "2026-01-25T17:20:00Z", "18:20");
         check("CET-1CEST", "2026-03-08T00:59:59Z", "01:59");
         check("CET-1CEST", "2026-03-08T01:00:00Z", "03:00");
+        check(":CET-1CEST", "2026-07-25T17:20:00Z", "19:20");
+        check(":<+03>-3", "2026-07-25T17:20:00Z", "20:20");
         check(" CET-1CEST ", "2026-11-01T00:00:00Z", "01:00");
         check("AAA+3:30BBB+2", "2026-07-25T17:20:00Z", "15:20");
         check("<-03>3<-02>", "2026-07-25T17:20:00Z", "15:20");
