@@ -27,6 +27,12 @@ pub(super) const NEVER: u64 = u64::MAX;
 pub trait Stream: Read + Write {
     /// Says that nothing more will be written (a TCP FIN).
     fn shutdown_write(&mut self);
+
+    /// How many bytes it may hold for a client that does not read, if that is known:
+    /// the system may allow less than it was asked for.
+    fn send_buffer_bytes(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// What is known of a connection when it is given to a shard.

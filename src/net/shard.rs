@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token};
+use socket2::SockRef;
 use tokio::sync::mpsc;
 
 use super::barred::Barred;
@@ -324,6 +325,15 @@ impl Stream for Watched {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
+    }
+
+    fn send_buffer_bytes(&self) -> Option<usize> {
+        let bytes = match self {
+            Self::Tcp(stream) => SockRef::from(stream).send_buffer_size(),
+            Self::Unix(stream) => SockRef::from(stream).send_buffer_size(),
+        };
+        // Linux doubles what it is asked for, as it counts its own needs too.
+        bytes.ok().map(|bytes| bytes / 2)
     }
 }
 

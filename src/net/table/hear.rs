@@ -14,6 +14,11 @@ use crate::wire::{Event, Then};
 const READ_BYTES_PER_TURN: usize = 256 * 1024;
 /// The same of all others; so neither keep the others waiting, however many.
 const UNPROVEN_BYTES_PER_TURN: usize = 64 * 1024;
+/// The most that one turn handles of messages that waited, with [`PER_MESSAGE_BYTES`]
+/// for each.
+const HELD_BYTES_PER_TURN: usize = 256 * 1024;
+/// What a message is counted for in that, besides its text.
+const PER_MESSAGE_BYTES: usize = 64;
 /// The most that one read takes where messages have to wait, or of a connection
 /// that is not proven.
 const CAUTIOUS_READ_BYTES: usize = 4096;
@@ -31,6 +36,8 @@ const TOKEN_PRICE_BYTES: u64 = 8 * 1024;
 struct Budget {
     /// Bytes to be read.
     read_bytes: [usize; 2],
+    /// Bytes of messages that waited.
+    held_bytes: usize,
     /// Microseconds of verification.
     verify_us: [u64; 2],
     /// When the clock was last looked at.
@@ -46,6 +53,7 @@ impl Budget {
         let gate = turn.room.gate();
         Self {
             read_bytes: [UNPROVEN_BYTES_PER_TURN, READ_BYTES_PER_TURN],
+            held_bytes: HELD_BYTES_PER_TURN,
             verify_us: [VERIFY_US_PER_TURN; 2],
             lap_us: (turn.clock_us)(),
             feed_limit: gate.limit(),
@@ -55,7 +63,14 @@ impl Budget {
 
     /// For messages that wait in any case.
     const fn none() -> Self {
-        Self { read_bytes: [0; 2], verify_us: [0; 2], lap_us: 0, feed_limit: 0, all_wait: true }
+        Self {
+            read_bytes: [0; 2],
+            held_bytes: 0,
+            verify_us: [0; 2],
+            lap_us: 0,
+            feed_limit: 0,
+            all_wait: true,
+        }
     }
 
     /// Whether tokens may still be verified.
@@ -111,10 +126,12 @@ impl<S: Stream> Table<S> {
                 self.held.move_to(id, proven, own, false);
                 continue;
             }
-            if due > turn_limit || !turn.room.reserve(turn.batch, bytes, budget.feed_limit) {
+            let may = budget.held_bytes > 0 && due <= turn_limit;
+            if !may || !turn.room.reserve(turn.batch, bytes, budget.feed_limit) {
                 budget.all_wait = true;
                 return;
             }
+            budget.held_bytes = budget.held_bytes.saturating_sub(bytes + PER_MESSAGE_BYTES);
             let verified = handle(text, connection, details, &mut self.tally, turn);
             if verified {
                 budget.charge(proven, turn);

@@ -63,7 +63,9 @@ impl<S: Stream> Table<S> {
                     connection.state = State::Lagging;
                     details.begins_to_lag(self.ms);
                 }
-                details.takes(cursor - before, turn.limits.send_buffer_bytes, self.ms);
+                let buffer_bytes = connection.stream.send_buffer_bytes();
+                let buffer_bytes = buffer_bytes.unwrap_or(turn.limits.send_buffer_bytes);
+                details.takes(cursor - before, buffer_bytes, self.ms);
                 if cursor != DETACHED {
                     self.lagging.insert((cursor, id));
                 }

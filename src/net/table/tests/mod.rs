@@ -25,6 +25,8 @@ pub(super) struct Pipe {
     pub from_server: Vec<u8>,
     /// How many bytes the socket takes before it would block.
     pub room: usize,
+    /// How many bytes the system lets it hold, if that is not what was asked for.
+    pub send_buffer_bytes: Option<usize>,
     /// The client has closed its side.
     pub ended: bool,
 }
@@ -69,6 +71,10 @@ impl Write for Side {
 
 impl Stream for Side {
     fn shutdown_write(&mut self) {}
+
+    fn send_buffer_bytes(&self) -> Option<usize> {
+        self.0.borrow().send_buffer_bytes
+    }
 }
 
 /// A room with its tables, driven by hand.
