@@ -72,7 +72,7 @@ impl TokenKey {
         if content.trim_ascii_start().starts_with(b"{") {
             return jwks::read(kid, algorithm, content);
         }
-        pem::read(kid, algorithm.ok_or(KeyError::AlgorithmMissing)?, content)
+        pem::read(kid, algorithm, content)
     }
 
     /// The name that a token may give in its header.

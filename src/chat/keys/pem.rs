@@ -21,7 +21,7 @@ const SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.
 /// The keys in a PEM file, all of them for `algorithm`.
 pub(super) fn read(
     kid: Option<&str>,
-    algorithm: Algorithm,
+    algorithm: Option<Algorithm>,
     content: &[u8],
 ) -> Result<PublicKeys, KeyError> {
     let text = std::str::from_utf8(content).map_err(|_| KeyError::Form)?;
@@ -32,6 +32,7 @@ pub(super) fn read(
     if begins().next().is_none() {
         return Err(KeyError::Form);
     }
+    let algorithm = algorithm.ok_or(KeyError::AlgorithmMissing)?;
     if algorithm.family() == AlgorithmFamily::Hmac {
         return Err(KeyError::NotForPublic);
     }

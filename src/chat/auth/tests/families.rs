@@ -204,6 +204,9 @@ fn files_that_hold_no_fitting_key() {
     check(Some(Algorithm::ES256), "", KeyError::Form);
     check(Some(Algorithm::ES256), "hunter2", KeyError::Form);
     check(None, &p256.pem, KeyError::AlgorithmMissing);
+    for neither in ["", "[]", "// keys\n{}", "hunter2"] {
+        check(None, neither, KeyError::Form);
+    }
     check(Some(Algorithm::ES384), &p256.pem, KeyError::Other(Algorithm::ES384));
     check(Some(Algorithm::RS256), &p256.pem, KeyError::Other(Algorithm::RS256));
     check(Some(Algorithm::EdDSA), &p256.pem, KeyError::Other(Algorithm::EdDSA));
