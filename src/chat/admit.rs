@@ -89,8 +89,8 @@ impl Rules {
         now: Tim,
     ) -> Result<Wish<'a>, Refusal> {
         let mut draft = Draft::parse(text)?;
-        // Also of who is refused: that is whom a moderator may look for.
-        speaker.call(draft.usr().unwrap_or_default());
+        // Also of who is refused all along: that is whom a moderator may look for.
+        speaker.tries(draft.usr().unwrap_or_default());
         // Taken out here, whether or not it is looked at: it goes no further.
         let jwt = draft.take_jwt();
         let Some(verifier) = &self.verifier else {
@@ -116,8 +116,9 @@ impl Rules {
         if !bearer.is_moderator {
             return Err(Refusal::NotAModerator);
         }
-        let act = command(json).filter(|_| says_nothing);
-        act.map(Wish::Act).ok_or(Refusal::BadCommand)
+        let act = command(json).filter(|_| says_nothing).ok_or(Refusal::BadCommand)?;
+        speaker.is_heard_as(&usr);
+        Ok(Wish::Act(act))
     }
 }
 
@@ -134,8 +135,10 @@ struct Facts {
     /// How many tokens were verified for it, with whatever result.
     verifications: u32,
     notices: Bucket,
-    /// The name of the last message, sent or not, as much of it as is looked at.
+    /// What it calls itself, as much of that as is looked at.
     name: String,
+    /// Whether it has been heard under that name.
+    is_heard: bool,
     /// What it shares with other connections of the same speaker.
     account: Option<Arc<Account>>,
 }
@@ -155,14 +158,15 @@ impl Facts {
 }
 
 impl Speaker {
-    /// A speaker that goes on with this budget and this name. A token that it
-    /// shows is verified anew.
-    pub fn resume(notices: Bucket, name: String) -> Self {
-        Self { facts: Some(Box::new(Facts { notices, name, ..Facts::default() })) }
+    /// A speaker that goes on with this budget and this name, under which it has been
+    /// heard or not. A token that it shows is verified anew.
+    pub fn resume(notices: Bucket, name: String, is_heard: bool) -> Self {
+        Self { facts: Some(Box::new(Facts { notices, name, is_heard, ..Facts::default() })) }
     }
 
-    /// The name of the last message, whether or not it was sent, without what is not
-    /// seen, and cut where nobody reads on; empty if there was none.
+    /// The name of the last message that was sent, or else of the last one that was
+    /// not; without what is not seen, and cut where nobody reads on; empty if there
+    /// was none.
     pub fn name(&self) -> &str {
         self.facts.as_ref().map_or("", |facts| &facts.name)
     }
@@ -172,7 +176,21 @@ impl Speaker {
         Voice { usr, sub: self.sub(), from, is_moderator: self.is_moderator() }
     }
 
-    /// Remembers the name that a message has; none if nothing of it is visible.
+    /// Somebody whom nobody has heard yet wants to speak as `usr`. Whoever has been
+    /// heard is found under that name, whatever a message says that is not sent.
+    fn tries(&mut self, usr: &str) {
+        if !self.facts.as_ref().is_some_and(|facts| facts.is_heard) {
+            self.call(usr);
+        }
+    }
+
+    /// It is heard, as `usr`.
+    pub(super) fn is_heard_as(&mut self, usr: &str) {
+        self.call(usr);
+        self.facts().is_heard = true;
+    }
+
+    /// Remembers a name; none if nothing of it is visible.
     fn call(&mut self, usr: &str) {
         let name = shown(usr);
         if !name.is_empty() && name != self.name() {
@@ -462,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn a_speaker_is_called_by_the_last_name_whether_or_not_it_was_heard() {
+    fn a_speaker_is_called_as_it_was_heard_last_or_else_as_it_wanted_to_be() {
         let mut speaker = Speaker::default();
         for (text, name) in [
             (r#"{"usr":"a","ms"#, ""),
@@ -479,6 +497,13 @@ mod tests {
         let text = r#"{"usr":"zoe","msg":"b"}"#;
         assert!(Rules::open().admit(text, &mut speaker, Tim::default()).is_ok());
         assert_eq!(speaker.name(), "zoe");
+        // Nobody hides from a moderator by what nobody sees.
+        speaker.is_heard_as(" zoe\u{200b}");
+        let text = r#"{"usr":"ann"}"#;
+        assert!(Rules::open().admit(text, &mut speaker, Tim::default()).is_err());
+        assert_eq!(speaker.name(), "zoe");
+        speaker.is_heard_as("ann");
+        assert_eq!(speaker.name(), "ann");
     }
 
     #[test]

@@ -145,7 +145,11 @@ impl Room {
         took.map_err(|wait_ms| Refused {
             refusal: Refusal::RateLimited,
             wait_secs: Some(wait_ms.div_ceil(1000)),
-        })
+        })?;
+        if let Wish::Say(message) = wish {
+            speaker.is_heard_as(message.usr());
+        }
+        Ok(())
     }
 
     /// Decides what of `act` lasts: who is muted, whether the room is locked, how

@@ -16,7 +16,8 @@ use crate::zone;
 #[command(after_help = "\
 BEHIND is how many bytes of messages a client has not been sent yet. Its state is
 swept while it keeps up, lagging while its socket takes nothing, closing at its
-end. NAME is that of its last message, sent or not. With --json each client is one line:
+end. NAME is that of its last message that was sent, or that was not
+while none was. With --json each client is one line:
 
     wschat clients --sort behind --limit 10
     wschat clients --json --limit 10000 | jq -r 'select(.messages > 1000).address'")]

@@ -15,7 +15,7 @@ pub struct Client {
     pub peer: Peer,
     /// When it joined, in seconds since the Unix epoch.
     pub since_secs: u64,
-    /// The name of its last message; empty if it only listens.
+    /// [What it calls itself](crate::chat::Speaker::name); empty if it only listens.
     pub name: String,
     /// The `sub` of its last token.
     pub sub: Option<String>,

@@ -121,7 +121,7 @@ impl Details {
                 (0, "") => Speaker::default(),
                 (whole_in_ms, name) => {
                     let notices = Bucket::resume(now_ms * 1000, whole_in_ms.saturating_mul(1000));
-                    Speaker::resume(notices, name.to_owned())
+                    Speaker::resume(notices, name.to_owned(), row.messages > 0)
                 }
             },
         }

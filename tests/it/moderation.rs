@@ -164,6 +164,8 @@ fn operators_have_the_same_verbs() {
     assert_eq!(operator(&daemon, &["mutes"]), (Some(0), "nobody is muted\n".into()));
     done(&daemon, &["mute", "bob", "--for", "10m"], r#"muted "bob" for 600 s"#);
     assert_eq!(verdict(&mut bob, &say("Bob")), "muted");
+    // What nobody sees gives him no other name.
+    assert_eq!(verdict(&mut bob, &json!({ "usr": "rob" })), "missing-msg");
     let (_, mutes) = operator(&daemon, &["mutes"]);
     assert!(mutes.starts_with("\"bob\" since ") && mutes.contains(", by uid "), "{mutes}");
     let (_, listed) = operator(&daemon, &["clients", "--json"]);
