@@ -81,7 +81,8 @@ pub struct Row {
     pub heard_ago_ms: u64,
     /// When its next ping is due.
     pub ping_in_ms: u64,
-    /// Messages that came and wait to be handled, each as a text frame.
+    /// Messages that came and wait to be handled, each as a text frame; with their
+    /// tokens.
     pub held: Vec<u8>,
     /// What of its stream is begun.
     pub partial: Option<Partial>,
