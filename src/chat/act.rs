@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::name::look;
+use super::name::looks;
 use super::pace::Block;
 use super::tim::Tim;
 
@@ -158,7 +158,11 @@ impl Target {
     pub fn is(&self, voice: &Voice<'_>, id: Option<u64>) -> bool {
         match self {
             Self::Name(name) => {
-                voice.sub == Some(name) || (!voice.usr.is_empty() && look(name) == look(voice.usr))
+                let looks_like = || {
+                    let wanted = looks(name);
+                    looks(voice.usr).iter().any(|look| wanted.contains(look))
+                };
+                voice.sub == Some(name) || (!voice.usr.is_empty() && looks_like())
             }
             Self::Sub(sub) => voice.sub == Some(sub),
             Self::From(block) => *block == voice.from,

@@ -12,7 +12,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_bytes::ByteBuf;
 use serde_json::value::RawValue;
 
-use super::name::{look, shown};
+use super::name::{looks, shown};
 use super::refusal::Refusal;
 use super::tim::Tim;
 
@@ -185,7 +185,8 @@ impl<'a> Draft<'a> {
 
 /// The server's name is its own look, as a test of names knows.
 fn check_name(usr: &str) -> Result<(), Refusal> {
-    if look(usr) == NAME_OF_SERVER { Err(Refusal::NameReserved) } else { Ok(()) }
+    let is_servers = looks(usr).iter().any(|look| look == NAME_OF_SERVER);
+    if is_servers { Err(Refusal::NameReserved) } else { Ok(()) }
 }
 
 impl<'a> Member<'a> {

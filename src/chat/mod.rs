@@ -33,7 +33,7 @@ pub use gate::Gate;
 pub use keys::{KeyError, PublicKeys, TokenKey, Unusable};
 pub use message::{DEPTH_MAX, Message, NAME_OF_SERVER, stamp};
 pub use moderation::{Moderation, Mute};
-pub use name::look;
+pub use name::{look, looks};
 pub use notice::{announcement, complaint, notice, receipt, retraction};
 pub use pace::{Account, Accounts, Balance, Block, Pace, Who};
 pub use refusal::{Refusal, Refused};

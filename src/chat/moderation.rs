@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::act::{Act, ActError, By, Target, Voice};
-use super::name::look;
+use super::name::{look, looks};
 use super::pace::{Block, Pace};
 use super::refusal::{Refusal, Refused};
 use super::tim::Tim;
@@ -197,7 +197,8 @@ impl Moderation {
             return None;
         }
         let of = |key| self.mutes.get(&key);
-        let by_name = self.of_look(look(voice.usr)).map(|(_, mute)| mute);
+        let by_look = |look| self.of_look(look).map(|(_, mute)| mute);
+        let by_name = looks(voice.usr).into_iter().flat_map(by_look);
         let by_sub = voice.sub.and_then(|sub| of(Key::name(sub)));
         let now_secs = now.whole_secs();
         by_name
@@ -265,7 +266,7 @@ mod tests {
     fn a_mute_is_of_all_who_look_so_until_it_is_over() {
         let mut moderation = Moderation::default();
         moderation.decide(&mute("Bob", Some(60)), &ROOT, at(100)).unwrap();
-        for usr in ["bob", " BOB", "b\u{43e}b"] {
+        for usr in ["bob", " BOB", "b\u{43e}b", "b\u{3c3}b"] {
             let refused = moderation.hears(&voice(usr), at(101)).unwrap_err();
             assert_eq!(refused, Refused { refusal: Refusal::Muted, wait_secs: Some(59) });
         }

@@ -54,6 +54,33 @@ pub fn look(name: &str) -> String {
     skeleton_of(&name)
 }
 
+/// Every [`look`] that a name has. Of a letter that looks like one of ours only as it
+/// is written, while its capital looks like another (`ν` like `v`, `Ν` like `N`), both
+/// count.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::chat::{look, looks};
+/// assert!(looks("b\u{3c3}b").contains(&look("bob")));
+/// assert!(looks("\u{3c3}").contains(&look("\u{3a3}")));
+/// ```
+pub fn looks(name: &str) -> Vec<String> {
+    let mut looks = vec![look(name)];
+    if !name.is_ascii() {
+        looks.push(look(&shown(name).chars().flat_map(as_written).collect::<String>()));
+    }
+    looks
+}
+
+/// The plain letters that a character looks like as it is written, or itself.
+fn as_written(c: char) -> impl Iterator<Item = char> {
+    let is_plain = |text: &String| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let other = Some(c).filter(|c| !c.is_ascii());
+    let looks_like = other.map(|c| skeleton(c.encode_utf8(&mut [0; 4])).collect::<String>());
+    looks_like.filter(is_plain).unwrap_or_else(|| c.into()).chars().collect::<Vec<_>>().into_iter()
+}
+
 /// As [`look`], for any characters.
 fn skeleton_of(name: &str) -> String {
     let is_seen = |c: &char| !c.is_whitespace() && !is_invisible(*c);
@@ -161,6 +188,31 @@ mod tests {
         {
             assert_ne!(look(one), look(other), "{one:?} {other:?}");
         }
+    }
+
+    #[test]
+    fn letters_count_as_they_are_written_and_as_their_capitals() {
+        for (one, other) in [
+            ("wschat", "ws\u{3f2}hat"),
+            ("wschat", "w\u{1bd}ch\u{430}t"),
+            ("bob", "b\u{3c3}b"),
+            ("bob", "\u{432}\u{1d70e}\u{432}"),
+            ("bob", "\u{412}\u{41e}\u{412}"),
+            ("vera", "\u{3bd}e\u{433}a"),
+            ("June", "J\u{3c5}\u{57c}e"),
+            ("\u{3bd}\u{3b9}\u{3ba}\u{3bf}\u{3c3}", "\u{39d}\u{399}\u{39a}\u{39f}\u{3a3}"),
+            ("\u{418}\u{433}\u{43e}", "\u{418}\u{413}\u{41e}"),
+        ] {
+            assert!(looks(other).contains(&look(one)), "{one:?} {other:?}");
+        }
+        // All that Unicode calls confusable with plain letters.
+        for c in ('\u{80}'..=char::MAX).filter(|c| !is_invisible(*c) && !c.is_whitespace()) {
+            let plain: String = skeleton(&c.to_string()).collect();
+            if plain.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                assert!(looks(&c.to_string()).contains(&look(&plain)), "{c:?} {plain}");
+            }
+        }
+        assert!(!looks("\u{3bd}an").contains(&look("man")));
     }
 
     #[test]
