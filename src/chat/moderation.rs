@@ -226,7 +226,10 @@ impl Moderation {
     fn unmute(&mut self, target: &Target) -> Result<(), ActError> {
         let key = Key::of(target).ok_or(ActError::Connection)?;
         let alike: Vec<Key> = match &key {
-            Key::Name(look, _) => self.of_look(look.clone()).map(|(key, _)| key.clone()).collect(),
+            Key::Name(_, name) => {
+                let of_all = looks(name).into_iter().flat_map(|look| self.of_look(look));
+                of_all.map(|(key, _)| key.clone()).collect()
+            }
             Key::From(_) => Vec::new(),
         };
         let itself = self.mutes.remove(&key);
@@ -279,6 +282,9 @@ mod tests {
         assert_eq!(refused, Refusal::Muted.into());
         moderation.decide(&Act::Unmute(Target::name("ANN")), &ROOT, at(300)).unwrap();
         assert_eq!(moderation, Moderation::default());
+        moderation.decide(&mute("bob", None), &ROOT, at(200)).unwrap();
+        moderation.decide(&Act::Unmute(Target::name("b\u{3c3}b")), &ROOT, at(300)).unwrap();
+        assert_eq!(moderation, Moderation::default(), "whoever is muted by it gets it back");
     }
 
     #[test]
