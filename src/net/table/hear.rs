@@ -132,6 +132,9 @@ impl<S: Stream> Table<S> {
                 return;
             }
             budget.held_bytes = budget.held_bytes.saturating_sub(bytes + PER_MESSAGE_BYTES);
+            // An address pays for the first message of each connection, even if a
+            // token shows whose it is: or new connections would come first for ever.
+            turn.room.gate().serve(details.payer(turn), due, bytes, 0);
             let verified = handle(text, connection, details, &mut self.tally, turn);
             if verified {
                 budget.charge(proven, turn);

@@ -114,3 +114,49 @@ fn what_came_early_is_handled_in_its_turns_and_kept_in_a_handover() {
     world.settle(0);
     assert_eq!(payloads(&pipe).len(), 30, "connection {id} goes on");
 }
+
+/// A message of 4,000 bytes with a token, as a client sends it.
+fn long_message(sub: &str) -> Vec<u8> {
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let claims = serde_json::json!({ "sub": sub });
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let text = serde_json::json!({ "usr": sub, "msg": "x".repeat(4_000), "jwt": token });
+    client_frame(Opcode::Text, text.to_string().as_bytes())
+}
+
+#[test]
+fn whoever_comes_anew_for_each_message_gets_no_more() {
+    let mut world = world(0);
+    let address = |n: u8| Peer::Tcp(([127, 0, 0, n], 9).into());
+    // It takes as much as it must to hold the gate for ever.
+    let (slow, slow_pipe) = world.join(0, address(9), 1 << 20);
+    let (ann, ann_pipe) = world.join(0, address(2), usize::MAX);
+    let (of_ann, of_eve) = (long_message("ann"), long_message("eve"));
+    let mut eves: Vec<_> = (0..30).map(|_| world.join(0, address(3), usize::MAX)).collect();
+    let mut bytes = [0, 0];
+    for step in 0..400 {
+        world.ms += 50;
+        if ann_pipe.borrow().to_server.is_empty() {
+            world.send(0, ann, &ann_pipe, &of_ann.repeat(4));
+        }
+        // Whoever was heard leaves, and another comes.
+        for (id, pipe) in &mut eves {
+            if world.tables[0].held.bytes(*id) == 0 && pipe.borrow().to_server.is_empty() {
+                pipe.borrow_mut().ended = true;
+                world.tables[0].ended(*id);
+                (*id, *pipe) = world.join(0, address(3), usize::MAX);
+                world.send(0, *id, pipe, &of_eve);
+            }
+        }
+        world.drain(0, slow, &slow_pipe, 20_000);
+        slow_pipe.borrow_mut().from_server.clear();
+        world.settle(0);
+        for payload in payloads(&ann_pipe) {
+            let said = usize::from(payload.starts_with(br#"{"usr":"ann""#));
+            bytes[said] += if step > 100 { payload.len() } else { 0 };
+        }
+        ann_pipe.borrow_mut().from_server.clear();
+    }
+    let share = bytes[1] * 100 / (bytes[0] + bytes[1]);
+    assert!(share >= 40, "{share} %");
+}
