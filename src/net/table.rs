@@ -396,7 +396,7 @@ impl<S: Stream> Table<S> {
     }
 
     /// Closes whom `target` means among some of the connections in the rows
-    /// before `before`, from the last to the first, as in a [list](Self::list).
+    /// before `before`, from the last to the first, as they are listed.
     /// Gives back how many, and the row before which to go on.
     pub fn kick(&mut self, target: &Target, before: usize, turn: &mut Turn<'_>) -> (usize, usize) {
         let before = before.min(self.connections.len());
