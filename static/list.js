@@ -16,9 +16,9 @@ const clock = format({ timeStyle: "short" });
 const day = format({ dateStyle: "full" });
 const full = format({ dateStyle: "full", timeStyle: "medium" });
 
-/** What must not reach the eye as it is: controls, and orders to reverse. */
+/** Never shown as it is: controls, and orders to reverse. */
 const HARMFUL = /[^\P{Cc}\n\t]|[\u202d\u202e]/gu;
-/** In a name also what is invisible, or breaks the line or the direction, */
+/** In a name also what is invisible, or breaks line or direction, */
 const HARMFUL_IN_NAME = /(?![\u200d\p{VS}])[\p{C}\p{DI}\p{Zl}\p{Zp}\u2800\ufffc\u{1d159}\u{13441}\u{13442}\u{16fe4}\u2d7f\u{1107f}\u{1bc9d}]/gu;
 /** but for what joins and varies, which only emoji keep. */
 const JOINERS = /(?<![\p{ExtPict}\p{EMod}]\ufe0f?)[\u200c\u200d\p{VS}]/gu;
