@@ -38,5 +38,5 @@ pub use notice::{announcement, complaint, notice, receipt, retraction};
 pub use pace::{Account, Accounts, Balance, Block, Pace, Who};
 pub use refusal::{Refusal, Refused};
 pub use revoked::{Revocation, Revoked};
-pub use room::{Batch, Past, Room};
+pub use room::{Batch, Past, Room, messages_before};
 pub use tim::{Now, ParseTimError, Stamper, Tim};

@@ -308,16 +308,25 @@ impl Room {
     pub fn messages_behind(&self, cursor: u64) -> u64 {
         let order = self.lock();
         let pieces = order.log.pieces();
-        let before = pieces.since(cursor).next().map_or(order.log.messages(), |piece| {
-            let offset = cursor.saturating_sub(piece.start) as usize;
-            piece.messages_before + frame::place(&piece.bytes, offset).frames_before
-        });
-        order.log.messages() - before
+        messages_before(pieces, u64::MAX) - messages_before(pieces, cursor)
     }
 
     fn lock(&self) -> MutexGuard<'_, Order> {
         // No panic leaves an order half made: a log is consistent after each call.
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many messages of the feed end at or before the cursor; for a cursor before
+/// `pieces`, how many there were before the oldest of them.
+pub fn messages_before(pieces: &Pieces, cursor: u64) -> u64 {
+    match pieces.since(cursor).next() {
+        Some(piece) => {
+            let offset = cursor.saturating_sub(piece.start) as usize;
+            piece.messages_before + frame::place(&piece.bytes, offset).frames_before
+        }
+        // The cursor is behind the last piece, or nobody asks.
+        None => pieces.iter().next_back().map_or(0, |p| p.messages_before + u64::from(p.messages)),
     }
 }
 

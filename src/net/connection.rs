@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::socket::Peer;
 use super::state::Row;
-use super::table::Turn;
-use crate::chat::{Account, Bucket, Speaker};
+use crate::chat::{Bucket, Speaker, messages_before};
 use crate::feed::{Pieces, Span};
 use crate::wire::Inbound;
 use crate::wire::close::Close;
@@ -125,12 +124,6 @@ impl Details {
                 }
             },
         }
-    }
-
-    /// Who pays for what it sends next, as far as is known.
-    pub fn payer(&mut self, turn: &Turn<'_>) -> &Account {
-        let (from, pace) = (self.peer.block(), turn.rules.pace());
-        turn.room.payer(&mut self.speaker, from, pace, turn.now.ms)
     }
 }
 
@@ -414,18 +407,6 @@ fn rest_of_frame(pieces: &Pieces, cursor: u64) -> &[u8] {
     let Some(piece) = pieces.at(cursor) else { return &[] };
     let offset = (cursor - piece.start) as usize;
     &piece.bytes[offset..frame::place(&piece.bytes, offset).frame_end]
-}
-
-/// How many messages of the feed end at or before the cursor.
-pub(super) fn messages_before(pieces: &Pieces, cursor: u64) -> u64 {
-    match pieces.at(cursor) {
-        Some(piece) => {
-            let offset = (cursor - piece.start) as usize;
-            piece.messages_before + frame::place(&piece.bytes, offset).frames_before
-        }
-        // The cursor is behind the last piece, or nobody asks.
-        None => pieces.iter().next_back().map_or(0, |p| p.messages_before + u64::from(p.messages)),
-    }
 }
 
 #[cfg(test)]

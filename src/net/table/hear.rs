@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use super::super::connection::{AfterClose, Connection, Details, NEVER, Stream};
 use super::held::Held;
 use super::{Asked, Table, Tally, Turn};
-use crate::chat::{By, Now, Refusal, Refused, Wish, notice};
+use crate::chat::{Account, By, Now, Refusal, Refused, Wish, notice};
 use crate::wire::close::Close;
 use crate::wire::frame::{self, Opcode};
 use crate::wire::{Event, Then};
@@ -84,6 +84,14 @@ impl Budget {
         let left_us = &mut self.verify_us[usize::from(proven)];
         *left_us = left_us.saturating_sub(now_us.saturating_sub(self.lap_us));
         self.lap_us = now_us;
+    }
+}
+
+impl Details {
+    /// Who pays for what it sends next, as far as is known.
+    fn payer(&mut self, turn: &Turn<'_>) -> &Account {
+        let (from, pace) = (self.peer.block(), turn.rules.pace());
+        turn.room.payer(&mut self.speaker, from, pace, turn.now.ms)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The sweep: a pass over the connections, in which each gets all that it lacks
 //! in one write.
 
-use super::super::connection::{DETACHED, State, Stream, messages_before};
+use super::super::connection::{DETACHED, State, Stream};
 use super::{ROWS_PER_TURN, Table, Turn};
+use crate::chat::messages_before;
 use crate::feed::Span;
 
 impl<S: Stream> Table<S> {
