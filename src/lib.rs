@@ -5,7 +5,7 @@
 //! is only a position in that log.
 //!
 //! The modules, in the order in which a message meets them. An upper one may
-//! use a lower one, never the reverse; `chat`, `wire` and `feed` are pure:
+//! use a lower one, never the reverse; `chat`, `ws` and `feed` are pure:
 //! they take bytes and the time, and give back values.
 
 #![forbid(unsafe_code)]
@@ -19,9 +19,10 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod feed;
-pub mod net;
 pub mod record;
+pub mod room;
+pub mod server;
 pub mod unicode;
-pub mod wire;
 pub mod worker;
+pub mod ws;
 pub mod zone;

@@ -3,8 +3,8 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use libfuzzer_sys::fuzz_target;
-use wschat::net::{Row, State};
-use wschat::wire::{Inbound, Then};
+use wschat::server::{ConnectionSnapshot, Snapshot};
+use wschat::ws::{Inbound, Then};
 
 fuzz_target!(|data: &[u8]| {
     look_at(data);
@@ -17,11 +17,11 @@ fuzz_target!(|data: &[u8]| {
 
 /// All that a successor does with a state before there are sockets.
 fn look_at(bytes: &[u8]) {
-    let Ok(state) = State::decode(bytes) else { return };
-    assert_eq!(State::decode(&state.encode()), Ok(state.clone()));
+    let Ok(state) = Snapshot::decode(bytes) else { return };
+    assert_eq!(Snapshot::decode(&state.encode()), Ok(state.clone()));
     let log = state.log(65_536);
     for bytes in &state.rows {
-        let Some(row) = Row::decode(bytes, &log) else { continue };
+        let Some(row) = ConnectionSnapshot::decode(bytes, &log) else { continue };
         row.takes_close(&log);
         let mut inbound = row.partial.map(Inbound::resume).unwrap_or_default();
         let _ = inbound.take(&mut [0x81, 0x80, 0, 0, 0, 0], 1024, |_| Then::Continue);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wschat::wire::{Inbound, Then};
+use wschat::ws::{Inbound, Then};
 
 const MESSAGE_BYTES_MAX: usize = 1024;
 

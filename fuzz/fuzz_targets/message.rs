@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use serde_bytes::{ByteBuf, Bytes};
 use serde_json::Value;
-use wschat::chat::{Rules, Speaker, Tim, Wish, command, look, notice, stamp};
+use wschat::chat::{Rules, Speaker, Tim, ChatRequest, command, look, notice, stamp};
 use wschat::client::Incoming;
 
 fuzz_target!(|text: &str| {
@@ -16,8 +16,8 @@ fuzz_target!(|text: &str| {
     command(text);
     let mut out = Vec::new();
     match Rules::open().admit(text, &mut Speaker::default(), Tim::default()) {
-        Ok(Wish::Act(..)) => unreachable!("there are no moderators"),
-        Ok(Wish::Say(message)) => {
+        Ok(ChatRequest::ModAction(..)) => unreachable!("there are no moderators"),
+        Ok(ChatRequest::Say(message)) => {
             look(message.usr());
             message.encode(&mut out);
             assert_eq!(out.len(), message.encoded_len());

@@ -11,7 +11,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use wschat::chat::{AuthSettings, Pace, Refusal, Revocation, Rules, Speaker, Tim, TokenKey};
+use wschat::chat::{AuthSettings, RateLimit, Refusal, Revocation, Rules, Speaker, Tim, TokenKey};
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 const JWKS: &[u8] = br#"{"keys":[
@@ -34,7 +34,7 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
         leeway: Duration::from_secs(30),
         ..AuthSettings::default()
     };
-    Rules::new(settings, Pace::default())
+    Rules::new(settings, RateLimit::default())
 });
 
 fuzz_target!(|data: &str| {

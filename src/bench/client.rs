@@ -25,7 +25,7 @@ pub enum Role {
     /// Never reads.
     Slow,
     /// Came with the storm: reads, and nobody looks at what.
-    Guest,
+    HandshakeStream,
 }
 
 /// How far a connection has come.

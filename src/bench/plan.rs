@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Stop, Target, text};
+use super::text;
+use super::{Stop, Target};
 
 /// The question that a run answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::act::{Act, Target};
+use crate::chat::mod_action::{ModAction, Target};
 
 /// The longest mute and the slowest slow mode, in seconds: a year and a day.
 pub const SECS_MAX: u32 = 31_622_400;
@@ -26,12 +26,12 @@ enum Verb {
 /// # Examples
 ///
 /// ```
-/// use wschat::chat::{Act, Target, command};
+/// use wschat::chat::{ModAction, Target, command};
 /// let act = command(r#"{"mute":"bob","secs":600}"#);
-/// assert_eq!(act, Some(Act::Mute(Target::name("bob"), Some(600))));
+/// assert_eq!(act, Some(ModAction::Mute(Target::name("bob"), Some(600))));
 /// assert_eq!(command(r#"{"dance":true}"#), None);
 /// ```
-pub fn command(json: &str) -> Option<Act> {
+pub fn command(json: &str) -> Option<ModAction> {
     let mut fields: Map<String, Value> = serde_json::from_str(json).ok()?;
     let secs = match fields.remove("secs") {
         Some(secs) => Some(serde_json::from_value(secs).ok()?),
@@ -40,20 +40,20 @@ pub fn command(json: &str) -> Option<Act> {
     // Of two verbs neither is what was meant.
     let verb = (fields.len() == 1).then_some(Value::Object(fields))?;
     let act = match serde_json::from_value(verb).ok()? {
-        Verb::Mute(name) => Act::Mute(target(&name)?, secs),
+        Verb::Mute(name) => ModAction::Mute(target(&name)?, secs),
         _ if secs.is_some() => return None,
-        Verb::Unmute(name) => Act::Unmute(target(&name)?),
-        Verb::Kick(name) => Act::Kick(target(&name)?),
-        Verb::Lock(true) => Act::Lock,
-        Verb::Unlock(true) => Act::Unlock,
+        Verb::Unmute(name) => ModAction::Unmute(target(&name)?),
+        Verb::Kick(name) => ModAction::Kick(target(&name)?),
+        Verb::Lock(true) => ModAction::Lock,
+        Verb::Unlock(true) => ModAction::Unlock,
         Verb::Lock(false) | Verb::Unlock(false) => return None,
-        Verb::Slow(secs) => Act::Slow(secs),
-        Verb::Retract(tim) => Act::Retract(tim.parse().ok()?),
+        Verb::Slow(secs) => ModAction::Slow(secs),
+        Verb::Retract(tim) => ModAction::Retract(tim.parse().ok()?),
     };
     match act {
         // Nobody is muted for no time at all.
-        Act::Mute(_, Some(0)) => None,
-        Act::Mute(_, Some(secs)) | Act::Slow(Some(secs)) if secs > SECS_MAX => None,
+        ModAction::Mute(_, Some(0)) => None,
+        ModAction::Mute(_, Some(secs)) | ModAction::Slow(Some(secs)) if secs > SECS_MAX => None,
         act => Some(act),
     }
 }
@@ -72,8 +72,8 @@ mod tests {
     fn commands_and_what_is_none() {
         let bob = || Target::name("bob");
         for (json, want) in [
-            (r#"{"mute":"bob"}"#, Some(Act::Mute(bob(), None))),
-            (r#"{"secs":1,"mute":" bob "}"#, Some(Act::Mute(Target::name(" bob "), Some(1)))),
+            (r#"{"mute":"bob"}"#, Some(ModAction::Mute(bob(), None))),
+            (r#"{"secs":1,"mute":" bob "}"#, Some(ModAction::Mute(Target::name(" bob "), Some(1)))),
             (r#"{"mute":"bob","secs":0}"#, None),
             (r#"{"mute":"bob","secs":-1}"#, None),
             (r#"{"mute":"bob","secs":"60"}"#, None),
@@ -82,19 +82,19 @@ mod tests {
             (r#"{"mute":7}"#, None),
             (r#"{"mute":"bob","why":"spam"}"#, None),
             (r#"{"mute":"bob","kick":"bob"}"#, None),
-            (r#"{"unmute":"bob"}"#, Some(Act::Unmute(bob()))),
-            (r#"{"kick":"bob"}"#, Some(Act::Kick(bob()))),
+            (r#"{"unmute":"bob"}"#, Some(ModAction::Unmute(bob()))),
+            (r#"{"kick":"bob"}"#, Some(ModAction::Kick(bob()))),
             (r#"{"kick":"bob","secs":5}"#, None),
-            (r#"{"lock":true}"#, Some(Act::Lock)),
+            (r#"{"lock":true}"#, Some(ModAction::Lock)),
             (r#"{"lock":false}"#, None),
-            (r#"{"unlock":true}"#, Some(Act::Unlock)),
-            (r#"{"slow":30}"#, Some(Act::Slow(Some(30)))),
-            (r#"{"slow":0}"#, Some(Act::Slow(Some(0)))),
-            (r#"{"slow":null}"#, Some(Act::Slow(None))),
+            (r#"{"unlock":true}"#, Some(ModAction::Unlock)),
+            (r#"{"slow":30}"#, Some(ModAction::Slow(Some(30)))),
+            (r#"{"slow":0}"#, Some(ModAction::Slow(Some(0)))),
+            (r#"{"slow":null}"#, Some(ModAction::Slow(None))),
             (r#"{"slow":1.5}"#, None),
             (
                 r#"{"retract":"1970-01-01T00:00:00.000000007Z"}"#,
-                Some(Act::Retract(Tim::from_nanos(7))),
+                Some(ModAction::Retract(Tim::from_nanos(7))),
             ),
             (r#"{"retract":"yesterday"}"#, None),
             (r#"{"say":"hi"}"#, None),

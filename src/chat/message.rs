@@ -91,7 +91,7 @@ impl Message<'_> {
 /// A message whose form is right, before anybody asked who speaks.
 ///
 /// It has no `Debug`: it still holds the token.
-pub(super) struct Draft<'a> {
+pub(super) struct ParsedMessage<'a> {
     fields: Vec<Field<'a>>,
     usr: Member<'a>,
     msg: Member<'a>,
@@ -109,7 +109,7 @@ pub(super) enum Member<'a> {
     Other,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> ParsedMessage<'a> {
     /// Reads `text` and checks its form.
     ///
     /// # Errors

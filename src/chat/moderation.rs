@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::act::{Act, ActError, By, Target, Voice};
 use super::name::{look, looks};
-use super::pace::{Block, Pace};
 use super::refusal::{Refusal, Refused};
 use super::tim::Tim;
+use crate::chat::mod_action::{Actor, ModAction, ModActionError, SpeakerId, Target};
+use crate::chat::rate::{AddressBlock, RateLimit};
 
 /// Somebody who may not speak.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ impl Mute {
 
 /// What is decided now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Decided", into = "Decided")]
+#[serde(from = "StoredModeration", into = "StoredModeration")]
 pub struct Moderation {
     locked: bool,
     slow_secs: Option<u32>,
@@ -56,7 +56,7 @@ pub struct Moderation {
 enum Key {
     /// A look, and to the letter a name of it.
     Name(String, String),
-    From(Block),
+    From(AddressBlock),
 }
 
 impl Key {
@@ -76,22 +76,22 @@ impl Key {
 
 /// As it is written down.
 #[derive(Serialize, Deserialize)]
-struct Decided {
+struct StoredModeration {
     locked: bool,
     slow_secs: Option<u32>,
     mutes: Vec<Mute>,
 }
 
-impl From<Moderation> for Decided {
+impl From<Moderation> for StoredModeration {
     fn from(moderation: Moderation) -> Self {
         let Moderation { locked, slow_secs, .. } = moderation;
         Self { locked, slow_secs, mutes: moderation.mutes.into_values().collect() }
     }
 }
 
-impl From<Decided> for Moderation {
-    fn from(decided: Decided) -> Self {
-        let Decided { locked, slow_secs, mutes } = decided;
+impl From<StoredModeration> for Moderation {
+    fn from(decided: StoredModeration) -> Self {
+        let StoredModeration { locked, slow_secs, mutes } = decided;
         let keyed = |mute: Mute| Some((Key::of(&mute.target)?, mute));
         Self { locked, slow_secs, mutes: mutes.into_iter().filter_map(keyed).collect() }
     }
@@ -128,19 +128,19 @@ impl Moderation {
     /// # Examples
     ///
     /// ```
-    /// use wschat::chat::{Act, By, Moderation, Target, Tim};
-    /// let (mut moderation, by) = (Moderation::default(), By::Operator { uid: 0 });
+    /// use wschat::chat::{ModAction, Actor, Moderation, Target, Tim};
+    /// let (mut moderation, by) = (Moderation::default(), Actor::Operator { uid: 0 });
     /// let bob = Target::Name("bob".into());
-    /// moderation.decide(&Act::Mute(bob, Some(600)), &by, Tim::default()).unwrap();
+    /// moderation.decide(&ModAction::Mute(bob, Some(600)), &by, Tim::default()).unwrap();
     /// assert_eq!(moderation.mutes(Tim::default()).count(), 1);
     /// assert_eq!(moderation.mutes(Tim::from_nanos(600_000_000_000)).count(), 0);
     /// ```
-    pub fn decide(&mut self, act: &Act, by: &By, now: Tim) -> Result<(), ActError> {
+    pub fn decide(&mut self, act: &ModAction, by: &Actor, now: Tim) -> Result<(), ModActionError> {
         let now_secs = now.whole_secs();
         self.mutes.retain(|_, mute| !mute.is_over(now_secs));
         match act {
-            Act::Mute(target, secs) => {
-                let key = Key::of(target).ok_or(ActError::Connection)?;
+            ModAction::Mute(target, secs) => {
+                let key = Key::of(target).ok_or(ModActionError::Connection)?;
                 let until_secs = secs.map(|secs| now_secs + u64::from(secs));
                 let (target, by) = (target.clone(), by.to_string());
                 let mute = Mute { target, since_secs: now_secs, until_secs, by };
@@ -148,24 +148,24 @@ impl Moderation {
                 let text_bytes =
                     mute.bytes() + others().map(|(_, mute)| mute.bytes()).sum::<usize>();
                 if others().count() >= Self::MUTES_MAX || text_bytes > Self::TEXT_BYTES_MAX {
-                    return Err(ActError::TooMany);
+                    return Err(ModActionError::TooMany);
                 }
                 self.mutes.insert(key, mute);
             }
-            Act::Unmute(target) => self.unmute(target)?,
-            Act::Lock => self.locked = true,
-            Act::Unlock => self.locked = false,
-            Act::Slow(secs) => self.slow_secs = *secs,
-            Act::Kick(_) | Act::Retract(_) | Act::Say(_) => {}
+            ModAction::Unmute(target) => self.unmute(target)?,
+            ModAction::Lock => self.locked = true,
+            ModAction::Unlock => self.locked = false,
+            ModAction::Slow(secs) => self.slow_secs = *secs,
+            ModAction::Kick(_) | ModAction::Retract(_) | ModAction::Say(_) => {}
         }
         Ok(())
     }
 
     /// How fast everybody may speak who is no moderator, where the configuration
     /// says `pace`.
-    pub fn pace(&self, pace: &Pace) -> Pace {
+    pub fn pace(&self, pace: &RateLimit) -> RateLimit {
         let slow_ms = self.slow_secs.map_or(pace.slow_ms, |secs| u64::from(secs) * 1000);
-        Pace { slow_ms, ..*pace }
+        RateLimit { slow_ms, ..*pace }
     }
 
     /// Whether that voice may be heard.
@@ -173,7 +173,7 @@ impl Moderation {
     /// # Errors
     ///
     /// [`Refusal::Locked`], or [`Refusal::Muted`] with the time to wait.
-    pub fn hears(&self, voice: &Voice<'_>, now: Tim) -> Result<(), Refused> {
+    pub fn check_now(&self, voice: &SpeakerId<'_>, now: Tim) -> Result<(), Refused> {
         if self.locked && !voice.is_moderator {
             return Err(Refusal::Locked.into());
         }
@@ -187,12 +187,12 @@ impl Moderation {
     }
 
     /// Whether that voice is muted.
-    pub fn is_muted(&self, voice: &Voice<'_>, now: Tim) -> bool {
+    pub fn is_muted(&self, voice: &SpeakerId<'_>, now: Tim) -> bool {
         self.mute_of(voice, now).is_some()
     }
 
     /// The mute of that voice that is not over: one that is hides no other.
-    fn mute_of(&self, voice: &Voice<'_>, now: Tim) -> Option<&Mute> {
+    fn mute_of(&self, voice: &SpeakerId<'_>, now: Tim) -> Option<&Mute> {
         if self.mutes.is_empty() {
             return None;
         }
@@ -223,8 +223,8 @@ impl Moderation {
 
     /// Ends the mute of `target`. Of a name all names that look like it may be used
     /// again; the `sub`s of the others stay muted, unless the name itself is not.
-    fn unmute(&mut self, target: &Target) -> Result<(), ActError> {
-        let key = Key::of(target).ok_or(ActError::Connection)?;
+    fn unmute(&mut self, target: &Target) -> Result<(), ModActionError> {
+        let key = Key::of(target).ok_or(ModActionError::Connection)?;
         let alike: Vec<Key> = match &key {
             Key::Name(_, name) => {
                 let of_all = looks(name).into_iter().flat_map(|look| self.of_look(look));
@@ -234,7 +234,7 @@ impl Moderation {
         };
         let itself = self.mutes.remove(&key);
         if itself.is_none() && alike.is_empty() {
-            return Err(ActError::NotMuted);
+            return Err(ModActionError::NotMuted);
         }
         for key in alike {
             if itself.is_none() {
@@ -251,18 +251,18 @@ impl Moderation {
 mod tests {
     use super::*;
 
-    const ROOT: By = By::Operator { uid: 0 };
+    const ROOT: Actor = Actor::Operator { uid: 0 };
 
     fn at(secs: u64) -> Tim {
         Tim::from_nanos(secs * 1_000_000_000)
     }
 
-    fn voice(usr: &str) -> Voice<'_> {
-        Voice { usr, sub: None, from: Block::default(), is_moderator: false }
+    fn voice(usr: &str) -> SpeakerId<'_> {
+        SpeakerId { usr, sub: None, from: AddressBlock::default(), is_moderator: false }
     }
 
-    fn mute(name: &str, secs: Option<u32>) -> Act {
-        Act::Mute(Target::name(name), secs)
+    fn mute(name: &str, secs: Option<u32>) -> ModAction {
+        ModAction::Mute(Target::name(name), secs)
     }
 
     #[test]
@@ -270,34 +270,34 @@ mod tests {
         let mut moderation = Moderation::default();
         moderation.decide(&mute("Bob", Some(60)), &ROOT, at(100)).unwrap();
         for usr in ["bob", " BOB", "b\u{43e}b", "b\u{3c3}b"] {
-            let refused = moderation.hears(&voice(usr), at(101)).unwrap_err();
+            let refused = moderation.check_now(&voice(usr), at(101)).unwrap_err();
             assert_eq!(refused, Refused { refusal: Refusal::Muted, wait_secs: Some(59) });
         }
-        assert_eq!(moderation.hears(&voice("ann"), at(101)), Ok(()));
-        assert_eq!(moderation.hears(&voice("bob"), at(160)), Ok(()));
+        assert_eq!(moderation.check_now(&voice("ann"), at(101)), Ok(()));
+        assert_eq!(moderation.check_now(&voice("bob"), at(160)), Ok(()));
 
         moderation.decide(&mute("ann", None), &ROOT, at(200)).unwrap();
         assert_eq!(moderation.mutes.len(), 1, "the old one is gone");
-        let refused = moderation.hears(&voice("ann"), at(1 << 33)).unwrap_err();
+        let refused = moderation.check_now(&voice("ann"), at(1 << 33)).unwrap_err();
         assert_eq!(refused, Refusal::Muted.into());
-        moderation.decide(&Act::Unmute(Target::name("ANN")), &ROOT, at(300)).unwrap();
+        moderation.decide(&ModAction::Unmute(Target::name("ANN")), &ROOT, at(300)).unwrap();
         assert_eq!(moderation, Moderation::default());
         moderation.decide(&mute("bob", None), &ROOT, at(200)).unwrap();
-        moderation.decide(&Act::Unmute(Target::name("b\u{3c3}b")), &ROOT, at(300)).unwrap();
+        moderation.decide(&ModAction::Unmute(Target::name("b\u{3c3}b")), &ROOT, at(300)).unwrap();
         assert_eq!(moderation, Moderation::default(), "whoever is muted by it gets it back");
     }
 
     #[test]
     fn a_mute_is_of_a_sub_to_the_letter_and_of_an_address() {
         let mut moderation = Moderation::default();
-        let there = Block([7; 16]);
+        let there = AddressBlock([7; 16]);
         moderation.decide(&mute("user-1", None), &ROOT, at(0)).unwrap();
-        moderation.decide(&Act::Mute(Target::From(there), None), &ROOT, at(0)).unwrap();
-        let hears = |voice: Voice<'_>| moderation.hears(&voice, at(1)).is_ok();
-        assert!(!hears(Voice { sub: Some("user-1"), ..voice("x") }));
-        assert!(hears(Voice { sub: Some("user-l"), ..voice("x") }));
-        assert!(!hears(voice("user-l")), "as a name it looks the same");
-        assert!(!hears(Voice { from: there, ..voice("y") }));
+        moderation.decide(&ModAction::Mute(Target::From(there), None), &ROOT, at(0)).unwrap();
+        let check_now = |voice: SpeakerId<'_>| moderation.check_now(&voice, at(1)).is_ok();
+        assert!(!check_now(SpeakerId { sub: Some("user-1"), ..voice("x") }));
+        assert!(check_now(SpeakerId { sub: Some("user-l"), ..voice("x") }));
+        assert!(!check_now(voice("user-l")), "as a name it looks the same");
+        assert!(!check_now(SpeakerId { from: there, ..voice("y") }));
         assert_eq!(moderation.mutes(at(1)).count(), 2);
     }
 
@@ -307,41 +307,46 @@ mod tests {
         moderation.decide(&mute("bob", None), &ROOT, at(0)).unwrap();
         moderation.decide(&mute("bob", Some(5)), &ROOT, at(0)).unwrap();
         assert_eq!(moderation.mutes(at(1)).count(), 1);
-        assert!(moderation.hears(&voice("bob"), at(5)).is_ok());
+        assert!(moderation.check_now(&voice("bob"), at(5)).is_ok());
     }
 
     #[test]
     fn a_mute_of_a_look_alike_takes_nothing_from_another() {
         let mut moderation = Moderation::default();
-        let of_sub = |sub| Voice { sub: Some(sub), ..voice("x") };
+        let of_sub = |sub| SpeakerId { sub: Some(sub), ..voice("x") };
         moderation.decide(&mute("user-1", None), &ROOT, at(0)).unwrap();
         moderation.decide(&mute("USER-l", Some(5)), &ROOT, at(0)).unwrap();
         assert_eq!(moderation.mutes(at(1)).count(), 2);
         for (secs, usr_l) in [(1, false), (5, true)] {
-            let hears = |voice| moderation.hears(&voice, at(secs));
-            assert_eq!(hears(of_sub("user-1")), Err(Refusal::Muted.into()));
-            assert_eq!(hears(voice("user-1")), Err(Refusal::Muted.into()), "the longest counts");
-            assert_eq!(hears(voice("user-l")), Err(Refusal::Muted.into()));
-            assert_eq!(hears(of_sub("USER-l")).is_ok(), usr_l);
-            assert_eq!(hears(of_sub("user-l")), Ok(()));
+            let check_now = |voice| moderation.check_now(&voice, at(secs));
+            assert_eq!(check_now(of_sub("user-1")), Err(Refusal::Muted.into()));
+            assert_eq!(
+                check_now(voice("user-1")),
+                Err(Refusal::Muted.into()),
+                "the longest counts"
+            );
+            assert_eq!(check_now(voice("user-l")), Err(Refusal::Muted.into()));
+            assert_eq!(check_now(of_sub("USER-l")).is_ok(), usr_l);
+            assert_eq!(check_now(of_sub("user-l")), Ok(()));
         }
     }
 
     #[test]
     fn an_unmute_gives_the_name_back_and_no_other_sub() {
         let mut moderation = Moderation::default();
-        let of_sub = |sub| Voice { sub: Some(sub), ..voice("x") };
-        let unmute = |name| Act::Unmute(Target::name(name));
+        let of_sub = |sub| SpeakerId { sub: Some(sub), ..voice("x") };
+        let unmute = |name| ModAction::Unmute(Target::name(name));
         moderation.decide(&mute("bob", None), &ROOT, at(0)).unwrap();
         moderation.decide(&mute("B0B", None), &ROOT, at(0)).unwrap();
         moderation.decide(&unmute("B0B"), &ROOT, at(0)).unwrap();
-        let hears = |moderation: &Moderation, voice| moderation.hears(&voice, at(1)).is_ok();
-        assert!(hears(&moderation, voice("B0B")) && hears(&moderation, of_sub("B0B")));
-        assert!(!hears(&moderation, of_sub("bob")));
+        let check_now =
+            |moderation: &Moderation, voice| moderation.check_now(&voice, at(1)).is_ok();
+        assert!(check_now(&moderation, voice("B0B")) && check_now(&moderation, of_sub("B0B")));
+        assert!(!check_now(&moderation, of_sub("bob")));
         let whom: Vec<_> = moderation.mutes(at(1)).map(|mute| mute.target.to_string()).collect();
         assert_eq!(whom, [r#"sub "bob""#]);
         // What is left is no mute of its name, and is ended to the letter.
-        assert_eq!(moderation.decide(&unmute("b0b"), &ROOT, at(1)), Err(ActError::NotMuted));
+        assert_eq!(moderation.decide(&unmute("b0b"), &ROOT, at(1)), Err(ModActionError::NotMuted));
         moderation.decide(&unmute("bob"), &ROOT, at(1)).unwrap();
         assert_eq!(moderation, Moderation::default());
     }
@@ -352,10 +357,11 @@ mod tests {
         for sub in ["bob ", " bob", "a\tb", "bob\u{200b}", &long] {
             let mut moderation = Moderation::default();
             moderation.decide(&mute(sub, None), &ROOT, at(0)).unwrap();
-            let hears = |sub| moderation.hears(&Voice { sub: Some(sub), ..voice("x") }, at(1));
-            assert_eq!(hears(sub), Err(Refusal::Muted.into()), "{sub:?}");
-            assert_eq!(hears("bob"), Ok(()), "{sub:?}");
-            moderation.decide(&Act::Unmute(Target::name(sub)), &ROOT, at(1)).unwrap();
+            let check_now =
+                |sub| moderation.check_now(&SpeakerId { sub: Some(sub), ..voice("x") }, at(1));
+            assert_eq!(check_now(sub), Err(Refusal::Muted.into()), "{sub:?}");
+            assert_eq!(check_now("bob"), Ok(()), "{sub:?}");
+            moderation.decide(&ModAction::Unmute(Target::name(sub)), &ROOT, at(1)).unwrap();
             assert_eq!(moderation, Moderation::default(), "{sub:?}");
         }
     }
@@ -363,11 +369,11 @@ mod tests {
     #[test]
     fn a_mute_that_is_over_hides_no_other() {
         let mut moderation = Moderation::default();
-        let there = Block([7; 16]);
+        let there = AddressBlock([7; 16]);
         moderation.decide(&mute("bob", Some(60)), &ROOT, at(0)).unwrap();
-        moderation.decide(&Act::Mute(Target::From(there), Some(600)), &ROOT, at(0)).unwrap();
-        let bob = Voice { from: there, ..voice("bob") };
-        let refused = moderation.hears(&bob, at(100)).unwrap_err();
+        moderation.decide(&ModAction::Mute(Target::From(there), Some(600)), &ROOT, at(0)).unwrap();
+        let bob = SpeakerId { from: there, ..voice("bob") };
+        let refused = moderation.check_now(&bob, at(100)).unwrap_err();
         assert_eq!(refused, Refused { refusal: Refusal::Muted, wait_secs: Some(500) });
         assert!(moderation.is_muted(&bob, at(100)));
     }
@@ -375,14 +381,14 @@ mod tests {
     #[test]
     fn a_locked_room_hears_moderators_unless_they_are_muted() {
         let mut moderation = Moderation::default();
-        moderation.decide(&Act::Lock, &ROOT, at(0)).unwrap();
-        let ann = Voice { is_moderator: true, ..voice("ann") };
-        assert_eq!(moderation.hears(&voice("bob"), at(0)), Err(Refusal::Locked.into()));
-        assert_eq!(moderation.hears(&ann, at(0)), Ok(()));
+        moderation.decide(&ModAction::Lock, &ROOT, at(0)).unwrap();
+        let ann = SpeakerId { is_moderator: true, ..voice("ann") };
+        assert_eq!(moderation.check_now(&voice("bob"), at(0)), Err(Refusal::Locked.into()));
+        assert_eq!(moderation.check_now(&ann, at(0)), Ok(()));
         moderation.decide(&mute("ann", Some(1)), &ROOT, at(0)).unwrap();
-        assert!(moderation.hears(&ann, at(0)).is_err());
-        moderation.decide(&Act::Unlock, &ROOT, at(1)).unwrap();
-        assert_eq!(moderation.hears(&voice("bob"), at(1)), Ok(()));
+        assert!(moderation.check_now(&ann, at(0)).is_err());
+        moderation.decide(&ModAction::Unlock, &ROOT, at(1)).unwrap();
+        assert_eq!(moderation.check_now(&voice("bob"), at(1)), Ok(()));
     }
 
     #[test]
@@ -390,9 +396,9 @@ mod tests {
         let mut moderation = Moderation::default();
         let one = Target::Connection(7);
         for (act, error) in [
-            (Act::Unmute(Target::name("bob")), ActError::NotMuted),
-            (Act::Mute(one.clone(), None), ActError::Connection),
-            (Act::Unmute(one), ActError::Connection),
+            (ModAction::Unmute(Target::name("bob")), ModActionError::NotMuted),
+            (ModAction::Mute(one.clone(), None), ModActionError::Connection),
+            (ModAction::Unmute(one), ModActionError::Connection),
         ] {
             assert_eq!(moderation.decide(&act, &ROOT, at(0)), Err(error));
         }
@@ -404,7 +410,10 @@ mod tests {
             moderation.mutes.insert(Key::of(&mute.target).unwrap(), mute);
         }
         let full = moderation.clone();
-        assert_eq!(moderation.decide(&mute("bob", None), &ROOT, at(0)), Err(ActError::TooMany));
+        assert_eq!(
+            moderation.decide(&mute("bob", None), &ROOT, at(0)),
+            Err(ModActionError::TooMany)
+        );
         assert_eq!(moderation, full);
         moderation.decide(&mute("guest 5", Some(1)), &ROOT, at(0)).unwrap();
     }
@@ -416,9 +425,9 @@ mod tests {
             let name = format!("{n}{}", "x".repeat(15_000));
             moderation.decide(&mute(&name, None), &ROOT, at(0)).err()
         });
-        assert_eq!(result, Some(ActError::TooMany));
+        assert_eq!(result, Some(ModActionError::TooMany));
         assert!((500..600).contains(&moderation.mutes.len()), "{}", moderation.mutes.len());
-        moderation.decide(&Act::Lock, &ROOT, at(0)).unwrap();
+        moderation.decide(&ModAction::Lock, &ROOT, at(0)).unwrap();
     }
 
     #[test]
@@ -431,16 +440,16 @@ mod tests {
     #[test]
     fn it_is_read_as_it_was_written() {
         let mut moderation = Moderation::default();
-        let by = By::Moderator { usr: "a\"nn".into(), sub: Some("u7".into()) };
+        let by = Actor::Moderator { usr: "a\"nn".into(), sub: Some("u7".into()) };
         for act in [
             mute("bob", Some(600)),
             mute("B0B", None),
             mute("tim", None),
             mute("T1M", None),
-            Act::Unmute(Target::name("tim")),
-            Act::Mute(Target::From(Block([1; 16])), None),
-            Act::Lock,
-            Act::Slow(Some(30)),
+            ModAction::Unmute(Target::name("tim")),
+            ModAction::Mute(Target::From(AddressBlock([1; 16])), None),
+            ModAction::Lock,
+            ModAction::Slow(Some(30)),
         ] {
             moderation.decide(&act, &by, at(5)).unwrap();
         }

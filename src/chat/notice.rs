@@ -1,9 +1,9 @@
 //! What the server itself says: to one sender alone, and to everybody.
 
-use super::act::{Act, ActError};
 use super::message::{NAME_OF_SERVER, TIM_LAST, stamp};
 use super::refusal::{Refusal, Refused};
 use super::tim::Tim;
+use crate::chat::mod_action::{ModAction, ModActionError};
 
 /// Appends the text of the notice that tells a sender why.
 ///
@@ -34,13 +34,13 @@ pub fn notice(refused: Refused, now: Tim, out: &mut Vec<u8>) {
 }
 
 /// Appends the text that tells a moderator what was done.
-pub fn receipt(act: &Act, now: Tim, out: &mut Vec<u8>) {
+pub fn ack(act: &ModAction, now: Tim, out: &mut Vec<u8>) {
     say(&format!("done: {act}"), &format!("\"ack\":\"{}\",", act.verb()), out);
     stamp(out, now);
 }
 
 /// Appends the notice that tells a moderator why nothing was done.
-pub fn complaint(error: ActError, now: Tim, out: &mut Vec<u8>) {
+pub fn nack(error: ModActionError, now: Tim, out: &mut Vec<u8>) {
     let code = Refusal::BadCommand.code();
     say(&format!("not done: {error}"), &format!("\"err\":\"{code}\","), out);
     stamp(out, now);
@@ -103,13 +103,13 @@ mod tests {
             serde_json::json!({"usr": "wschat", "msg": words, "tim": zero})
         );
         assert_eq!(
-            value(&|out| receipt(&Act::Say(words.into()), Tim::default(), out)),
+            value(&|out| ack(&ModAction::Say(words.into()), Tim::default(), out)),
             serde_json::json!({
                 "usr": "wschat", "msg": format!("done: said {words:?}"), "ack": "say", "tim": epoch
             })
         );
         assert_eq!(
-            value(&|out| complaint(ActError::NotMuted, Tim::default(), out)),
+            value(&|out| nack(ModActionError::NotMuted, Tim::default(), out)),
             serde_json::json!({
                 "usr": "wschat", "msg": "not done: nobody of that name is muted",
                 "err": "bad-command", "tim": epoch

@@ -31,7 +31,7 @@ impl ControlArgs {
     pub fn failure(&self, error: CallError) -> Failure {
         let exit = match &error {
             CallError::Forbidden => Exit::NoPermission,
-            CallError::Fault(fault) => match fault.err {
+            CallError::ControlError(fault) => match fault.err {
                 Code::Forbidden => Exit::NoPermission,
                 Code::ConfigRejected => Exit::Config,
                 Code::BadRequest => Exit::Usage,

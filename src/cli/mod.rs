@@ -24,9 +24,9 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior};
 
+use crate::config::load;
 use crate::config::{
     CREDENTIALS_VARIABLE, Environment, ListenAddress, Loaded, Problems, RECORD_VARIABLE, VARIABLE,
-    load,
 };
 
 pub use ask::ControlArgs;

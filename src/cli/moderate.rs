@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::ask::print;
 use super::{ControlArgs, Outcome};
-use crate::control::{Deed, Moderated, Request, Whom};
+use crate::control::{ModerateRequest, Moderated, Request, TargetSpec};
 
 /// Whom a command is about.
 #[derive(Debug, Clone, Args)]
@@ -24,11 +24,11 @@ pub struct WhomArgs {
 }
 
 impl WhomArgs {
-    fn whom(&self) -> Whom {
+    fn whom(&self) -> TargetSpec {
         match (self.address, &self.name) {
-            (Some(address), _) => Whom::Address(address),
+            (Some(address), _) => TargetSpec::Address(address),
             // The parser has seen to it that there is one.
-            (None, name) => Whom::Name(name.clone().unwrap_or_default()),
+            (None, name) => TargetSpec::Name(name.clone().unwrap_or_default()),
         }
     }
 }
@@ -162,7 +162,7 @@ impl FromStr for Pause {
 /// No answer, or why nothing was done; so it is with all commands here.
 pub fn mute(args: &MuteArgs) -> Outcome {
     let secs = args.time.map(|Seconds(secs)| secs);
-    have_done(&args.control, Deed::Mute { whom: args.whom.whom(), secs })
+    have_done(&args.control, ModerateRequest::Mute { whom: args.whom.whom(), secs })
 }
 
 /// `wschat unmute`.
@@ -171,7 +171,7 @@ pub fn mute(args: &MuteArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn unmute(args: &UnmuteArgs) -> Outcome {
-    have_done(&args.control, Deed::Unmute { whom: args.whom.whom() })
+    have_done(&args.control, ModerateRequest::Unmute { whom: args.whom.whom() })
 }
 
 /// `wschat kick`: exit code 1 if there was nobody to kick.
@@ -180,8 +180,8 @@ pub fn unmute(args: &UnmuteArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn kick(args: &KickArgs) -> Outcome {
-    let whom = args.id.map_or_else(|| args.whom.whom(), Whom::Id);
-    let moderated = ask(&args.control, Deed::Kick { whom })?;
+    let whom = args.id.map_or_else(|| args.whom.whom(), TargetSpec::Id);
+    let moderated = ask(&args.control, ModerateRequest::Kick { whom })?;
     print(&format!("{}, connections: {}\n", moderated.done, moderated.connections))?;
     Ok(ExitCode::from(u8::from(moderated.connections == 0)))
 }
@@ -192,7 +192,7 @@ pub fn kick(args: &KickArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn lock(args: &ControlArgs) -> Outcome {
-    have_done(args, Deed::Lock)
+    have_done(args, ModerateRequest::Lock)
 }
 
 /// `wschat unlock`.
@@ -201,7 +201,7 @@ pub fn lock(args: &ControlArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn unlock(args: &ControlArgs) -> Outcome {
-    have_done(args, Deed::Unlock)
+    have_done(args, ModerateRequest::Unlock)
 }
 
 /// `wschat slow`.
@@ -214,7 +214,7 @@ pub fn slow(args: &SlowArgs) -> Outcome {
         Pause::For(Seconds(secs)) => Some(secs),
         Pause::Configured => None,
     };
-    have_done(&args.control, Deed::Slow { secs })
+    have_done(&args.control, ModerateRequest::Slow { secs })
 }
 
 /// `wschat retract`.
@@ -223,7 +223,7 @@ pub fn slow(args: &SlowArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn retract(args: &RetractArgs) -> Outcome {
-    have_done(&args.control, Deed::Retract { tim: args.tim.clone() })
+    have_done(&args.control, ModerateRequest::Retract { tim: args.tim.clone() })
 }
 
 /// `wschat say`.
@@ -232,16 +232,16 @@ pub fn retract(args: &RetractArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn say(args: &SayArgs) -> Outcome {
-    have_done(&args.control, Deed::Say { msg: args.text.join(" ") })
+    have_done(&args.control, ModerateRequest::Say { msg: args.text.join(" ") })
 }
 
 /// Has it done, and prints what was done.
-fn have_done(control: &ControlArgs, deed: Deed) -> Outcome {
+fn have_done(control: &ControlArgs, deed: ModerateRequest) -> Outcome {
     print(&format!("{}\n", ask(control, deed)?.done))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn ask(control: &ControlArgs, act: Deed) -> Result<Moderated, super::Failure> {
+fn ask(control: &ControlArgs, act: ModerateRequest) -> Result<Moderated, super::Failure> {
     control.ask(&Request::Moderate { act }).map_err(|error| control.failure(error))
 }
 

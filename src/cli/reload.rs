@@ -23,7 +23,7 @@ pub fn run(args: &ControlArgs) -> Outcome {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Err(CallError::Fault(fault)) if fault.err == Code::ConfigRejected => {
+        Err(CallError::ControlError(fault)) if fault.err == Code::ConfigRejected => {
             for problem in fault.problems {
                 eprintln!("{problem}");
             }

@@ -13,7 +13,8 @@ use jsonwebtoken::Algorithm;
 use tracing::Level;
 
 use super::rows::{Column, Row, Wrong};
-use super::{Config, ListenAddress, tokens};
+use super::tokens;
+use super::{Config, ListenAddress};
 
 /// One key of the configuration file.
 pub struct Key {

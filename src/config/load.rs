@@ -7,11 +7,13 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use super::descriptors;
 use super::file::{Content, read_file};
 use super::keys::{KEYS, Key, Kind};
 use super::problem::{Position, Problem, Problems, Warning};
 use super::read::{Draft, read};
-use super::{Config, KeyFile, ListenAddress, Secret, descriptors, tokens};
+use super::tokens;
+use super::{Config, KeyFile, ListenAddress, Secret};
 use crate::chat::PublicKeys;
 
 /// Everything outside that a configuration depends on. It may hold a secret, so

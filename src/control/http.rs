@@ -17,9 +17,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::desk::Desk;
 use super::metrics::MEDIA_TYPE;
-use crate::net::{Acceptor, Crowd, Guest, Http11, Listener, Socket, check_host};
+use crate::control::service::Service;
+use crate::server::{
+    Acceptor, HandshakeSlots, HandshakeStream, Http11, Listener, Socket, check_host,
+};
 
 /// Connections at once; for one more the first gives way.
 const PLACES: usize = 16;
@@ -35,9 +37,9 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// # Errors
 ///
 /// The system's, if it cannot be polled.
-pub async fn serve_metrics(listener: Listener, desk: Arc<Desk>) -> io::Result<()> {
+pub async fn serve_metrics(listener: Listener, desk: Arc<Service>) -> io::Result<()> {
     let mut acceptor = Acceptor::new(listener)?;
-    let crowd = Arc::<Crowd>::default();
+    let crowd = Arc::<HandshakeSlots>::default();
     let mut guests = JoinSet::new();
     loop {
         let (socket, _) = acceptor.accept(|| crowd.relieve()).await;
@@ -55,8 +57,8 @@ pub async fn serve_metrics(listener: Listener, desk: Arc<Desk>) -> io::Result<()
 }
 
 /// One request and its answer.
-async fn receive(socket: Socket, desk: &Desk) {
-    let stream = match Guest::watch(socket, desk.watches()) {
+async fn receive(socket: Socket, desk: &Service) {
+    let stream = match HandshakeStream::watch(socket, desk.watches()) {
         Ok(stream) => stream,
         Err((_, error)) => return debug!(%error, "a connection for metrics: {error}"),
     };
@@ -76,7 +78,7 @@ async fn receive(socket: Socket, desk: &Desk) {
     }
 }
 
-async fn answer(request: &Request<Incoming>, desk: &Desk) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, desk: &Service) -> Response<Full<Bytes>> {
     if let Err(sentence) = check_host(request) {
         return plain(StatusCode::BAD_REQUEST, sentence);
     }

@@ -5,17 +5,17 @@ use chrono::{DateTime, Utc};
 use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
-use super::desk::Configured;
-use crate::chat::{Act, Refusal};
-use crate::net::{Barred, Totals};
+use crate::chat::{ModAction, Refusal};
+use crate::control::service::Configured;
 use crate::record::Stats;
+use crate::server::{Rejection, Totals};
 
 /// The media type of [`text`].
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All that the metrics tell.
 #[derive(Clone, Debug)]
-pub struct Figures {
+pub struct MetricsSnapshot {
     /// Of the room.
     pub totals: Totals,
     /// The bound in force.
@@ -25,12 +25,12 @@ pub struct Figures {
     /// Of the record of messages.
     pub record: Stats,
     /// Of who may speak.
-    pub decided: Decided,
+    pub decided: PolicyStats,
 }
 
 /// Who may speak, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Decided {
+pub struct PolicyStats {
     /// Keys that tokens are verified with.
     pub keys: usize,
     /// Revoked tokens and speakers.
@@ -49,8 +49,8 @@ pub struct Decided {
 ///
 /// The library's, if a name is not what the format allows; none depends on what
 /// happens in the room.
-pub fn text(figures: &Figures) -> prometheus::Result<String> {
-    let Figures { totals, connections_max, configured, record, decided } = figures;
+pub fn text(figures: &MetricsSnapshot) -> prometheus::Result<String> {
+    let MetricsSnapshot { totals, connections_max, configured, record, decided } = figures;
     let tally = &totals.tally;
     let page = Page(Registry::new());
 
@@ -91,7 +91,7 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
         "refused_connections_total",
         "Connections that did not get into the room, by the reason.",
         "reason",
-        Barred::ALL.iter().zip(tally.barred).map(|(why, count)| (why.name(), count)),
+        Rejection::ALL.iter().zip(tally.barred).map(|(why, count)| (why.name(), count)),
     )?;
     page.counts(
         "closed_connections_total",
@@ -110,7 +110,9 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
         "moderation_acts_total",
         "Acts of moderators and operators since the daemon started, by their verb.",
         "act",
-        Act::VERBS.iter().map(|verb| (*verb, totals.acts.get(verb).copied().unwrap_or_default())),
+        ModAction::VERBS
+            .iter()
+            .map(|verb| (*verb, totals.acts.get(verb).copied().unwrap_or_default())),
     )?;
     page.gauge("mutes", "Names and addresses that are muted.", decided.mutes as u64)?;
     page.gauge("locked", "1 while only moderators speak, else 0.", decided.locked.into())?;
@@ -219,11 +221,13 @@ mod tests {
         let mut totals = Totals { listeners: 412, restarts_survived: 1, ..Totals::default() };
         totals.tally.messages = 7;
         totals.tally.refused[Refusal::JwtInvalid as usize] = 3;
-        totals.tally.barred[Barred::AddressFull as usize] = 5;
+        totals.tally.barred[Rejection::AddressFull as usize] = 5;
         let loaded = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let configured = Configured { generation: 2, loaded, rejected: None };
-        let (record, decided) = (Stats::default(), Decided { mutes: 3, ..Decided::default() });
-        let figures = Figures { totals, connections_max: 1000, configured, record, decided };
+        let (record, decided) =
+            (Stats::default(), PolicyStats { mutes: 3, ..PolicyStats::default() });
+        let figures =
+            MetricsSnapshot { totals, connections_max: 1000, configured, record, decided };
         let text = text(&figures).unwrap();
         for line in [
             "# HELP wschat_listeners Open WebSockets.",

@@ -7,29 +7,29 @@
 //! Prometheus ─────► http ─► metrics ◄────┘
 //! ```
 //!
-//! A new verb is a variant of [`Request`] and an arm in [`Desk`]; what only the
-//! daemon's loop can do is also a variant of [`Order`].
+//! A new verb is a variant of [`Request`] and an arm in [`Service`]; what only the
+//! daemon's loop can do is also a variant of [`LoopRequest`].
 
-mod call;
-mod deed;
-mod desk;
+mod auth;
+mod client;
 mod http;
 mod meter;
 mod metrics;
-mod peer;
+mod moderate;
 mod protocol;
-mod socket;
+mod server;
+mod service;
 
-pub use call::{Call, CallError};
-pub use deed::{Decisions, Deed, Moderated, Muted, Whom};
-pub use desk::{Configured, Desk, Order};
+pub use client::{Call, CallError};
 pub use http::serve_metrics;
-pub use metrics::{Decided, Figures, text};
+pub use metrics::{MetricsSnapshot, PolicyStats, text};
+pub use moderate::{Decisions, ModerateRequest, Moderated, Muted, TargetSpec};
 pub use protocol::{
-    Clients, Code, Fault, LINE_BYTES_MAX, Listed, RecordStatus, Rejected, Reloaded, Request, Sort,
-    Status, ok, parse, read, sorry,
+    Clients, Code, ControlError, LINE_BYTES_MAX, Listed, RecordStatus, Rejected, Reloaded, Request,
+    Sort, Status, ok, parse, read, sorry,
 };
-pub use socket::Socket;
+pub use server::Server;
+pub use service::{Configured, LoopRequest, Service};
 
 /// Where the control socket is if nobody says otherwise.
 pub const CONTROL_PATH: &str = "/run/wschat/control.sock";

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::deed::Deed;
+use crate::control::moderate::ModerateRequest;
 
 /// The longest request, in bytes, its newline left out.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -30,7 +30,7 @@ pub enum Request {
     /// How is the room? Answered by a [`Status`].
     Status {},
     /// Read the configuration again. Answered by a [`Reloaded`] when the new one
-    /// is in force, or by a [`Fault`] with all that is wrong.
+    /// is in force, or by a [`ControlError`] with all that is wrong.
     Reload {},
     /// Who is there? Answered by [`Clients`].
     Clients {
@@ -52,7 +52,7 @@ pub enum Request {
     /// Moderate the room. Answered by a [`Moderated`](super::Moderated).
     Moderate {
         /// What is to be done.
-        act: Deed,
+        act: ModerateRequest,
     },
     /// Who is muted, and what else is decided? Answered by
     /// [`Decisions`](super::Decisions).
@@ -212,7 +212,7 @@ pub struct Listed {
 /// Why a request was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{msg}")]
-pub struct Fault {
+pub struct ControlError {
     /// For programs.
     pub err: Code,
     /// For people.
@@ -222,7 +222,7 @@ pub struct Fault {
     pub problems: Vec<String>,
 }
 
-/// The kinds of a [`Fault`]; they never change.
+/// The kinds of a [`ControlError`]; they never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
@@ -243,7 +243,7 @@ pub enum Code {
     Unknown,
 }
 
-impl Fault {
+impl ControlError {
     /// A fault without problems of a configuration.
     pub fn new(err: Code, msg: impl Into<String>) -> Self {
         Self { err, msg: msg.into(), problems: Vec::new() }
@@ -263,8 +263,8 @@ impl Fault {
 /// assert_eq!(parse(br#"{"do":"status"}"#), Ok(Request::Status {}));
 /// assert!(parse(br#"{"do":"dance"}"#).is_err());
 /// ```
-pub fn parse(line: &[u8]) -> Result<Request, Fault> {
-    let bad = |what: &str| Err(Fault::new(Code::BadRequest, what));
+pub fn parse(line: &[u8]) -> Result<Request, ControlError> {
+    let bad = |what: &str| Err(ControlError::new(Code::BadRequest, what));
     if line.len() > LINE_BYTES_MAX {
         return bad("the request is too long");
     }
@@ -291,7 +291,7 @@ pub fn ok(value: &impl Serialize) -> String {
 }
 
 /// The line, newline included, that answers a request that was not.
-pub fn sorry(fault: &Fault) -> String {
+pub fn sorry(fault: &ControlError) -> String {
     line(fault)
 }
 
@@ -299,18 +299,20 @@ pub fn sorry(fault: &Fault) -> String {
 ///
 /// # Errors
 ///
-/// The [`Fault`] that it is, or an unknown one if it is no answer.
-pub fn read<T: DeserializeOwned>(line: &str) -> Result<T, Fault> {
+/// The [`ControlError`] that it is, or an unknown one if it is no answer.
+pub fn read<T: DeserializeOwned>(line: &str) -> Result<T, ControlError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Answer<T> {
         Ok { ok: T },
-        Fault(Fault),
+        ControlError(ControlError),
     }
     match serde_json::from_str(line) {
         Ok(Answer::Ok { ok }) => Ok(ok),
-        Ok(Answer::Fault(fault)) => Err(fault),
-        Err(_) => Err(Fault::new(Code::Unknown, "the answer is not one that this version knows")),
+        Ok(Answer::ControlError(fault)) => Err(fault),
+        Err(_) => {
+            Err(ControlError::new(Code::Unknown, "the answer is not one that this version knows"))
+        }
     }
 }
 
@@ -379,7 +381,7 @@ mod tests {
         assert_eq!(line, "{\"ok\":\"two\\nlines\"}\n");
         assert_eq!(read(&line), Ok(text));
 
-        let mut fault = Fault::new(Code::ConfigRejected, "no");
+        let mut fault = ControlError::new(Code::ConfigRejected, "no");
         fault.problems = vec!["a:1:1: b".into()];
         let line = sorry(&fault);
         let want = r#"{"err":"config-rejected","msg":"no","problems":["a:1:1: b"]}"#;
@@ -387,7 +389,7 @@ mod tests {
         assert_eq!(read::<String>(&line), Err(fault));
 
         let later = r#"{"err":"too-tired","msg":"ask tomorrow","until":"six"}"#;
-        assert_eq!(read::<String>(later), Err(Fault::new(Code::Unknown, "ask tomorrow")));
+        assert_eq!(read::<String>(later), Err(ControlError::new(Code::Unknown, "ask tomorrow")));
         assert_eq!(read::<String>("nonsense").unwrap_err().err, Code::Unknown);
     }
 }

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketType};
 use socket2::SockRef;
 
 use super::handover;
-use crate::net::Listener;
+use crate::server::Listener;
 
 /// The name of the room's sockets (`FileDescriptorName=`).
 pub const ROOM: &str = "wschat";

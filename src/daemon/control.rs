@@ -8,19 +8,21 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::decisions::Decisions;
 use super::reload::Reloader;
 use super::run::StartError;
 use crate::config::Config;
-use crate::control::{CONTROL_PATH, Code, Desk, Fault, Order, Socket, serve_metrics};
-use crate::net::{Hub, Listener};
+use crate::control::{
+    CONTROL_PATH, Code, ControlError, LoopRequest, Server, Service, serve_metrics,
+};
+use crate::daemon::moderation_file::Decisions;
+use crate::server::{Listener, ShardPool};
 
 /// Orders that may wait for the daemon's loop.
 const ORDERS_MAX: usize = 16;
 
 /// The sockets that are for operators, not for the room.
 pub struct Control {
-    socket: Option<Socket>,
+    socket: Option<Server>,
     metrics: Vec<Listener>,
     decisions: Decisions,
 }
@@ -39,7 +41,7 @@ impl Control {
         config: &Config,
     ) -> Result<Self, StartError> {
         let at = path.as_deref().unwrap_or(Path::new(CONTROL_PATH)).to_owned();
-        let socket = match (Socket::bind(&at), path) {
+        let socket = match (Server::bind(&at), path) {
             (Ok(socket), _) => Some(socket),
             (Err(error), Some(path)) => return Err(StartError::Control(path, error)),
             (Err(error), None) => {
@@ -64,14 +66,14 @@ impl Control {
     /// can do comes out as orders.
     pub fn serve(
         self,
-        hub: &Hub,
+        hub: &ShardPool,
         reloader: &Reloader,
         duties: &mut JoinSet<()>,
-    ) -> mpsc::Receiver<Order> {
+    ) -> mpsc::Receiver<LoopRequest> {
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
         let (settings, configured) = (reloader.settings(), reloader.configured());
         let recorder = reloader.recorder();
-        let desk = Desk::new(hub.clone(), recorder, settings, configured, sender);
+        let desk = Service::new(hub.clone(), recorder, settings, configured, sender);
         duties.spawn(Arc::clone(&desk).measure());
         if let Some(socket) = self.socket {
             let serving = socket.serve(Arc::clone(&desk));
@@ -87,13 +89,13 @@ impl Control {
 }
 
 /// Does what was asked of the daemon's loop, by an order or else by a signal.
-pub async fn carry_out(order: Option<Order>, reloader: &mut Reloader) {
-    let verdict = reloader.reload().await.map_err(|problems| Fault {
+pub async fn carry_out(order: Option<LoopRequest>, reloader: &mut Reloader) {
+    let verdict = reloader.reload().await.map_err(|problems| ControlError {
         err: Code::ConfigRejected,
         msg: "the configuration is rejected; the old one stays in force".to_owned(),
         problems: problems.list.iter().map(ToString::to_string).collect(),
     });
-    if let Some(Order::Reload(answer)) = order {
+    if let Some(LoopRequest::Reload(answer)) = order {
         // Whoever asked may have left.
         let _ = answer.send(verdict);
     }

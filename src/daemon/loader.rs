@@ -8,7 +8,8 @@ use tokio::sync::oneshot::Receiver;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::timeout;
 
-use crate::config::{Environment, Loaded, Problems, load};
+use crate::config::load;
+use crate::config::{Environment, Loaded, Problems};
 use crate::worker::on_thread;
 
 /// How long all files together may take.

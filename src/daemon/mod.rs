@@ -3,13 +3,13 @@
 
 pub mod activation;
 mod control;
-mod decisions;
 pub mod handover;
 pub mod journal;
 mod journal_entry;
 pub mod limits;
 mod loader;
 mod log_queue;
+mod moderation_file;
 pub mod notify;
 pub mod reload;
 mod run;

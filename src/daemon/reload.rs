@@ -9,10 +9,11 @@ use tracing::{error, info, warn};
 use super::journal::Log;
 use super::loader::Loader;
 use super::notify::Manager;
-use crate::config::{Config, Loaded, Problems, descriptors, needs_restart};
+use crate::config::descriptors;
+use crate::config::{Config, Loaded, Problems, needs_restart};
 use crate::control::{Configured, Rejected, Reloaded};
-use crate::net::{Hub, Settings};
 use crate::record::Recorder;
+use crate::server::{Settings, ShardPool};
 
 /// The configuration in force, and everything that a reload of it touches.
 pub struct Reloader {
@@ -33,7 +34,7 @@ pub struct Parts {
     /// Has a level.
     pub log: Log,
     /// Has the room's settings.
-    pub hub: Hub,
+    pub hub: ShardPool,
     /// Has a directory.
     pub recorder: Arc<Recorder>,
 }

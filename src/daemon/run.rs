@@ -15,18 +15,20 @@ use tracing::{error, info, warn};
 
 use super::activation::{self, ROOM};
 use super::control::{self, Control};
+use super::handover;
 use super::journal;
+use super::limits;
 use super::loader::Loader;
 use super::notify::{self, Manager};
 use super::reload::{self, Parts, Reloader};
 use super::signals::{self, Request, Requests};
-use super::{handover, limits, status};
+use super::status;
 use crate::chat::Moderation;
 use crate::config::{Config, Environment, ListenAddress, Loaded, Problems};
-use crate::net::{Acceptor, Door, Hub, Listener, Settings};
 use crate::record::Recorder;
-use crate::wire::close::{Close, GOING_AWAY, RESTART};
+use crate::server::{Acceptor, HttpServer, Listener, Settings, ShardPool};
 use crate::worker::on_thread;
+use crate::ws::close::{Close, GOING_AWAY, RESTART};
 
 /// How long the record of messages may take to come to its end at a stop.
 const RECORD_PATIENCE: Duration = Duration::from_secs(5);
@@ -146,12 +148,12 @@ impl Places {
 async fn serve(
     acceptors: Vec<Acceptor>,
     control: Control,
-    hub: Hub,
+    hub: ShardPool,
     manager: Manager,
     mut reloader: Reloader,
     mut requests: Requests,
 ) -> Result<(), StartError> {
-    let door = Door::new(hub.clone(), reloader.settings());
+    let door = HttpServer::new(hub.clone(), reloader.settings());
     let mut doors = JoinSet::new();
     for acceptor in acceptors {
         let name = acceptor.to_string();
@@ -213,14 +215,14 @@ fn open(
     settings: &Arc<Settings>,
     left: &BTreeMap<u32, UnixStream>,
     decided: Moderation,
-) -> io::Result<Hub> {
-    let start = || Hub::start(config.server.shards(), Arc::clone(settings), decided);
+) -> io::Result<ShardPool> {
+    let start = || ShardPool::start(config.server.shards(), Arc::clone(settings), decided);
     if left.is_empty() {
         return start();
     }
     let found = handover::take(left.values(), settings.limits.feed_tail_bytes);
-    for complaint in &found.complaints {
-        warn!("{complaint}");
+    for nack in &found.complaints {
+        warn!("{nack}");
     }
     if !found.orphans.is_empty() {
         warn!("connections closed: {}", found.orphans.len());
@@ -229,8 +231,12 @@ fn open(
     let hub = match found.room {
         Some((state, connections)) => {
             let listeners = connections.len();
-            let hub =
-                Hub::resume(config.server.shards(), Arc::clone(settings), &state, connections)?;
+            let hub = ShardPool::resume(
+                config.server.shards(),
+                Arc::clone(settings),
+                &state,
+                connections,
+            )?;
             info!(listeners, "took over the room, listeners: {listeners}");
             hub
         }
@@ -242,7 +248,7 @@ fn open(
 
 /// Leaves the room to the next process. One that cannot be left is given back, to
 /// be closed.
-async fn hand_over(manager: &Manager, hub: &Hub, reloader: &Reloader) -> Option<Hub> {
+async fn hand_over(manager: &Manager, hub: &ShardPool, reloader: &Reloader) -> Option<ShardPool> {
     let settings = reloader.settings().borrow().clone();
     let (state, sockets) = hub.hand_over(settings.rules.pace()).await;
     let listeners = sockets.len();
@@ -254,14 +260,14 @@ async fn hand_over(manager: &Manager, hub: &Hub, reloader: &Reloader) -> Option<
     let found = handover::take_back(state, sockets, settings.limits.feed_tail_bytes);
     handover::dismiss(found.orphans, &RESTART);
     let (state, connections) = found.room?;
-    Hub::resume_to_close(reloader.config().server.shards(), settings, &state, connections)
+    ShardPool::resume_to_close(reloader.config().server.shards(), settings, &state, connections)
         .inspect_err(|error| error!(%error, "no shards, so connections are cut: {error}"))
         .ok()
 }
 
 /// Lets every client take what the feed still holds for it, until a second
 /// signal says that nobody wants to wait.
-async fn goodbye(hub: &Hub, close: Close, patience: Duration, requests: &mut Requests) {
+async fn goodbye(hub: &ShardPool, close: Close, patience: Duration, requests: &mut Requests) {
     // Whichever comes first, that was all.
     let _ = requests.unless_ended(timeout(patience, hub.close(close))).await;
 }

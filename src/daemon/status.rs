@@ -9,10 +9,10 @@ use tracing::error;
 
 use super::notify::{Manager, StatusLine};
 use crate::control::{Configured, Rejected};
-use crate::net::Hub;
+use crate::server::ShardPool;
 
 /// Keeps the status line true, for as long as this is polled.
-pub async fn show(manager: Manager, hub: Hub, configured: watch::Receiver<Configured>) {
+pub async fn show(manager: Manager, hub: ShardPool, configured: watch::Receiver<Configured>) {
     let mut line = StatusLine::default();
     let (mut then, mut messages_then) = (Instant::now(), hub.totals().tally.messages);
     loop {
@@ -27,7 +27,7 @@ pub async fn show(manager: Manager, hub: Hub, configured: watch::Receiver<Config
 
 /// Feeds the watchdog, which wants it every `interval`, for as long as this is
 /// polled and every shard answers.
-pub async fn feed_watchdog(manager: Manager, hub: Hub, every: Duration) {
+pub async fn feed_watchdog(manager: Manager, hub: ShardPool, every: Duration) {
     // Often enough that one late answer does not starve it.
     let mut tick = interval(every / 4);
     let mut silent = false;

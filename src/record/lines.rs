@@ -2,7 +2,7 @@
 
 use crate::chat::Tim;
 use crate::feed::Pieces;
-use crate::wire::frame;
+use crate::ws::frame;
 
 /// The day of a message as its `tim` begins: `2020-08-11`, in UTC.
 pub(super) type Day = [u8; 10];
@@ -92,7 +92,7 @@ fn day(payload: &[u8]) -> Option<Day> {
 mod tests {
     use super::*;
     use crate::feed::Log;
-    use crate::wire::frame::Opcode;
+    use crate::ws::frame::Opcode;
 
     fn message(day: &str, msg: &str) -> String {
         format!(r#"{{"usr":"a","msg":"{msg}","tim":"{day}T00:00:00.000000001Z"}}"#)

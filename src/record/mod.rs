@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::chat::Room;
 use crate::feed::Pieces;
+use crate::room::Room;
 use file::DayFile;
 use lines::Lines;
 use trouble::Troubles;
@@ -100,7 +100,7 @@ impl Recorder {
         let handle = thread::Builder::new()
             .name("record".to_owned())
             .spawn(move || writer.run(&received))?;
-        let (cursor, messages) = room.began();
+        let (cursor, messages) = room.start_position();
         let recorder = Self { room, figures, orders, thread: handle.thread().clone() };
         recorder.order(Order::Record(dir, Mark { cursor, messages }));
         Ok(recorder)

@@ -8,7 +8,8 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use super::*;
-use crate::chat::{Batch, Tim};
+use crate::chat::Tim;
+use crate::room::Batch;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// 2020-08-11, shortly before midnight.
@@ -57,7 +58,7 @@ impl Scene {
         self.room.publish(&mut batch, Tim::from_nanos(now));
         self.room.gate().progress(0, self.room.end(), u64::MAX);
         self.room.gate().needs(0, u64::MAX);
-        self.room.news(0, &mut Pieces::default());
+        self.room.fetch(0, &mut Pieces::default());
     }
 
     /// Waits until the figures are as wanted.

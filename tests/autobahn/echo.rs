@@ -6,9 +6,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
 use tungstenite::handshake::derive_accept_key;
-use wschat::wire::close::Close;
-use wschat::wire::frame::{Opcode, put, put_close};
-use wschat::wire::{Event, Inbound, Then};
+use wschat::ws::close::Close;
+use wschat::ws::frame::{Opcode, put, put_close};
+use wschat::ws::{Event, Inbound, Then};
 
 /// More than the longest message of any case.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;

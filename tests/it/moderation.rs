@@ -104,9 +104,9 @@ fn moderators_command_in_the_room() {
     let sent = answer(&mut bob, &say);
     assert_eq!(ann.json(), sent);
 
-    let receipt = answer(&mut ann, &command(json!({ "mute": "b\u{43e}b", "secs": 600 })));
-    assert_eq!(receipt["ack"], "mute");
-    assert_eq!(receipt["msg"], "done: muted \"b\u{43e}b\" for 600 s");
+    let ack = answer(&mut ann, &command(json!({ "mute": "b\u{43e}b", "secs": 600 })));
+    assert_eq!(ack["ack"], "mute");
+    assert_eq!(ack["msg"], "done: muted \"b\u{43e}b\" for 600 s");
     let notice = answer(&mut bob, &say);
     assert_eq!(notice["err"], "muted");
     assert!((590..=600).contains(&notice["wait"].as_u64().unwrap()), "{notice}");

@@ -2,7 +2,7 @@
 
 use wschat::chat::{DEPTH_MAX, NOTICES, Refusal, Tim};
 use wschat::config::Config;
-use wschat::wire::close::{self, Close};
+use wschat::ws::close::{self, Close};
 
 const MANUAL: &str = include_str!("../../man/wschat-protocol.7");
 

@@ -105,7 +105,7 @@ fn check_none<'a>(path: &str, mut places: impl Iterator<Item = &'a [String]>) {
 #[test]
 fn pure_layers_use_no_socket_no_file_no_runtime_and_no_clock() {
     let forbidden = ["tokio", "mio", "Instant", "SystemTime", "Utc", "Local"];
-    for layer in ["src/chat", "src/wire", "src/feed"] {
+    for layer in ["src/chat", "src/ws", "src/feed"] {
         for (path, words) in sources(Path::new(layer)) {
             for word in forbidden {
                 check_none(&path, places(&words, &[word]));
@@ -119,7 +119,7 @@ fn pure_layers_use_no_socket_no_file_no_runtime_and_no_clock() {
 
 #[test]
 fn what_the_network_sends_meets_no_unwrap_and_no_expect() {
-    for layer in ["src/chat", "src/wire", "src/feed", "src/net", "src/control"] {
+    for layer in ["src/chat", "src/room", "src/ws", "src/feed", "src/server", "src/control"] {
         for (path, words) in sources(Path::new(layer)) {
             for method in ["unwrap", "expect", "unwrap_err", "expect_err"] {
                 check_none(&path, places(&words, &[".", method, "("]));
@@ -140,7 +140,8 @@ fn the_daemon_panics_for_no_thread_and_prints_nothing() {
         &["eprintln"],
         &["println"],
     ];
-    for layer in ["src/net", "src/control", "src/record", "src/daemon", "src/config"] {
+    for layer in ["src/server", "src/room", "src/control", "src/record", "src/daemon", "src/config"]
+    {
         for (path, words) in sources(Path::new(layer)) {
             for phrase in forbidden {
                 check_none(&path, places(&words, phrase));

@@ -1,6 +1,6 @@
 //! What must be true, whatever happens.
 
-use wschat::net::ClientState;
+use wschat::server::ClientState;
 
 use super::client::{Answers, Says};
 use super::totals::Totals;
@@ -63,9 +63,10 @@ impl World {
                 // It was so far behind when it lost its place, maybe in the middle
                 // of a message.
                 let had = self.witness.messages_before(client.received.position);
-                let missed = self.witness.ends.len() as u64 - had;
-                let is_possible = behind.is_some_and(|behind| (1..=missed + 1).contains(&behind));
-                assert!(is_possible, "client {id} lacks {missed} and is told {reason:?}");
+                let read_from = self.witness.ends.len() as u64 - had;
+                let is_possible =
+                    behind.is_some_and(|behind| (1..=read_from + 1).contains(&behind));
+                assert!(is_possible, "client {id} lacks {read_from} and is told {reason:?}");
                 // A tail that is shorter than a socket's buffer is soon over.
                 !kind.reads_fast() || self.plan.limits.feed_tail_bytes < kind.socket_bytes
             }
@@ -196,7 +197,7 @@ impl World {
     }
 
     /// What one row costs the next process.
-    pub fn check_row(&self, row: &wschat::net::Row) {
+    pub fn check_row(&self, row: &wschat::server::ConnectionSnapshot) {
         let rest = self.plan.limits.message_bytes_max + 200;
         assert!(row.outbox.len() <= OUTBOX_BYTES_MAX + rest, "an outbox of {}", row.outbox.len());
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use wschat::net::Peer;
+use wschat::server::Peer;
 
 use super::pipe::Pipe;
 use super::witness::Received;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::rc::Rc;
 
-use wschat::net::Stream;
+use wschat::server::Stream;
 
 /// What happened to the sockets since somebody last looked.
 #[derive(Default)]

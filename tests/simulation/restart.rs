@@ -3,10 +3,11 @@
 
 use std::io::Write;
 
-use wschat::chat::{Accounts, Past, Room, Stamper};
+use wschat::chat::{Accounts, Stamper};
 use wschat::feed::Log;
-use wschat::net::{Row, State};
-use wschat::wire::{close, frame};
+use wschat::room::{Room, RoomState};
+use wschat::server::{ConnectionSnapshot, Snapshot};
+use wschat::ws::{close, frame};
 
 use super::pipe::Side;
 use super::shard::{Letter, Shard};
@@ -53,7 +54,7 @@ impl World {
                 return;
             }
             Way::NotUnderstood => {
-                assert!(State::decode(&given.state[1..]).is_err());
+                assert!(Snapshot::decode(&given.state[1..]).is_err());
                 self.dismiss(given.sockets);
             }
         }
@@ -74,32 +75,32 @@ impl World {
         }
         self.shards.clear();
         self.look();
-        let mut state = State {
-            balances: self.room.balances(self.settings.rules.pace(), now.ms),
+        let mut state = Snapshot {
+            account_snapshots: self.room.account_snapshots(self.settings.rules.pace(), now.ms),
             moderation: self.room.moderation().clone(),
-            ..State::default()
+            ..Snapshot::default()
         };
         let whole = self.room.inspect(|log, last_tim| {
             state.set_log(log);
             state.last_tim = last_tim.nanos();
             rows.iter().map(|row| row.takes_close(log)).collect::<Vec<_>>()
         });
-        state.rows = rows.iter().map(Row::encode).collect();
+        state.rows = rows.iter().map(ConnectionSnapshot::encode).collect();
         Given { state: state.encode(), sockets: streams.into_iter().zip(whole).collect() }
     }
 
     /// The new process takes it, or the old one takes it back to close it: then it
     /// reads no more messages.
     fn resume(&mut self, given: Given, with_losses: bool, reads: bool) {
-        let state = State::decode(&given.state).expect("it was just written");
+        let state = Snapshot::decode(&given.state).expect("it was just written");
         let tail_bytes = self.plan.limits.feed_tail_bytes;
         let log = state.log(tail_bytes);
         let sockets = self.pair_up(&state, &log, given.sockets, with_losses);
-        let past = Past {
+        let past = RoomState {
             log,
             stamper: Stamper::after(state.last_tim()),
             moderation: state.moderation.clone(),
-            accounts: Accounts::resume(&state.balances, CLOCK_START_MS),
+            accounts: Accounts::resume(&state.account_snapshots, CLOCK_START_MS),
         };
         self.started_us = self.now_us;
         let shards = if self.rng.bool() { self.plan.shards } else { self.rng.usize(1..4) };
@@ -126,11 +127,11 @@ impl World {
     /// Brings rows and sockets together; what makes no sense is dismissed.
     fn pair_up(
         &mut self,
-        state: &State,
+        state: &Snapshot,
         log: &Log,
         sockets: Vec<(Side, bool)>,
         with_losses: bool,
-    ) -> Vec<(Row, Side)> {
+    ) -> Vec<(ConnectionSnapshot, Side)> {
         let (mut pairs, mut orphans) = (Vec::new(), Vec::new());
         for (bytes, (side, whole)) in state.rows.iter().zip(sockets) {
             let lost = with_losses && self.rng.u8(..8) == 0;
@@ -139,7 +140,7 @@ impl World {
                 continue;
             }
             let bytes = if lost { &b"rubbish"[..] } else { bytes };
-            match Row::decode(bytes, log) {
+            match ConnectionSnapshot::decode(bytes, log) {
                 Some(row) => pairs.push((row, side)),
                 None => {
                     assert!(lost, "every row of ours makes sense: client {}", side.id);

@@ -1,19 +1,20 @@
 //! A shard without a thread: its table, what wakes it, and when it turns. It
-//! does what `src/net/shard.rs` does, in the same order.
+//! does what `src/server/shard/mod.rs` does, in the same order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use wschat::chat::{Batch, Now, Room, Target, complaint, receipt};
-use wschat::net::{Arrival, Asked, Row, Settings, Table, Turn};
-use wschat::wire::close::Close;
+use wschat::chat::{Now, Target, ack, nack};
+use wschat::room::{Batch, Room};
+use wschat::server::{ConnectionSnapshot, NewConnection, PendingAction, Settings, Table, Turn};
+use wschat::ws::close::Close;
 
 use super::pipe::Side;
 
 /// What a shard is asked.
 pub enum Letter {
-    Adopt(Side, Arrival, Vec<u8>),
-    Resume(Side, Box<Row>),
+    Adopt(Side, NewConnection, Vec<u8>),
+    Resume(Side, Box<ConnectionSnapshot>),
     Apply(Rc<Settings>),
     StopReading,
     CloseAll(Close),
@@ -40,7 +41,7 @@ pub struct Shard {
     /// When it turns though nothing happened, by its own clock.
     pub due_ms: Option<u64>,
     batch: Batch,
-    asked: Vec<Asked>,
+    asked: Vec<PendingAction>,
     scratch: Vec<u8>,
 }
 
@@ -118,18 +119,18 @@ impl Shard {
     }
 
     /// Gives every connection away, as at a hand-over.
-    pub fn hand_over(&mut self, room: &Room, now: Now) -> Vec<(Row, Side)> {
+    pub fn hand_over(&mut self, room: &Room, now: Now) -> Vec<(ConnectionSnapshot, Side)> {
         self.table.tick(now);
         self.open_letters(room, now);
         self.table.hand_over(now)
     }
 
     fn see_to_asked(&mut self, room: &Room, now: Now) {
-        for Asked { id, act, by } in std::mem::take(&mut self.asked) {
+        for PendingAction { id, act, by } in std::mem::take(&mut self.asked) {
             let mut text = Vec::new();
             match room.decide(&act, &by, now.tim) {
-                Ok(()) => receipt(&act, now.tim, &mut text),
-                Err(error) => complaint(error, now.tim, &mut text),
+                Ok(()) => ack(&act, now.tim, &mut text),
+                Err(error) => nack(error, now.tim, &mut text),
             }
             self.with_table(room, now, |table, turn| table.tell(id, &text, turn));
         }

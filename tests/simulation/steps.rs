@@ -1,6 +1,6 @@
 //! What clients do when their time has come.
 
-use wschat::wire::close;
+use wschat::ws::close;
 
 use super::client::{Answers, Client, Closes, Reads, Says, Step, frame};
 use super::world::World;

@@ -1,6 +1,6 @@
 //! What is counted, on both sides.
 
-use wschat::net::Tally;
+use wschat::server::Counters;
 
 use super::client::Client;
 use super::witness::Witness;
@@ -24,7 +24,7 @@ pub struct Totals {
     /// Clients that a failing hand-over cost.
     pub dismissed: u64,
     pub said: u64,
-    pub tally: Tally,
+    pub tally: Counters,
 }
 
 impl Totals {
@@ -66,7 +66,7 @@ impl Totals {
         self.keep(&other.tally);
     }
 
-    pub fn keep(&mut self, tally: &Tally) {
+    pub fn keep(&mut self, tally: &Counters) {
         tally.named().for_each(|(name, count)| self.tally.add(name, count));
     }
 }

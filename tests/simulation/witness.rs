@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use wschat::chat::{NAME_OF_SERVER, Room};
+use wschat::chat::NAME_OF_SERVER;
+use wschat::room::Room;
 
 /// The whole feed, from its first byte.
 #[derive(Default)]

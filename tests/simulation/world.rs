@@ -7,10 +7,11 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use wschat::chat::{Act, Block, By, Now, Room, Target, Tim};
+use wschat::chat::{Actor, AddressBlock, ModAction, Now, Target, Tim};
 use wschat::config::{Config, Limits};
-use wschat::net::{Arrival, Peer, Settings};
-use wschat::wire::close::Close;
+use wschat::room::Room;
+use wschat::server::{NewConnection, Peer, Settings};
+use wschat::ws::close::Close;
 
 use super::client::{Client, Kind, Reads, Says, Step};
 use super::pipe::{Pipe, Side, Traffic};
@@ -57,7 +58,7 @@ pub struct Decided {
     pub muted: BTreeSet<u64>,
     pub slow_ms: u64,
     /// When each speaker spoke last, in microseconds.
-    pub spoke_us: HashMap<Block, u64>,
+    pub spoke_us: HashMap<AddressBlock, u64>,
 }
 
 pub struct World {
@@ -164,7 +165,7 @@ impl World {
             Says::Anything { .. } if self.rng.bool() => client.anything(&mut self.rng, self.now_us),
             _ => Vec::new(),
         };
-        let arrival = Arrival {
+        let arrival = NewConnection {
             id,
             cursor,
             peer,
@@ -285,21 +286,21 @@ impl World {
     }
 
     /// An operator decides something.
-    pub fn decide(&mut self, act: &Act) {
+    pub fn decide(&mut self, act: &ModAction) {
         let now = self.now();
         let id = |target: &Target| match target {
             Target::Name(name) => name[1..].parse().expect("a client's name"),
             _ => panic!("only names are muted here"),
         };
-        if self.room.decide(act, &By::Operator { uid: 0 }, now.tim).is_err() {
+        if self.room.decide(act, &Actor::Operator { uid: 0 }, now.tim).is_err() {
             return;
         }
         match act {
-            Act::Lock => self.decided.locked = true,
-            Act::Unlock => self.decided.locked = false,
-            Act::Mute(target, None) => drop(self.decided.muted.insert(id(target))),
-            Act::Unmute(target) => drop(self.decided.muted.remove(&id(target))),
-            Act::Slow(secs) => self.decided.slow_ms = u64::from(secs.unwrap_or(0)) * 1000,
+            ModAction::Lock => self.decided.locked = true,
+            ModAction::Unlock => self.decided.locked = false,
+            ModAction::Mute(target, None) => drop(self.decided.muted.insert(id(target))),
+            ModAction::Unmute(target) => drop(self.decided.muted.remove(&id(target))),
+            ModAction::Slow(secs) => self.decided.slow_ms = u64::from(secs.unwrap_or(0)) * 1000,
             _ => panic!("nothing that lasts"),
         }
     }

@@ -62,7 +62,7 @@ impl Load {
                                     tally.deliver(sent_ns, now_ns);
                                 }
                             }
-                            Role::Guest | Role::Slow => tally.overheard += 1,
+                            Role::HandshakeStream | Role::Slow => tally.overheard += 1,
                         },
                         // Others may speak in the room too; only a notice is for us.
                         None => {

@@ -217,7 +217,7 @@ impl Load {
     fn begin(&mut self) -> Result<(), Stop> {
         let at = self.clients.len();
         let role = if at >= self.listeners {
-            Role::Guest
+            Role::HandshakeStream
         } else if at >= self.listeners - self.slow {
             Role::Slow
         } else {
@@ -280,7 +280,7 @@ impl Load {
                 self.tally.slow_closed += 1;
                 return Ok(());
             }
-            Role::Guest => {}
+            Role::HandshakeStream => {}
             Role::Listener(place) => self.ledger.leave(place),
         }
         self.tally.closed += 1;

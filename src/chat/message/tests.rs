@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// What becomes of `text`: the text for listeners without its `tim`, or why not.
 fn sent(text: &str) -> Result<String, Refusal> {
-    let message = Draft::parse(text)?.finish()?;
+    let message = ParsedMessage::parse(text)?.finish()?;
     let mut out = b"before".to_vec();
     message.encode(&mut out);
     assert_eq!(out.len(), "before".len() + message.encoded_len());
@@ -209,13 +209,13 @@ fn usr_and_msg() {
 #[test]
 fn the_name_is_told_without_escapes() {
     let text = r#"{"usr":"\u0061nn","msg":"b"}"#;
-    assert_eq!(Draft::parse(text).unwrap().finish().unwrap().usr(), "ann");
+    assert_eq!(ParsedMessage::parse(text).unwrap().finish().unwrap().usr(), "ann");
 }
 
 #[test]
 fn the_time_is_written_into_its_place() {
     let mut text = Vec::new();
-    let message = Draft::parse(r#"{"usr":"a","msg":"b"}"#).unwrap().finish().unwrap();
+    let message = ParsedMessage::parse(r#"{"usr":"a","msg":"b"}"#).unwrap().finish().unwrap();
     message.encode(&mut text);
     stamp(&mut text, "2020-08-11T22:26:58.118678679Z".parse().unwrap());
     let expected = br#"{"usr":"a","msg":"b","tim":"2020-08-11T22:26:58.118678679Z"}"#;
@@ -229,7 +229,7 @@ fn the_time_is_written_into_its_place() {
 
 #[test]
 fn what_is_said_does_not_reach_a_log() {
-    let message = Draft::parse(r#"{"usr":"a","msg":"quiet"}"#).unwrap().finish().unwrap();
+    let message = ParsedMessage::parse(r#"{"usr":"a","msg":"quiet"}"#).unwrap().finish().unwrap();
     assert!(!format!("{message:?}").contains("quiet"));
 }
 

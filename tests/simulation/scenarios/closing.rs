@@ -1,6 +1,6 @@
 //! Connections that end: by a kick, by a stop, by themselves.
 
-use wschat::wire::close;
+use wschat::ws::close;
 
 use super::super::client::{Answers, Closes, Kind, Reads, Says, Step};
 use super::super::restart::Way;

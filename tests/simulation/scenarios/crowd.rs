@@ -5,7 +5,7 @@ use super::super::restart::Way;
 use super::super::seeds::each_seed;
 use super::super::totals::Totals;
 use super::super::world::{Plan, World};
-use wschat::chat::{Act, Target};
+use wschat::chat::{ModAction, Target};
 
 fn a_crowd(seed: u64) -> Totals {
     let mut plan = Plan { shards: 2, scratch_bytes: 64, pauses: 20, ..Plan::default() };
@@ -59,17 +59,17 @@ fn event(world: &mut World) {
         (25..28, Some(id)) => world.kick(id),
         (28..31, Some(id)) => {
             let target = Target::Name(Client::name(id));
-            world.decide(&Act::Mute(target, None));
+            world.decide(&ModAction::Mute(target, None));
         }
-        (31..34, Some(id)) => world.decide(&Act::Unmute(Target::Name(Client::name(id)))),
-        (34, _) => world.decide(&Act::Lock),
-        (35..38, _) => world.decide(&Act::Unlock),
+        (31..34, Some(id)) => world.decide(&ModAction::Unmute(Target::Name(Client::name(id)))),
+        (34, _) => world.decide(&ModAction::Lock),
+        (35..38, _) => world.decide(&ModAction::Unlock),
         (40..44, _) => world.hand_over(Way::Whole),
         (44, _) => world.hand_over(Way::Twice),
         (45, _) => world.hand_over(Way::WithLosses),
         (39, _) => {
             let secs = world.rng.u32(..2);
-            world.decide(&Act::Slow(Some(secs)));
+            world.decide(&ModAction::Slow(Some(secs)));
         }
         (38, Some(id)) => world.plan_step(0, id, Step::Reset),
         (50, Some(id)) => world.plan_step(0, id, Step::Break),

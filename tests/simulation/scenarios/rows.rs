@@ -1,7 +1,7 @@
 //! More connections than one turn visits, who come and go while a sweep is under
 //! way.
 
-use wschat::wire::close;
+use wschat::ws::close;
 
 use super::super::client::{Kind, LISTENER, Reads, Says, Step};
 use super::super::seeds::each_seed;

@@ -1,0 +1,111 @@
+//! A socket that the runtime watches, whatever its kind.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::SockRef;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+
+use crate::server::admission::epoll_watches::{EpollWatches, Need};
+use crate::server::socket::Socket;
+
+/// Has the runtime in which this is called watch `socket`.
+///
+/// # Errors
+///
+/// The system's, and the socket as it was: the streams and listeners of tokio would
+/// drop it, and with it a client that has got no answer.
+#[expect(deprecated, reason = "what is to take its place is unsafe; a socket keeps its descriptor")]
+pub(crate) fn watch<S: AsRawFd>(
+    socket: S,
+    interest: Interest,
+) -> Result<AsyncFd<S>, (S, io::Error)> {
+    AsyncFd::try_with_interest(socket, interest).map_err(|error| error.into_parts())
+}
+
+/// A socket of the runtime that can become a bare one again.
+#[derive(Debug)]
+pub struct HandshakeStream(AsyncFd<Socket>);
+
+impl HandshakeStream {
+    /// Has the runtime in which this is called watch `socket`.
+    ///
+    /// # Errors
+    ///
+    /// The system's, and the socket as it was.
+    pub fn watch(socket: Socket, watches: &EpollWatches) -> Result<Self, (Socket, io::Error)> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        watches.add(Need::Answer, socket, |socket| watch(socket, interest)).map(Self)
+    }
+
+    /// The bare socket.
+    pub fn into_socket(self) -> Socket {
+        self.0.into_inner()
+    }
+
+    /// The first byte that comes, which stays where it is; none at the end.
+    ///
+    /// # Errors
+    ///
+    /// The socket's.
+    pub async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let peek = |socket: &Socket| {
+            let mut byte = [0];
+            let (_, bytes) = recv(socket, &mut byte, RecvFlags::PEEK)?;
+            Ok(byte.first().copied().filter(|_| bytes > 0))
+        };
+        self.0.async_io(Interest::READABLE, peek).await
+    }
+}
+
+impl AsFd for HandshakeStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
+impl AsyncRead for HandshakeStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = ready!(self.0.poll_read_ready(context))?;
+            let free = buffer.initialize_unfilled();
+            let read = |fd: &AsyncFd<Socket>| Ok(recv(fd.get_ref(), free, RecvFlags::empty())?.1);
+            if let Ok(read) = ready.try_io(read) {
+                return Poll::Ready(read.map(|bytes| buffer.advance(bytes)));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for HandshakeStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.0.poll_write_ready(context))?;
+            let write = |fd: &AsyncFd<Socket>| Ok(send(fd.get_ref(), bytes, SendFlags::NOSIGNAL)?);
+            if let Ok(written) = ready.try_io(write) {
+                return Poll::Ready(written);
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(&self.0.get_ref()).shutdown(Shutdown::Write))
+    }
+}

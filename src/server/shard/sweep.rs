@@ -1,0 +1,113 @@
+//! The sweep: a pass over the connections, in which each gets all that it lacks
+//! in one write.
+
+use crate::feed::Span;
+use crate::room::messages_before;
+use crate::server::shard::connection::{DETACHED, FeedState, Stream};
+use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
+
+impl<S: Stream> Table<S> {
+    /// Takes the room's news, closes whoever lost its place, and begins a sweep
+    /// if there is something to hand out.
+    pub(crate) fn take_news(&mut self, turn: &mut Turn<'_>) {
+        let floor = turn.room.fetch(self.shard, &mut self.view);
+        self.pass(floor, turn);
+        turn.room.gate().needs(self.shard, floor);
+        if self.goal.is_none() {
+            self.begin_sweep();
+        }
+    }
+
+    /// The position up to which this shard knows the feed.
+    pub(crate) fn known(&self) -> u64 {
+        self.view.end().unwrap_or(self.swept)
+    }
+
+    /// Visits the next connections and sends each all that it lacks
+    /// in one write.
+    pub(crate) fn sweep(&mut self, turn: &mut Turn<'_>) {
+        let Some(goal) = self.goal else { return };
+        let mut gone = Vec::new();
+        let mut short = Vec::new();
+        let view_end = self.known();
+        // Neighbours mostly have the same cursor, and so lack the same bytes.
+        let (mut cursor, mut span, mut messages) = (DETACHED, Span::default(), 0);
+        let start = self.next;
+        let end = self.connections.len().min(start + ROWS_PER_TURN);
+        for (row, connection) in self.connections.iter_mut().enumerate().take(end).skip(start) {
+            if connection.state != FeedState::Swept {
+                continue;
+            }
+            if connection.cursor != cursor {
+                cursor = connection.cursor;
+                span = self.view.span(cursor);
+                messages = messages_before(&self.view, view_end)
+                    .saturating_sub(messages_before(&self.view, cursor));
+            }
+            if span.bytes == 0 {
+                continue;
+            }
+            match connection.write_span(&span) {
+                Ok(_) if connection.cursor == view_end => {
+                    self.tally.deliveries += messages;
+                    self.tally.bytes_sent += span.bytes as u64;
+                }
+                Ok(written) => {
+                    let done = messages_before(&self.view, cursor + written as u64)
+                        - messages_before(&self.view, cursor);
+                    self.tally.deliveries += done;
+                    self.tally.bytes_sent += written as u64;
+                    connection.state = FeedState::Lagging;
+                    self.details[row].begins_to_lag(self.ms);
+                    let id = self.details[row].id;
+                    self.lagging.insert((connection.cursor, id));
+                    short.push(id);
+                }
+                Err(_) => {
+                    gone.push(self.details[row].id);
+                    continue;
+                }
+            }
+            let is_complete = connection.cursor == view_end;
+            assert!(is_complete || connection.state != FeedState::Swept, "a sweep leaves no gap");
+        }
+        self.next = end;
+        for id in gone {
+            if let Some(&row) = self.rows.get(&id) {
+                self.depart(row);
+            }
+        }
+        // What would block is lagging; what only took less, or lacks more than one
+        // write can hold, goes on.
+        for id in short {
+            self.serve(id, turn);
+        }
+        if self.farewell.as_ref().is_some_and(Option::is_some) {
+            self.say_farewell(start..self.next, turn);
+        }
+        if self.next < self.connections.len() {
+            return;
+        }
+        self.swept = goal;
+        self.view.forget_before(goal);
+        self.goal = None;
+        self.begin_sweep();
+    }
+
+    /// Closes those of the rows just swept that have everything.
+    pub(crate) fn say_farewell(&mut self, rows: std::ops::Range<usize>, turn: &mut Turn<'_>) {
+        let done = |row: &usize| self.connections[*row].state == FeedState::Swept;
+        let ids: Vec<u64> = rows.filter(done).map(|row| self.details[row].id).collect();
+        for id in ids {
+            self.serve(id, turn);
+        }
+    }
+
+    /// A sweep is due if the view holds something that not all have.
+    pub(crate) fn begin_sweep(&mut self) {
+        if self.known() > self.swept {
+            self.next = 0;
+            self.goal = Some(self.known());
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! A shard's connections, densely packed, and all that happens to them. It is
+//! generic over the stream, so that a simulation can drive it without a socket.
+//!
+//! The life of a connection: it is [adopted](Table::adopt), its bytes are
+//! read into the batch of a [turn](Table::turn), the sweep sends it the feed; if
+//! its socket would block it is lagging and served when [writable](Table::writable),
+//! or closed when the tail passes its cursor. Pings and deadlines are looked
+//! after slice by slice.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::chat::{Actor, ModAction, Now, Rules, Target};
+use crate::config::Limits;
+use crate::feed::Pieces;
+use crate::room::{Batch, Room};
+use crate::server::admission::addresses::Addresses;
+use crate::server::client_list::{Client, ClientState, Slice};
+use crate::server::counters::Counters;
+use crate::server::shard::connection::{
+    AfterClose, Closing, ColdState, Connection, DETACHED, FeedState, NEVER, NewConnection, Stream,
+};
+use crate::server::shard::held::Held;
+use crate::server::snapshot::ConnectionSnapshot;
+use crate::ws::close::{self, Close};
+use crate::ws::frame::Opcode;
+
+/// How long the answer to a close frame is waited for.
+pub(super) const CLOSE_TIMEOUT_MS: u64 = 5_000;
+/// Connections that one turn visits, so that a sweep never keeps senders waiting.
+pub(super) const ROWS_PER_TURN: usize = 256;
+/// How often pings and deadlines are looked after.
+pub(super) const CARE_INTERVAL_MS: u64 = 500;
+
+/// A shard that did not turn for longer stood still. Then its clients could not be
+/// heard, so no more than this counts for them.
+pub(super) const STANDSTILL_MS: u64 = 1_000;
+
+/// What a turn of the event loop hands to the table.
+pub struct Turn<'a> {
+    /// The time.
+    pub now: Now,
+    /// Microseconds of any clock that does not step back, to measure with.
+    pub clock_us: &'a dyn Fn() -> u64,
+    /// Where messages get their order.
+    pub room: &'a Room,
+    /// Who may speak, and how.
+    pub rules: &'a Rules,
+    /// The bounds that the operator set.
+    pub limits: &'a Limits,
+    /// What was sent in this turn.
+    pub batch: &'a mut Batch,
+    /// What moderators asked for in this turn.
+    pub asked: &'a mut Vec<PendingAction>,
+}
+
+/// What a moderator asked for; the shard sees to it, and tells whoever asked.
+#[derive(Debug)]
+pub struct PendingAction {
+    /// The connection that it came from.
+    pub id: u64,
+    /// What is to be done.
+    pub act: ModAction,
+    /// Who wants it.
+    pub by: Actor,
+}
+
+/// Where a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedPosition {
+    /// Its id.
+    pub id: u64,
+    /// The position in the feed up to which all was sent; none if it gets
+    /// nothing more from the feed.
+    pub cursor: Option<u64>,
+    /// How it is fed.
+    pub state: ClientState,
+}
+
+/// The connections of one shard.
+pub struct Table<S> {
+    /// What every sweep reads, one after the other; the same rows as `details`.
+    pub(super) connections: Vec<Connection<S>>,
+    pub(super) details: Vec<ColdState>,
+    /// The row of an id.
+    pub(super) rows: HashMap<u64, usize>,
+    /// Connections that have something to read: those that are not proven, and
+    /// those that are.
+    pub(super) readable: [VecDeque<u64>; 2],
+    /// Messages that are read and wait.
+    pub(super) held: Held,
+    /// Lagging connections by their cursor.
+    pub(super) lagging: BTreeSet<(u64, u64)>,
+    /// Those of them that read, or may do.
+    pub(super) reading: BTreeSet<(u64, u64)>,
+    /// The pieces of the feed that the sweep is handing out.
+    pub(super) view: Pieces,
+    /// The position up to which every connection of the sweep has everything.
+    pub(super) swept: u64,
+    /// Where the sweep is: rows before this one have been visited.
+    pub(super) next: usize,
+    /// The end of the view when the sweep began; none while there is nothing to do.
+    pub(super) goal: Option<u64>,
+    /// The time by which clients are judged: it stands still while the shard does.
+    pub(super) ms: u64,
+    /// When [`Table::tick`] was called last.
+    pub(super) ticked_ms: u64,
+    /// When pings and deadlines are looked after next.
+    pub(super) care_due_ms: u64,
+    /// The row that is looked after next; none while no round is under way.
+    pub(super) care: Option<usize>,
+    /// Messages are no longer read; with a reason, whoever has everything is
+    /// closed with it.
+    pub(super) farewell: Option<Option<Close>>,
+    /// Where connections are counted by their addresses.
+    pub(super) addresses: Arc<Addresses>,
+    /// The number of this shard in the room.
+    pub(super) shard: usize,
+    pub(super) tally: Counters,
+}
+
+impl<S: Stream> Table<S> {
+    /// An empty table for that shard of the room.
+    pub fn new(shard: usize, room: &Room) -> Self {
+        Self {
+            connections: Vec::new(),
+            details: Vec::new(),
+            rows: HashMap::new(),
+            readable: Default::default(),
+            held: Held::default(),
+            lagging: BTreeSet::new(),
+            reading: BTreeSet::new(),
+            view: Pieces::default(),
+            swept: room.end(),
+            next: 0,
+            goal: None,
+            ms: 0,
+            ticked_ms: 0,
+            care_due_ms: 0,
+            care: None,
+            farewell: None,
+            addresses: Arc::default(),
+            shard,
+            tally: Counters::default(),
+        }
+    }
+
+    /// The same table, which counts connections where others do.
+    pub(crate) fn counting_at(self, addresses: Arc<Addresses>) -> Self {
+        Self { addresses, ..self }
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// How many are lagging.
+    pub fn lagging(&self) -> usize {
+        self.lagging.len()
+    }
+
+    /// What happened so far.
+    pub fn tally(&self) -> &Counters {
+        &self.tally
+    }
+
+    /// Where every connection is, row by row: for whoever checks that the table
+    /// is sound.
+    pub fn positions(&self) -> impl Iterator<Item = FeedPosition> {
+        self.connections.iter().zip(&self.details).map(|(connection, details)| FeedPosition {
+            id: details.id,
+            cursor: (connection.cursor != DETACHED).then_some(connection.cursor),
+            state: connection.state.into(),
+        })
+    }
+
+    /// The position up to which every connection of the sweep has everything,
+    /// and whether a sweep is under way.
+    pub fn swept(&self) -> (u64, bool) {
+        (self.swept, self.goal.is_some())
+    }
+
+    /// Lists some of the connections in the rows before `before`, from the last
+    /// to the first, while the feed ends at `end`.
+    pub(crate) fn list(&self, before: usize, end: u64) -> Slice {
+        let before = before.min(self.connections.len());
+        let start = before.saturating_sub(ROWS_PER_TURN);
+        let rows = self.connections[start..before].iter().zip(&self.details[start..before]);
+        let client = |(connection, details): (&Connection<S>, &ColdState)| Client {
+            id: details.id,
+            peer: details.peer,
+            since_secs: details.since_secs,
+            name: details.speaker.name().to_owned(),
+            sub: details.speaker.sub().map(str::to_owned),
+            is_moderator: details.speaker.is_moderator(),
+            messages: details.messages,
+            behind_bytes: end.saturating_sub(connection.cursor),
+            state: connection.state.into(),
+        };
+        Slice { clients: rows.map(client).collect(), before: start }
+    }
+
+    /// The stream of a connection, if it is still there.
+    #[cfg(test)]
+    pub(crate) fn stream(&mut self, id: u64) -> Option<&mut S> {
+        let row = *self.rows.get(&id)?;
+        Some(&mut self.connections[row].stream)
+    }
+
+    /// Tells the time; to be called before anything else in a turn.
+    pub fn tick(&mut self, now: Now) {
+        self.ms += now.ms.saturating_sub(self.ticked_ms).min(STANDSTILL_MS);
+        self.ticked_ms = self.ticked_ms.max(now.ms);
+    }
+
+    /// Takes a connection in, with the bytes that came behind its handshake. It
+    /// may have missed something on the way here, so it begins as lagging.
+    pub fn adopt(
+        &mut self,
+        stream: S,
+        arrival: NewConnection,
+        mut received: Vec<u8>,
+        turn: &mut Turn<'_>,
+    ) {
+        let row = self.connections.len();
+        self.rows.insert(arrival.id, row);
+        self.lagging.insert((arrival.cursor, arrival.id));
+        let connection = Connection::new(stream, arrival.cursor);
+        self.connections.push(Connection { counted: arrival.counted, ..connection });
+        let mut details = ColdState {
+            id: arrival.id,
+            peer: arrival.peer,
+            since_secs: arrival.since_secs,
+            message_bytes_max: arrival.message_bytes_max,
+            messages: 0,
+            last_frame_ms: self.ms,
+            ping_due_ms: 0,
+            pinged_ms: NEVER,
+            reads_until_ms: 0,
+            speaker: Default::default(),
+        };
+        details.spread_ping(turn.limits.ping_interval.as_millis() as u64, self.ms);
+        details.begins_to_lag(self.ms);
+        self.details.push(details);
+        if !received.is_empty() {
+            self.take_early(row, &mut received, turn);
+        }
+        self.serve(arrival.id, turn);
+    }
+
+    /// Takes a connection in that another process handed over.
+    pub fn resume(&mut self, stream: S, row: &ConnectionSnapshot, turn: &mut Turn<'_>) {
+        let at = self.connections.len();
+        self.rows.insert(row.id, at);
+        let connection = Connection::resume(stream, row, self.ms);
+        if connection.cursor != DETACHED {
+            self.lagging.insert((connection.cursor, row.id));
+        }
+        self.connections.push(connection);
+        let mut details = ColdState::resume(row, self.ms, turn.now.ms);
+        details.begins_to_lag(self.ms);
+        self.details.push(details);
+        self.take_held(at, &row.held, turn);
+        self.serve(row.id, turn);
+    }
+
+    /// Gives every connection away, as it is at this moment.
+    pub fn hand_over(&mut self, now: Now) -> Vec<(ConnectionSnapshot, S)> {
+        let connections = std::mem::take(&mut self.connections).into_iter();
+        let details = std::mem::take(&mut self.details);
+        let mut held = std::mem::take(&mut self.held);
+        self.rows.clear();
+        self.readable = Default::default();
+        self.lagging.clear();
+        self.reading.clear();
+        (self.next, self.goal, self.care) = (0, None, None);
+        let row = |(connection, details): (Connection<S>, ColdState)| {
+            connection.into_row(&details, held.take(details.id), self.ms, now.ms)
+        };
+        connections.zip(details).map(row).collect()
+    }
+
+    /// The client has sent its last byte; it is behind what is still to be read.
+    pub fn ended(&mut self, id: u64) {
+        if let Some(connection) = self.row(id) {
+            connection.ended = true;
+        }
+        self.readable(id);
+    }
+
+    /// The socket has something to read; the next turn will.
+    pub fn readable(&mut self, id: u64) {
+        let Some(connection) = self.row(id) else { return };
+        if !connection.queued {
+            connection.queued = true;
+            let proven = connection.proven;
+            self.readable[usize::from(proven)].push_back(id);
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self, id: u64, turn: &mut Turn<'_>) {
+        if self.row(id).is_some_and(|connection| connection.state != FeedState::Swept) {
+            self.serve(id, turn);
+        }
+    }
+
+    /// One turn: reads what is readable and publishes as one batch what may be
+    /// sent, takes the news, sweeps and looks after a slice of the
+    /// connections. Gives back whether the other shards should be woken: there
+    /// is news, or the gate may have opened.
+    pub fn turn(&mut self, scratch: &mut [u8], turn: &mut Turn<'_>) -> bool {
+        let room = turn.room;
+        self.tick(turn.now);
+        self.read(scratch, turn);
+        // Letters may have brought messages too.
+        let mut wake = !turn.batch.is_empty();
+        room.publish(turn.batch, turn.now.tim);
+        if room.end() != self.known() {
+            self.take_news(turn);
+        }
+        self.sweep(turn);
+        // A round that is under way is finished first, or the last rows might never
+        // be looked after.
+        if self.care.is_none() && turn.now.ms >= self.care_due_ms {
+            self.care_due_ms = turn.now.ms + CARE_INTERVAL_MS;
+            self.care = Some(0);
+        }
+        self.look_after(turn);
+        wake |= room.gate().progress(self.shard, self.swept, self.oldest_reading());
+        wake
+    }
+
+    /// When the next turn is due if no event asks for it: 0 is at once, nothing
+    /// is never.
+    pub fn due_ms(&self, room: &Room) -> Option<u64> {
+        let work = self.goal.is_some()
+            || self.care.is_some()
+            || room.end() != self.known()
+            || self.has_to_read()
+            || self
+                .held
+                .first_turn()
+                .is_some_and(|turn| room.gate().is_due_or_wait(self.shard, turn));
+        match (work, self.connections.is_empty()) {
+            (true, _) => Some(0),
+            (false, false) => Some(self.care_due_ms),
+            (false, true) => None,
+        }
+    }
+
+    /// Looks after every connection from the next turn on, under new bounds.
+    pub fn look_after_all(&mut self) {
+        self.care_due_ms = 0;
+    }
+
+    /// Reads no more messages; the feed will end, and stay at its end.
+    pub fn stop_reading(&mut self) {
+        self.farewell = Some(None);
+        self.held = Held::default();
+        for row in 0..self.connections.len() {
+            self.read_on(row);
+        }
+    }
+
+    /// Closes every connection with this reason as soon as it has everything.
+    pub fn close_all(&mut self, close: Close) {
+        self.farewell = Some(Some(close));
+        // Even if nothing is left to hand out, every connection is visited.
+        self.next = 0;
+        self.goal = Some(self.known());
+    }
+
+    /// Tells a connection something that is for it alone.
+    pub fn tell(&mut self, id: u64, text: &[u8], turn: &mut Turn<'_>) {
+        if let Some(connection) = self.row(id)
+            && !connection.say(Opcode::Text, text)
+        {
+            self.tally.notices_dropped += 1;
+        }
+        self.speak(id, turn);
+    }
+
+    /// Closes whom `target` means among some of the connections in the rows
+    /// before `before`, from the last to the first, as they are listed.
+    /// Gives back how many, and the row before which to go on.
+    pub fn kick(&mut self, target: &Target, before: usize, turn: &mut Turn<'_>) -> (usize, usize) {
+        let before = before.min(self.connections.len());
+        let start = before.saturating_sub(ROWS_PER_TURN);
+        let is_meant = |details: &&ColdState| {
+            let (speaker, from) = (&details.speaker, details.peer.block());
+            target.is(&speaker.voice(speaker.name(), from), Some(details.id))
+        };
+        let meant = self.details[start..before].iter().filter(is_meant);
+        let meant: Vec<u64> = meant.map(|details| details.id).collect();
+        let mut kicked = 0;
+        for id in meant {
+            if let Some(&row) = self.rows.get(&id)
+                && self.connections[row].closing().is_none()
+            {
+                kicked += 1;
+                self.held.remove(id);
+                self.read_on(row);
+                self.close(row, &close::KICKED, AfterClose::AwaitClose);
+                self.speak(id, turn);
+            }
+        }
+        self.tally.kicked += kicked as u64;
+        (kicked, start)
+    }
+
+    /// Begins or goes on with the end of a connection. Its time to end is counted
+    /// from the first call.
+    pub(super) fn close(&mut self, row: usize, close: &Close, then: AfterClose) {
+        let connection = &mut self.connections[row];
+        let begun = connection.closing().map(|closing| closing.deadline_ms);
+        let deadline_ms = begun.unwrap_or(self.ms + CLOSE_TIMEOUT_MS);
+        connection.close(close, Closing { deadline_ms, then });
+    }
+
+    /// The end of a connection: it is removed, as soon as none of the messages
+    /// waits that its client sent before.
+    pub(super) fn depart(&mut self, row: usize) {
+        let (connection, id) = (&mut self.connections[row], self.details[row].id);
+        if self.held.bytes(id) == 0 {
+            return self.remove(row);
+        }
+        self.lagging.remove(&(connection.cursor, id));
+        self.reading.remove(&(connection.cursor, id));
+        connection.finish(self.ms);
+    }
+
+    /// Reads a connection that was not read because its messages waited.
+    pub(super) fn read_on(&mut self, row: usize) {
+        if std::mem::take(&mut self.connections[row].unread) {
+            self.readable(self.details[row].id);
+        }
+    }
+
+    pub(super) fn has_to_read(&self) -> bool {
+        self.readable.iter().any(|queue| !queue.is_empty())
+    }
+
+    pub(super) fn row(&mut self, id: u64) -> Option<&mut Connection<S>> {
+        self.connections.get_mut(*self.rows.get(&id)?)
+    }
+
+    /// Drops a connection. Rows stay dense, and those that the sweep has visited
+    /// stay before those that it has not.
+    pub(super) fn remove(&mut self, mut row: usize) {
+        if row < self.next {
+            self.next -= 1;
+            self.swap(row, self.next);
+            row = self.next;
+        }
+        let last = self.connections.len() - 1;
+        self.swap(row, last);
+        let (connection, details) = (self.connections.pop(), self.details.pop());
+        if let (Some(connection), Some(details)) = (connection, details) {
+            if connection.counted {
+                self.addresses.leave(details.peer.block());
+            }
+            self.rows.remove(&details.id);
+            self.held.remove(details.id);
+            self.lagging.remove(&(connection.cursor, details.id));
+            self.reading.remove(&(connection.cursor, details.id));
+        }
+        self.shrink();
+    }
+
+    pub(super) fn swap(&mut self, a: usize, b: usize) {
+        self.connections.swap(a, b);
+        self.details.swap(a, b);
+        self.rows.insert(self.details[a].id, a);
+        self.rows.insert(self.details[b].id, b);
+    }
+
+    /// Gives memory back when most of the connections have left.
+    pub(super) fn shrink(&mut self) {
+        const KEPT: usize = 1024;
+        let len = self.connections.len();
+        if self.connections.capacity() > KEPT && len < self.connections.capacity() / 4 {
+            self.connections.shrink_to(len * 2);
+            self.details.shrink_to(len * 2);
+            self.rows.shrink_to(len * 2);
+            self.readable.iter_mut().for_each(|queue| queue.shrink_to(len * 2));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Pings, idle connections, deadlines and addresses, slice by slice.
+
+use crate::config::Limits;
+use crate::server::shard::connection::{AfterClose, ColdState, Connection, Stream};
+use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
+use crate::ws::close;
+use crate::ws::frame::Opcode;
+
+/// What is due for a connection.
+enum Due {
+    /// Its client has not answered a close frame, or has gone.
+    End,
+    /// Nothing came from it for too long.
+    Idle,
+    Ping,
+}
+
+impl ColdState {
+    /// The first ping is somewhere in the interval, so that a storm of connections
+    /// or a reload does not come back as a storm of pings.
+    pub(crate) fn spread_ping(&mut self, interval_ms: u64, ms: u64) {
+        let phase_ms = self.id.wrapping_mul(0x9E37_79B9_7F4A_7C15) % interval_ms.max(1);
+        self.ping_due_ms = ms + 1 + phase_ms;
+    }
+
+    /// Whether nothing came for as long as `limits` allow, and a ping was in vain
+    /// for long enough: a reload may have changed what a client had to answer.
+    fn is_idle(&self, limits: &Limits, ms: u64) -> bool {
+        let patience = limits.idle_timeout.saturating_sub(limits.ping_interval);
+        self.last_frame_ms + limits.idle_timeout.as_millis() as u64 <= ms
+            && self.pinged_ms.saturating_add(patience.as_millis() as u64) <= ms
+    }
+}
+
+impl<S: Stream> Table<S> {
+    /// Pings, idle connections and those that never answered a close frame,
+    /// among the next connections of a round. Those who came before a reload
+    /// that bounds the connections of an address are counted, too, or no more.
+    pub(crate) fn look_after(&mut self, turn: &mut Turn<'_>) {
+        let Some(start) = self.care else { return };
+        let counts = turn.limits.connections_per_address_max > 0;
+        let end = self.connections.len().min(start + ROWS_PER_TURN);
+        let mut due = Vec::new();
+        for row in start..end {
+            if let Some(what) = self.what_is_due(row, turn.limits) {
+                due.push((self.details[row].id, what));
+            }
+            let (connection, details) = (&mut self.connections[row], &self.details[row]);
+            if connection.counted != counts {
+                connection.counted = counts;
+                match counts {
+                    true => self.addresses.count(details.peer.block()),
+                    false => self.addresses.leave(details.peer.block()),
+                }
+            }
+        }
+        // Whoever leaves now may move another into its row: that one is looked
+        // after in the next round.
+        self.care = (end < self.connections.len()).then_some(end);
+        for (id, what) in due {
+            self.look_after_one(id, what, turn);
+        }
+    }
+
+    fn what_is_due(&mut self, row: usize, limits: &Limits) -> Option<Due> {
+        let (connection, details) = (&self.connections[row], &mut self.details[row]);
+        if let Some(closing) = connection.closing() {
+            return (closing.deadline_ms <= self.ms).then_some(Due::End);
+        }
+        // What is there and not read is a sign of life.
+        let waits = connection.has_unread() || self.held.bytes(details.id) > 0;
+        if !waits && details.is_idle(limits, self.ms) {
+            return Some(Due::Idle);
+        }
+        let interval_ms = limits.ping_interval.as_millis() as u64;
+        if details.ping_due_ms <= self.ms {
+            details.ping_due_ms = self.ms + interval_ms;
+            return Some(Due::Ping);
+        }
+        // A reload may have made the interval shorter.
+        if details.ping_due_ms > self.ms + interval_ms {
+            details.spread_ping(interval_ms, self.ms);
+        }
+        None
+    }
+
+    fn look_after_one(&mut self, id: u64, due: Due, turn: &mut Turn<'_>) {
+        let Some(&row) = self.rows.get(&id) else { return };
+        match due {
+            Due::End => return self.depart(row),
+            Due::Idle => {
+                self.tally.idle += 1;
+                self.close(row, &close::IDLE, AfterClose::AwaitClose);
+            }
+            Due::Ping => {
+                self.connections[row].say(Opcode::Ping, b"");
+                let pinged_ms = &mut self.details[row].pinged_ms;
+                *pinged_ms = self.ms.min(*pinged_ms);
+            }
+        }
+        self.speak(id, turn);
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    /// Whether its client has sent something that is not read yet.
+    fn has_unread(&self) -> bool {
+        self.queued || self.unread
+    }
+}

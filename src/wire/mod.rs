@@ -1,8 +1,0 @@
-//! RFC 6455 as bytes: what a client sent becomes events, what the server says
-//! becomes frames. Pure: no socket, no clock.
-
-pub mod close;
-pub mod frame;
-mod inbound;
-
-pub use inbound::{Event, Fragments, Inbound, Partial, Then, Violation};

@@ -1,0 +1,169 @@
+//! Frames that a server sends: final, unmasked (RFC 6455, section 5.1).
+
+use crate::ws::close::{Close, NO_STATUS};
+
+/// The opcodes of RFC 6455, section 5.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// A further fragment of a message.
+    Continuation = 0x0,
+    /// A text message.
+    Text = 0x1,
+    /// A binary message.
+    Binary = 0x2,
+    /// The start or the answer of the closing handshake.
+    Close = 0x8,
+    /// Asks for a pong.
+    Ping = 0x9,
+    /// Answers a ping.
+    Pong = 0xA,
+}
+
+/// The longest payload of a control frame (section 5.5).
+pub const CONTROL_BYTES_MAX: usize = 125;
+
+/// Appends the header of an unmasked, final frame.
+pub fn header(opcode: Opcode, payload_bytes: usize, out: &mut Vec<u8>) {
+    out.push(0x80 | opcode as u8);
+    if payload_bytes < 126 {
+        out.push(payload_bytes as u8);
+    } else if let Ok(short) = u16::try_from(payload_bytes) {
+        out.push(126);
+        out.extend_from_slice(&short.to_be_bytes());
+    } else {
+        out.push(127);
+        out.extend_from_slice(&(payload_bytes as u64).to_be_bytes());
+    }
+}
+
+/// Appends a whole frame.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::ws::frame::{put, Opcode};
+/// let mut out = Vec::new();
+/// put(Opcode::Text, b"Hello", &mut out);
+/// assert_eq!(out, b"\x81\x05Hello"); // RFC 6455, section 5.7
+/// ```
+pub fn put(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+    header(opcode, payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+/// Appends a close frame; the reason is cut to what a control frame can hold.
+pub fn put_close(close: &Close, out: &mut Vec<u8>) {
+    if close.code == NO_STATUS {
+        return put(Opcode::Close, b"", out);
+    }
+    let fits = |end: &usize| *end <= CONTROL_BYTES_MAX - 2;
+    let ends = close.reason.char_indices().map(|(start, c)| start + c.len_utf8());
+    let reason = &close.reason[..ends.take_while(fits).last().unwrap_or(0)];
+    header(Opcode::Close, 2 + reason.len(), out);
+    out.extend_from_slice(&close.code.to_be_bytes());
+    out.extend_from_slice(reason.as_bytes());
+}
+
+/// Where in a run of server frames a byte offset lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Frames that end at or before the offset.
+    pub frames_before: u64,
+    /// The end of the frame that the offset is in; the offset itself if it is
+    /// at a frame boundary.
+    pub frame_end: usize,
+}
+
+/// Finds the frame of `frames` (whole server frames) in which `offset` lies.
+pub fn place(frames: &[u8], offset: usize) -> Place {
+    let mut end = 0;
+    let mut seen = 0;
+    while end < offset {
+        let frame = frame_bytes(&frames[end..]);
+        assert!(frame > 0 && end + frame <= frames.len(), "the feed holds whole frames");
+        end += frame;
+        seen += 1;
+    }
+    Place { frames_before: if end == offset { seen } else { seen - 1 }, frame_end: end }
+}
+
+/// The payload of the first frame of `frames` (whole server frames), and the
+/// frames behind it.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::ws::frame::split;
+/// assert_eq!(split(b"\x81\x02Hi\x81\x00"), Some((&b"Hi"[..], &b"\x81\x00"[..])));
+/// assert_eq!(split(b""), None);
+/// ```
+pub fn split(frames: &[u8]) -> Option<(&[u8], &[u8])> {
+    let header_bytes = match frames {
+        [_, 126, ..] => 4,
+        [_, 127, ..] => 10,
+        _ => 2,
+    };
+    let (frame, rest) = frames.split_at_checked(frame_bytes(frames))?;
+    Some((frame.get(header_bytes..)?, rest))
+}
+
+/// The length of the first frame of `frames`, header included; 0 if there is
+/// not even a header.
+fn frame_bytes(frames: &[u8]) -> usize {
+    match frames {
+        [_, 126, a, b, ..] => 4 + usize::from(u16::from_be_bytes([*a, *b])),
+        [_, 127, a, b, c, d, e, f, g, h, ..] => {
+            let payload = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            usize::try_from(payload).unwrap_or(usize::MAX).saturating_add(10)
+        }
+        [_, short, ..] if *short < 126 => 2 + usize::from(*short),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn place_finds_the_frame_of_every_offset() {
+        let mut frames = Vec::new();
+        let mut ends = vec![0];
+        for payload in [0, 1, 125, 126, 300, 65_535, 65_536] {
+            put(Opcode::Text, &vec![b'x'; payload], &mut frames);
+            ends.push(frames.len());
+        }
+        for offset in 0..=frames.len() {
+            let before = ends.partition_point(|end| *end <= offset) - 1;
+            let frame_end = ends[ends.partition_point(|end| *end < offset)];
+            let want = Place { frames_before: before as u64, frame_end };
+            assert_eq!(place(&frames, offset), want, "at {offset}");
+        }
+    }
+
+    #[test]
+    fn split_takes_frames_apart() {
+        let mut frames = Vec::new();
+        let payloads = [0, 1, 125, 126, 300, 65_535, 65_536].map(|bytes| vec![b'x'; bytes]);
+        payloads.iter().for_each(|payload| put(Opcode::Text, payload, &mut frames));
+        let mut rest = &frames[..];
+        for payload in &payloads {
+            let (got, behind) = split(rest).unwrap();
+            assert!(got == payload, "{} bytes instead of {}", got.len(), payload.len());
+            rest = behind;
+        }
+        assert_eq!(split(rest), None);
+    }
+
+    #[test]
+    fn close_frames_hold_at_most_125_bytes() {
+        let mut out = Vec::new();
+        put_close(&Close { code: 1008, reason: "ä".repeat(100).into() }, &mut out);
+        assert!(out.len() <= 2 + CONTROL_BYTES_MAX);
+        assert!(std::str::from_utf8(&out[4..]).is_ok());
+        out.clear();
+        put_close(&Close::answer(None), &mut out);
+        assert_eq!(out, [0x88, 0]);
+    }
+}
