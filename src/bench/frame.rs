@@ -1,11 +1,5 @@
 //! The frames of RFC 6455 that a client of the room meets, with as little work as possible.
 
-/// Each frame of a client is masked with this key.
-///
-/// The key has to be unpredictable in a browser, for the sake of proxies; here
-/// it only has to cost the server what a real one costs.
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-
 /// Longest payload that is waited for, in bytes; more is a broken server.
 const PAYLOAD_MAX: u64 = 4 << 20;
 
@@ -62,33 +56,6 @@ pub fn first(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Broken> {
     Ok(Some((frame, end)))
 }
 
-/// Appends a masked text frame.
-pub fn write_text(payload: &[u8], out: &mut Vec<u8>) {
-    write(0x81, payload, out);
-}
-
-/// Appends a masked pong.
-pub fn write_pong(payload: &[u8], out: &mut Vec<u8>) {
-    write(0x8a, payload, out);
-}
-
-fn write(b0: u8, payload: &[u8], out: &mut Vec<u8>) {
-    out.push(b0);
-    match payload.len() {
-        len @ 0..=125 => out.push(0x80 | len as u8),
-        len @ 126..=0xffff => {
-            out.push(0x80 | 126);
-            out.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            out.push(0x80 | 127);
-            out.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(&MASK);
-    out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,20 +81,6 @@ mod tests {
             (b"\x81\x81aaaaa", Err(Broken)),
         ] {
             assert_eq!(first(bytes), want, "{bytes:x?}");
-        }
-    }
-
-    #[test]
-    fn what_is_written_unmasks_to_what_was_meant() {
-        for len in [0, 1, 125, 126, 65_535, 65_536] {
-            let payload = vec![7; len];
-            let mut out = Vec::new();
-            write_text(&payload, &mut out);
-            let masked = &out[out.len() - len..];
-            let plain: Vec<u8> =
-                masked.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
-            assert_eq!(plain, payload);
-            assert_eq!(out[out.len() - len - 4..out.len() - len], MASK);
         }
     }
 }

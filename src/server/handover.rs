@@ -129,22 +129,17 @@ mod tests {
     use crate::chat::{AccountKey, AccountSnapshot, Actor, ModAction, SECS_MAX};
     use crate::config::{Config, Secret};
     use crate::server::Peer;
-    use crate::ws::frame::{self, Opcode};
+    use crate::ws::frame::client_frame;
 
     const SECRET: &str = "a secret of thirty-two bytes, yes";
 
-    /// A message with a moderator's token, as a client sends it: masked, with zeros.
+    /// A message with a moderator's token, as a client sends it.
     fn message(mut fields: serde_json::Value) -> Vec<u8> {
         let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
         let claims = json!({ "sub": fields["usr"], "mod": true });
         let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
         fields["jwt"] = token.into();
-        let text = fields.to_string();
-        let mut out = Vec::new();
-        frame::put(Opcode::Text, text.as_bytes(), &mut out);
-        let payload = out.split_off(out.len() - text.len());
-        out[1] |= 0x80;
-        [out, vec![0; 4], payload].concat()
+        client_frame(0x81, fields.to_string().as_bytes())
     }
 
     #[tokio::test]

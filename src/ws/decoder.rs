@@ -343,27 +343,10 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ws::frame::client_frame;
     use proptest::prelude::*;
 
     const MAX: usize = 1000;
-
-    /// A client's frame.
-    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mask = [0x37, 0xfa, 0x21, 0x3d];
-        let mut out = vec![first];
-        match payload.len() {
-            short @ 0..126 => out.push(0x80 | short as u8),
-            long => {
-                out.push(0x80 | 126);
-                out.extend_from_slice(&(long as u16).to_be_bytes());
-            }
-        }
-        out.extend_from_slice(&mask);
-        let start = out.len();
-        out.extend_from_slice(payload);
-        unmask(&mut out[start..], mask);
-        out
-    }
 
     /// Feeds `parts` one after the other; what came out, in words.
     fn events(parts: &[&[u8]]) -> Vec<String> {
@@ -409,54 +392,57 @@ mod tests {
 
     #[test]
     fn every_cut_gives_the_same_events() {
-        check(&frame(0x81, b"Hello"), &["text Hello"]);
-        check(&frame(0x81, b""), &["text "]);
-        check(&frame(0x82, b"\xff"), &["binary [255]"]);
-        check(&[frame(0x02, b"a"), frame(0x80, b"b")].concat(), &["binary [97, 98]"]);
+        check(&client_frame(0x81, b"Hello"), &["text Hello"]);
+        check(&client_frame(0x81, b""), &["text "]);
+        check(&client_frame(0x82, b"\xff"), &["binary [255]"]);
+        check(&[client_frame(0x02, b"a"), client_frame(0x80, b"b")].concat(), &["binary [97, 98]"]);
         let fragmented = [
-            frame(0x01, "gr\u{fc}".as_bytes()),
-            frame(0x89, b"!"),
-            frame(0x00, b""),
-            frame(0x80, "\u{df}e".as_bytes()),
-            frame(0x8a, b""),
-            frame(0x81, b"next"),
-            frame(0x88, b"\x03\xe8bye"),
-            frame(0x81, b"after the close"),
+            client_frame(0x01, "gr\u{fc}".as_bytes()),
+            client_frame(0x89, b"!"),
+            client_frame(0x00, b""),
+            client_frame(0x80, "\u{df}e".as_bytes()),
+            client_frame(0x8a, b""),
+            client_frame(0x81, b"next"),
+            client_frame(0x88, b"\x03\xe8bye"),
+            client_frame(0x81, b"after the close"),
         ];
         check(
             &fragmented.concat(),
             &["ping [33]", "text gr\u{fc}\u{df}e", "pong", "text next", "close Some(1000)"],
         );
-        let half = [frame(0x01, b"\xc3"), frame(0x80, b"\xa4")];
+        let half = [client_frame(0x01, b"\xc3"), client_frame(0x80, b"\xa4")];
         check(&half.concat(), &["text \u{e4}"]);
         let long = "x".repeat(MAX);
-        check(&frame(0x81, long.as_bytes()), &[&format!("text {long}")]);
-        check(&frame(0x88, b""), &["close None"]);
+        check(&client_frame(0x81, long.as_bytes()), &[&format!("text {long}")]);
+        check(&client_frame(0x88, b""), &["close None"]);
     }
 
     #[test]
     fn every_broken_rule_has_its_close_code() {
         let too_long = [0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4];
-        let fragments = [frame(0x01, &[b'x'; 600]), frame(0x80, &[b'x'; 401])];
+        let fragments = [client_frame(0x01, &[b'x'; 600]), client_frame(0x80, &[b'x'; 401])];
         for (bytes, want) in [
-            (frame(0x81, &[b'x'; MAX + 1]), "1009 message too big"),
-            (frame(0x82, &[b'x'; MAX + 1]), "1009 message too big"),
+            (client_frame(0x81, &[b'x'; MAX + 1]), "1009 message too big"),
+            (client_frame(0x82, &[b'x'; MAX + 1]), "1009 message too big"),
             (too_long.to_vec(), "1009 message too big"),
             (fragments.concat(), "1009 message too big"),
-            (frame(0x81, b"\xff"), "1007 text is not UTF-8"),
-            (frame(0x88, b"\x03\xe8\xff"), "1007 text is not UTF-8"),
-            (frame(0xc1, b""), "1002 reserved bit set"),
-            (frame(0x83, b""), "1002 reserved opcode"),
-            (frame(0x8b, b""), "1002 reserved opcode"),
+            (client_frame(0x81, b"\xff"), "1007 text is not UTF-8"),
+            (client_frame(0x88, b"\x03\xe8\xff"), "1007 text is not UTF-8"),
+            (client_frame(0xc1, b""), "1002 reserved bit set"),
+            (client_frame(0x83, b""), "1002 reserved opcode"),
+            (client_frame(0x8b, b""), "1002 reserved opcode"),
             (b"\x81\x05Hello".to_vec(), "1002 frame is not masked"),
             (b"\x81\xfe\x00\x01\x01\x02\x03\x04x".to_vec(), "1002 length is not minimal"),
-            (frame(0x09, b""), "1002 fragmented control frame"),
-            (frame(0x89, &[0; 126]), "1002 control frame over 125 bytes"),
-            (frame(0x80, b"x"), "1002 continuation of nothing"),
-            ([frame(0x01, b"x"), frame(0x81, b"y")].concat(), "1002 message within a message"),
-            (frame(0x88, b"\x03"), "1002 close frame of one byte"),
-            (frame(0x88, b"\x03\xed"), "1002 reserved close code"),
-            (frame(0x88, b"\x00\x00"), "1002 reserved close code"),
+            (client_frame(0x09, b""), "1002 fragmented control frame"),
+            (client_frame(0x89, &[0; 126]), "1002 control frame over 125 bytes"),
+            (client_frame(0x80, b"x"), "1002 continuation of nothing"),
+            (
+                [client_frame(0x01, b"x"), client_frame(0x81, b"y")].concat(),
+                "1002 message within a message",
+            ),
+            (client_frame(0x88, b"\x03"), "1002 close frame of one byte"),
+            (client_frame(0x88, b"\x03\xed"), "1002 reserved close code"),
+            (client_frame(0x88, b"\x00\x00"), "1002 reserved close code"),
         ] {
             check(&bytes, &[want]);
         }
@@ -465,7 +451,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_between_messages_and_no_declared_length_is_reserved() {
         let mut inbound = Inbound::default();
-        let whole = frame(0x81, &[b'x'; 900]);
+        let whole = client_frame(0x81, &[b'x'; 900]);
         inbound.take(&mut whole[..10].to_vec(), MAX, |_| Then::Continue).unwrap();
         assert!(inbound.partial().unwrap().frame.capacity() < 100);
         inbound.take(&mut whole[10..].to_vec(), MAX, |_| Then::Continue).unwrap();

@@ -1,4 +1,5 @@
-//! Frames that a server sends: final, unmasked (RFC 6455, section 5.1).
+//! Frames of a server and, for `wschat bench` and the tests, of a client
+//! (RFC 6455, section 5.2).
 
 use crate::ws::close::{Close, NO_STATUS};
 
@@ -63,6 +64,38 @@ pub fn put_close(close: &Close, out: &mut Vec<u8>) {
     header(Opcode::Close, 2 + reason.len(), out);
     out.extend_from_slice(&close.code.to_be_bytes());
     out.extend_from_slice(reason.as_bytes());
+}
+
+/// The masking key of [`put_client`].
+///
+/// RFC 6455 wants it unpredictable to protect proxies from scripts in browsers;
+/// no script chooses the payloads here.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// Appends a frame as a client sends it: masked, with `first` as its first byte
+/// (the FIN bit, the reserved bits and the opcode).
+pub fn put_client(first: u8, payload: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    header(Opcode::Text, payload.len(), out);
+    out[start] = first;
+    out[start + 1] |= 0x80;
+    out.extend_from_slice(&MASK);
+    out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+}
+
+/// A frame as [`put_client`] appends it.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::ws::frame::client_frame;
+/// // RFC 6455, section 5.7
+/// assert_eq!(client_frame(0x81, b"Hello"), b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+/// ```
+pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_client(first, payload, &mut out);
+    out
 }
 
 /// Where in a run of server frames a byte offset lies.

@@ -6,14 +6,9 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::harness::{Client, DEADLINE, Daemon, Setup, UPGRADE, until};
+use wschat::ws::frame::client_frame;
 
-/// A text frame of a client, masked with zeros.
-fn frame(text: &str) -> Vec<u8> {
-    let length = u8::try_from(text.len()).unwrap();
-    assert!(length < 126);
-    [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
-}
+use crate::harness::{Client, DEADLINE, Daemon, Setup, UPGRADE, until};
 
 /// Reads until what has come ends with `end`.
 fn read_until(stream: &mut impl Read, end: &[u8]) -> Vec<u8> {
@@ -151,7 +146,7 @@ fn who_takes_long_gives_way_to_who_comes() {
 fn what_comes_with_the_request_is_not_lost() {
     let daemon = Daemon::start("");
     let text = r#"{"usr":"ann","msg":"early"}"#;
-    let whole = [UPGRADE.as_bytes(), &frame(text)].concat();
+    let whole = [UPGRADE.as_bytes(), &client_frame(0x81, text.as_bytes())].concat();
     // Also cut inside of the frame, where a part of it is with the shard later.
     for cut in [whole.len(), UPGRADE.len(), UPGRADE.len() + 1, UPGRADE.len() + 9, 20] {
         let mut stream = raw(&daemon);
@@ -206,7 +201,7 @@ fn a_full_room_refuses_until_somebody_leaves() {
 #[test]
 fn a_websocket_is_opened_by_a_later_version_of_http() {
     let daemon = Daemon::start("");
-    let text = frame(r#"{"usr":"ann","msg":"later"}"#);
+    let text = client_frame(0x81, br#"{"usr":"ann","msg":"later"}"#);
     let request = UPGRADE.replace("HTTP/1.1", "HTTP/1.7");
     for pieces in [vec![request.as_bytes()], request.as_bytes().chunks(13).collect()] {
         let mut stream = raw(&daemon);

@@ -16,6 +16,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tungstenite::Message;
+use wschat::ws::frame::client_frame;
 
 use crate::harness::{Client, Daemon, Setup};
 
@@ -148,17 +149,18 @@ fn every_stream_goes_on_where_it_was() {
     for round in 0..5 {
         speaker.say("ann", &format!("before {round}"));
         // A frame cut in its middle, and a message between two fragments.
-        let frame = frame(0x81, format!(r#"{{"usr":"cut","msg":"cut {round}"}}"#).as_bytes());
+        let frame =
+            client_frame(0x81, format!(r#"{{"usr":"cut","msg":"cut {round}"}}"#).as_bytes());
         let (left, right) = frame.split_at(1 + round * 7);
         cut.0.get_mut().write_all(left).unwrap();
         let text = format!(r#"{{"usr":"parts","msg":"parts {round}"}}"#);
         let (first, last) = text.as_bytes().split_at(9);
-        fragmented.0.get_mut().write_all(&self::frame(0x01, first)).unwrap();
+        fragmented.0.get_mut().write_all(&client_frame(0x01, first)).unwrap();
         heard.push(listener.json());
         daemon = manager.restart(daemon);
         cut.0.get_mut().write_all(right).unwrap();
         heard.push(listener.json());
-        fragmented.0.get_mut().write_all(&self::frame(0x80, last)).unwrap();
+        fragmented.0.get_mut().write_all(&client_frame(0x80, last)).unwrap();
         heard.push(listener.json());
     }
     let said: Vec<_> = heard.iter().map(|message| message["msg"].as_str().unwrap()).collect();
@@ -318,11 +320,4 @@ fn a_closing_handshake_goes_on() {
     let mut rest = Vec::new();
     client.0.get_mut().read_to_end(&mut rest).unwrap();
     assert!(rest.is_empty(), "nothing follows a close frame: {rest:?}");
-}
-
-/// A client's frame; a mask of zeros is a mask.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut out = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
-    out.extend_from_slice(payload);
-    out
 }

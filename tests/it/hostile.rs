@@ -1,6 +1,5 @@
-//! Clients that mean harm. Each attack goes on beside healthy listeners, who
-//! lose nothing and notice nothing, while newcomers get in and the daemon's
-//! memory is bounded.
+//! Attacks by clients. During each of them, well-behaved listeners lose nothing and
+//! notice nothing, new clients can join, and the daemon's memory is bounded.
 
 use std::collections::VecDeque;
 use std::{fs, thread};
@@ -9,52 +8,53 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
+use wschat::ws::frame::client_frame;
 
+use crate::attack::{AS_THE_SERVER, Attack, Attacker, Running, descriptors, text};
 use crate::harness::{Daemon, UNLIMITED, UPGRADE};
-use crate::siege::{AS_THE_SERVER, Foe, Going, Siege, descriptors, frame, text};
 
 const SECRET: &str = "a secret of thirty-two bytes, yes";
 
-/// Each of `foes` sends the next of `strokes`, over and over, and comes back if
-/// it is cut off. Every other one reads what is said.
-fn storm(daemon: &Daemon, going: &Going, foes: usize, strokes: &[Vec<u8>]) {
-    let mut foes = Foe::crowd(daemon, foes);
-    assert!(!foes.is_empty());
+/// Each attacker sends the next of `inputs`, over and over, and joins again if it
+/// loses its connection. Every other one reads.
+fn send_in_turn(daemon: &Daemon, running: &Running, attackers: usize, inputs: &[Vec<u8>]) {
+    let mut attackers = Attacker::join_many(daemon, attackers);
+    assert!(!attackers.is_empty());
     for round in 0.. {
-        if !going.on() {
+        if !running.next_round() {
             return;
         }
-        for (number, foe) in foes.iter_mut().enumerate() {
-            let stroke = &strokes[(round + number) % strokes.len()];
-            let there = foe.send(stroke) && (number % 2 == 0 || foe.drain());
-            if !there && let Some(other) = Foe::enter(daemon) {
-                *foe = other;
+        for (number, attacker) in attackers.iter_mut().enumerate() {
+            let input = &inputs[(round + number) % inputs.len()];
+            let is_connected = attacker.send(input) && (number % 2 == 0 || attacker.drain());
+            if !is_connected && let Some(next) = Attacker::join(daemon) {
+                *attacker = next;
             }
         }
     }
 }
 
-/// As many as possible ask for something that is never complete.
-fn besiege_door(daemon: &Daemon, going: &Going, heads: &[impl AsRef<[u8]>], goes_on: &[u8]) {
+/// Opens as many connections as possible, whose requests never become complete.
+fn attack_handshake(daemon: &Daemon, running: &Running, heads: &[impl AsRef<[u8]>], more: &[u8]) {
     let most = descriptors().min(2000);
-    let mut guests = VecDeque::new();
+    let mut attackers = VecDeque::new();
     for round in 0.. {
-        if !going.on() {
+        if !running.next_round() {
             return;
         }
         for head in heads {
-            let Some(mut foe) = Foe::connect(daemon) else { continue };
-            if foe.send(head.as_ref()) {
-                guests.push_back(foe);
+            let Some(mut attacker) = Attacker::connect(daemon) else { continue };
+            if attacker.send(head.as_ref()) {
+                attackers.push_back(attacker);
             }
         }
-        while guests.len() > most {
-            guests.pop_front();
+        while attackers.len() > most {
+            attackers.pop_front();
         }
-        // Now and then a little more, so that it looks alive.
-        let some = guests.iter_mut().skip(round % 50).step_by(50);
-        for foe in some {
-            foe.send(goes_on);
+        // A little more now and then, so that the connections look alive.
+        let some = attackers.iter_mut().skip(round % 50).step_by(50);
+        for attacker in some {
+            attacker.send(more);
         }
     }
 }
@@ -62,7 +62,7 @@ fn besiege_door(daemon: &Daemon, going: &Going, heads: &[impl AsRef<[u8]>], goes
 #[test]
 fn slow_handshakes() {
     let heads = ["", "G", "GET / HTTP/1.1\r\nHost: h\r\nX-Slow: ", UPGRADE.trim_end()];
-    Siege::of("").endures(|daemon, going| besiege_door(daemon, going, &heads, b"x"));
+    Attack::on("").check(|daemon, running| attack_handshake(daemon, running, &heads, b"x"));
 }
 
 #[test]
@@ -82,94 +82,95 @@ fn header_bombs() {
         format!("{}Transfer-Encoding: chunked\r\n\r\nffff\r\n{huge}", UPGRADE.trim_end()),
         "GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n obsolete: folding\r\n\r\n".to_owned(),
     ];
-    Siege::of("").endures(|daemon, going| besiege_door(daemon, going, &heads, b"xxxxxxxx"));
+    Attack::on("").check(|daemon, running| attack_handshake(daemon, running, &heads, b"xxxxxxxx"));
 }
 
 #[test]
-fn a_crowd_from_one_address() {
+fn many_connections_from_one_address() {
     let seed = fastrand::u64(..);
     let most = descriptors().min(4000);
     let most = fastrand::Rng::with_seed(seed).usize(most / 2..most);
     println!("seed {seed}: {most} connections");
-    Siege::of("").endures(|daemon, going| {
-        while going.on() {
-            let mut crowd: Vec<Foe> = Vec::new();
-            while crowd.len() < most && going.on() {
-                crowd.extend(Foe::crowd(daemon, 10));
+    Attack::on("").check(|daemon, running| {
+        while running.next_round() {
+            let mut connections: Vec<Attacker> = Vec::new();
+            while connections.len() < most && running.next_round() {
+                connections.extend(Attacker::join_many(daemon, 10));
             }
-            // All of them leave at once, and come back.
+            // All of them leave at once, and join again.
         }
     });
 }
 
 #[test]
-fn a_crowd_that_may_not_come_in() {
+fn many_connections_over_the_limit() {
     let limits = "limits.connections_per_address_max = 100\n\
         limits.connects_per_address_per_sec = 100\n";
-    Siege::of(limits).endures(|daemon, going| {
-        let mut crowd = Vec::new();
-        while going.on() {
-            crowd.extend(Foe::crowd(daemon, 5));
+    Attack::on(limits).check(|daemon, running| {
+        let mut connections = Vec::new();
+        while running.next_round() {
+            connections.extend(Attacker::join_many(daemon, 5));
         }
-        assert!((1..=100).contains(&crowd.len()), "{} are in", crowd.len());
+        assert!((1..=100).contains(&connections.len()), "{} are in", connections.len());
     });
 }
 
 #[test]
 fn half_frames() {
     let body = vec![b'x'; 8_000];
-    let begun = frame(0x81, &[b'x'; 16_000]);
-    let strokes = [
+    let begun = client_frame(0x81, &[b'x'; 16_000]);
+    let inputs = [
         // A frame that is never complete, and one more byte of it.
         begun[..8_000].to_vec(),
         b"x".to_vec(),
-        // A message that is never complete, of pieces of nothing.
-        frame(0x01, b""),
-        frame(0x00, b"").repeat(50),
-        frame(0x00, &body),
-        // The head of a frame, and half of one.
+        // A message that is never complete, of empty fragments.
+        client_frame(0x01, b""),
+        client_frame(0x00, b"").repeat(50),
+        client_frame(0x00, &body),
+        // The header of a frame, and half of one.
         begun[..6].to_vec(),
         begun[..1].to_vec(),
-        // Longer than anything may be.
+        // A frame of the greatest length.
         [&[0x81, 0xff], &u64::MAX.to_be_bytes()[..]].concat(),
     ];
-    Siege::of("").endures(|daemon, going| storm(daemon, going, 200, &strokes));
+    Attack::on("").check(|daemon, running| send_in_turn(daemon, running, 200, &inputs));
 }
 
 #[test]
 fn ping_floods() {
-    let pings = [frame(0x89, &[b'x'; 125]).repeat(5), frame(0x89, b"").repeat(20)];
-    let pongs = [frame(0x8a, &[b'x'; 125]).repeat(5)];
-    Siege::of("").endures(|daemon, going| storm(daemon, going, 20, &[&pings[..], &pongs].concat()));
+    let pings = [client_frame(0x89, &[b'x'; 125]).repeat(5), client_frame(0x89, b"").repeat(20)];
+    let pongs = [client_frame(0x8a, &[b'x'; 125]).repeat(5)];
+    Attack::on("")
+        .check(|daemon, running| send_in_turn(daemon, running, 20, &[&pings[..], &pongs].concat()));
 }
 
 #[test]
 fn close_floods() {
-    let strokes = [
-        frame(0x88, b""),
-        frame(0x88, b"\x03\xe8bye").repeat(20),
-        frame(0x88, b"\x03"),
-        frame(0x88, b"\x03\xed"),
-        frame(0x88, b"\x03\xe8\xff\xff"),
-        frame(0x08, b"\x03\xe8"),
+    let inputs = [
+        client_frame(0x88, b""),
+        client_frame(0x88, b"\x03\xe8bye").repeat(20),
+        client_frame(0x88, b"\x03"),
+        client_frame(0x88, b"\x03\xed"),
+        client_frame(0x88, b"\x03\xe8\xff\xff"),
+        client_frame(0x08, b"\x03\xe8"),
     ];
-    Siege::of("").endures(|daemon, going| storm(daemon, going, 5, &strokes));
+    Attack::on("").check(|daemon, running| send_in_turn(daemon, running, 5, &inputs));
 }
 
 #[test]
 fn floods_of_refused_messages() {
     let long = "x".repeat(16_000);
-    let strokes = [
+    let inputs = [
         text("{").repeat(10),
         text("[]").repeat(10),
         text(r#"{"usr":"mallory"}"#).repeat(10),
         text(&json!({ "usr": "wschat", "msg": AS_THE_SERVER }).to_string()).repeat(10),
         text(r#"{"usr":"mallory","usr":"m","msg":"twice"}"#).repeat(10),
-        frame(0x82, b"binary").repeat(10),
+        client_frame(0x82, b"binary").repeat(10),
         text(&long),
         text(&format!(r#"{{"usr":"{long}"}}"#)),
     ];
-    Siege::of("").endures(|daemon, going| storm(daemon, going, 20, &strokes));
+    Attack::on("").check(|daemon, running| send_in_turn(daemon, running, 20, &inputs));
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn deeply_nested_json() {
         text(&format!(r#"{{"usr":"mallory","msg":"deep","x":{open}0{close}}}"#))
     };
     let wide: String = (0..1_300).map(|n| format!(",\"{n}\":{n}")).collect();
-    let strokes = [
+    let inputs = [
         nested("[", "]"),
         nested("{\"a\":", "}"),
         nested("[{\"a\":", "}]"),
@@ -189,7 +190,7 @@ fn deeply_nested_json() {
         text(&format!(r#"{{"usr":"wschat","msg":"wide"{wide}}}"#)),
         text(&format!(r#"{{"usr":"wschat","msg":"{}"}}"#, "\\u0041".repeat(2_600))),
     ];
-    Siege::of("").endures(|daemon, going| storm(daemon, going, 10, &strokes));
+    Attack::on("").check(|daemon, running| send_in_turn(daemon, running, 10, &inputs));
 }
 
 #[test]
@@ -200,22 +201,22 @@ fn huge_tokens() {
     let huge = mint(json!({ "sub": "mallory", "x": "x".repeat(11_900) })).unwrap();
     let (signed, signature) = huge.rsplit_once('.').unwrap();
     let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-    let mut strokes: Vec<_> = (0..8)
+    let mut inputs: Vec<_> = (0..8)
         .map(|bit| {
-            // Never the same token twice in a row: nothing is remembered of it.
+            // Never the same token twice in a row, so that none is remembered.
             signature[bit] ^= 1;
             let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(&signature));
             text(&json!({ "usr": "mallory", "msg": "", "jwt": token }).to_string())
         })
         .collect();
-    strokes.push(text(&json!({ "usr": "m", "msg": "", "jwt": "e30.".repeat(4_000) }).to_string()));
-    let siege = Siege::of(&format!("auth.jwt_secret = '{SECRET}'")).token(good);
-    siege.endures(|daemon, going| storm(daemon, going, 4, &strokes));
+    inputs.push(text(&json!({ "usr": "m", "msg": "", "jwt": "e30.".repeat(4_000) }).to_string()));
+    let attack = Attack::on(&format!("auth.jwt_secret = '{SECRET}'")).token(good);
+    attack.check(|daemon, running| send_in_turn(daemon, running, 4, &inputs));
 }
 
-/// Short, but each of them takes as long to verify as many a long text to read.
+/// Short tokens that take long to verify.
 #[test]
-fn dear_tokens() {
+fn expensive_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("key.pem");
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
@@ -225,7 +226,7 @@ fn dear_tokens() {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     let good = jsonwebtoken::encode(&Header::default(), &json!({}), &key).unwrap();
     let signed = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES384"}"#) + ".e30.";
-    let strokes: Vec<_> = (0..8)
+    let inputs: Vec<_> = (0..8)
         .map(|seed| {
             let mut random = fastrand::Rng::with_seed(seed);
             let tokens = (0..10).map(|_| {
@@ -236,25 +237,25 @@ fn dear_tokens() {
             tokens.collect::<Vec<_>>().concat()
         })
         .collect();
-    let siege = Siege::of(&(own + &keys)).token(good);
-    siege.endures(|daemon, going| {
+    let attack = Attack::on(&(own + &keys)).token(good);
+    attack.check(|daemon, running| {
         thread::scope(|scope| {
-            // As many as come with the request itself, from ever more connections.
-            let early = [UPGRADE.as_bytes(), &strokes.concat()[..12_000]].concat();
-            scope.spawn(move || besiege_door(daemon, going, &[early], b""));
-            storm(daemon, going, 20, &strokes);
+            // As many as fit behind a request, from ever more connections.
+            let early = [UPGRADE.as_bytes(), &inputs.concat()[..12_000]].concat();
+            scope.spawn(move || attack_handshake(daemon, running, &[early], b""));
+            send_in_turn(daemon, running, 20, &inputs);
         });
     });
 }
 
-/// They are said, for names are free; that page and terminal show them
-/// harmlessly is tested there. No raw control character gets through JSON.
+/// The room sends such names. The tests of the page and of the terminal check that
+/// both show them safely. JSON allows no raw control character.
 #[test]
 fn names_with_controls_and_overrides() {
     let say = |usr: &str| {
         text(&json!({ "usr": usr, "msg": "\u{1b}]0;pwned\u{7}\u{202e}txet\u{2066}" }).to_string())
     };
-    let strokes = [
+    let inputs = [
         say("\u{1b}[2J\u{1b}[31mroot"),
         say("\u{202e}nna\u{2066}"),
         say("ann\u{0}\r\n\u{8}\u{7f}\u{9b}31m"),
@@ -262,7 +263,7 @@ fn names_with_controls_and_overrides() {
         text("{\"usr\":\"\u{1b}[2J\",\"msg\":\"raw\"}"),
         text("{\"usr\":\"ann\",\"msg\":\"\r\n\"}"),
     ];
-    Siege::of(UNLIMITED).endures(|daemon, going| storm(daemon, going, 2, &strokes));
+    Attack::on(UNLIMITED).check(|daemon, running| send_in_turn(daemon, running, 2, &inputs));
 }
 
 #[test]
@@ -286,12 +287,12 @@ fn names_that_look_like_the_servers() {
         "🅦🆂🇨ⒽᗅТ",
     ];
     let say = |usr: &&str| json!({ "usr": usr, "msg": AS_THE_SERVER }).to_string();
-    let siege = Siege::of(UNLIMITED);
+    let attack = Attack::on(UNLIMITED);
     for name in &names {
-        let mut client = siege.newcomer();
+        let mut client = attack.newcomer();
         client.send(&say(name));
         assert_eq!(client.json()["err"], "name-reserved", "{name:?}");
     }
-    let strokes = names.each_ref().map(|name| text(&say(name)));
-    siege.endures(|daemon, going| storm(daemon, going, 10, &strokes));
+    let inputs = names.each_ref().map(|name| text(&say(name)));
+    attack.check(|daemon, running| send_in_turn(daemon, running, 10, &inputs));
 }

@@ -1,6 +1,7 @@
 //! The real binary from outside: one module for each theme.
 
 mod addresses;
+mod attack;
 mod bench;
 mod config;
 mod control;
@@ -20,7 +21,6 @@ mod proxy;
 mod record;
 mod room;
 mod rules;
-mod siege;
 mod signals;
 mod stall;
 mod systemd;

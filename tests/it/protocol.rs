@@ -7,6 +7,7 @@ use std::thread;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tungstenite::Message;
+use wschat::ws::frame::client_frame;
 
 use crate::harness::{Client, Daemon, Setup, UNLIMITED};
 
@@ -140,21 +141,6 @@ fn the_client_of_wschat_0_2_1_works_unchanged() {
     assert!(chrono::DateTime::parse_from_rfc3339(message["tim"].as_str().unwrap()).is_ok());
 }
 
-/// A client's frame; a mask of zeros is a mask.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut out = vec![first];
-    match u8::try_from(payload.len()) {
-        Ok(short @ 0..126) => out.push(0x80 | short),
-        _ => {
-            out.push(0x80 | 126);
-            out.extend_from_slice(&(payload.len() as u16).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(payload);
-    out
-}
-
 /// Sends raw bytes and gives back all that comes until the end.
 fn raw(daemon: &Daemon, bytes: &[u8]) -> Vec<u8> {
     let mut client = daemon.connect();
@@ -170,13 +156,13 @@ fn raw(daemon: &Daemon, bytes: &[u8]) -> Vec<u8> {
 fn every_end_has_its_code() {
     let daemon = Daemon::start("[limits]\nmessage_bytes_max = 1000\n");
     for (bytes, want) in [
-        (frame(0x81, &[b'x'; 1001]), &b"\x88\x11\x03\xf1message too big"[..]),
-        (frame(0x81, b"\xff"), b"\x88\x13\x03\xeftext is not UTF-8"),
+        (client_frame(0x81, &[b'x'; 1001]), &b"\x88\x11\x03\xf1message too big"[..]),
+        (client_frame(0x81, b"\xff"), b"\x88\x13\x03\xeftext is not UTF-8"),
         (b"\x81\x01x".to_vec(), b"\x88\x15\x03\xeaframe is not masked"),
-        (frame(0x83, b""), b"\x88\x11\x03\xeareserved opcode"),
-        (frame(0x88, b"\x03\xe8bye"), b"\x88\x02\x03\xe8"),
-        (frame(0x88, b""), b"\x88\x00"),
-        ([frame(0x89, b"ping"), frame(0x88, b"")].concat(), b"\x8a\x04ping\x88\x00"),
+        (client_frame(0x83, b""), b"\x88\x11\x03\xeareserved opcode"),
+        (client_frame(0x88, b"\x03\xe8bye"), b"\x88\x02\x03\xe8"),
+        (client_frame(0x88, b""), b"\x88\x00"),
+        ([client_frame(0x89, b"ping"), client_frame(0x88, b"")].concat(), b"\x8a\x04ping\x88\x00"),
     ] {
         let answer = raw(&daemon, &bytes);
         assert!(answer.starts_with(want), "{bytes:?}: {:?}", String::from_utf8_lossy(&answer));
@@ -191,7 +177,7 @@ fn who_speaks_and_leaves_at_once_is_heard_and_let_go() {
         let mut client = daemon.connect();
         let text = format!(r#"{{"usr":"ann","msg":"{number}"}}"#);
         let stream = client.0.get_mut();
-        stream.write_all(&frame(0x81, text.as_bytes())).unwrap();
+        stream.write_all(&client_frame(0x81, text.as_bytes())).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(listener.hear(), number.to_string());
         // The end comes long before an idle connection would be closed.
@@ -204,8 +190,12 @@ fn a_message_in_fragments_with_a_ping_between_them_works() {
     let daemon = Daemon::start("");
     let mut client = daemon.connect();
     let text = br#"{"usr":"ann","msg":"in parts"}"#;
-    let bytes =
-        [frame(0x01, &text[..5]), frame(0x89, b"ping"), frame(0x00, b""), frame(0x80, &text[5..])];
+    let bytes = [
+        client_frame(0x01, &text[..5]),
+        client_frame(0x89, b"ping"),
+        client_frame(0x00, b""),
+        client_frame(0x80, &text[5..]),
+    ];
     client.0.get_mut().write_all(&bytes.concat()).unwrap();
     assert!(matches!(client.0.read().unwrap(), Message::Pong(payload) if payload == "ping"));
     assert_eq!(client.hear(), "in parts");

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 use wschat::server::Peer;
+use wschat::ws::frame::client_frame;
 
 use super::pipe::Pipe;
 use super::witness::Received;
@@ -167,33 +168,18 @@ impl Client {
     /// Something of what a client may send.
     pub fn anything(&mut self, rng: &mut Rng, now_us: u64) -> Vec<u8> {
         match rng.u8(..12) {
-            0 => frame(0x89, b"are you there?"),
-            1 => frame(0x81, b"not json"),
-            2 => frame(0x81, b""),
-            3 => frame(0x82, &[0xff; 9]),
+            0 => client_frame(0x89, b"are you there?"),
+            1 => client_frame(0x81, b"not json"),
+            2 => client_frame(0x81, b""),
+            3 => client_frame(0x82, &[0xff; 9]),
             4 | 5 => {
                 let text = self.message(rng.usize(..400), now_us);
                 let (left, right) = text.as_bytes().split_at(rng.usize(..text.len()));
-                [frame(0x01, left), frame(0x89, b"!"), frame(0x80, right)].concat()
+                [client_frame(0x01, left), client_frame(0x89, b"!"), client_frame(0x80, right)]
+                    .concat()
             }
-            6 if rng.bool() => [frame(0x8a, b""), frame(0x89, &[b'p'; 125])].concat(),
-            _ => frame(0x81, self.message(rng.usize(..400), now_us).as_bytes()),
+            6 if rng.bool() => [client_frame(0x8a, b""), client_frame(0x89, &[b'p'; 125])].concat(),
+            _ => client_frame(0x81, self.message(rng.usize(..400), now_us).as_bytes()),
         }
     }
-}
-
-/// A frame as a client sends it.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut out = vec![first];
-    match payload.len() {
-        short @ 0..126 => out.push(0x80 | short as u8),
-        long => {
-            out.push(0x80 | 126);
-            out.extend_from_slice(&(long as u16).to_be_bytes());
-        }
-    }
-    // A mask of zeros is a mask.
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(payload);
-    out
 }

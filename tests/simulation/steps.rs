@@ -1,8 +1,9 @@
 //! What clients do when their time has come.
 
 use wschat::ws::close;
+use wschat::ws::frame::client_frame;
 
-use super::client::{Answers, Client, Closes, Reads, Says, Step, frame};
+use super::client::{Answers, Client, Closes, Reads, Says, Step};
 use super::world::World;
 
 impl World {
@@ -14,7 +15,7 @@ impl World {
             Step::Take => self.take(id),
             Step::Deliver => self.deliver(id),
             Step::Say => self.say(id),
-            Step::Pong => self.send(id, &frame(0x8a, b"")),
+            Step::Pong => self.send(id, &client_frame(0x8a, b"")),
             Step::Close => self.send_close(id),
             Step::End => self.end(id),
             Step::Reset => self.reset(id),
@@ -86,7 +87,7 @@ impl World {
         let (bytes, in_ms) = match client.kind.says {
             Says::Nothing => return,
             Says::Every { ms, bytes } => {
-                let bytes = frame(0x81, client.message(bytes, self.now_us).as_bytes());
+                let bytes = client_frame(0x81, client.message(bytes, self.now_us).as_bytes());
                 (bytes, ms)
             }
             Says::AllItMay { bytes } => {
@@ -96,12 +97,12 @@ impl World {
                 if client.unsent.len() < bytes * 60 {
                     for _ in 0..burst {
                         let text = client.message(bytes, self.now_us);
-                        all.extend(frame(0x81, text.as_bytes()));
+                        all.extend(client_frame(0x81, text.as_bytes()));
                     }
                 }
                 (all, 50)
             }
-            Says::Pings { ms } => (frame(0x89, b"are you there?"), ms),
+            Says::Pings { ms } => (client_frame(0x89, b"are you there?"), ms),
             Says::Anything { ms } => (client.anything(&mut self.rng, self.now_us), ms),
         };
         self.send(id, &bytes);
@@ -128,7 +129,7 @@ impl World {
         client.sent_close = true;
         let mut payload = Vec::new();
         close::GOING_AWAY.code.to_be_bytes().iter().for_each(|byte| payload.push(*byte));
-        self.send(id, &frame(0x88, &payload));
+        self.send(id, &client_frame(0x88, &payload));
         if again {
             self.plan_step(500_000, id, Step::Close);
         }
@@ -148,9 +149,9 @@ impl World {
         let broken = match self.rng.u8(..4) {
             // Not masked.
             0 => b"\x81\x00".to_vec(),
-            1 => frame(0x81, b"\xff"),
-            2 => frame(0x81, &too_long),
-            _ => frame(0x83, b""),
+            1 => client_frame(0x81, b"\xff"),
+            2 => client_frame(0x81, &too_long),
+            _ => client_frame(0x83, b""),
         };
         self.send(id, &broken.repeat(3));
     }

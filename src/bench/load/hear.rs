@@ -6,6 +6,7 @@ use super::super::client::{Role, State, answer};
 use super::super::frame::{self, Frame};
 use super::super::text;
 use super::{Load, Stop, Tally};
+use crate::ws::frame::put_client;
 
 impl Load {
     /// Reads all that a connection has, to its end if `ended` says that there is one.
@@ -74,7 +75,7 @@ impl Load {
                 }
                 Frame::Ping(payload) => {
                     let mut pong = Vec::new();
-                    frame::write_pong(payload, &mut pong);
+                    put_client(0x8a, payload, &mut pong);
                     match outs.get_mut(at) {
                         // Never into the middle of a message that is half written.
                         Some(out) if !out.is_empty() => out.extend(pong),

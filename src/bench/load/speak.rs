@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
 
-use super::super::frame;
 use super::super::pace::Pace;
 use super::{Load, Stop};
+use crate::ws::frame::put_client;
 
 /// Bytes that a sender may have ready and not sent; then it waits with new ones.
 const OUT_MAX: usize = 1 << 20;
@@ -23,7 +23,7 @@ impl Load {
         while let Some(sender) = self.next_sender() {
             let Some(stamp_ns) = self.pace.take(now_ns, self.ledger.on_the_way()) else { break };
             let mark = self.ledger.send(sender as u16, stamp_ns);
-            frame::write_text(self.texts.write(mark).as_bytes(), &mut self.outs[sender]);
+            put_client(0x81, self.texts.write(mark).as_bytes(), &mut self.outs[sender]);
             self.turn = sender + 1;
         }
         // All that a sender has goes out in one write.

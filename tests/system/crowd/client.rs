@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
 use crate::ledger::Ledger;
-use crate::speech::frame;
+use wschat::ws::frame::client_frame;
 
 /// Connections from one loopback address: with more, connecting gets slow.
 const PER_SOURCE: usize = 5_000;
@@ -204,13 +204,13 @@ impl Client {
                 0x88 => {
                     let (code, reason) = payload.split_first_chunk().unwrap_or((&[0; 2], b""));
                     let reason = String::from_utf8_lossy(reason).into_owned();
-                    self.send(&frame(0x88, code));
+                    self.send(&client_frame(0x88, code));
                     self.over(End::Closed(u16::from_be_bytes(*code), reason));
                     if used < bytes.len() {
                         return Err("something follows a close frame".into());
                     }
                 }
-                0x89 => self.send(&frame(0x8a, payload)),
+                0x89 => self.send(&client_frame(0x8a, payload)),
                 0x8a => {}
                 other => return Err(format!("no frame of the room begins with {other:#x}")),
             }

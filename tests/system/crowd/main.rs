@@ -24,6 +24,7 @@ use mio::{Events, Poll, Token, Waker};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use speech::Speech;
+use wschat::ws::frame::client_frame;
 
 /// Connections that are being opened at once.
 const OPENING_MAX: usize = 256;
@@ -222,7 +223,7 @@ impl Crowd {
         if now_ns >= self.pong_due_ns {
             self.pong_due_ns = now_ns + PONG_INTERVAL_NS;
             for client in self.clients.iter_mut().filter(|c| c.role == Role::Stalled) {
-                client.send(&speech::frame(0x8a, b""));
+                client.send(&client_frame(0x8a, b""));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What the senders say, and when; whole or in pieces.
 
+use wschat::ws::frame::client_frame;
+
 /// The longest time between two pieces of what belongs together.
 const HELD_MAX_NS: u64 = 600_000_000;
 const NEVER_NS: u64 = u64::MAX;
@@ -86,7 +88,7 @@ impl Speech {
 }
 
 fn whole(text: &str) -> Vec<u8> {
-    frame(0x81, text.as_bytes())
+    client_frame(0x81, text.as_bytes())
 }
 
 /// A message cut in the middle of a frame, or two fragments with a ping between
@@ -97,18 +99,10 @@ fn pieces(text: &str) -> (Vec<u8>, Option<Vec<u8>>) {
         1 => whole(text),
         _ => {
             let (left, right) = text.as_bytes().split_at(fastrand::usize(..text.len()));
-            [frame(0x01, left), frame(0x89, b"there?"), frame(0x80, right)].concat()
+            [client_frame(0x01, left), client_frame(0x89, b"there?"), client_frame(0x80, right)]
+                .concat()
         }
     };
     let rest = bytes.split_off(fastrand::usize(1..bytes.len()));
     (bytes, Some(rest))
-}
-
-/// A masked frame of at most 125 bytes.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let mut out = vec![first, 0x80 | payload.len() as u8];
-    out.extend(MASK);
-    out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    out
 }

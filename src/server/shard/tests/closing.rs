@@ -27,7 +27,7 @@ fn a_client_cannot_put_off_its_end() {
             world.with(0, |table, turn, _| table.kick(&Target::Connection(id), usize::MAX, turn));
         }
         for _ in 0..20 {
-            world.send(0, id, &pipe, &client_frame(Opcode::Close, b"\x03\xe8"));
+            world.send(0, id, &pipe, &client_frame(0x88, b"\x03\xe8"));
             world.ms += 500;
             world.settle(0);
         }
@@ -44,7 +44,7 @@ fn a_client_whose_messages_wait_can_answer_its_end() {
         let (id, pipe) = world.join(0, Peer::Tcp(([127, 0, 0, 2], 9).into()), usize::MAX);
         // So many wait that what follows is not read, and no event will tell of it.
         let mut bytes = says("bob", &"x".repeat(1_000)).repeat(30);
-        bytes.extend(client_frame(Opcode::Close, b"\x03\xe8"));
+        bytes.extend(client_frame(0x88, b"\x03\xe8"));
         world.send(0, id, &pipe, &bytes);
         world.settle(0);
         assert!(!pipe.borrow().to_server.is_empty());
@@ -67,7 +67,7 @@ fn what_was_sent_before_the_end_is_heard_though_it_has_to_wait() {
         let (id, pipe) = world.join(0, Peer::Tcp(([127, 0, 0, 2], 9).into()), usize::MAX);
         let mut bytes = says("bob", "bye");
         if !resets {
-            bytes.extend(client_frame(Opcode::Close, b"\x03\xe8"));
+            bytes.extend(client_frame(0x88, b"\x03\xe8"));
         }
         world.send(0, id, &pipe, &bytes);
         if resets {
@@ -131,7 +131,7 @@ fn who_is_not_heard_any_more_is_read_to_its_end() {
         world.shut(0);
         let (id, pipe) = world.join(0, Peer::Tcp(([127, 0, 0, 2], 9).into()), usize::MAX);
         let mut sent = says("bob", &"x".repeat(90)).repeat(1_000);
-        sent.extend(client_frame(Opcode::Close, b"\x03\xe8"));
+        sent.extend(client_frame(0x88, b"\x03\xe8"));
         world.send(0, id, &pipe, &sent);
         world.settle(0);
         assert!(!pipe.borrow().to_server.is_empty(), "not all may wait");

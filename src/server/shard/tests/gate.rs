@@ -33,8 +33,7 @@ fn while_it_is_shut_control_frames_are_answered() {
     let _slow = world.join(0, Peer::Unix, 0);
     world.shut(0);
     let (id, pipe) = world.join(0, address(1), usize::MAX);
-    let sent =
-        [says("ann", "one"), client_frame(Opcode::Ping, b"two"), client_frame(Opcode::Text, b"")];
+    let sent = [says("ann", "one"), client_frame(0x89, b"two"), client_frame(0x81, b"")];
     world.send(0, id, &pipe, &sent.concat());
     world.turn(0);
     let got = payloads(&pipe);
@@ -212,7 +211,7 @@ fn one_turn_handles_a_bounded_part_of_what_waits() {
     world.send(0, shut, &shut_pipe, &says("shut", &"x".repeat(16_000)).repeat(3_000));
     world.settle(0);
     assert!(!world.room.gate().is_open());
-    let nonsense = client_frame(Opcode::Text, b"{}").repeat(1_000);
+    let nonsense = client_frame(0x81, b"{}").repeat(1_000);
     for number in 0..SPEAKERS {
         let (id, pipe) = world.join(0, address(number), usize::MAX);
         world.send(0, id, &pipe, &nonsense);

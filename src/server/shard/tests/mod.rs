@@ -17,8 +17,7 @@ use crate::config::Config;
 use crate::feed::SLICES_MAX;
 use crate::room::{Batch, Room};
 use crate::server::{ConnectionSnapshot, NewConnection, Peer, Settings, Stream};
-use crate::ws::frame;
-use crate::ws::frame::Opcode;
+use crate::ws::frame::{self, client_frame};
 
 /// Both directions of a socket in memory.
 #[derive(Default)]
@@ -238,20 +237,10 @@ impl World {
     }
 }
 
-/// A frame as a client sends it: final, masked with zeros.
-pub(crate) fn client_frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    frame::put(opcode, payload, &mut out);
-    let header = out.len() - payload.len();
-    out[1] |= 0x80;
-    out.splice(header..header, [0; 4]);
-    out
-}
-
 /// A message of that text as a client sends it.
 pub(crate) fn says(usr: &str, msg: &str) -> Vec<u8> {
     let text = format!(r#"{{"usr":"{usr}","msg":"{msg}"}}"#);
-    client_frame(Opcode::Text, text.as_bytes())
+    client_frame(0x81, text.as_bytes())
 }
 
 /// The payloads of the frames that a client got.

@@ -20,7 +20,7 @@ fn answer(world: &mut World, id: u64, pipe: &RefCell<Pipe>) -> usize {
         rest = behind;
     }
     if pings > 0 {
-        world.send(0, id, pipe, &client_frame(Opcode::Pong, b""));
+        world.send(0, id, pipe, &client_frame(0x8a, b""));
     }
     pings
 }
@@ -86,7 +86,7 @@ fn what_waits_unread_is_a_sign_of_life() {
     // More than may wait, before the pong.
     world.tables[0].held.push(id, &"x".repeat(5_000), (true, u64::MAX));
     for _ in 0..300 {
-        world.send(0, id, &pipe, &client_frame(Opcode::Pong, b""));
+        world.send(0, id, &pipe, &client_frame(0x8a, b""));
         world.ms += 500;
         world.turn(0);
     }

@@ -19,7 +19,7 @@ fn message(secret: &str, sub: &str) -> Vec<u8> {
     let claims = serde_json::json!({ "sub": sub });
     let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
     let text = serde_json::json!({ "usr": "ann", "msg": "hi", "jwt": token }).to_string();
-    client_frame(Opcode::Text, text.as_bytes())
+    client_frame(0x81, text.as_bytes())
 }
 
 /// Tokens that were verified, or refused after that.
@@ -121,7 +121,7 @@ fn long_message(sub: &str) -> Vec<u8> {
     let claims = serde_json::json!({ "sub": sub });
     let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
     let text = serde_json::json!({ "usr": sub, "msg": "x".repeat(4_000), "jwt": token });
-    client_frame(Opcode::Text, text.to_string().as_bytes())
+    client_frame(0x81, text.to_string().as_bytes())
 }
 
 #[test]
