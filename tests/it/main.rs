@@ -10,6 +10,7 @@ mod fanout;
 mod handover;
 mod harness;
 mod hostile;
+mod imports;
 mod join;
 mod keys;
 mod manual;

@@ -6,7 +6,7 @@ use std::path::Path;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// What stands in every Rust file below `folder`, without comments and tests.
-fn sources(folder: &Path) -> Vec<(String, Vec<String>)> {
+pub fn sources(folder: &Path) -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -26,7 +26,7 @@ fn sources(folder: &Path) -> Vec<(String, Vec<String>)> {
 
 /// The words of `text` in their order, without attributes and what is only there
 /// for tests.
-fn code(text: &str) -> Vec<String> {
+pub fn code(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     flatten(text.parse().unwrap(), &mut words);
     words
