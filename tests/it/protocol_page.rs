@@ -54,19 +54,29 @@ fn every_close_code_has_its_entry_with_its_reason() {
 fn numbers_are_the_ones_in_force() {
     let defaults = Config::default().limits;
     for sentence in [
-        format!("nested {DEPTH_MAX} levels deep at most"),
+        format!("nested at most {DEPTH_MAX} levels deep"),
         format!(
-            "{} notices at once, and then one every {} milliseconds",
+            "up to {} notices at once, then one every {} milliseconds",
             NOTICES.burst,
             NOTICES.interval_us / 1000
         ),
-        format!("bytes at most, {} unless", defaults.message_bytes_max),
-        format!("ping_interval_secs ,\n{} unless", defaults.ping_interval.as_secs()),
-        format!("handshake_timeout_secs ,\n{} unless", defaults.handshake_timeout.as_secs()),
-        format!("messages_per_sec ,\n{} unless", defaults.messages_per_sec),
-        format!("messages_burst ,\n{} unless", defaults.messages_burst),
+        format!("message_bytes_max\nbytes, {} by default", defaults.message_bytes_max),
+        format!("ping_interval_secs ,\n{} by default", defaults.ping_interval.as_secs()),
+        format!("handshake_timeout_secs ,\n{} by default", defaults.handshake_timeout.as_secs()),
+        format!(
+            "messages_per_sec\nmessages per second on average, {} by default",
+            defaults.messages_per_sec
+        ),
+        format!("messages_burst\nat once, {} by default", defaults.messages_burst),
         format!("always {} characters", Tim::LEN),
     ] {
         assert!(MANUAL.contains(&sentence), "{sentence}");
     }
+}
+
+#[test]
+fn the_readme_shows_a_notice_that_the_program_sends() {
+    let refusal = Refusal::MissingUsr;
+    let notice = format!(r#""msg":"not sent: {}","err":"{}""#, refusal.reason(), refusal.code());
+    assert!(include_str!("../../README.md").contains(&notice), "{notice}");
 }
