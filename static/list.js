@@ -1,13 +1,13 @@
 /**
- * The list of messages: groups, days, links, and the place where one reads.
- * Whatever a message holds becomes text nodes, and nothing else.
+ * The list of messages: groups, days, links, scrolling.
+ * The content of a message becomes text nodes only.
  */
 import { language, text } from "./texts.js";
 
-/** How many messages stay on the page, and how many while one reads above. */
+/** Messages on the page; and while the reader has scrolled up. */
 const ROWS_MAX = 2_000;
 const ROWS_MAX_READING = 6_000;
-/** A text that is longer scrolls by itself. */
+/** A longer text gets a scroll bar. */
 const TALL_LINES = 30;
 const TALL_CHARS = 3_000;
 
@@ -16,14 +16,14 @@ const clock = format({ timeStyle: "short" });
 const day = format({ dateStyle: "full" });
 const full = format({ dateStyle: "full", timeStyle: "medium" });
 
-/** Never shown as it is: controls, and orders to reverse. */
+/** Never shown: control and bidi override characters. */
 const HARMFUL = /[^\P{Cc}\n\t]|[\u202d\u202e]/gu;
-/** In a name also what is invisible, or breaks line or direction, */
+/** In a name also invisible, line and direction characters, */
 const HARMFUL_IN_NAME = /(?![\u200d\p{VS}])[\p{C}\p{DI}\p{Zl}\p{Zp}\u2800\ufffc\u{1d159}\u{13441}\u{13442}\u{16fe4}\u2d7f\u{1107f}\u{1bc9d}]/gu;
-/** but for what joins and varies, which only emoji keep. */
+/** except joiners and variation selectors in emoji. */
 const JOINERS = /(?<![\p{ExtPict}\p{EMod}]\ufe0f?)[\u200c\u200d\p{VS}]/gu;
 
-/** A name that is what it looks like. */
+/** A name without deceptive characters. */
 export const safeName = (usr) => usr.trim().replace(JOINERS, "").replace(HARMFUL_IN_NAME, "\ufffd");
 
 /** An element with a class and content. */
@@ -34,7 +34,7 @@ export function element(tag, className, ...content) {
   return made;
 }
 
-/** Gives the focus on, if it would vanish with what has it. */
+/** Moves the focus away from an element to be removed. */
 export function keepFocus(node, heir) {
   if (node.contains(document.activeElement)) heir.focus({ preventScroll: true });
 }
@@ -58,7 +58,7 @@ export function body(msg) {
   for (const { 0: found, index } of shown.matchAll(/\bhttps?:\/\/[^\s<>"\ufffd]+/giu)) {
     const address = trimLink(found);
     const url = URL.canParse(address) && new URL(address);
-    // A name before the host is how one host is made to look like another.
+    // User info before a host can imitate another host.
     if (!url || url.username || url.password) continue;
     const link = element("a", "", address);
     link.href = url.href;
@@ -75,7 +75,7 @@ export function body(msg) {
   return made;
 }
 
-/** Without the punctuation of the sentence around it. */
+/** Removes punctuation of the sentence around a link. */
 function trimLink(address) {
   const last = address.at(-1);
   const open = { ")": "(", "]": "[" }[last];
@@ -86,13 +86,13 @@ function trimLink(address) {
 export class List {
   /** The elements, and `onNews(following, news)` for when these change. */
   #in;
-  /** Whether the newest is in sight, and so shall the next be. */
+  /** Whether to scroll to new messages. */
   #following = true;
-  /** How many came while one reads above, are here, have left. */
+  /** Counts: new below, on the page, removed. */
   #news = 0;
   #rows = 0;
   #left = 0;
-  /** The last messages of one speaker in a row: { usr, day, minute, node }. */
+  /** Consecutive messages of one sender: { usr, day, minute, node }. */
   #run;
 
   constructor(parts) {
@@ -103,7 +103,7 @@ export class List {
     for (const node of [scroller, ...scroller.children]) resized.observe(node);
   }
 
-  /** Adds [{ message, mention }] in one go; `skipped` more were never shown. */
+  /** Adds [{ message, mention }]; `skipped` others are not shown. */
   add(entries, skipped) {
     for (const entry of entries) this.#append(entry);
     this.#rows += entries.length;
@@ -114,7 +114,7 @@ export class List {
     this.#follow();
   }
 
-  /** Takes back the message of that `tim`; what is in sight does not move. */
+  /** Hides the message with this `tim`, without scrolling. */
   retract(tim) {
     const { scroller, list } = this.#in;
     const line = list.querySelector(`[datetime="${tim}"]`)?.parentNode;
@@ -127,7 +127,7 @@ export class List {
     });
   }
 
-  /** Goes to the newest. */
+  /** Scrolls to the end. */
   jump() {
     this.#following = true;
     this.#follow();
@@ -146,7 +146,7 @@ export class List {
   }
 
   #append({ message: { usr, msg, tim }, mention }) {
-    // Not every browser reads nine digits of a second.
+    // Not every browser parses nine digits of a second.
     const date = new Date(`${tim.slice(0, 23)}Z`);
     const today = day.format(date);
     const minute = clock.format(date);
@@ -166,18 +166,18 @@ export class List {
     this.#run.node.append(element("div", mention ? "line mention" : "line", time, body(msg)));
   }
 
-  /** Lets the oldest go; what is in sight does not move. */
+  /** Removes the oldest, without scrolling. */
   #trim() {
     const bound = this.#following ? ROWS_MAX : ROWS_MAX_READING;
     this.#keep(true, () => {
-      // A twentieth more, so that it is not done for each message.
+      // 5 % more, so that this is not needed for each message.
       if (this.#rows > bound) while (this.#rows > bound * 0.95) this.#dropOldest();
       this.#in.gone.hidden = !this.#left;
       this.#in.gone.textContent = text("gone", { n: this.#left });
     });
   }
 
-  /** Keeps what is in sight where it is, if what changes is `above` it. */
+  /** Keeps the scroll position when content `above` changes. */
   #keep(above, change) {
     const { scroller } = this.#in;
     const before = scroller.scrollHeight;

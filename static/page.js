@@ -1,22 +1,22 @@
 /**
  * The chat page: room (wschat.js), list (list.js) and texts (texts.js) together.
  *
- * Kept in this tab (sessionStorage): the token, the draft, what is not sent
- * yet. Kept for good (localStorage): name, theme, how to be called.
+ * sessionStorage (this tab): token, draft, unsent messages.
+ * localStorage: name, theme, notification settings.
  */
 import { connect, newId } from "./wschat.js";
 import { List, body, element, keepFocus, nameTag, safeName } from "./list.js";
 import { fillTexts, language, text } from "./texts.js";
 
-/** More messages in five seconds are counted aloud, not read. */
+/** Above this in five seconds a screen reader gets a count. */
 const SPOKEN_MAX = 5;
-/** More messages are not kept for a page that nobody looks at. */
+/** The most messages kept for a hidden page. */
 const INCOMING_MAX = 4_000;
 
 const $ = (id) => document.getElementById(id);
 const on = (id, type, act) => $(id).addEventListener(type, act);
 
-/** Gives or keeps a value; forgets it where storage is full or forbidden. */
+/** Reads or stores a value; ignores full or forbidden storage. */
 const storage = (kind) => (key, value) => {
   try {
     if (value === undefined) return globalThis[kind].getItem(`wschat.${key}`) ?? "";
@@ -34,7 +34,7 @@ fillTexts();
 
 const url = new URL("./", location);
 url.protocol = url.protocol.replace("http", "ws");
-// An option of the room may stand on the page, as data-quiet-ms="25000".
+// The page can set an option of the room: data-quiet-ms="25000".
 const room = connect(url, document.body.dataset);
 const list = new List({ scroller: $("scroller"), list: $("list"), gone: $("gone"), onNews });
 let incoming = [];
@@ -48,7 +48,7 @@ room.addEventListener("message", ({ detail: message }) => {
   const mention = !own && mentions(message.msg);
   if (mention) callMe(message);
   if (document.hidden) document.title = `(${++unread}) wschat`;
-  // Painted together: not a layout for each message.
+  // One layout for all messages.
   if (!incoming.length) document.hidden ? setTimeout(paint, 500) : requestAnimationFrame(paint);
   incoming.push({ message, mention });
   if (incoming.length > INCOMING_MAX) skipped += incoming.splice(0, INCOMING_MAX / 2).length;
@@ -88,7 +88,7 @@ function onNews(following, news) {
 }
 on("jump", "click", () => list.jump());
 
-/* The state of the connection, and what counts down to these times */
+/* The state of the connection, and its countdowns */
 
 let retryAt;
 let waitUntil;
@@ -129,7 +129,7 @@ on("usr", "input", () => forGood("name", ownName()));
 on("msg", "input", drafted);
 on("composer", "submit", submit);
 on("composer", "keydown", (event) => {
-  // An input method's Enter picks a word (229 is how Safari says so).
+  // Enter selects a word of an input method (229 in Safari).
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   if (event.target.matches("button")) return;
   event.preventDefault();
@@ -151,7 +151,7 @@ function drafted() {
 const ownName = () => $("usr").value.trim();
 const typed = () => ({ id: newId(), usr: ownName(), msg: $("msg").value });
 
-/** How much longer it may be; the server writes its limit on the page. */
+/** Bytes that are left; the server puts its limit on the page. */
 function bytesLeft() {
   const message = JSON.stringify(outgoing(typed()));
   return document.body.dataset.bytesMax - new TextEncoder().encode(message).length;
@@ -172,7 +172,7 @@ function submit(event) {
   list.jump();
 }
 
-/* What is under way, and what failed: { id, usr, msg, why, node } */
+/* Unsent and failed messages: { id, usr, msg, why, node } */
 
 const unsent = [];
 for (const entry of JSON.parse(inTab("unsent") || "[]")) {
@@ -190,7 +190,7 @@ function keepUnsent() {
   inTab("unsent", JSON.stringify(unsent));
 }
 
-/** Shows what has become of an entry, and keeps it for after a reload. */
+/** Shows the state of an entry, and stores it for a reload. */
 function fill({ node, usr, msg, why, code }) {
   keepUnsent();
   keepFocus(node, $("msg"));
@@ -225,7 +225,7 @@ async function deliver(entry) {
   }
 }
 
-/** Why not, in the reader's language, or else in the server's words. */
+/** The reason, translated, or else the server's text. */
 function reason(code, notice) {
   return text("notSent", { why: text(code) ?? notice?.msg.replace("not sent: ", "") ?? code });
 }
@@ -240,7 +240,7 @@ on("unsent", "click", ({ target }) => {
   drafted();
 });
 
-/* One's own name */
+/* The user's name */
 
 function mentions(msg) {
   const name = ownName().replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
@@ -249,14 +249,14 @@ function mentions(msg) {
 
 let calledAt = 0;
 
-/** A notification and a soft tone, if wanted, when nobody looks; not too often. */
+/** Notifies of a message while the page is hidden; not too often. */
 function callMe({ usr, msg }) {
   if (document.hasFocus() || Date.now() < calledAt + 2_000) return;
   calledAt = Date.now();
   try {
     if ($("notify").checked) new Notification(safeName(usr), { body: msg, icon: "icon.svg", tag: "wschat" });
   } catch {
-    // Not every page may.
+    // It can be forbidden.
   }
   if (!$("sound").checked) return;
   const audio = new AudioContext();
@@ -305,7 +305,7 @@ function takeToken() {
   forGood("name", ($("usr").value ||= claims(token)?.sub ?? ""));
 }
 
-/** Says for whom the token speaks, and until when. */
+/** Shows the name and expiry of the token. */
 function showToken() {
   const token = inTab("token");
   const { sub, exp } = claims(token) ?? {};
@@ -329,7 +329,7 @@ function claims(token) {
   }
 }
 
-// Where a browser lays its keyboard over the page, the page gets lower.
+// An on-screen keyboard that covers the page makes it shorter.
 visualViewport.addEventListener("resize", () => {
   const { height, scale } = visualViewport;
   document.body.style.height = scale === 1 && height < innerHeight - 80 ? `${height}px` : "";

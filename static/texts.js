@@ -1,4 +1,4 @@
-/** The languages of the page; one more is a column more in each row below. */
+/** The languages of the page: one column in each row below. */
 const LANGUAGES = ["en", "de", "cs"];
 
 /** Every text of the page. {n} is a number, {in} "in 7 seconds", {bytes} "7 bytes". */
@@ -70,7 +70,7 @@ const TEXTS = {
   done: ["Done", "Fertig", "Hotovo"],
 };
 
-/** The first of the browser's languages that there is a column for. */
+/** The first of the browser's languages that has a column. */
 export const language =
   navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => LANGUAGES.includes(tag)) ?? LANGUAGES[0];
 
@@ -83,12 +83,12 @@ const FORMATS = {
   bytes: numbers({ style: "unit", unit: "byte", unitDisplay: "long" }),
 };
 
-/** The text of that name, its places filled in; undefined if there is none. */
+/** The text of this name, with its values; or undefined. */
 export function text(name, places) {
   return TEXTS[name]?.[column].replace(/\{(\w+)\}/g, (_, key) => FORMATS[key]?.(places[key]) ?? places[key]);
 }
 
-/** Fills every element that names its text: data-text, data-label. */
+/** Sets the text of elements with data-text or data-label. */
 export function fillTexts() {
   document.documentElement.lang = language;
   for (const node of document.querySelectorAll("[data-text]")) node.textContent = text(node.dataset.text);

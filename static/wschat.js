@@ -11,50 +11,49 @@
  *     room.addEventListener("state", ({ detail }) => console.log(detail.state));
  *     await room.opened;
  *     const sent = await room.send({ usr: "ann", msg: "hello" });
- *     console.log("everybody has it since", sent.tim);
+ *     console.log("sent to everyone at", sent.tim);
  *     room.close();
  *
- * How a message is known again. The server sends it to its sender too, with all
- * its fields. So `send` adds a random `id`; what comes back with it is the receipt.
+ * Receipts: the server sends a message to its sender too, with all its fields.
+ * `send` adds a random `id` and waits for the message with that `id`.
  *
- * How an answer finds its message. A notice (`err`, maybe `wait`: seconds) or the
- * receipt of a command (`ack`) does not repeat it, and may overtake a message on
- * its way. So one message is under way at a time, the next leaves after it.
+ * Answers: a notice (`err`, maybe `wait`: seconds) or `ack` of a command does not
+ * name its message, and can arrive before an earlier message. Therefore one
+ * message is sent at a time; the next follows its answer.
  *
- * How a dead connection is noticed. No script can see the server's pings. So
- * after `quietMs` of silence an empty text is sent, which the server answers by
- * a notice that nobody sees. Without an answer to it, or to a message, within
- * `answerMs` there is a new connection.
+ * Dead connections: a script cannot see the pings of the server. After `quietMs`
+ * without data an empty text is sent; the server answers with a notice, which is
+ * hidden. Without an answer within `answerMs` the room reconnects.
  */
 
 /** The options; times in milliseconds. `WebSocket` replaces the global one. */
 const DEFAULTS = {
-  /** The first wait before connecting again; it doubles with each failure. */
+  /** The first wait before reconnecting; doubles with each failure. */
   delayMinMs: 500,
-  /** The longest; a random part of up to a half is taken off each. */
+  /** The longest wait; each is shortened at random, by up to a half. */
   delayMaxMs: 30_000,
-  /** How long to wait for a connection or an answer. */
+  /** The timeout of a connection or an answer. */
   answerMs: 20_000,
-  /** How long silence is believed; Infinity: for ever. */
+  /** Time without data before a check; Infinity: never. */
   quietMs: 25_000,
 };
 
-/** Opens the room at a ws: or wss: URL, and again when it breaks. */
+/** Connects to a ws: or wss: URL, and reconnects. */
 export function connect(url, options) {
   return new Room(url, options);
 }
 
-/** A random text that nobody guesses (128 bits). */
+/** A random text of 128 bits. */
 export function newId() {
   return btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)))).slice(0, 22);
 }
 
 /**
- * Why a message did not come back. `code` is the notice's `err`, or
- *   not-connected    it has not left this machine
- *   connection-lost  it was under way: it may have arrived or not
+ * Why a message was not sent. `code` is the `err` of the notice, or
+ *   not-connected    it was not sent
+ *   connection-lost  it may have been received
  *   too-big          the server closed the connection because of its size
- * and `notice` is the notice, if there was one.
+ * `notice` is the notice, if there is one.
  */
 export class NotSent extends Error {
   name = "NotSent";
@@ -69,13 +68,12 @@ export class NotSent extends Error {
 /**
  * Its events are CustomEvents:
  *   message  detail: the message
- *   retract  detail: a message that takes back the one whose `tim` it has in
- *              `retract`
- *   notice   detail: a notice or receipt that is about no message of ours
+ *   retract  detail: a message whose `retract` is the `tim` to hide
+ *   notice   detail: a notice or `ack` without a message of ours
  *   state    detail: { state, retryAt, code, reason }, where state is
  *              connecting
  *              open
- *              waiting  to connect again at `retryAt` (as Date.now() counts),
+ *              waiting  to reconnect at `retryAt` (milliseconds, as Date.now()),
  *                       after a close with `code` and `reason`
  *              closed   by `close()`
  */
@@ -83,21 +81,21 @@ export class Room extends EventTarget {
   #url;
   #options;
   #socket;
-  /** The timer of the present state: an answer, a look, the next try. */
+  /** The timer of the current state: answer, check, reconnect. */
   #timer;
-  /** The message (or question) under way: { id, text, since, resolve, reject }. */
+  /** The sent message or check: { id, text, since, resolve, reject }. */
   #flight;
-  /** Those that wait for their turn, oldest first. */
+  /** Messages to send, oldest first. */
   #queue = [];
-  /** Connections in a row that did not last. */
+  /** Consecutive failed connections. */
   #failures = 0;
   #openedAt = 0;
   #heardAt = 0;
   #whenOpen;
 
-  /** Where the room is, as in the event. */
+  /** The state, as in the event. */
   state = "connecting";
-  /** Resolves when the connection is open for the first time. */
+  /** Resolves when the first connection is open. */
   opened = new Promise((resolve) => (this.#whenOpen = resolve));
 
   constructor(url, options) {
@@ -109,8 +107,8 @@ export class Room extends EventTarget {
   }
 
   /**
-   * Sends { usr, msg, … } and gives the message as it came back, with `tim`;
-   * rejects with NotSent. Several at once keep their order.
+   * Sends { usr, msg, … }; resolves to the message with `tim`, or rejects with
+   * NotSent. Several messages keep their order.
    */
   send(message) {
     if (this.state !== "open") return Promise.reject(new NotSent("not-connected"));
@@ -121,19 +119,19 @@ export class Room extends EventTarget {
     });
   }
 
-  /** Connects now instead of at `retryAt`. */
+  /** Reconnects now instead of at `retryAt`. */
   reconnect() {
     if (this.state === "waiting") this.#open();
   }
 
-  /** Leaves the room for good. */
+  /** Disconnects and does not reconnect. */
   close() {
     this.#observe("removeEventListener");
     this.#drop();
     this.#become("closed");
   }
 
-  /** For the browser: the network or the tab comes or goes. */
+  /** Handles changes of the network or of the tab. */
   handleEvent({ type }) {
     if (type === "offline") {
       if (this.state !== "waiting") this.#lose(1006, "offline");
@@ -166,14 +164,14 @@ export class Room extends EventTarget {
     this.#become("connecting");
   }
 
-  /** Sends what is next, if nothing is under way. */
+  /** Sends the next message, if no answer is awaited. */
   #next() {
     if (this.#flight || !this.#queue.length) return;
     this.#flight = { ...this.#queue.shift(), since: Date.now() };
     this.#socket.send(this.#flight.text);
   }
 
-  /** Asks for a sign of life, unless one is awaited already. */
+  /** Sends a check, unless an answer is awaited. */
   #ask() {
     if (this.#flight) return;
     this.#queue.push({ text: "" });
@@ -189,7 +187,7 @@ export class Room extends EventTarget {
       return; // not a wschat server
     }
     const flight = this.#flight;
-    // Nobody else is called so; in what others say these fields mean nothing.
+    // The name is reserved; in other messages these fields mean nothing.
     const server = message.usr === "wschat";
     const answer = server && (message.err ?? message.ack);
     if (flight && (answer || (flight.id && flight.id === message.id))) {
@@ -202,7 +200,7 @@ export class Room extends EventTarget {
     this.#next();
   }
 
-  /** Looks, every few seconds, whether the other end is still there. */
+  /** Checks the connection every few seconds. */
   #watch() {
     const { answerMs, quietMs } = this.#options;
     const now = Date.now();
@@ -210,7 +208,7 @@ export class Room extends EventTarget {
     else if (now - this.#heardAt > quietMs) this.#ask();
   }
 
-  /** The connection is gone: waits, longer each time, and tries again. */
+  /** Reconnects after a wait that grows with each failure. */
   #lose(code, reason) {
     const { delayMinMs, delayMaxMs } = this.#options;
     const lasted = this.state === "open" && Date.now() - this.#openedAt > 10_000;
@@ -221,7 +219,7 @@ export class Room extends EventTarget {
     this.#become("waiting", { retryAt: Date.now() + delay, code, reason });
   }
 
-  /** Lets go of the socket and of everything that was under way on it. */
+  /** Drops the socket and rejects what was sent on it. */
   #drop(code) {
     clearTimeout(this.#timer); // also ends an interval
     if (this.#socket) {

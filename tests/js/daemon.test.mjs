@@ -129,5 +129,5 @@ test("the example of the documentation works as it stands", async (t) => {
     "--eval",
     program,
   ]);
-  assert.match(stdout, /^open\n\S+Z ann hello\neverybody has it since \S+Z\nclosed\n$/);
+  assert.match(stdout, /^open\n\S+Z ann hello\nsent to everyone at \S+Z\nclosed\n$/);
 });
