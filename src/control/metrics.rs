@@ -51,7 +51,7 @@ pub struct PolicyStats {
 /// happens in the room.
 pub fn text(figures: &MetricsSnapshot) -> prometheus::Result<String> {
     let MetricsSnapshot { totals, connections_max, configured, record, decided } = figures;
-    let tally = &totals.tally;
+    let counters = &totals.counters;
     let page = Page(Registry::new());
 
     let version = [(env!("CARGO_PKG_VERSION"), 1)];
@@ -73,38 +73,42 @@ pub fn text(figures: &MetricsSnapshot) -> prometheus::Result<String> {
     )?;
     page.gauge("feed_bytes", "Bytes of the feed in memory.", totals.feed_bytes)?;
 
-    page.count("messages_total", "Messages sent to the room.", tally.messages)?;
-    page.count("deliveries_total", "Messages written to a socket.", tally.deliveries)?;
-    page.count("sent_bytes_total", "Bytes of messages written to sockets.", tally.bytes_sent)?;
+    page.count("messages_total", "Messages sent to the room.", counters.messages)?;
+    page.count("deliveries_total", "Messages written to a socket.", counters.deliveries)?;
+    page.count("sent_bytes_total", "Bytes of messages written to sockets.", counters.bytes_sent)?;
     page.counts(
         "refused_messages_total",
         "Messages that were not sent, by the code of their notice.",
         "code",
-        Refusal::ALL.iter().zip(tally.refused).map(|(refusal, count)| (refusal.code(), count)),
+        Refusal::ALL.iter().zip(counters.refused).map(|(refusal, count)| (refusal.code(), count)),
     )?;
     page.count(
         "dropped_notices_total",
         "Notices that were not sent, because there were too many.",
-        tally.notices_dropped,
+        counters.notices_dropped,
     )?;
     page.counts(
         "refused_connections_total",
         "Connections that did not get into the room, by the reason.",
         "reason",
-        Rejection::ALL.iter().zip(tally.barred).map(|(why, count)| (why.name(), count)),
+        Rejection::ALL.iter().zip(counters.rejected).map(|(why, count)| (why.name(), count)),
     )?;
     page.counts(
         "closed_connections_total",
         "Connections that the daemon closed: too far behind, no sign of life, a broken rule.",
         "reason",
         [
-            ("too-slow", tally.too_slow),
-            ("idle", tally.idle),
-            ("protocol", tally.violations),
-            ("kicked", tally.kicked),
+            ("too-slow", counters.too_slow),
+            ("idle", counters.idle),
+            ("protocol", counters.violations),
+            ("kicked", counters.kicked),
         ],
     )?;
-    page.count("probes_total", "Empty messages: pages that ask for a sign of life.", tally.probes)?;
+    page.count(
+        "probes_total",
+        "Empty messages: pages that ask for a sign of life.",
+        counters.probes,
+    )?;
 
     page.counts(
         "moderation_acts_total",
@@ -219,9 +223,9 @@ mod tests {
     #[test]
     fn every_figure_is_there_and_no_other_label() {
         let mut totals = Totals { listeners: 412, restarts_survived: 1, ..Totals::default() };
-        totals.tally.messages = 7;
-        totals.tally.refused[Refusal::JwtInvalid as usize] = 3;
-        totals.tally.barred[Rejection::AddressFull as usize] = 5;
+        totals.counters.messages = 7;
+        totals.counters.refused[Refusal::JwtInvalid as usize] = 3;
+        totals.counters.rejected[Rejection::AddressFull as usize] = 5;
         let loaded = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let configured = Configured { generation: 2, loaded, rejected: None };
         let (record, decided) =

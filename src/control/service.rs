@@ -169,25 +169,25 @@ impl Service {
         let totals = self.hub.totals();
         let rates = self.meter().rates(Instant::now(), counts(&totals));
         let configured = self.configured.borrow().clone();
-        let (tally, record) = (totals.tally, self.recorder.stats());
-        let refused = Refusal::ALL.iter().zip(tally.refused);
-        let barred = Rejection::ALL.iter().zip(tally.barred);
+        let (counters, record) = (totals.counters, self.recorder.stats());
+        let refused = Refusal::ALL.iter().zip(counters.refused);
+        let rejected = Rejection::ALL.iter().zip(counters.rejected);
         let decided = self.decided();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: date(totals.started_secs),
             listeners: totals.listeners,
             listeners_peak: totals.listeners_peak,
-            messages: tally.messages,
-            deliveries: tally.deliveries,
-            bytes_sent: tally.bytes_sent,
+            messages: counters.messages,
+            deliveries: counters.deliveries,
+            bytes_sent: counters.bytes_sent,
             messages_per_sec: rates.messages,
             deliveries_per_sec: rates.deliveries,
             bytes_sent_per_sec: rates.bytes_sent,
             refused: refused.map(|(refusal, count)| (refusal.code().to_owned(), count)).collect(),
-            refused_connections: barred.map(|(why, n)| (why.name().to_owned(), n)).collect(),
+            refused_connections: rejected.map(|(why, n)| (why.name().to_owned(), n)).collect(),
             lagging: totals.lagging,
-            closed_too_slow: tally.too_slow,
+            closed_too_slow: counters.too_slow,
             feed_bytes: totals.feed_bytes,
             config_generation: configured.generation,
             config_loaded: configured.loaded,
@@ -204,7 +204,7 @@ impl Service {
             locked: decided.locked,
             slow_mode_secs: decided.slow_mode_secs,
             messages_per_sec_max: self.settings.borrow().rules.pace().per_sec,
-            kicked: tally.kicked,
+            kicked: counters.kicked,
         }
     }
 
@@ -227,8 +227,12 @@ impl Service {
 }
 
 fn counts(totals: &Totals) -> Counts<u64> {
-    let tally = &totals.tally;
-    Counts { messages: tally.messages, deliveries: tally.deliveries, bytes_sent: tally.bytes_sent }
+    let counters = &totals.counters;
+    Counts {
+        messages: counters.messages,
+        deliveries: counters.deliveries,
+        bytes_sent: counters.bytes_sent,
+    }
 }
 
 impl From<Sort> for ClientKey {

@@ -14,13 +14,13 @@ use crate::server::ShardPool;
 /// Keeps the status line true, for as long as this is polled.
 pub async fn show(manager: Manager, hub: ShardPool, configured: watch::Receiver<Configured>) {
     let mut line = StatusLine::default();
-    let (mut then, mut messages_then) = (Instant::now(), hub.totals().tally.messages);
+    let (mut then, mut messages_then) = (Instant::now(), hub.totals().counters.messages);
     loop {
         let (now, totals) = (Instant::now(), hub.totals());
-        let messages = totals.tally.messages.saturating_sub(messages_then);
+        let messages = totals.counters.messages.saturating_sub(messages_then);
         let text = text(totals.listeners, per_sec(messages, now - then), &configured.borrow());
         line.show(&manager, &text, now);
-        (then, messages_then) = (now, totals.tally.messages);
+        (then, messages_then) = (now, totals.counters.messages);
         sleep(StatusLine::INTERVAL).await;
     }
 }

@@ -267,7 +267,7 @@ mod tests {
             rules: &settings.rules,
             limits: &settings.limits,
             batch: &mut batch,
-            asked: &mut Vec::new(),
+            pending: &mut Vec::new(),
         };
         let join = |table: &mut Table<_>, turn: &mut Turn<'_>, id| {
             let (peer, since_secs, message_bytes_max) = (Peer::Unix, 0, 1024);

@@ -27,14 +27,14 @@ pub struct Counters {
     /// Connections closed because they broke a rule of RFC 6455.
     pub violations: u64,
     /// Connections that ended at the door, in the order of [`Rejection::ALL`].
-    pub barred: [u64; Rejection::ALL.len()],
+    pub rejected: [u64; Rejection::ALL.len()],
 }
 
 impl Counters {
     /// Every figure with a name that never changes.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let refused = Refusal::ALL.iter().map(|refusal| refusal.code()).zip(self.refused);
-        let barred = Rejection::ALL.iter().map(|why| why.name()).zip(self.barred);
+        let rejected = Rejection::ALL.iter().map(|why| why.name()).zip(self.rejected);
         let Self { messages, deliveries, bytes_sent, notices_dropped, .. } = *self;
         let Self { probes, kicked, too_slow, idle, violations, .. } = *self;
         [
@@ -50,7 +50,7 @@ impl Counters {
         ]
         .into_iter()
         .chain(refused)
-        .chain(barred)
+        .chain(rejected)
     }
 
     /// Adds to the figure of this name; one that is not known is not counted.
@@ -70,7 +70,7 @@ impl Counters {
                 let why = Rejection::ALL.iter().position(|why| why.name() == other);
                 match (code, why) {
                     (Some(at), _) => &mut self.refused[at],
-                    (None, Some(at)) => &mut self.barred[at],
+                    (None, Some(at)) => &mut self.rejected[at],
                     (None, None) => return,
                 }
             }
@@ -85,12 +85,12 @@ mod tests {
 
     #[test]
     fn every_figure_has_a_name_of_its_own() {
-        let mut tally = Counters::default();
+        let mut counters = Counters::default();
         for (name, _) in Counters::default().named() {
-            tally.add(name, 1);
+            counters.add(name, 1);
         }
-        tally.add("what an older version counted", 1);
-        assert!(tally.named().all(|(_, count)| count == 1), "{tally:?}");
-        assert_eq!((tally.refused, tally.barred), ([1; _], [1; _]));
+        counters.add("what an older version counted", 1);
+        assert!(counters.named().all(|(_, count)| count == 1), "{counters:?}");
+        assert_eq!((counters.refused, counters.rejected), ([1; _], [1; _]));
     }
 }

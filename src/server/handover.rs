@@ -98,7 +98,11 @@ impl ShardPool {
             listeners_peak: totals.listeners_peak as u64,
             restarts_survived: totals.restarts_survived + 1,
             started_secs: totals.started_secs,
-            tally: totals.tally.named().map(|(name, count)| (name.to_owned(), count)).collect(),
+            counters: totals
+                .counters
+                .named()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
             moderation: self.moderation().clone(),
             account_snapshots: self.shared().room.account_snapshots(pace, self.shared().now().ms),
             ..Snapshot::default()
@@ -166,7 +170,7 @@ mod tests {
         }
         (2..LISTENERS).for_each(|_| join(Vec::new()));
         hub.wake_adopters();
-        while hub.totals().tally.messages < 2 {
+        while hub.totals().counters.messages < 2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         // Nobody wakes a shard: what is asked for lies in a letter when the end comes.

@@ -45,11 +45,11 @@ pub(crate) struct Shared {
     /// Where those are who have a seat, while that is bounded.
     pub addresses: Arc<Addresses>,
     /// Those who got none.
-    pub barred: RejectionCounts,
+    pub rejected: RejectionCounts,
     pub watches: EpollWatches,
     pub next_id: AtomicU64,
     /// The number of the last question to the shards.
-    asked: AtomicU64,
+    pending: AtomicU64,
     history: Carryover,
     /// The clock that all shards have in common.
     started: Instant,
@@ -142,13 +142,13 @@ pub struct Totals {
     /// The speakers whose budgets are known.
     pub speakers: usize,
     /// All that is only counted.
-    pub tally: Counters,
+    pub counters: Counters,
 }
 
 /// What was before this process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carryover {
-    tally: Counters,
+    counters: Counters,
     listeners_peak: usize,
     next_id: u64,
     restarts_survived: u64,
@@ -157,10 +157,10 @@ pub(crate) struct Carryover {
 
 impl Carryover {
     pub fn resume(state: &Snapshot) -> Self {
-        let mut tally = Counters::default();
-        state.tally.iter().for_each(|(name, count)| tally.add(name, *count));
+        let mut counters = Counters::default();
+        state.counters.iter().for_each(|(name, count)| counters.add(name, *count));
         Self {
-            tally,
+            counters,
             listeners_peak: state.listeners_peak as usize,
             next_id: state.next_id,
             restarts_survived: state.restarts_survived,
@@ -208,10 +208,10 @@ impl ShardPool {
             seats: 0.into(),
             seats_peak: history.listeners_peak.into(),
             addresses: Arc::default(),
-            barred: RejectionCounts::default(),
+            rejected: RejectionCounts::default(),
             watches: EpollWatches::default(),
             next_id: history.next_id.into(),
-            asked: 0.into(),
+            pending: 0.into(),
             history,
             started: Instant::now(),
             decided: watch::Sender::new(()),
@@ -265,7 +265,7 @@ impl ShardPool {
 
     /// Counts a connection that ended at the door.
     pub fn bar(&self, why: Rejection) {
-        self.0.barred.add(why);
+        self.0.rejected.add(why);
     }
 
     /// A seat for whomever, if fewer than `max` are taken.
@@ -418,8 +418,8 @@ impl ShardPool {
 
     /// Whether every shard has turned since the last call. Each call asks anew.
     pub fn answers(&self) -> bool {
-        let asked = self.0.asked.fetch_add(1, Ordering::SeqCst);
-        let all = self.0.posts.iter().all(|p| p.answered.load(Ordering::SeqCst) >= asked);
+        let pending = self.0.pending.fetch_add(1, Ordering::SeqCst);
+        let all = self.0.posts.iter().all(|p| p.answered.load(Ordering::SeqCst) >= pending);
         self.0.wake_all();
         all
     }
@@ -439,16 +439,16 @@ impl ShardPool {
             speakers: self.0.room.speakers(),
             restarts_survived: self.0.history.restarts_survived,
             started_secs: self.0.history.started_secs,
-            tally: self.0.history.tally.clone(),
+            counters: self.0.history.counters.clone(),
             ..Totals::default()
         };
         for post in &self.0.posts {
-            let (lagging, tally) = &*lock(&post.report);
+            let (lagging, counters) = &*lock(&post.report);
             totals.lagging += lagging;
-            tally.named().for_each(|(name, count)| totals.tally.add(name, count));
+            counters.named().for_each(|(name, count)| totals.counters.add(name, count));
         }
-        for (why, count) in Rejection::ALL.into_iter().zip(self.0.barred.get()) {
-            totals.tally.add(why.name(), count);
+        for (why, count) in Rejection::ALL.into_iter().zip(self.0.rejected.get()) {
+            totals.counters.add(why.name(), count);
         }
         totals
     }
@@ -478,8 +478,8 @@ impl Shared {
 
     /// The shard turns; see [`ShardPool::answers`].
     pub fn answer(&self, shard: usize) {
-        let asked = self.asked.load(Ordering::SeqCst);
-        self.posts[shard].answered.store(asked, Ordering::SeqCst);
+        let pending = self.pending.load(Ordering::SeqCst);
+        self.posts[shard].answered.store(pending, Ordering::SeqCst);
     }
 
     /// Wakes the other shards that wait.
@@ -532,11 +532,11 @@ impl Mailbox {
         std::mem::take(&mut lock(&self.letters))
     }
 
-    pub fn report(&self, connections: usize, lagging: usize, tally: &Counters) {
+    pub fn report(&self, connections: usize, lagging: usize, counters: &Counters) {
         self.load.store(connections, Ordering::Relaxed);
         let mut report = lock(&self.report);
         report.0 = lagging;
-        report.1.clone_from(tally);
+        report.1.clone_from(counters);
     }
 }
 

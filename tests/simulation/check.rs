@@ -167,13 +167,13 @@ impl World {
 
     /// How many messages the room did not send.
     fn refused(&self) -> u64 {
-        self.shards.iter().flat_map(|shard| shard.table.tally().refused).sum()
+        self.shards.iter().flat_map(|shard| shard.table.counters().refused).sum()
     }
 
     /// The counts of both sides fit. Gives back what happened.
     pub fn finish(mut self) -> Totals {
         for shard in &self.shards {
-            self.totals.keep(shard.table.tally());
+            self.totals.keep(shard.table.counters());
         }
         let mut totals = std::mem::take(&mut self.totals);
         let there: usize = self.shards.iter().map(|shard| shard.table.len()).sum();
@@ -182,17 +182,20 @@ impl World {
         assert!(waiting <= on_the_way, "{waiting} clients are in no table");
         assert_eq!(totals.joined, totals.gone + self.clients.len() as u64);
         self.clients.values().for_each(|client| totals.add(client, &self.witness));
-        let tally = &totals.tally;
-        assert_eq!(tally.messages, totals.said, "messages taken are messages sent");
+        let counters = &totals.counters;
+        assert_eq!(counters.messages, totals.said, "messages taken are messages sent");
         assert_eq!(self.room.messages(), self.witness.ends.len() as u64);
         // The rest of a frame in which somebody lost its place is not counted.
-        let uncounted = totals.messages - tally.deliveries;
+        let uncounted = totals.messages - counters.deliveries;
         assert!(uncounted <= totals.detached, "{uncounted} deliveries are not counted");
-        assert!(tally.bytes_sent <= totals.feed_bytes + totals.unclear_bytes, "bytes of the feed");
-        let uncounted = totals.feed_bytes.saturating_sub(tally.bytes_sent);
+        assert!(
+            counters.bytes_sent <= totals.feed_bytes + totals.unclear_bytes,
+            "bytes of the feed"
+        );
+        let uncounted = totals.feed_bytes.saturating_sub(counters.bytes_sent);
         let rest_bytes_max = (self.plan.limits.message_bytes_max + 100) as u64;
         assert!(uncounted <= totals.detached * rest_bytes_max, "{uncounted} bytes");
-        assert!(tally.too_slow >= totals.too_slow, "lost places are counted");
+        assert!(counters.too_slow >= totals.too_slow, "lost places are counted");
         totals
     }
 

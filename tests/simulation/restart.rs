@@ -71,7 +71,7 @@ impl World {
                 rows.push(row);
                 streams.push(stream);
             }
-            self.totals.keep(self.shards[number].table.tally());
+            self.totals.keep(self.shards[number].table.counters());
         }
         self.shards.clear();
         self.look();

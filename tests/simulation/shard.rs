@@ -41,7 +41,7 @@ pub struct Shard {
     /// When it turns though nothing happened, by its own clock.
     pub due_ms: Option<u64>,
     batch: Batch,
-    asked: Vec<PendingAction>,
+    pending: Vec<PendingAction>,
     scratch: Vec<u8>,
 }
 
@@ -56,7 +56,7 @@ impl Shard {
             busy_until_us: 0,
             due_ms: None,
             batch: Batch::default(),
-            asked: Vec::new(),
+            pending: Vec::new(),
             scratch: vec![0; scratch_bytes],
         }
     }
@@ -82,7 +82,7 @@ impl Shard {
             table.turn(&mut scratch, turn)
         });
         self.scratch = scratch;
-        self.see_to_asked(room, now);
+        self.run_pending(room, now);
         self.due_ms = self.table.due_ms(room);
         wake
     }
@@ -104,7 +104,7 @@ impl Shard {
             }
             Letter::Apply(settings) => {
                 self.settings = settings;
-                self.table.look_after_all();
+                self.table.run_timers_soon();
             }
             Letter::StopReading => self.table.stop_reading(),
             Letter::CloseAll(close) => self.table.close_all(close),
@@ -125,14 +125,14 @@ impl Shard {
         self.table.hand_over(now)
     }
 
-    fn see_to_asked(&mut self, room: &Room, now: Now) {
-        for PendingAction { id, act, by } in std::mem::take(&mut self.asked) {
+    fn run_pending(&mut self, room: &Room, now: Now) {
+        for PendingAction { id, act, by } in std::mem::take(&mut self.pending) {
             let mut text = Vec::new();
             match room.decide(&act, &by, now.tim) {
                 Ok(()) => ack(&act, now.tim, &mut text),
                 Err(error) => nack(error, now.tim, &mut text),
             }
-            self.with_table(room, now, |table, turn| table.tell(id, &text, turn));
+            self.with_table(room, now, |table, turn| table.send_notice(id, &text, turn));
         }
     }
 
@@ -142,8 +142,8 @@ impl Shard {
         now: Now,
         act: impl FnOnce(&mut Table<Side>, &mut Turn<'_>) -> T,
     ) -> T {
-        let Self { settings, table, batch, asked, .. } = self;
+        let Self { settings, table, batch, pending, .. } = self;
         let (rules, limits) = (&settings.rules, &settings.limits);
-        act(table, &mut Turn { now, clock_us: &|| 0, room, rules, limits, batch, asked })
+        act(table, &mut Turn { now, clock_us: &|| 0, room, rules, limits, batch, pending })
     }
 }

@@ -24,7 +24,7 @@ pub struct Totals {
     /// Clients that a failing hand-over cost.
     pub dismissed: u64,
     pub said: u64,
-    pub tally: Counters,
+    pub counters: Counters,
 }
 
 impl Totals {
@@ -63,10 +63,10 @@ impl Totals {
         self.hand_overs += other.hand_overs;
         self.dismissed += other.dismissed;
         self.said += other.said;
-        self.keep(&other.tally);
+        self.keep(&other.counters);
     }
 
-    pub fn keep(&mut self, tally: &Counters) {
-        tally.named().for_each(|(name, count)| self.tally.add(name, count));
+    pub fn keep(&mut self, counters: &Counters) {
+        counters.named().for_each(|(name, count)| self.counters.add(name, count));
     }
 }

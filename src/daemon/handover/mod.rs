@@ -391,7 +391,7 @@ mod tests {
             since_secs: 0,
             message_bytes_max: 16_384,
             messages: 0,
-            heard_ago_ms: 0,
+            last_frame_ago_ms: 0,
             ping_in_ms: 0,
             held: Vec::new(),
             partial: None,

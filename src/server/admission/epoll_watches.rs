@@ -239,12 +239,12 @@ mod tests {
         let seat = hub.seat(Peer::Unix, &settings.limits).unwrap();
         hub.adopt(seat, Socket::Unix(file.into()), Peer::Unix, Bytes::new(), 1024);
         hub.wake_adopters();
-        let barred = || hub.totals().tally.barred[Rejection::System as usize];
+        let rejected = || hub.totals().counters.rejected[Rejection::System as usize];
         let start = Instant::now();
-        while barred() == 0 || hub.listeners() > 0 {
+        while rejected() == 0 || hub.listeners() > 0 {
             assert!(start.elapsed() < Duration::from_secs(30), "it is not counted");
             std::thread::yield_now();
         }
-        assert_eq!(barred(), 1);
+        assert_eq!(rejected(), 1);
     }
 }

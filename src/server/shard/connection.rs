@@ -113,7 +113,7 @@ impl ColdState {
             since_secs: row.since_secs,
             message_bytes_max: row.message_bytes_max,
             messages: row.messages,
-            last_frame_ms: ms.saturating_sub(row.heard_ago_ms),
+            last_frame_ms: ms.saturating_sub(row.last_frame_ago_ms),
             ping_due_ms: ms.saturating_add(row.ping_in_ms),
             pinged_ms: NEVER,
             reads_until_ms: 0,
@@ -205,9 +205,9 @@ impl<S: Stream> Connection<S> {
 
     /// What the next process has to know, and the stream. `held` are the messages
     /// of it that wait, `ms` is the table's time.
-    pub fn into_row(
+    pub fn into_snapshot(
         self,
-        details: &ColdState,
+        cold: &ColdState,
         held: Vec<u8>,
         ms: u64,
         now_ms: u64,
@@ -217,21 +217,21 @@ impl<S: Stream> Connection<S> {
         // Whoever has a close frame is waited for by no tail.
         let is_closed = outbox.close.is_some() && !outbox.is_pending();
         let row = ConnectionSnapshot {
-            id: details.id,
+            id: cold.id,
             cursor: if is_closed { DETACHED } else { self.cursor },
-            peer: details.peer,
-            since_secs: details.since_secs,
-            message_bytes_max: details.message_bytes_max,
-            messages: details.messages,
-            heard_ago_ms: ms.saturating_sub(details.last_frame_ms),
-            ping_in_ms: details.ping_due_ms.saturating_sub(ms),
+            peer: cold.peer,
+            since_secs: cold.since_secs,
+            message_bytes_max: cold.message_bytes_max,
+            messages: cold.messages,
+            last_frame_ago_ms: ms.saturating_sub(cold.last_frame_ms),
+            ping_in_ms: cold.ping_due_ms.saturating_sub(ms),
             held,
             partial: self.inbound.into_partial(),
             outbox: outbox.bytes.get(outbox.sent..).unwrap_or_default().to_vec(),
             outbox_begun: outbox.is_begun(),
             closing: outbox.close.map(closing),
-            notices_whole_in_ms: details.speaker.notices().whole_in_us(now_ms * 1000) / 1000,
-            name: details.speaker.name().to_owned(),
+            notices_whole_in_ms: cold.speaker.notices().whole_in_us(now_ms * 1000) / 1000,
+            name: cold.speaker.name().to_owned(),
         };
         (row, self.stream)
     }
@@ -306,7 +306,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Puts a pong, a ping or a notice into the outbox, if it has room.
-    pub fn say(&mut self, opcode: Opcode, payload: &[u8]) -> bool {
+    pub fn queue_frame(&mut self, opcode: Opcode, payload: &[u8]) -> bool {
         if self.state == FeedState::Closing {
             return false;
         }
@@ -354,7 +354,7 @@ impl<S: Stream> Connection<S> {
     /// Whether it is [finished](Self::finish).
     pub fn is_finished(&self) -> bool {
         let drops = |closing: Closing| closing.then == AfterClose::Drop;
-        !self.has_to_say() && self.closing().is_some_and(drops)
+        !self.has_own_frames() && self.closing().is_some_and(drops)
     }
 
     /// How the connection ends, if it does.
@@ -363,7 +363,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Whether own frames wait.
-    pub fn has_to_say(&self) -> bool {
+    pub fn has_own_frames(&self) -> bool {
         self.outbox.as_ref().is_some_and(|outbox| outbox.is_pending())
     }
 }
@@ -474,7 +474,7 @@ mod tests {
         loses_place: bool,
     }
 
-    fn details() -> ColdState {
+    fn cold() -> ColdState {
         ColdState {
             id: 7,
             peer: Peer::Unix,
@@ -491,7 +491,7 @@ mod tests {
 
     /// Hands a connection over, and says whether a close frame can follow.
     fn hand_over(connection: Connection<Narrow>, log: &Log) -> (Connection<Narrow>, bool) {
-        let (row, stream) = connection.into_row(&details(), Vec::new(), 0, 0);
+        let (row, stream) = connection.into_snapshot(&cold(), Vec::new(), 0, 0);
         let row = ConnectionSnapshot::decode(&row.encode(), log).expect("it was just written");
         (Connection::resume(stream, &row, 0), row.takes_close(log))
     }
@@ -509,7 +509,7 @@ mod tests {
             let mut connection = Connection::new(stream, 0);
             connection.write(log.pieces()).unwrap();
             for _ in 0..case.says {
-                assert!(connection.say(Opcode::Pong, b"pong"));
+                assert!(connection.queue_frame(Opcode::Pong, b"pong"));
             }
             if case.loses_place {
                 connection.detach(log.pieces());

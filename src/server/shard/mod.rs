@@ -58,7 +58,7 @@ pub(crate) struct Shard {
     table: Table<Watched>,
     batch: Batch,
     /// What moderators asked for, and nobody has seen to yet.
-    asked: Vec<PendingAction>,
+    pending: Vec<PendingAction>,
     scratch: Vec<u8>,
     /// Held until the last connection has left.
     leaving: Vec<crate::server::pool::Done>,
@@ -79,7 +79,7 @@ impl Shard {
             settings,
             poll,
             batch: Batch::default(),
-            asked: Vec::new(),
+            pending: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
             leaving: Vec::new(),
             paused: false,
@@ -178,7 +178,7 @@ impl Shard {
         let mut wake = false;
         self.with_table(now, |table, turn| wake = table.turn(&mut scratch, turn));
         self.scratch = scratch;
-        self.see_to_asked(now);
+        self.run_pending(now);
         if wake {
             self.shared.wake_others(self.number);
         }
@@ -190,7 +190,7 @@ impl Shard {
             ShardCommand::Adopt { socket, arrival, received, seat } => {
                 let watched = match self.watch(socket, arrival.id) {
                     Ok(watched) => watched,
-                    Err(watched) => return self.turn_away(watched, true),
+                    Err(watched) => return self.reject(watched, true),
                 };
                 seat.occupy();
                 self.with_table(now, |table, turn| {
@@ -203,7 +203,7 @@ impl Shard {
                     Ok(watched) => watched,
                     Err(watched) => {
                         let takes_close = self.shared.room.inspect(|log, _| row.takes_close(log));
-                        return self.turn_away(watched, takes_close);
+                        return self.reject(watched, takes_close);
                     }
                 };
                 seat.occupy();
@@ -219,7 +219,7 @@ impl Shard {
             ShardCommand::HandOver(to) => self.successor = Some(to),
             ShardCommand::Apply(settings, _done) => {
                 self.settings = settings;
-                self.table.look_after_all();
+                self.table.run_timers_soon();
             }
             ShardCommand::StopReading(_done) => self.table.stop_reading(),
             ShardCommand::CloseAll(close, done) => {
@@ -263,8 +263,8 @@ impl Shard {
     }
 
     /// Ends a connection that was let in and cannot be watched; it never came.
-    fn turn_away(&self, mut watched: Watched, takes_close: bool) -> bool {
-        self.shared.barred.add(Rejection::System);
+    fn reject(&self, mut watched: Watched, takes_close: bool) -> bool {
+        self.shared.rejected.add(Rejection::System);
         if takes_close {
             let mut bytes = Vec::new();
             frame::put_close(&close::NO_WATCH, &mut bytes);
@@ -275,22 +275,22 @@ impl Shard {
     }
 
     /// Does what moderators asked for, and tells them.
-    fn see_to_asked(&mut self, now: Now) {
-        for PendingAction { id, act, by } in std::mem::take(&mut self.asked) {
+    fn run_pending(&mut self, now: Now) {
+        for PendingAction { id, act, by } in std::mem::take(&mut self.pending) {
             let mut text = Vec::new();
             match self.shared.moderate(&act, &by, now) {
                 Ok(_) => ack(&act, now.tim, &mut text),
                 Err(error) => nack(error, now.tim, &mut text),
             }
-            self.with_table(now, |table, turn| table.tell(id, &text, turn));
+            self.with_table(now, |table, turn| table.send_notice(id, &text, turn));
         }
     }
 
     fn with_table(&mut self, now: Now, act: impl FnOnce(&mut Table<Watched>, &mut Turn<'_>)) {
-        let Self { shared, settings, table, batch, asked, .. } = self;
+        let Self { shared, settings, table, batch, pending, .. } = self;
         let (room, rules, limits) = (&shared.room, &settings.rules, &settings.limits);
         let clock_us = &|| shared.elapsed_us();
-        act(table, &mut Turn { now, clock_us, room, rules, limits, batch, asked });
+        act(table, &mut Turn { now, clock_us, room, rules, limits, batch, pending });
     }
 
     /// Tells the hub what happened in this turn.
@@ -300,7 +300,7 @@ impl Shard {
         if len == 0 {
             self.leaving.clear();
         }
-        post.report(len, self.table.lagging(), self.table.tally());
+        post.report(len, self.table.lagging(), self.table.counters());
     }
 }
 

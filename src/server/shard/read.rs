@@ -128,9 +128,9 @@ impl<S: Stream> Table<S> {
                 self.held.remove(id);
                 continue;
             };
-            let (connection, details) = (&mut self.connections[row], &mut self.details[row]);
+            let (connection, cold) = (&mut self.connections[row], &mut self.cold[row]);
             let bytes = text.len();
-            let own = details.payer(turn).served().saturating_add(bytes as u64);
+            let own = cold.payer(turn).served().saturating_add(bytes as u64);
             if own > due {
                 // Another connection of the same speaker was served.
                 self.held.move_to(id, proven, own, false);
@@ -144,13 +144,12 @@ impl<S: Stream> Table<S> {
             budget.held_bytes = budget.held_bytes.saturating_sub(bytes + PER_MESSAGE_BYTES);
             // An address pays for the first message of each connection, even if a
             // token shows whose it is: or new connections would come first for ever.
-            turn.room.gate().serve(details.payer(turn), due, bytes, 0);
-            let verified = handle(text, connection, details, &mut self.tally, turn);
+            turn.room.gate().serve(cold.payer(turn), due, bytes, 0);
+            let verified = handle(text, connection, cold, &mut self.counters, turn);
             if verified {
                 budget.charge(proven, turn);
             }
-            let (payer, price) =
-                (details.payer(turn), if verified { TOKEN_PRICE_BYTES } else { 0 });
+            let (payer, price) = (cold.payer(turn), if verified { TOKEN_PRICE_BYTES } else { 0 });
             turn.room.gate().serve(payer, due, bytes, price);
             self.held.pop(id);
             if let Some(next) = self.held.peek(id) {
@@ -177,7 +176,7 @@ impl<S: Stream> Table<S> {
         if reads_on {
             self.readable(id);
         }
-        self.speak(id, turn);
+        self.write_own_frames(id, turn);
         bytes == 0 && has_more
     }
 
@@ -201,13 +200,13 @@ impl<S: Stream> Table<S> {
             let free = proven && self.held.is_empty() && turn.room.gate().is_open();
             let most = if free { scratch.len() } else { scratch.len().min(CAUTIOUS_READ_BYTES) };
             match connection.stream.read(&mut scratch[..most]) {
-                Ok(0) => self.depart(row),
+                Ok(0) => self.disconnect(row),
                 Ok(read) => {
                     // A shorter read means drained, and the next edge will tell;
                     // but none comes behind the last.
                     let drained = read < most && !connection.ended;
                     self.take(row, &mut scratch[..read], budget, turn);
-                    self.speak(id, turn);
+                    self.write_own_frames(id, turn);
                     if !drained {
                         self.readable(id);
                     }
@@ -219,7 +218,7 @@ impl<S: Stream> Table<S> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => self.readable(id),
-                Err(_) => self.depart(row),
+                Err(_) => self.disconnect(row),
             }
         }
     }
@@ -232,10 +231,10 @@ impl<S: Stream> Table<S> {
 
     /// Takes the messages that waited in the process before this one.
     pub(crate) fn take_held(&mut self, row: usize, mut frames: &[u8], turn: &mut Turn<'_>) {
-        let details = &mut self.details[row];
+        let cold = &mut self.cold[row];
         while let Some((text, rest)) = frame::split(frames) {
-            let due = turn.room.gate().turn_of(details.payer(turn), text.len());
-            self.held.push(details.id, &String::from_utf8_lossy(text), (false, due));
+            let due = turn.room.gate().turn_of(cold.payer(turn), text.len());
+            self.held.push(cold.id, &String::from_utf8_lossy(text), (false, due));
             frames = rest;
         }
     }
@@ -244,25 +243,25 @@ impl<S: Stream> Table<S> {
     /// whatever the gate says; a message is, if there is nothing before it that
     /// waits, and the budget allows it.
     fn take(&mut self, row: usize, bytes: &mut [u8], budget: &mut Budget, turn: &mut Turn<'_>) {
-        let (connection, details) = (&mut self.connections[row], &mut self.details[row]);
+        let (connection, cold) = (&mut self.connections[row], &mut self.cold[row]);
         let closing = connection.closing();
         if closing.is_some_and(|closing| closing.then != AfterClose::AwaitClose) {
             // Nothing that follows a close frame, or a violation, has a meaning.
             return;
         }
         let deaf = self.farewell.is_some() || closing.is_some();
-        let (tally, held) = (&mut self.tally, &mut self.held);
-        let mut waits = budget.all_wait || must_wait(held, details.id, connection.proven);
+        let (counters, held) = (&mut self.counters, &mut self.held);
+        let mut waits = budget.all_wait || must_wait(held, cold.id, connection.proven);
         let mut closed = None;
         let mut inbound = std::mem::take(&mut connection.inbound);
-        let result = inbound.take(bytes, details.message_bytes_max as usize, |event| {
+        let result = inbound.take(bytes, cold.message_bytes_max as usize, |event| {
             match event {
                 Event::Text(_) | Event::Binary(_) if deaf => {}
                 // A browser cannot ping, so this is how a page asks whether the
                 // connection is still there: the notice is the answer.
                 Event::Text("") => {
-                    tally.probes += 1;
-                    tell(Refusal::BadJson.into(), connection, details, turn.now, tally);
+                    counters.probes += 1;
+                    send_notice(Refusal::BadJson.into(), connection, cold, turn.now, counters);
                 }
                 Event::Text(text) => {
                     let proven = connection.proven;
@@ -270,17 +269,17 @@ impl<S: Stream> Table<S> {
                         || !budget.verifies(proven)
                         || !turn.room.reserve(turn.batch, text.len(), budget.feed_limit);
                     if waits {
-                        let due = turn.room.gate().turn_of(details.payer(turn), text.len());
-                        held.push(details.id, text, (proven, due));
-                    } else if handle(text, connection, details, tally, turn) {
+                        let due = turn.room.gate().turn_of(cold.payer(turn), text.len());
+                        held.push(cold.id, text, (proven, due));
+                    } else if handle(text, connection, cold, counters, turn) {
                         budget.charge(proven, turn);
                     }
                 }
                 Event::Binary(_) => {
-                    refuse(Refusal::Binary.into(), connection, details, turn.now, tally);
+                    refuse(Refusal::Binary.into(), connection, cold, turn.now, counters);
                 }
                 Event::Ping(payload) => {
-                    connection.say(Opcode::Pong, payload);
+                    connection.queue_frame(Opcode::Pong, payload);
                 }
                 Event::Pong => {}
                 Event::Close(code) => closed = Some(Close::answer(code)),
@@ -291,15 +290,15 @@ impl<S: Stream> Table<S> {
             Ok(frames) => {
                 connection.inbound = inbound;
                 if frames > 0 {
-                    details.last_frame_ms = self.ms;
-                    details.pinged_ms = NEVER;
+                    cold.last_frame_ms = self.ms;
+                    cold.pinged_ms = NEVER;
                 }
                 if let Some(answer) = closed {
                     self.close(row, &answer, AfterClose::Drop);
                 }
             }
             Err(violation) => {
-                self.tally.violations += 1;
+                self.counters.violations += 1;
                 self.close(row, &violation, AfterClose::AwaitEnd);
             }
         }
@@ -317,29 +316,29 @@ fn must_wait(held: &Held, id: u64, proven: bool) -> bool {
 fn handle<S: Stream>(
     text: &str,
     connection: &mut Connection<S>,
-    details: &mut ColdState,
-    tally: &mut Counters,
+    cold: &mut ColdState,
+    counters: &mut Counters,
     turn: &mut Turn<'_>,
 ) -> bool {
-    let verifications = details.speaker.verifications();
-    let request = hear(text, details, turn);
-    let verified = details.speaker.verifications() != verifications;
+    let verifications = cold.speaker.verifications();
+    let request = hear(text, cold, turn);
+    let verified = cold.speaker.verifications() != verifications;
     connection.proven =
         !verified && (connection.proven || matches!(request, Ok(ChatRequest::Say(_))));
     match request {
         Ok(ChatRequest::Say(message)) => {
             turn.batch.push(|out| message.encode(out));
-            details.messages = details.messages.wrapping_add(1);
-            tally.messages += 1;
+            cold.messages = cold.messages.wrapping_add(1);
+            counters.messages += 1;
         }
         Ok(ChatRequest::ModAction(act)) => {
             let by = Actor::Moderator {
-                usr: details.speaker.name().to_owned(),
-                sub: details.speaker.sub().map(str::to_owned),
+                usr: cold.speaker.name().to_owned(),
+                sub: cold.speaker.sub().map(str::to_owned),
             };
-            turn.asked.push(PendingAction { id: details.id, act, by });
+            turn.pending.push(PendingAction { id: cold.id, act, by });
         }
-        Err(refused) => refuse(refused, connection, details, turn.now, tally),
+        Err(refused) => refuse(refused, connection, cold, turn.now, counters),
     }
     verified
 }
@@ -347,12 +346,12 @@ fn handle<S: Stream>(
 /// What `text` wishes, if the rules allow it and the room hears it now.
 fn hear<'t>(
     text: &'t str,
-    details: &mut ColdState,
+    cold: &mut ColdState,
     turn: &Turn<'_>,
 ) -> Result<ChatRequest<'t>, Refused> {
-    let request = turn.rules.admit(text, &mut details.speaker, turn.now.tim)?;
-    let (from, pace) = (details.peer.block(), turn.rules.pace());
-    turn.room.check_now(&request, &mut details.speaker, from, pace, turn.now)?;
+    let request = turn.rules.admit(text, &mut cold.speaker, turn.now.tim)?;
+    let (from, pace) = (cold.peer.block(), turn.rules.pace());
+    turn.room.check_now(&request, &mut cold.speaker, from, pace, turn.now)?;
     Ok(request)
 }
 
@@ -360,29 +359,29 @@ fn hear<'t>(
 fn refuse<S: Stream>(
     refused: Refused,
     connection: &mut Connection<S>,
-    details: &mut ColdState,
+    cold: &mut ColdState,
     now: Now,
-    tally: &mut Counters,
+    counters: &mut Counters,
 ) {
-    tally.refused[refused.refusal as usize] += 1;
-    tell(refused, connection, details, now, tally);
+    counters.refused[refused.refusal as usize] += 1;
+    send_notice(refused, connection, cold, now, counters);
 }
 
 /// Tells a sender why its message was not sent, if there is not too much to tell.
-fn tell<S: Stream>(
+fn send_notice<S: Stream>(
     refused: Refused,
     connection: &mut Connection<S>,
-    details: &mut ColdState,
+    cold: &mut ColdState,
     now: Now,
-    tally: &mut Counters,
+    counters: &mut Counters,
 ) {
     // Asked first, so that a flood of nonsense costs no text.
-    let may = details.speaker.take_notice(now.ms);
+    let may = cold.speaker.take_notice(now.ms);
     let mut text = Vec::new();
     if may {
         notice(refused, now.tim, &mut text);
     }
-    if !may || !connection.say(Opcode::Text, &text) {
-        tally.notices_dropped += 1;
+    if !may || !connection.queue_frame(Opcode::Text, &text) {
+        counters.notices_dropped += 1;
     }
 }

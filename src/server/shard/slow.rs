@@ -19,14 +19,14 @@ const ROUND_TRIP_MS: u64 = 300;
 
 impl ColdState {
     /// The connection is lagging from now on.
-    pub(crate) fn begins_to_lag(&mut self, ms: u64) {
+    pub(crate) fn start_lagging(&mut self, ms: u64) {
         self.reads_until_ms = ms + PATIENCE_MS;
     }
 
     /// A lagging connection took so many bytes. Half a send buffer buys the time
     /// of a round trip, so a listener that takes less than that runs out of time,
     /// however often it takes something.
-    fn takes(&mut self, bytes: u64, send_buffer_bytes: usize, ms: u64) {
+    fn add_reading_time(&mut self, bytes: u64, send_buffer_bytes: usize, ms: u64) {
         let bought_ms = bytes * 2 * ROUND_TRIP_MS / (send_buffer_bytes as u64).max(1);
         // A long pause is no debt: who reads again counts as reading soon.
         let until_ms = self.reads_until_ms.max(ms.saturating_sub(PATIENCE_MS));
@@ -49,35 +49,35 @@ impl<S: Stream> Table<S> {
                 false => Pieces::default(),
             };
             if outside && pieces.is_empty() {
-                self.lose_place(row, &pieces, turn);
+                self.detach_passed(row, &pieces, turn);
                 continue;
             }
             let Ok((wrote, messages)) = connection.write(&pieces) else {
-                return self.depart(row);
+                return self.disconnect(row);
             };
-            let (cursor, details) = (connection.cursor, &mut self.details[row]);
-            self.tally.deliveries += messages;
-            self.tally.bytes_sent += cursor - before;
+            let (cursor, cold) = (connection.cursor, &mut self.cold[row]);
+            self.counters.deliveries += messages;
+            self.counters.bytes_sent += cursor - before;
             self.lagging.remove(&(before, id));
             self.reading.remove(&(before, id));
             if wrote == Wrote::Blocked {
                 if connection.state == FeedState::Swept {
                     connection.state = FeedState::Lagging;
-                    details.begins_to_lag(self.ms);
+                    cold.start_lagging(self.ms);
                 }
                 let buffer_bytes = connection.stream.send_buffer_bytes();
                 let buffer_bytes = buffer_bytes.unwrap_or(turn.limits.send_buffer_bytes);
-                details.takes(cursor - before, buffer_bytes, self.ms);
+                cold.add_reading_time(cursor - before, buffer_bytes, self.ms);
                 if cursor != DETACHED {
                     self.lagging.insert((cursor, id));
                 }
-                if connection.state == FeedState::Lagging && details.reads_until_ms > self.ms {
+                if connection.state == FeedState::Lagging && cold.reads_until_ms > self.ms {
                     self.reading.insert((cursor, id));
                 }
                 return;
             }
             match connection.closing() {
-                Some(Closing { then: AfterClose::Drop, .. }) => return self.depart(row),
+                Some(Closing { then: AfterClose::Drop, .. }) => return self.disconnect(row),
                 Some(_) => return,
                 None if cursor < end && outside => {}
                 None => {
@@ -95,7 +95,7 @@ impl<S: Stream> Table<S> {
     /// there is none.
     pub(crate) fn oldest_reading(&mut self) -> u64 {
         while let Some(&(cursor, id)) = self.reading.first() {
-            let reads = self.rows.get(&id).map(|&row| self.details[row].reads_until_ms > self.ms);
+            let reads = self.rows.get(&id).map(|&row| self.cold[row].reads_until_ms > self.ms);
             if reads == Some(true) {
                 return cursor;
             }
@@ -105,35 +105,35 @@ impl<S: Stream> Table<S> {
     }
 
     /// Writes the own frames of a connection, unless its socket would block.
-    pub(crate) fn speak(&mut self, id: u64, turn: &mut Turn<'_>) {
+    pub(crate) fn write_own_frames(&mut self, id: u64, turn: &mut Turn<'_>) {
         let Some(&row) = self.rows.get(&id) else { return };
         let connection = &self.connections[row];
-        let silent = !connection.has_to_say() && connection.closing().is_none();
+        let silent = !connection.has_own_frames() && connection.closing().is_none();
         if !silent && connection.state != FeedState::Lagging {
             self.serve(id, turn);
         }
     }
 
     /// Closes the lagging connections whose cursor is before `floor`.
-    pub(crate) fn pass(&mut self, floor: u64, turn: &mut Turn<'_>) {
+    pub(crate) fn close_passed(&mut self, floor: u64, turn: &mut Turn<'_>) {
         while let Some(&(cursor, id)) = self.lagging.first().filter(|first| first.0 < floor) {
             let Some(&row) = self.rows.get(&id) else { return };
             let pieces = turn.room.read_from(cursor, 1);
-            self.lose_place(row, &pieces, turn);
+            self.detach_passed(row, &pieces, turn);
             self.serve(id, turn);
         }
     }
 
     /// The tail has passed a connection: it gets the rest of the frame that it
     /// has begun, which is in `pieces`, and a close frame.
-    pub(crate) fn lose_place(&mut self, row: usize, pieces: &Pieces, turn: &mut Turn<'_>) {
-        let (connection, id) = (&mut self.connections[row], self.details[row].id);
+    pub(crate) fn detach_passed(&mut self, row: usize, pieces: &Pieces, turn: &mut Turn<'_>) {
+        let (connection, id) = (&mut self.connections[row], self.cold[row].id);
         let behind = turn.room.messages_behind(connection.cursor);
         self.lagging.remove(&(connection.cursor, id));
         self.reading.remove(&(connection.cursor, id));
         connection.detach(pieces);
         if connection.closing().is_none() {
-            self.tally.too_slow += 1;
+            self.counters.too_slow += 1;
             self.close(row, &Close::too_slow(behind), AfterClose::AwaitClose);
         }
     }

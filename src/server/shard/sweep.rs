@@ -9,30 +9,30 @@ use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
 impl<S: Stream> Table<S> {
     /// Takes the room's news, closes whoever lost its place, and begins a sweep
     /// if there is something to hand out.
-    pub(crate) fn take_news(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn fetch_feed(&mut self, turn: &mut Turn<'_>) {
         let floor = turn.room.fetch(self.shard, &mut self.view);
-        self.pass(floor, turn);
+        self.close_passed(floor, turn);
         turn.room.gate().needs(self.shard, floor);
-        if self.goal.is_none() {
-            self.begin_sweep();
+        if self.sweep_end.is_none() {
+            self.start_sweep();
         }
     }
 
     /// The position up to which this shard knows the feed.
-    pub(crate) fn known(&self) -> u64 {
+    pub(crate) fn view_end(&self) -> u64 {
         self.view.end().unwrap_or(self.swept)
     }
 
     /// Visits the next connections and sends each all that it lacks
     /// in one write.
     pub(crate) fn sweep(&mut self, turn: &mut Turn<'_>) {
-        let Some(goal) = self.goal else { return };
+        let Some(sweep_end) = self.sweep_end else { return };
         let mut gone = Vec::new();
         let mut short = Vec::new();
-        let view_end = self.known();
+        let view_end = self.view_end();
         // Neighbours mostly have the same cursor, and so lack the same bytes.
         let (mut cursor, mut span, mut messages) = (DETACHED, Span::default(), 0);
-        let start = self.next;
+        let start = self.sweep_row;
         let end = self.connections.len().min(start + ROWS_PER_TURN);
         for (row, connection) in self.connections.iter_mut().enumerate().take(end).skip(start) {
             if connection.state != FeedState::Swept {
@@ -49,32 +49,32 @@ impl<S: Stream> Table<S> {
             }
             match connection.write_span(&span) {
                 Ok(_) if connection.cursor == view_end => {
-                    self.tally.deliveries += messages;
-                    self.tally.bytes_sent += span.bytes as u64;
+                    self.counters.deliveries += messages;
+                    self.counters.bytes_sent += span.bytes as u64;
                 }
                 Ok(written) => {
                     let done = messages_before(&self.view, cursor + written as u64)
                         - messages_before(&self.view, cursor);
-                    self.tally.deliveries += done;
-                    self.tally.bytes_sent += written as u64;
+                    self.counters.deliveries += done;
+                    self.counters.bytes_sent += written as u64;
                     connection.state = FeedState::Lagging;
-                    self.details[row].begins_to_lag(self.ms);
-                    let id = self.details[row].id;
+                    self.cold[row].start_lagging(self.ms);
+                    let id = self.cold[row].id;
                     self.lagging.insert((connection.cursor, id));
                     short.push(id);
                 }
                 Err(_) => {
-                    gone.push(self.details[row].id);
+                    gone.push(self.cold[row].id);
                     continue;
                 }
             }
             let is_complete = connection.cursor == view_end;
             assert!(is_complete || connection.state != FeedState::Swept, "a sweep leaves no gap");
         }
-        self.next = end;
+        self.sweep_row = end;
         for id in gone {
             if let Some(&row) = self.rows.get(&id) {
-                self.depart(row);
+                self.disconnect(row);
             }
         }
         // What would block is lagging; what only took less, or lacks more than one
@@ -83,31 +83,31 @@ impl<S: Stream> Table<S> {
             self.serve(id, turn);
         }
         if self.farewell.as_ref().is_some_and(Option::is_some) {
-            self.say_farewell(start..self.next, turn);
+            self.close_caught_up(start..self.sweep_row, turn);
         }
-        if self.next < self.connections.len() {
+        if self.sweep_row < self.connections.len() {
             return;
         }
-        self.swept = goal;
-        self.view.forget_before(goal);
-        self.goal = None;
-        self.begin_sweep();
+        self.swept = sweep_end;
+        self.view.forget_before(sweep_end);
+        self.sweep_end = None;
+        self.start_sweep();
     }
 
     /// Closes those of the rows just swept that have everything.
-    pub(crate) fn say_farewell(&mut self, rows: std::ops::Range<usize>, turn: &mut Turn<'_>) {
+    pub(crate) fn close_caught_up(&mut self, rows: std::ops::Range<usize>, turn: &mut Turn<'_>) {
         let done = |row: &usize| self.connections[*row].state == FeedState::Swept;
-        let ids: Vec<u64> = rows.filter(done).map(|row| self.details[row].id).collect();
+        let ids: Vec<u64> = rows.filter(done).map(|row| self.cold[row].id).collect();
         for id in ids {
             self.serve(id, turn);
         }
     }
 
     /// A sweep is due if the view holds something that not all have.
-    pub(crate) fn begin_sweep(&mut self) {
-        if self.known() > self.swept {
-            self.next = 0;
-            self.goal = Some(self.known());
+    pub(crate) fn start_sweep(&mut self) {
+        if self.view_end() > self.swept {
+            self.sweep_row = 0;
+            self.sweep_end = Some(self.view_end());
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) const CLOSE_TIMEOUT_MS: u64 = 5_000;
 /// Connections that one turn visits, so that a sweep never keeps senders waiting.
 pub(super) const ROWS_PER_TURN: usize = 256;
 /// How often pings and deadlines are looked after.
-pub(super) const CARE_INTERVAL_MS: u64 = 500;
+pub(super) const TIMER_INTERVAL_MS: u64 = 500;
 
 /// A shard that did not turn for longer stood still. Then its clients could not be
 /// heard, so no more than this counts for them.
@@ -51,7 +51,7 @@ pub struct Turn<'a> {
     /// What was sent in this turn.
     pub batch: &'a mut Batch,
     /// What moderators asked for in this turn.
-    pub asked: &'a mut Vec<PendingAction>,
+    pub pending: &'a mut Vec<PendingAction>,
 }
 
 /// What a moderator asked for; the shard sees to it, and tells whoever asked.
@@ -79,9 +79,9 @@ pub struct FeedPosition {
 
 /// The connections of one shard.
 pub struct Table<S> {
-    /// What every sweep reads, one after the other; the same rows as `details`.
+    /// What every sweep reads, one after the other; the same rows as `cold`.
     pub(super) connections: Vec<Connection<S>>,
-    pub(super) details: Vec<ColdState>,
+    pub(super) cold: Vec<ColdState>,
     /// The row of an id.
     pub(super) rows: HashMap<u64, usize>,
     /// Connections that have something to read: those that are not proven, and
@@ -98,17 +98,17 @@ pub struct Table<S> {
     /// The position up to which every connection of the sweep has everything.
     pub(super) swept: u64,
     /// Where the sweep is: rows before this one have been visited.
-    pub(super) next: usize,
+    pub(super) sweep_row: usize,
     /// The end of the view when the sweep began; none while there is nothing to do.
-    pub(super) goal: Option<u64>,
+    pub(super) sweep_end: Option<u64>,
     /// The time by which clients are judged: it stands still while the shard does.
     pub(super) ms: u64,
     /// When [`Table::tick`] was called last.
     pub(super) ticked_ms: u64,
     /// When pings and deadlines are looked after next.
-    pub(super) care_due_ms: u64,
+    pub(super) timers_due_ms: u64,
     /// The row that is looked after next; none while no round is under way.
-    pub(super) care: Option<usize>,
+    pub(super) timer_row: Option<usize>,
     /// Messages are no longer read; with a reason, whoever has everything is
     /// closed with it.
     pub(super) farewell: Option<Option<Close>>,
@@ -116,7 +116,7 @@ pub struct Table<S> {
     pub(super) addresses: Arc<Addresses>,
     /// The number of this shard in the room.
     pub(super) shard: usize,
-    pub(super) tally: Counters,
+    pub(super) counters: Counters,
 }
 
 impl<S: Stream> Table<S> {
@@ -124,7 +124,7 @@ impl<S: Stream> Table<S> {
     pub fn new(shard: usize, room: &Room) -> Self {
         Self {
             connections: Vec::new(),
-            details: Vec::new(),
+            cold: Vec::new(),
             rows: HashMap::new(),
             readable: Default::default(),
             held: Held::default(),
@@ -132,16 +132,16 @@ impl<S: Stream> Table<S> {
             reading: BTreeSet::new(),
             view: Pieces::default(),
             swept: room.end(),
-            next: 0,
-            goal: None,
+            sweep_row: 0,
+            sweep_end: None,
             ms: 0,
             ticked_ms: 0,
-            care_due_ms: 0,
-            care: None,
+            timers_due_ms: 0,
+            timer_row: None,
             farewell: None,
             addresses: Arc::default(),
             shard,
-            tally: Counters::default(),
+            counters: Counters::default(),
         }
     }
 
@@ -166,15 +166,15 @@ impl<S: Stream> Table<S> {
     }
 
     /// What happened so far.
-    pub fn tally(&self) -> &Counters {
-        &self.tally
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Where every connection is, row by row: for whoever checks that the table
     /// is sound.
     pub fn positions(&self) -> impl Iterator<Item = FeedPosition> {
-        self.connections.iter().zip(&self.details).map(|(connection, details)| FeedPosition {
-            id: details.id,
+        self.connections.iter().zip(&self.cold).map(|(connection, cold)| FeedPosition {
+            id: cold.id,
             cursor: (connection.cursor != DETACHED).then_some(connection.cursor),
             state: connection.state.into(),
         })
@@ -183,7 +183,7 @@ impl<S: Stream> Table<S> {
     /// The position up to which every connection of the sweep has everything,
     /// and whether a sweep is under way.
     pub fn swept(&self) -> (u64, bool) {
-        (self.swept, self.goal.is_some())
+        (self.swept, self.sweep_end.is_some())
     }
 
     /// Lists some of the connections in the rows before `before`, from the last
@@ -191,15 +191,15 @@ impl<S: Stream> Table<S> {
     pub(crate) fn list(&self, before: usize, end: u64) -> Slice {
         let before = before.min(self.connections.len());
         let start = before.saturating_sub(ROWS_PER_TURN);
-        let rows = self.connections[start..before].iter().zip(&self.details[start..before]);
-        let client = |(connection, details): (&Connection<S>, &ColdState)| Client {
-            id: details.id,
-            peer: details.peer,
-            since_secs: details.since_secs,
-            name: details.speaker.name().to_owned(),
-            sub: details.speaker.sub().map(str::to_owned),
-            is_moderator: details.speaker.is_moderator(),
-            messages: details.messages,
+        let rows = self.connections[start..before].iter().zip(&self.cold[start..before]);
+        let client = |(connection, cold): (&Connection<S>, &ColdState)| Client {
+            id: cold.id,
+            peer: cold.peer,
+            since_secs: cold.since_secs,
+            name: cold.speaker.name().to_owned(),
+            sub: cold.speaker.sub().map(str::to_owned),
+            is_moderator: cold.speaker.is_moderator(),
+            messages: cold.messages,
             behind_bytes: end.saturating_sub(connection.cursor),
             state: connection.state.into(),
         };
@@ -233,7 +233,7 @@ impl<S: Stream> Table<S> {
         self.lagging.insert((arrival.cursor, arrival.id));
         let connection = Connection::new(stream, arrival.cursor);
         self.connections.push(Connection { counted: arrival.counted, ..connection });
-        let mut details = ColdState {
+        let mut cold = ColdState {
             id: arrival.id,
             peer: arrival.peer,
             since_secs: arrival.since_secs,
@@ -245,9 +245,9 @@ impl<S: Stream> Table<S> {
             reads_until_ms: 0,
             speaker: Default::default(),
         };
-        details.spread_ping(turn.limits.ping_interval.as_millis() as u64, self.ms);
-        details.begins_to_lag(self.ms);
-        self.details.push(details);
+        cold.spread_ping(turn.limits.ping_interval.as_millis() as u64, self.ms);
+        cold.start_lagging(self.ms);
+        self.cold.push(cold);
         if !received.is_empty() {
             self.take_early(row, &mut received, turn);
         }
@@ -263,9 +263,9 @@ impl<S: Stream> Table<S> {
             self.lagging.insert((connection.cursor, row.id));
         }
         self.connections.push(connection);
-        let mut details = ColdState::resume(row, self.ms, turn.now.ms);
-        details.begins_to_lag(self.ms);
-        self.details.push(details);
+        let mut cold = ColdState::resume(row, self.ms, turn.now.ms);
+        cold.start_lagging(self.ms);
+        self.cold.push(cold);
         self.take_held(at, &row.held, turn);
         self.serve(row.id, turn);
     }
@@ -273,17 +273,17 @@ impl<S: Stream> Table<S> {
     /// Gives every connection away, as it is at this moment.
     pub fn hand_over(&mut self, now: Now) -> Vec<(ConnectionSnapshot, S)> {
         let connections = std::mem::take(&mut self.connections).into_iter();
-        let details = std::mem::take(&mut self.details);
+        let cold = std::mem::take(&mut self.cold);
         let mut held = std::mem::take(&mut self.held);
         self.rows.clear();
         self.readable = Default::default();
         self.lagging.clear();
         self.reading.clear();
-        (self.next, self.goal, self.care) = (0, None, None);
-        let row = |(connection, details): (Connection<S>, ColdState)| {
-            connection.into_row(&details, held.take(details.id), self.ms, now.ms)
+        (self.sweep_row, self.sweep_end, self.timer_row) = (0, None, None);
+        let row = |(connection, cold): (Connection<S>, ColdState)| {
+            connection.into_snapshot(&cold, held.take(cold.id), self.ms, now.ms)
         };
-        connections.zip(details).map(row).collect()
+        connections.zip(cold).map(row).collect()
     }
 
     /// The client has sent its last byte; it is behind what is still to be read.
@@ -322,17 +322,17 @@ impl<S: Stream> Table<S> {
         // Letters may have brought messages too.
         let mut wake = !turn.batch.is_empty();
         room.publish(turn.batch, turn.now.tim);
-        if room.end() != self.known() {
-            self.take_news(turn);
+        if room.end() != self.view_end() {
+            self.fetch_feed(turn);
         }
         self.sweep(turn);
         // A round that is under way is finished first, or the last rows might never
         // be looked after.
-        if self.care.is_none() && turn.now.ms >= self.care_due_ms {
-            self.care_due_ms = turn.now.ms + CARE_INTERVAL_MS;
-            self.care = Some(0);
+        if self.timer_row.is_none() && turn.now.ms >= self.timers_due_ms {
+            self.timers_due_ms = turn.now.ms + TIMER_INTERVAL_MS;
+            self.timer_row = Some(0);
         }
-        self.look_after(turn);
+        self.run_timers(turn);
         wake |= room.gate().progress(self.shard, self.swept, self.oldest_reading());
         wake
     }
@@ -340,24 +340,24 @@ impl<S: Stream> Table<S> {
     /// When the next turn is due if no event asks for it: 0 is at once, nothing
     /// is never.
     pub fn due_ms(&self, room: &Room) -> Option<u64> {
-        let work = self.goal.is_some()
-            || self.care.is_some()
-            || room.end() != self.known()
-            || self.has_to_read()
+        let work = self.sweep_end.is_some()
+            || self.timer_row.is_some()
+            || room.end() != self.view_end()
+            || self.has_readable()
             || self
                 .held
                 .first_turn()
                 .is_some_and(|turn| room.gate().is_due_or_wait(self.shard, turn));
         match (work, self.connections.is_empty()) {
             (true, _) => Some(0),
-            (false, false) => Some(self.care_due_ms),
+            (false, false) => Some(self.timers_due_ms),
             (false, true) => None,
         }
     }
 
     /// Looks after every connection from the next turn on, under new bounds.
-    pub fn look_after_all(&mut self) {
-        self.care_due_ms = 0;
+    pub fn run_timers_soon(&mut self) {
+        self.timers_due_ms = 0;
     }
 
     /// Reads no more messages; the feed will end, and stay at its end.
@@ -373,18 +373,18 @@ impl<S: Stream> Table<S> {
     pub fn close_all(&mut self, close: Close) {
         self.farewell = Some(Some(close));
         // Even if nothing is left to hand out, every connection is visited.
-        self.next = 0;
-        self.goal = Some(self.known());
+        self.sweep_row = 0;
+        self.sweep_end = Some(self.view_end());
     }
 
     /// Tells a connection something that is for it alone.
-    pub fn tell(&mut self, id: u64, text: &[u8], turn: &mut Turn<'_>) {
+    pub fn send_notice(&mut self, id: u64, text: &[u8], turn: &mut Turn<'_>) {
         if let Some(connection) = self.row(id)
-            && !connection.say(Opcode::Text, text)
+            && !connection.queue_frame(Opcode::Text, text)
         {
-            self.tally.notices_dropped += 1;
+            self.counters.notices_dropped += 1;
         }
-        self.speak(id, turn);
+        self.write_own_frames(id, turn);
     }
 
     /// Closes whom `target` means among some of the connections in the rows
@@ -393,12 +393,12 @@ impl<S: Stream> Table<S> {
     pub fn kick(&mut self, target: &Target, before: usize, turn: &mut Turn<'_>) -> (usize, usize) {
         let before = before.min(self.connections.len());
         let start = before.saturating_sub(ROWS_PER_TURN);
-        let is_meant = |details: &&ColdState| {
-            let (speaker, from) = (&details.speaker, details.peer.block());
-            target.is(&speaker.voice(speaker.name(), from), Some(details.id))
+        let is_meant = |cold: &&ColdState| {
+            let (speaker, from) = (&cold.speaker, cold.peer.block());
+            target.is(&speaker.voice(speaker.name(), from), Some(cold.id))
         };
-        let meant = self.details[start..before].iter().filter(is_meant);
-        let meant: Vec<u64> = meant.map(|details| details.id).collect();
+        let meant = self.cold[start..before].iter().filter(is_meant);
+        let meant: Vec<u64> = meant.map(|cold| cold.id).collect();
         let mut kicked = 0;
         for id in meant {
             if let Some(&row) = self.rows.get(&id)
@@ -408,10 +408,10 @@ impl<S: Stream> Table<S> {
                 self.held.remove(id);
                 self.read_on(row);
                 self.close(row, &close::KICKED, AfterClose::AwaitClose);
-                self.speak(id, turn);
+                self.write_own_frames(id, turn);
             }
         }
-        self.tally.kicked += kicked as u64;
+        self.counters.kicked += kicked as u64;
         (kicked, start)
     }
 
@@ -426,8 +426,8 @@ impl<S: Stream> Table<S> {
 
     /// The end of a connection: it is removed, as soon as none of the messages
     /// waits that its client sent before.
-    pub(super) fn depart(&mut self, row: usize) {
-        let (connection, id) = (&mut self.connections[row], self.details[row].id);
+    pub(super) fn disconnect(&mut self, row: usize) {
+        let (connection, id) = (&mut self.connections[row], self.cold[row].id);
         if self.held.bytes(id) == 0 {
             return self.remove(row);
         }
@@ -439,11 +439,11 @@ impl<S: Stream> Table<S> {
     /// Reads a connection that was not read because its messages waited.
     pub(super) fn read_on(&mut self, row: usize) {
         if std::mem::take(&mut self.connections[row].unread) {
-            self.readable(self.details[row].id);
+            self.readable(self.cold[row].id);
         }
     }
 
-    pub(super) fn has_to_read(&self) -> bool {
+    pub(super) fn has_readable(&self) -> bool {
         self.readable.iter().any(|queue| !queue.is_empty())
     }
 
@@ -454,31 +454,31 @@ impl<S: Stream> Table<S> {
     /// Drops a connection. Rows stay dense, and those that the sweep has visited
     /// stay before those that it has not.
     pub(super) fn remove(&mut self, mut row: usize) {
-        if row < self.next {
-            self.next -= 1;
-            self.swap(row, self.next);
-            row = self.next;
+        if row < self.sweep_row {
+            self.sweep_row -= 1;
+            self.swap(row, self.sweep_row);
+            row = self.sweep_row;
         }
         let last = self.connections.len() - 1;
         self.swap(row, last);
-        let (connection, details) = (self.connections.pop(), self.details.pop());
-        if let (Some(connection), Some(details)) = (connection, details) {
+        let (connection, cold) = (self.connections.pop(), self.cold.pop());
+        if let (Some(connection), Some(cold)) = (connection, cold) {
             if connection.counted {
-                self.addresses.leave(details.peer.block());
+                self.addresses.leave(cold.peer.block());
             }
-            self.rows.remove(&details.id);
-            self.held.remove(details.id);
-            self.lagging.remove(&(connection.cursor, details.id));
-            self.reading.remove(&(connection.cursor, details.id));
+            self.rows.remove(&cold.id);
+            self.held.remove(cold.id);
+            self.lagging.remove(&(connection.cursor, cold.id));
+            self.reading.remove(&(connection.cursor, cold.id));
         }
         self.shrink();
     }
 
     pub(super) fn swap(&mut self, a: usize, b: usize) {
         self.connections.swap(a, b);
-        self.details.swap(a, b);
-        self.rows.insert(self.details[a].id, a);
-        self.rows.insert(self.details[b].id, b);
+        self.cold.swap(a, b);
+        self.rows.insert(self.cold[a].id, a);
+        self.rows.insert(self.cold[b].id, b);
     }
 
     /// Gives memory back when most of the connections have left.
@@ -487,7 +487,7 @@ impl<S: Stream> Table<S> {
         let len = self.connections.len();
         if self.connections.capacity() > KEPT && len < self.connections.capacity() / 4 {
             self.connections.shrink_to(len * 2);
-            self.details.shrink_to(len * 2);
+            self.cold.shrink_to(len * 2);
             self.rows.shrink_to(len * 2);
             self.readable.iter_mut().for_each(|queue| queue.shrink_to(len * 2));
         }

@@ -36,69 +36,69 @@ impl<S: Stream> Table<S> {
     /// Pings, idle connections and those that never answered a close frame,
     /// among the next connections of a round. Those who came before a reload
     /// that bounds the connections of an address are counted, too, or no more.
-    pub(crate) fn look_after(&mut self, turn: &mut Turn<'_>) {
-        let Some(start) = self.care else { return };
+    pub(crate) fn run_timers(&mut self, turn: &mut Turn<'_>) {
+        let Some(start) = self.timer_row else { return };
         let counts = turn.limits.connections_per_address_max > 0;
         let end = self.connections.len().min(start + ROWS_PER_TURN);
         let mut due = Vec::new();
         for row in start..end {
-            if let Some(what) = self.what_is_due(row, turn.limits) {
-                due.push((self.details[row].id, what));
+            if let Some(what) = self.due_timer(row, turn.limits) {
+                due.push((self.cold[row].id, what));
             }
-            let (connection, details) = (&mut self.connections[row], &self.details[row]);
+            let (connection, cold) = (&mut self.connections[row], &self.cold[row]);
             if connection.counted != counts {
                 connection.counted = counts;
                 match counts {
-                    true => self.addresses.count(details.peer.block()),
-                    false => self.addresses.leave(details.peer.block()),
+                    true => self.addresses.count(cold.peer.block()),
+                    false => self.addresses.leave(cold.peer.block()),
                 }
             }
         }
         // Whoever leaves now may move another into its row: that one is looked
         // after in the next round.
-        self.care = (end < self.connections.len()).then_some(end);
+        self.timer_row = (end < self.connections.len()).then_some(end);
         for (id, what) in due {
-            self.look_after_one(id, what, turn);
+            self.fire_timer(id, what, turn);
         }
     }
 
-    fn what_is_due(&mut self, row: usize, limits: &Limits) -> Option<Due> {
-        let (connection, details) = (&self.connections[row], &mut self.details[row]);
+    fn due_timer(&mut self, row: usize, limits: &Limits) -> Option<Due> {
+        let (connection, cold) = (&self.connections[row], &mut self.cold[row]);
         if let Some(closing) = connection.closing() {
             return (closing.deadline_ms <= self.ms).then_some(Due::End);
         }
         // What is there and not read is a sign of life.
-        let waits = connection.has_unread() || self.held.bytes(details.id) > 0;
-        if !waits && details.is_idle(limits, self.ms) {
+        let waits = connection.has_unread() || self.held.bytes(cold.id) > 0;
+        if !waits && cold.is_idle(limits, self.ms) {
             return Some(Due::Idle);
         }
         let interval_ms = limits.ping_interval.as_millis() as u64;
-        if details.ping_due_ms <= self.ms {
-            details.ping_due_ms = self.ms + interval_ms;
+        if cold.ping_due_ms <= self.ms {
+            cold.ping_due_ms = self.ms + interval_ms;
             return Some(Due::Ping);
         }
         // A reload may have made the interval shorter.
-        if details.ping_due_ms > self.ms + interval_ms {
-            details.spread_ping(interval_ms, self.ms);
+        if cold.ping_due_ms > self.ms + interval_ms {
+            cold.spread_ping(interval_ms, self.ms);
         }
         None
     }
 
-    fn look_after_one(&mut self, id: u64, due: Due, turn: &mut Turn<'_>) {
+    fn fire_timer(&mut self, id: u64, due: Due, turn: &mut Turn<'_>) {
         let Some(&row) = self.rows.get(&id) else { return };
         match due {
-            Due::End => return self.depart(row),
+            Due::End => return self.disconnect(row),
             Due::Idle => {
-                self.tally.idle += 1;
+                self.counters.idle += 1;
                 self.close(row, &close::IDLE, AfterClose::AwaitClose);
             }
             Due::Ping => {
-                self.connections[row].say(Opcode::Ping, b"");
-                let pinged_ms = &mut self.details[row].pinged_ms;
+                self.connections[row].queue_frame(Opcode::Ping, b"");
+                let pinged_ms = &mut self.cold[row].pinged_ms;
                 *pinged_ms = self.ms.min(*pinged_ms);
             }
         }
-        self.speak(id, turn);
+        self.write_own_frames(id, turn);
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Snapshot {
     /// When the room was first opened, in seconds since the Unix epoch.
     pub started_secs: u64,
     /// What was counted so far, over all shards, by name.
-    pub tally: Vec<(String, u64)>,
+    pub counters: Vec<(String, u64)>,
     /// What moderators and operators have decided.
     pub moderation: Moderation,
     /// What speakers have used up of their budgets.
@@ -79,7 +79,7 @@ pub struct ConnectionSnapshot {
     /// How many messages of it were sent to the room.
     pub messages: u32,
     /// How long ago a frame of it came.
-    pub heard_ago_ms: u64,
+    pub last_frame_ago_ms: u64,
     /// When its next ping is due.
     pub ping_in_ms: u64,
     /// Messages that came and wait to be handled, each as a text frame; with their
@@ -272,7 +272,7 @@ mod tests {
             since_secs: 1,
             message_bytes_max: 16_384,
             messages: 2,
-            heard_ago_ms: 3,
+            last_frame_ago_ms: 3,
             ping_in_ms: 4,
             held: b"\x81\x02{}".to_vec(),
             partial: Some(Partial { frame: b"\x81".to_vec(), message: None }),
@@ -336,7 +336,7 @@ mod tests {
             listeners_peak: 3,
             restarts_survived: 4,
             started_secs: 1_784_000_000,
-            tally: vec![("messages".into(), 10), ("bad-json".into(), 1)],
+            counters: vec![("messages".into(), 10), ("bad-json".into(), 1)],
             account_snapshots: vec![AccountSnapshot {
                 who: AccountKey::Sub("u7".into()),
                 whole_in_us: 5,

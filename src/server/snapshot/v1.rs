@@ -17,7 +17,7 @@ pub(crate) struct Snapshot {
     listeners_peak: u64,
     restarts_survived: u64,
     started_secs: u64,
-    tally: Vec<(String, u64)>,
+    counters: Vec<(String, u64)>,
     rows: Vec<Vec<u8>>,
 }
 
@@ -30,7 +30,7 @@ struct ConnectionSnapshot {
     since_secs: u64,
     message_bytes_max: u32,
     messages: u32,
-    heard_ago_ms: u64,
+    last_frame_ago_ms: u64,
     ping_in_ms: u64,
     partial: Option<Partial>,
     outbox: Vec<u8>,
@@ -50,7 +50,7 @@ impl From<Snapshot> for crate::server::snapshot::Snapshot {
             listeners_peak: old.listeners_peak,
             restarts_survived: old.restarts_survived,
             started_secs: old.started_secs,
-            tally: old.tally,
+            counters: old.counters,
             rows: old.rows.into_iter().map(row).collect(),
             ..Self::default()
         }
@@ -66,7 +66,7 @@ impl From<ConnectionSnapshot> for crate::server::snapshot::ConnectionSnapshot {
             since_secs: old.since_secs,
             message_bytes_max: old.message_bytes_max,
             messages: old.messages,
-            heard_ago_ms: old.heard_ago_ms,
+            last_frame_ago_ms: old.last_frame_ago_ms,
             ping_in_ms: old.ping_in_ms,
             held: Vec::new(),
             partial: old.partial,

@@ -84,7 +84,7 @@ fn a_stop(seed: u64) -> Totals {
 
 #[test]
 fn whoever_is_kicked_is_gone_in_time_whatever_it_sends() {
-    each_seed(40, whoever_is_kicked, |totals| totals.tally.kicked > 0);
+    each_seed(40, whoever_is_kicked, |totals| totals.counters.kicked > 0);
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn a_shorter_ping_interval(seed: u64) -> Totals {
 
 #[test]
 fn who_answers_pings_is_never_idle_and_who_does_not_is() {
-    each_seed(40, silence_and_reloads, |totals| totals.tally.idle > 10);
+    each_seed(40, silence_and_reloads, |totals| totals.counters.idle > 10);
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn honest_speakers_beside(slow_bytes: usize) -> u64 {
     let long = says("eve", &"x".repeat(15_000)).repeat(10);
     let (mut said, mut got, mut lasted_ms) = (0, [0, 0], 0);
     run(&mut world, 30_000, 50, |world, at| {
-        if world.tables[0].tally().too_slow > 0 {
+        if world.tables[0].counters().too_slow > 0 {
             return;
         }
         lasted_ms = at;
@@ -97,7 +97,7 @@ fn honest_speakers_beside(slow_bytes: usize) -> u64 {
         }
         said += usize::from(at % 1_000 == 0);
     });
-    assert_eq!(world.tables[0].tally().idle + world.tables[1].tally().idle, 0);
+    assert_eq!(world.tables[0].counters().idle + world.tables[1].counters().idle, 0);
     lasted_ms
 }
 
@@ -140,7 +140,7 @@ fn what_little_may_be_sent_is_shared_by_bytes() {
             }
             ann_pipe.borrow_mut().from_server.clear();
         });
-        assert_eq!(world.tables[0].tally().too_slow, 0);
+        assert_eq!(world.tables[0].counters().too_slow, 0);
         let share = bytes[1] * 100 / (bytes[0] + bytes[1]);
         assert!((40..=60).contains(&share), "{share} % beside {flooding} connections");
     }
@@ -217,7 +217,7 @@ fn one_turn_handles_a_bounded_part_of_what_waits() {
         world.send(0, id, &pipe, &nonsense);
     }
     world.settle(0);
-    let refused = |world: &World| world.tables[0].tally().refused.iter().sum::<u64>();
+    let refused = |world: &World| world.tables[0].counters().refused.iter().sum::<u64>();
     world.drain(0, slow, &slow_pipe, usize::MAX);
     let mut before = refused(&world);
     let (all, mut most) = (before + SPEAKERS as u64 * 1_000, 0);
@@ -243,7 +243,7 @@ fn one_listener_holds_it_for_a_bounded_time() {
             shut_ms += if world.room.gate().is_open() { 0 } else { 100 };
             world.drain(0, slow, &slow_pipe, bytes);
         });
-        assert_eq!(world.tables[0].tally().too_slow, 1, "{bytes} bytes in 100 ms");
+        assert_eq!(world.tables[0].counters().too_slow, 1, "{bytes} bytes in 100 ms");
         assert!(shut_ms <= 3_000, "{bytes} bytes in 100 ms: shut for {shut_ms} ms");
         assert_eq!(heard(&ann_pipe, "ann"), 1_000);
     }

@@ -85,7 +85,7 @@ pub(crate) struct World {
     pub room: Room,
     pub tables: Vec<Table<Side>>,
     pub ms: u64,
-    pub asked: Vec<PendingAction>,
+    pub pending: Vec<PendingAction>,
     /// What the clock shows; it goes on by this much at each look.
     pub clock_us: Cell<u64>,
     pub look_us: u64,
@@ -105,7 +105,7 @@ impl World {
             room,
             config,
             ms: 1_000_000,
-            asked: Vec::new(),
+            pending: Vec::new(),
             clock_us: Cell::new(0),
             look_us: 0,
             next_id: 1,
@@ -201,7 +201,7 @@ impl World {
             rules: &self.settings.rules,
             limits: &self.settings.limits,
             batch: &mut batch,
-            asked: &mut self.asked,
+            pending: &mut self.pending,
         };
         act(&mut self.tables[shard], &mut turn, &mut self.scratch)
     }

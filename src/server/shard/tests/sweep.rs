@@ -24,7 +24,7 @@ fn check_after_standstill(text_bytes: usize, messages: usize) {
     for pipe in [&listener, &slow] {
         assert!(payloads(pipe) == expected, "{} of {messages}", payloads(pipe).len());
     }
-    assert_eq!(world.tables[0].tally().deliveries, 2 * messages as u64);
+    assert_eq!(world.tables[0].counters().deliveries, 2 * messages as u64);
 }
 
 #[test]

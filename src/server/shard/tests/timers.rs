@@ -7,7 +7,7 @@ fn set(world: &mut World, ping_secs: u64, idle_secs: u64) {
     world.config.limits.ping_interval = Duration::from_secs(ping_secs);
     world.config.limits.idle_timeout = Duration::from_secs(idle_secs);
     world.settings = Settings::new(&world.config);
-    world.tables[0].look_after_all();
+    world.tables[0].run_timers_soon();
 }
 
 /// Answers the pings that came since the last call, and says how many did.
@@ -44,7 +44,7 @@ fn a_reload_to_shorter_times_closes_nobody_and_comes_as_no_storm() {
             most = most.max(pings);
         }
     }
-    assert_eq!((world.tables[0].len(), world.tables[0].tally().idle), (CLIENTS, 0));
+    assert_eq!((world.tables[0].len(), world.tables[0].counters().idle), (CLIENTS, 0));
     assert!(most <= 3 * CLIENTS / 20, "{most} pings in one second");
     // Who does not answer leaves as soon as ever.
     world.ms += 61_000;
@@ -73,7 +73,7 @@ fn a_shard_that_stood_still_calls_nobody_idle() {
             world.ms += 10;
             world.with(0, |table, turn, _| table.turn(&mut [], turn));
         }
-        assert_eq!(world.tables[0].tally().idle, 0, "{standstill_ms}");
+        assert_eq!(world.tables[0].counters().idle, 0, "{standstill_ms}");
         answer(&mut world, id, &pipe);
     }
 }
@@ -90,7 +90,7 @@ fn what_waits_unread_is_a_sign_of_life() {
         world.ms += 500;
         world.turn(0);
     }
-    assert_eq!(world.tables[0].tally().idle, 1, "the other one alone");
+    assert_eq!(world.tables[0].counters().idle, 1, "the other one alone");
     drop(slow);
 }
 
@@ -102,7 +102,7 @@ fn every_row_is_looked_after_however_often_a_round_begins() {
     for _ in 0..2_000 {
         world.ms += 20;
         // A reload; a long round that the next one would follow is as bad.
-        world.tables[0].look_after_all();
+        world.tables[0].run_timers_soon();
         world.turn(0);
     }
     let pinged = clients.iter().filter(|(_, pipe)| !pipe.borrow().from_server.is_empty());

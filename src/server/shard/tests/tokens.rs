@@ -24,8 +24,8 @@ fn message(secret: &str, sub: &str) -> Vec<u8> {
 
 /// Tokens that were verified, or refused after that.
 fn handled(world: &World) -> u64 {
-    let tally = world.tables[0].tally();
-    tally.messages + tally.refused.iter().sum::<u64>()
+    let counters = world.tables[0].counters();
+    counters.messages + counters.refused.iter().sum::<u64>()
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn one_read_full_of_bad_tokens_takes_several_turns() {
     let (id, pipe) = world.join(0, Peer::Unix, usize::MAX);
     world.send(0, id, &pipe, &message(SECRET, "ann").repeat(2));
     world.settle(0);
-    assert_eq!(world.tables[0].tally().messages, 2, "it is proven");
+    assert_eq!(world.tables[0].counters().messages, 2, "it is proven");
     world.send(0, id, &pipe, &message("another", "ann").repeat(390));
     let mut before = handled(&world);
     while before < 392 {
@@ -55,18 +55,18 @@ fn two_good_tokens_in_turn_are_paid_for() {
     world.settle(0);
     let both = [message(SECRET, "ann"), message(SECRET, "eve")].concat();
     world.send(0, id, &pipe, &both.repeat(100));
-    let mut sent = world.tables[0].tally().messages;
+    let mut sent = world.tables[0].counters().messages;
     for _ in 0..10 {
         // Who shows the same token as before is served in every turn.
         world.send(0, other, &other_pipe, &message(SECRET, "bob"));
         world.turn(0);
-        let more = world.tables[0].tally().messages - sent;
+        let more = world.tables[0].counters().messages - sent;
         assert!((2..=8 + 7).contains(&more), "{more} messages in one turn");
         sent += more;
         assert_eq!(world.tables[0].held.bytes(other), 0);
     }
     world.settle(0);
-    assert_eq!(world.tables[0].tally().messages, 2 + 10 + 200, "none is lost");
+    assert_eq!(world.tables[0].counters().messages, 2 + 10 + 200, "none is lost");
 }
 
 #[test]
@@ -83,19 +83,19 @@ fn strangers_with_bad_tokens_keep_nobody_waiting() {
     }
     for turn in 0..20 {
         let before = handled(&world);
-        let said = world.tables[0].tally().messages;
+        let said = world.tables[0].counters().messages;
         world.send(0, known, &known_pipe, &message(SECRET, "ann"));
         world.turn(0);
-        assert!(world.tables[0].tally().messages > said, "turn {turn}");
+        assert!(world.tables[0].counters().messages > said, "turn {turn}");
         assert!(handled(&world) - before <= 1 + 2 * 7);
     }
     // A newcomer's first message is verified before the hundreds that are there.
     let (bob, bob_pipe) = world.join(0, Peer::Tcp(([127, 0, 0, 3], 9).into()), usize::MAX);
     world.send(0, bob, &bob_pipe, &message(SECRET, "bob"));
-    let said = world.tables[0].tally().messages;
+    let said = world.tables[0].counters().messages;
     let turns = (0..100).take_while(|_| {
         world.turn(0);
-        world.tables[0].tally().messages == said
+        world.tables[0].counters().messages == said
     });
     assert!(turns.count() < 20);
 }
@@ -105,9 +105,9 @@ fn what_came_early_is_handled_in_its_turns_and_kept_in_a_handover() {
     let mut world = world(300);
     let early = message(SECRET, "ann").repeat(30);
     let (_, pipe) = world.join_with(0, Peer::Unix, usize::MAX, early.clone());
-    assert_eq!(world.tables[0].tally().messages, 0);
+    assert_eq!(world.tables[0].counters().messages, 0);
     world.settle(0);
-    assert_eq!((world.tables[0].tally().messages, payloads(&pipe).len()), (30, 30));
+    assert_eq!((world.tables[0].counters().messages, payloads(&pipe).len()), (30, 30));
 
     let (id, pipe) = world.join_with(0, Peer::Unix, usize::MAX, early);
     world.restart(0);
