@@ -5,6 +5,9 @@
 //! encoded once for everybody and gets its [`Tim`] from the room, or a
 //! [`Refusal`], whose [`notice()`] goes to the sender alone.
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 mod auth;
 mod bucket;
 mod claims;

@@ -5,6 +5,8 @@
 //! addresses that it comes from. All its connections, on all shards, share one
 //! [`Account`]; one that is whole again and that nobody holds is forgotten.
 
+#![expect(clippy::disallowed_types, reason = "the accounts are to move to `room`")]
+
 use core::net::{IpAddr, Ipv6Addr};
 use std::collections::HashMap;
 use std::fmt;

@@ -9,6 +9,9 @@
 //! Nothing in here looks at the process's environment by itself: all that comes
 //! from outside is in an [`Environment`], which the program's edge fills in.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod address;
 pub mod descriptors;
 mod file;

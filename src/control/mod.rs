@@ -10,6 +10,9 @@
 //! A new verb is a variant of [`Request`] and an arm in [`Service`]; what only the
 //! daemon's loop can do is also a variant of [`LoopRequest`].
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod auth;
 mod client;
 mod http;

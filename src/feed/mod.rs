@@ -6,6 +6,9 @@
 //! next begins is a *frame boundary*; appends are whole frames, so a piece
 //! begins and ends at one.
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 mod log;
 mod pieces;
 

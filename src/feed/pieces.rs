@@ -155,6 +155,7 @@ impl Pieces {
         let mut end = cursor;
         for piece in self.since(cursor).take(SLICES_MAX) {
             assert!(piece.start <= end, "a cursor is within the pieces that it is served from");
+            #[expect(clippy::indexing_slicing, reason = "`since` gives pieces that end behind it")]
             let slice = &piece.bytes[(end - piece.start) as usize..];
             span.slices.push(IoSlice::new(slice));
             span.bytes += slice.len();

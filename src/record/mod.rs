@@ -12,6 +12,9 @@
 //! The lines are those that listeners got. They reach the system with every
 //! batch, and the disk when the system thinks it right.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod file;
 mod lines;
 mod trouble;

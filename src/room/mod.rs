@@ -6,6 +6,8 @@
 //! to the feed, under the one lock, held for no more than that. Then every
 //! shard takes its [`Room::fetch`] and sweeps.
 
+#![deny(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
+
 mod gate;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};

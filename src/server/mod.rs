@@ -7,6 +7,9 @@
 //! The listener and the door run on tokio, because they are rarely busy and
 //! have many states; the shards are plain event loops, because they are not.
 
+#![deny(clippy::unwrap_used, clippy::expect_used)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod admission;

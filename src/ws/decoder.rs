@@ -4,6 +4,11 @@
 //! where it lies and handed out as a borrowed slice. Only what is begun and not
 //! finished is kept, in a [`Partial`].
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "every index is checked against the lengths of both slices"
+)]
+
 use std::io::Cursor;
 
 use serde::{Deserialize, Serialize};

@@ -26,14 +26,19 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 
 /// Appends the header of an unmasked, final frame.
 pub fn header(opcode: Opcode, payload_bytes: usize, out: &mut Vec<u8>) {
-    out.push(0x80 | opcode as u8);
+    put_header(0x80 | opcode as u8, 0, payload_bytes, out);
+}
+
+/// Appends a header without a masking key. `mask_bit` is 0x80 or 0.
+fn put_header(first: u8, mask_bit: u8, payload_bytes: usize, out: &mut Vec<u8>) {
+    out.push(first);
     if payload_bytes < 126 {
-        out.push(payload_bytes as u8);
+        out.push(mask_bit | payload_bytes as u8);
     } else if let Ok(short) = u16::try_from(payload_bytes) {
-        out.push(126);
+        out.push(mask_bit | 126);
         out.extend_from_slice(&short.to_be_bytes());
     } else {
-        out.push(127);
+        out.push(mask_bit | 127);
         out.extend_from_slice(&(payload_bytes as u64).to_be_bytes());
     }
 }
@@ -75,10 +80,7 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// Appends a frame as a client sends it: masked, with `first` as its first byte
 /// (the FIN bit, the reserved bits and the opcode).
 pub fn put_client(first: u8, payload: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    header(Opcode::Text, payload.len(), out);
-    out[start] = first;
-    out[start + 1] |= 0x80;
+    put_header(first, 0x80, payload.len(), out);
     out.extend_from_slice(&MASK);
     out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
@@ -113,7 +115,7 @@ pub fn place(frames: &[u8], offset: usize) -> Place {
     let mut end = 0;
     let mut seen = 0;
     while end < offset {
-        let frame = frame_bytes(&frames[end..]);
+        let frame = frames.get(end..).map_or(0, frame_bytes);
         assert!(frame > 0 && end + frame <= frames.len(), "the feed holds whole frames");
         end += frame;
         seen += 1;

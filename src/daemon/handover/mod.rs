@@ -326,7 +326,7 @@ fn receive(end: impl AsFd, mut found: impl FnMut(usize, u8, OwnedFd)) -> io::Res
         if received == 0 {
             return Ok(());
         }
-        let Some((first, kinds)) = bytes[..received].split_first_chunk() else {
+        let Some((first, kinds)) = bytes.get(..received).and_then(<[u8]>::split_first_chunk) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
         let mut numbered = (u32::from_le_bytes(*first) as usize..).zip(kinds);

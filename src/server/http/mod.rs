@@ -4,6 +4,8 @@
 //! Every request has a connection of its own: the door is for opening a
 //! WebSocket and for the few files of the page, and a place at it is scarce.
 
+#![deny(clippy::indexing_slicing)]
+
 mod answer;
 mod fast_path;
 pub(crate) mod handshake_stream;
