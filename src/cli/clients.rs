@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::ask::print;
 use super::{ControlArgs, Exit, Failure, Outcome};
-use crate::client::harmless_name;
+use crate::client::sanitize_name;
 use crate::control::{Clients, Listed, Request, Sort};
 use crate::zone;
 
@@ -75,9 +75,9 @@ fn json(clients: &[Listed]) -> Result<String, Failure> {
 /// Under which name somebody speaks, and what else there is to know of it. A
 /// terminal shows it, so it is made harmless.
 fn who(client: &Listed) -> String {
-    let mut words = harmless_name(&client.usr);
+    let mut words = sanitize_name(&client.usr);
     if let Some(sub) = &client.sub {
-        words += &format!(" (sub {})", harmless_name(sub));
+        words += &format!(" (sub {})", sanitize_name(sub));
     }
     if client.moderator {
         words += ", moderator";

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use crate::config::Problems;
 
+/// What a command returns: an exit code or a failure.
+pub type Outcome = Result<ExitCode, Failure>;
+
 /// Exit codes that scripts can rely on, from sysexits(3head).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

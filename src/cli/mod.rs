@@ -30,10 +30,7 @@ use crate::config::{
 };
 
 pub use ask::ControlArgs;
-pub use failure::{Exit, Failure};
-
-/// What a command gives back: the exit code of an ordinary end, or a failure.
-pub type Outcome = Result<ExitCode, Failure>;
+pub use failure::{Exit, Failure, Outcome};
 
 /// Where the configuration is if nobody says otherwise.
 pub const CONFIG_PATH: &str = "/etc/wschat.toml";

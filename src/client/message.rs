@@ -1,215 +1,187 @@
-//! Messages as the client writes and reads them.
+//! Messages as the client reads and writes them.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_bytes::{ByteBuf, Bytes};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The name that is the server's alone.
+/// The `usr` that only the server may use.
 const SERVER: &str = "wschat";
-/// The longest time that a notice can make us wait.
-const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest delay that the client accepts from a notice.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A message as the room sent it, or a notice.
+/// A message from the server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incoming {
-    /// Who speaks.
+    /// The name of the sender.
     pub usr: String,
-    /// What is said.
+    /// The text.
     pub msg: String,
-    /// When the room stamped it; some other server may leave it out.
+    /// The time stamp; other servers may omit it.
     pub tim: Option<DateTime<Utc>>,
-    /// Why our message was not sent: then this is a notice. Only the server
-    /// can set it, it drops the field from what clients send.
-    pub err: Option<Value>,
-    /// In a notice: the seconds after which it may be sent again.
-    pub wait: Option<Value>,
-    /// From the server: the command of ours that was done.
-    pub ack: Option<Value>,
-    /// From the server: the `tim` of a message that is not to be shown any more.
-    pub retract: Option<Value>,
-    /// What [`encode`] added to a message of ours.
-    pub id: Option<Value>,
+    /// The `id` that [`encode`] added to a message of this client.
+    pub id: Option<String>,
+    /// Which kind of message it is.
+    pub kind: Kind,
+}
+
+/// The kinds of messages. Only the server can send other kinds than
+/// [`Kind::User`]: in messages of users, `err`, `ack` and `retract` mean nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A user sent it.
+    User,
+    /// The server itself sent it to everyone.
+    Server,
+    /// The server did not send a message of this client.
+    Notice {
+        /// The time after which the client may send the message again, if the
+        /// only reason is that it was sent too early.
+        retry_after: Option<Duration>,
+    },
+    /// The server carried out a command of this client.
+    Ack,
+    /// The server retracts the message with this time stamp.
+    Retraction(DateTime<Utc>),
 }
 
 impl Incoming {
-    /// Reads a text message; nothing if it is none that can be shown.
+    /// Parses a text message. Returns `None` if it has no `usr` or no `msg`.
     ///
-    /// A field that is not as the server writes it, or that no [`Value`] can hold
-    /// (`1e999`, half of a surrogate pair: the room passes both on), is no reason
-    /// to hide what was said.
+    /// Other fields that have an unexpected type, or that no [`Value`] can hold
+    /// (`1e999`, an unpaired surrogate: the room forwards both), count as missing.
     pub fn parse(text: &str) -> Option<Self> {
-        let fields: HashMap<ByteBuf, &RawValue> = serde_json::from_str(text).ok()?;
-        let json = |name: &str| fields.get(Bytes::new(name.as_bytes())).map(|json| json.get());
-        let text = |name| serde_json::from_str(json(name)?).ok();
-        let value = |name| serde_json::from_str(json(name)?).ok().filter(|v| *v != Value::Null);
-        Some(Self {
-            usr: text("usr")?,
-            msg: text("msg")?,
-            tim: text("tim").and_then(|tim: String| tim.parse().ok()),
-            err: value("err"),
-            wait: value("wait"),
-            ack: value("ack"),
-            retract: value("retract"),
-            id: value("id"),
-        })
-    }
-
-    /// Whether the server says this, who alone may be called so. In what others
-    /// say, `ack` and `retract` are just fields.
-    pub fn is_the_servers(&self) -> bool {
-        self.usr == SERVER
-    }
-
-    /// Whether the server tells us alone that a message was not sent.
-    pub fn is_notice(&self) -> bool {
-        self.is_the_servers() && self.err.is_some()
-    }
-
-    /// Whether the server tells us alone that a command was done.
-    pub fn is_receipt(&self) -> bool {
-        self.is_the_servers() && self.ack.is_some()
-    }
-
-    /// The message that the server takes back with this.
-    pub fn retracts(&self) -> Option<DateTime<Utc>> {
-        let tim = self.retract.as_ref().filter(|_| self.is_the_servers())?;
-        tim.as_str()?.parse().ok()
-    }
-
-    /// How long to wait before the same can be sent again, where it is only too
-    /// early: a day at most.
-    pub fn too_early(&self) -> Option<Duration> {
-        let early = self.is_notice() && self.err.as_ref()?.as_str() == Some("rate-limited");
-        let secs = self.wait.as_ref().filter(|_| early)?.as_u64()?;
-        Some(Duration::from_secs(secs).min(WAIT_MAX))
-    }
-
-    /// Whether this is the message that went out with that id.
-    pub fn has_id(&self, id: &str) -> bool {
-        self.id.as_ref().and_then(Value::as_str) == Some(id)
+        let fields: Fields = serde_json::from_str(text).ok()?;
+        let usr: String = field(&fields, "usr")?;
+        let time = |name| field::<String>(&fields, name)?.parse().ok();
+        let has = |name| field(&fields, name).is_some_and(|value: Value| !value.is_null());
+        let kind = if usr != SERVER {
+            Kind::User
+        } else if has("err") {
+            let early = field::<Value>(&fields, "err").is_some_and(|err| err == "rate-limited");
+            let secs = field(&fields, "wait").filter(|_| early);
+            let retry_after = secs.map(|secs| Duration::from_secs(secs).min(RETRY_AFTER_MAX));
+            Kind::Notice { retry_after }
+        } else if has("ack") {
+            Kind::Ack
+        } else {
+            time("retract").map_or(Kind::Server, Kind::Retraction)
+        };
+        let (msg, tim, id) = (field(&fields, "msg")?, time("tim"), field(&fields, "id"));
+        Some(Self { usr, msg, tim, id, kind })
     }
 }
 
-/// The JSON text of a message. The room passes `id` on like every field that
-/// it does not know, so its coming back is the receipt.
-///
-/// # Examples
-///
-/// ```
-/// let text = wschat::client::encode("ci", "build is green", "7f", None);
-/// assert_eq!(text, r#"{"usr":"ci","msg":"build is green","id":"7f"}"#);
-/// ```
-pub fn encode(usr: &str, msg: &str, id: &str, jwt: Option<&str>) -> String {
+type Fields<'a> = HashMap<ByteBuf, &'a RawValue>;
+
+fn field<T: DeserializeOwned>(fields: &Fields, name: &str) -> Option<T> {
+    serde_json::from_str(fields.get(Bytes::new(name.as_bytes()))?.get()).ok()
+}
+
+/// What a message of this client contains.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Body<'a> {
+    /// A text. The room forwards `id` like every unknown field, so that the
+    /// client recognises its own message.
+    Text { msg: &'a str, id: &'a str },
+    /// A command of a moderator.
+    Command { cmd: &'a Value },
+}
+
+/// The JSON text of a message.
+pub fn encode(usr: &str, body: Body, jwt: Option<&str>) -> String {
     #[derive(Serialize)]
     struct Outgoing<'a> {
         usr: &'a str,
-        msg: &'a str,
-        id: &'a str,
+        #[serde(flatten)]
+        body: Body<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         jwt: Option<&'a str>,
     }
-    serde_json::to_string(&Outgoing { usr, msg, id, jwt }).expect("strings are always JSON")
+    serde_json::to_string(&Outgoing { usr, body, jwt }).expect("strings are always JSON")
 }
 
-/// The JSON text of a moderator's command.
-///
-/// # Examples
-///
-/// ```
-/// let text = wschat::client::encode_command("ann", &serde_json::json!({"kick": "bob"}), None);
-/// assert_eq!(text, r#"{"usr":"ann","cmd":{"kick":"bob"}}"#);
-/// ```
-pub fn encode_command(usr: &str, cmd: &Value, jwt: Option<&str>) -> String {
-    #[derive(Serialize)]
-    struct Outgoing<'a> {
-        usr: &'a str,
-        cmd: &'a Value,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        jwt: Option<&'a str>,
-    }
-    serde_json::to_string(&Outgoing { usr, cmd, jwt }).expect("JSON is always JSON")
-}
-
-/// A time as the server writes it.
-pub fn tim_text(tim: DateTime<Utc>) -> String {
-    tim.to_rfc3339_opts(SecondsFormat::Nanos, true)
-}
-
-/// An id that no other client has: 96 random bits in hexadecimal.
+/// A unique message id: 96 random bits in hexadecimal.
 ///
 /// # Panics
 ///
-/// If the system has no randomness to give, without which TLS could not work
-/// either.
+/// If the system has no random bytes; TLS would not work either.
 pub fn new_id() -> String {
     let mut bytes = [0; 12];
-    rand::fill(&mut bytes).expect("the system gives random bytes");
+    rand::fill(&mut bytes).expect("the system provides random bytes");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
-    fn what_comes_in() {
-        let full =
+    fn incoming_messages() {
+        let json =
             r#"{"usr":"a","msg":"b","id":"7f","x":1,"tim":"2020-08-11T22:26:58.118678679Z"}"#;
-        let message = Incoming::parse(full).unwrap();
-        assert_eq!((message.usr.as_str(), message.msg.as_str()), ("a", "b"));
-        assert_eq!(message.tim.unwrap().timestamp_subsec_nanos(), 118_678_679);
-        assert!(message.has_id("7f") && !message.has_id("7"));
-        assert!(!message.is_notice());
-
-        let notice = r#"{"usr":"wschat","msg":"not sent: no","err":"bad-json","tim":"?"}"#;
-        assert!(Incoming::parse(notice).unwrap().is_notice());
-        let tim = message.tim.unwrap();
-        assert_eq!(tim_text(tim), "2020-08-11T22:26:58.118678679Z");
+        let tim = "2020-08-11T22:26:58.118678679Z".parse().ok();
+        let (usr, msg) = ("a".to_owned(), "b".to_owned());
+        let want = Incoming { usr, msg, tim, id: Some("7f".into()), kind: Kind::User };
+        assert_eq!(Incoming::parse(json), Some(want));
         assert!(Incoming::parse(r#"{"usr":"a","msg":"b","id":7}"#).is_some());
         assert_eq!(Incoming::parse(r#"{"usr":"a"}"#), None);
         assert_eq!(Incoming::parse("no JSON"), None);
     }
 
     #[test]
-    fn what_no_value_can_hold_hides_no_message() {
+    fn fields_that_no_value_can_hold_hide_no_message() {
         let names = ["id", "err", "wait", "ack", "retract", "tim", "x", "\\ud800"];
         for value in ["1e999", r#""\udfff""#, r#"{"\udfff":[-1e999]}"#, "null"] {
             for name in names {
-                let json = format!(r#"{{"usr":"a","msg":"b","{name}":{value}}}"#);
+                let json = format!(r#"{{"usr":"wschat","msg":"b","{name}":{value}}}"#);
                 let message = Incoming::parse(&json).expect(&json);
-                assert!(!message.is_notice() && !message.has_id(""), "{json}");
-                assert_eq!((message.tim, message.msg.as_str()), (None, "b"), "{json}");
+                assert_eq!((message.tim, message.id, message.kind), (None, None, Kind::Server));
             }
         }
     }
 
     #[test]
-    fn what_is_only_too_early() {
-        let check = |fields: &str, want: Option<u64>| {
-            let json = format!(r#"{{"usr":"wschat","msg":"not sent",{fields}}}"#);
-            let got = Incoming::parse(&json).unwrap().too_early();
-            assert_eq!(got.map(|wait| wait.as_secs()), want, "{fields}");
+    fn kinds_of_messages() {
+        let check = |usr: &str, fields: &str, want: Kind| {
+            let json = format!(r#"{{"usr":"{usr}","msg":"b",{fields}}}"#);
+            assert_eq!(Incoming::parse(&json).unwrap().kind, want, "{json}");
         };
-        check(r#""err":"rate-limited","wait":7"#, Some(7));
-        check(r#""err":"rate-limited","wait":18446744073709551615"#, Some(86_400));
-        check(r#""err":"rate-limited","wait":-1"#, None);
-        check(r#""err":"rate-limited","wait":"7""#, None);
-        check(r#""err":"rate-limited""#, None);
-        check(r#""err":"muted","wait":7"#, None);
-        check(r#""err":7,"wait":7"#, None);
-        check(r#""ack":"slow","wait":7"#, None);
+        let notice = |fields: &str, secs: Option<u64>| {
+            let retry_after = secs.map(Duration::from_secs);
+            check("wschat", fields, Kind::Notice { retry_after });
+            check("bob", fields, Kind::User);
+        };
+        notice(r#""err":"rate-limited","wait":7"#, Some(7));
+        notice(r#""err":"rate-limited","wait":18446744073709551615"#, Some(86_400));
+        notice(r#""err":"rate-limited","wait":-1"#, None);
+        notice(r#""err":"rate-limited","wait":"7""#, None);
+        notice(r#""err":"rate-limited""#, None);
+        notice(r#""err":"bad-json","tim":"?""#, None);
+        notice(r#""err":"muted","wait":7"#, None);
+        notice(r#""err":7,"wait":7"#, None);
+        check("wschat", r#""ack":"slow","wait":7"#, Kind::Ack);
+        let tim = "2020-08-11T22:26:58.118678679Z";
+        let retraction = Kind::Retraction(tim.parse().unwrap());
+        check("wschat", &format!(r#""retract":"{tim}""#), retraction);
+        check("wschat", r#""retract":"?""#, Kind::Server);
+        check("bob", &format!(r#""retract":"{tim}","ack":"mute""#), Kind::User);
     }
 
     #[test]
-    fn what_goes_out() {
-        let text = encode("a\"", "b\n", "1", Some("x.y.z"));
+    fn outgoing_messages() {
+        let text = encode("a\"", Body::Text { msg: "b\n", id: "1" }, Some("x.y.z"));
         assert_eq!(text, r#"{"usr":"a\"","msg":"b\n","id":"1","jwt":"x.y.z"}"#);
+        let command = encode("ann", Body::Command { cmd: &json!({"kick": "bob"}) }, None);
+        assert_eq!(command, r#"{"usr":"ann","cmd":{"kick":"bob"}}"#);
         assert_ne!(new_id(), new_id());
     }
 }

@@ -1,33 +1,28 @@
-//! The terminal client (`wschat join`): the room seen from outside.
+//! The terminal client, `wschat join`.
 //!
-//! It shares nothing with the daemon but the protocol and what Unicode says of
-//! characters, so that it also speaks for what any other client would see.
+//! It shares no code with the daemon except Unicode data and time zones, so its
+//! tests check the protocol from outside.
 //!
 //! ```text
-//! server ─► link (one connection) ─► message ─► harmless ─► heard ─► stdout
-//! stdin or keys ─► message::encode ─► link ─► server
+//! server ─► connection ─► message ─► sanitize ─► render ─► stdout
+//! stdin or keys ─► message::encode ─► connection ─► server
 //! ```
 //!
-//! `lines` is the client in a pipe, `terminal` the one on a terminal.
+//! `pipe` is the client for pipes and files, `terminal` the interactive one.
 
-mod address;
-mod harmless;
-mod heard;
-mod lines;
-mod link;
+mod connection;
 mod message;
-mod reader;
-mod show;
+mod pipe;
+mod render;
+mod room_url;
+mod sanitize;
 mod terminal;
 mod token;
 
-pub use address::{Address, AddressError};
-pub use harmless::{harmless_name, harmless_text, json_line};
-pub use heard::{Heard, Shown};
-pub use lines::{End, Lines, LinesError, Stdin};
-pub use link::{Event, Link, LinkError};
-pub use message::{Incoming, encode, encode_command, new_id, tim_text};
-pub use reader::stdout_gone;
-pub use show::{Paint, clock, name_colour};
-pub use terminal::{Command, Terminal, delay};
-pub use token::{TokenError, TokenSource};
+pub use message::{Incoming, Kind};
+pub(crate) use pipe::{PipeClient, PipeError};
+pub(crate) use render::Colours;
+pub(crate) use room_url::RoomUrl;
+pub(crate) use sanitize::sanitize_name;
+pub(crate) use terminal::TerminalClient;
+pub(crate) use token::TokenSource;

@@ -1,31 +1,27 @@
-//! Where a speaker's token comes from.
+//! The token (JWT) that the client sends.
 
 use std::path::PathBuf;
 use std::{fmt, fs, io};
 
-/// Bytes of a token file that are read; a token is far shorter, and a message
-/// could not carry more.
+/// Bytes of the longest token. Real ones are much shorter, and no room accepts
+/// longer messages.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
-/// Where a speaker's token comes from. A file is read again for every
-/// connection, so that a token that was renewed there is used.
+/// Where the token comes from. The client reads a file again for every
+/// connection, so that it uses a renewed token.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub enum TokenSource {
-    /// The room is open, or the speaker only listens.
+    /// There is no token: the room needs none, or the client only listens.
     #[default]
     None,
     /// The token itself.
     Text(String),
-    /// A file that holds it.
+    /// A file that contains it.
     File(PathBuf),
 }
 
 impl TokenSource {
-    /// The token, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read, or does not hold one word.
+    /// Returns the token, if there is one.
     pub fn read(&self) -> Result<Option<String>, TokenError> {
         match self {
             Self::None => Ok(None),
@@ -35,7 +31,7 @@ impl TokenSource {
     }
 }
 
-/// Not derived: a token is nothing to print.
+/// Not derived, because it must not print the token.
 impl fmt::Debug for TokenSource {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,22 +42,18 @@ impl fmt::Debug for TokenSource {
     }
 }
 
-/// Why there is no token where one was to be.
+/// Why the token cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The file cannot be read.
     #[error("{0}")]
     Read(#[from] io::Error),
-    /// Nothing in it.
-    #[error("there is no token in it")]
+    #[error("the token is empty")]
     Empty,
-    /// More than one word in it.
-    #[error("a token is one word of at most {TOKEN_BYTES_MAX} bytes")]
+    #[error("a token is one word of at most {TOKEN_BYTES_MAX} ASCII characters")]
     Form,
 }
 
-/// One word without what surrounds it. Whether it is a good one is the
-/// server's to say.
+/// The text without surrounding white space. Only the server verifies the token.
 fn checked(text: &str) -> Result<String, TokenError> {
     let token = text.trim();
     if token.is_empty() {
@@ -84,9 +76,9 @@ mod tests {
             assert_eq!(got.map_or_else(|error| error.to_string(), Option::unwrap), want);
         };
         check(" a.b.c\n", "a.b.c");
-        check(" \n", "there is no token in it");
-        check("a b", "a token is one word of at most 16384 bytes");
-        check("ž", "a token is one word of at most 16384 bytes");
+        check(" \n", "the token is empty");
+        check("a b", "a token is one word of at most 16384 ASCII characters");
+        check("ž", "a token is one word of at most 16384 ASCII characters");
     }
 
     #[test]

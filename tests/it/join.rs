@@ -41,7 +41,7 @@ fn what_comes_too_early_is_sent_again() {
     let output = join(&room, &["--usr", "ci"], "early\nlater\nearly\n");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(told, "wschat: not sent: wait 1 s; then it is sent again\n");
+    assert_eq!(told, "wschat: not sent: wait 1 s; the message will be sent again\n");
     let said: Vec<String> = said(&room).into_iter().map(|(_, msg)| msg).collect();
     assert_eq!(said, ["early", "later", "early"]);
 }
@@ -101,8 +101,8 @@ fn usage_errors_are_one_line_with_code_64() {
         assert_eq!(output.status.code(), Some(64));
         assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("wschat: {url}: {why}\n"));
     };
-    check("chat.example", "the URL of a room begins with ws:// or wss://");
-    check("ws://a b", "not a URL, which is ws://HOST:PORT/");
+    check("chat.example", "the URL of a room starts with ws:// or wss://");
+    check("ws://a b", "not a URL like ws://HOST:PORT/");
 }
 
 #[test]
@@ -237,7 +237,10 @@ fn the_real_room_is_waited_for_unless_it_is_in_vain() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.starts_with("wschat: not sent: "), "{told}");
-    assert!(told.ends_with("; then it is sent again\n") && told.lines().count() == 1, "{told}");
+    assert!(
+        told.ends_with("; the message will be sent again\n") && told.lines().count() == 1,
+        "{told}"
+    );
     assert!(daemon.command(&["mute", "ci", "--for", "600"]).output().unwrap().status.success());
     let output = join_url(&url, &["--usr", "ci"], "three\n");
     assert_eq!(output.status.code(), Some(1), "{output:?}");

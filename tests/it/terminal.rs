@@ -188,7 +188,7 @@ fn a_lost_connection_is_shown_and_comes_back() {
         screen[1..] == ["not connected: nothing was sent", "> hello?"]
     });
     room.shut(false);
-    let again = "-- connected again; what was said meanwhile is not shown";
+    let again = "-- connected again; messages sent meanwhile are not shown";
     tmux.wait_for("the connection", |screen| screen.get(1).is_some_and(|row| row == again));
     tmux.keys(&["Enter"]);
     tmux.wait_for_rows(&[why, again, "--:--:-- petr: hello?", &open(&room), ">"]);
@@ -201,7 +201,7 @@ fn commands() {
     tmux.wait_for_rows(&[&open(&room), ">"]);
     tmux.text("/name eva\n/nonsense\n");
     let renamed = format!("● {} · eva", room.address);
-    tmux.wait_for_rows(&["no command /nonsense; //nonsense says it", "> /nonsense"]);
+    tmux.wait_for_rows(&["no command /nonsense; to send it, type //nonsense", "> /nonsense"]);
     tmux.keys(&["C-u"]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");

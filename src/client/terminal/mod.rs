@@ -1,20 +1,16 @@
-//! The client on a terminal.
+//! The interactive client.
 //!
 //! ```text
-//! keys ─► input ─► command ─► chat ─► orders ─► session ─► link
-//! link ─► session ─► news ─► chat ─► pane ─► screen
+//! keys ─► line_editor ─► slash_command ─► app ─► reconnect ─► server
+//! server ─► reconnect ─► app ─► footer ─► screen
 //! ```
-//!
-//! `chat` holds what is known and decides; it takes keys, news and the time,
-//! and gives back what to print, so that it is tested without a terminal.
 
-mod backoff;
-mod chat;
-mod command;
-mod input;
-mod pane;
+mod app;
+mod footer;
+mod line_editor;
+mod reconnect;
 mod screen;
-mod session;
+mod slash_command;
 mod wrap;
 
 use std::io;
@@ -26,132 +22,121 @@ use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::{Address, Paint, TokenSource};
+use super::render::{Colours, Renderer};
+use super::room_url::RoomUrl;
+use super::token::TokenSource;
 use crate::zone;
-use chat::{Chat, Step};
-use pane::Pane;
+use app::{App, ScreenAction};
+use footer::Footer;
 use screen::Screen;
 
-pub use backoff::delay;
-pub use command::Command;
-
-/// News that wait for the screen; the connection is not read while they do.
-const NEWS_MAX: usize = 256;
-/// Orders that wait for the connection.
-const ORDERS_MAX: usize = 16;
-/// How long the size of the terminal must stay before anything is painted: to
-/// take the pane away we must know how the terminal broke its rows, and while a
-/// window is being dragged we are told the sizes late.
-const SETTLE: Duration = Duration::from_millis(300);
-/// How often what depends on the time is painted anew.
+/// Events that wait to be shown. While the channel is full, the connection is not read.
+const EVENTS_MAX: usize = 256;
+/// Commands that wait for the connection.
+const COMMANDS_MAX: usize = 16;
+/// How long the size of the terminal must stay the same before the client draws.
+/// To erase the footer it must know how the terminal wrapped its rows, but while a
+/// window is resized the sizes arrive late.
+const RESIZE_DELAY: Duration = Duration::from_millis(300);
+/// The interval in which the status line is updated.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The client on a terminal.
+/// The interactive client.
 #[derive(Debug)]
-pub struct Terminal {
+pub struct TerminalClient {
     /// The room.
-    pub address: Address,
-    /// The name to speak under.
+    pub url: RoomUrl,
+    /// The name to send messages under.
     pub usr: String,
-    /// The token to speak with.
+    /// The token to send messages with.
     pub token: TokenSource,
-    /// Colours.
-    pub paint: Paint,
+    /// Whether to print colours.
+    pub colours: Colours,
 }
 
-impl Terminal {
-    /// Runs until the user leaves.
-    ///
-    /// # Errors
-    ///
-    /// If the terminal fails.
+impl TerminalClient {
+    /// Runs until the user exits. The only errors are those of the terminal.
     pub async fn run(self) -> io::Result<()> {
-        let (orders, taken) = mpsc::channel(ORDERS_MAX);
-        let (told, mut news) = mpsc::channel(NEWS_MAX);
-        let session = tokio::spawn(session::run(self.address.clone(), taken, told));
+        let (commands, commands_receiver) = mpsc::channel(COMMANDS_MAX);
+        let (events_sender, mut events) = mpsc::channel(EVENTS_MAX);
+        let connection =
+            tokio::spawn(reconnect::run(self.url.clone(), commands_receiver, events_sender));
         let mut keys = EventStream::new();
         let mut stop = stop_signals()?;
         let mut signal = [0];
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut settled: Option<Instant> = None;
+        let mut resized: Option<Instant> = None;
         let mut screen = Screen::enter()?;
-        let mut pane = Pane::default();
-        let mut chat =
-            Chat::new(self.address, self.usr, self.token, self.paint, zone::here().clone());
+        let mut footer = Footer::default();
+        let renderer = Renderer::new(zone::here().clone(), self.colours);
+        let mut app = App::new(self.url, self.usr, self.token, renderer);
         loop {
-            let step = tokio::select! {
+            let action = tokio::select! {
                 key = keys.next() => match key {
-                    Some(Ok(Event::Key(key))) => chat.key(key, Instant::now()),
-                    Some(Ok(Event::Paste(text))) => chat.paste(&text),
+                    Some(Ok(Event::Key(key))) => app.key(key, Instant::now()),
+                    Some(Ok(Event::Paste(text))) => app.paste(&text),
                     Some(Ok(Event::Resize(..))) => {
-                        settled = Some(Instant::now() + SETTLE);
-                        Step::Idle
+                        resized = Some(Instant::now() + RESIZE_DELAY);
+                        ScreenAction::None
                     }
-                    Some(Ok(_)) => Step::Idle,
+                    Some(Ok(_)) => ScreenAction::None,
                     // The terminal is gone.
-                    Some(Err(_)) | None => Step::Leave,
+                    Some(Err(_)) | None => ScreenAction::Quit,
                 },
-                told = news.recv() => match told {
-                    Some(told) => {
+                event = events.recv() => match event {
+                    Some(event) => {
                         let (size, now) = (screen.size(), Instant::now());
-                        let mut step = chat.news(told, size, now);
-                        // What came meanwhile is painted together with it.
-                        for _ in 0..NEWS_MAX {
-                            let Ok(told) = news.try_recv() else { break };
-                            step = chat.news(told, size, now);
+                        let mut action = app.event(event, size, now);
+                        // Draw once for all events that are there.
+                        for _ in 0..EVENTS_MAX {
+                            let Ok(event) = events.try_recv() else { break };
+                            action = app.event(event, size, now);
                         }
-                        step
+                        action
                     }
-                    None => Step::Leave,
+                    None => ScreenAction::Quit,
                 },
-                () = sleep_until(settled.unwrap_or_else(Instant::now)), if settled.is_some() => {
-                    settled = None;
-                    Step::Paint
+                () = sleep_until(resized.unwrap_or_else(Instant::now)), if resized.is_some() => {
+                    resized = None;
+                    ScreenAction::Draw
                 }
-                _ = ticks.tick() => chat.tick(Instant::now()),
-                _ = stop.read(&mut signal) => Step::Leave,
+                _ = ticks.tick() => app.tick(Instant::now()),
+                _ = stop.read(&mut signal) => ScreenAction::Quit,
             };
-            for order in chat.orders() {
-                // The session lives as long as we hold its other channel.
-                let _ = orders.try_send(order);
+            for command in app.take_commands() {
+                // The receiver lives as long as `events`.
+                let _ = commands.try_send(command);
             }
-            let size = screen.size();
-            match step {
-                Step::Idle => {}
-                Step::Paint if settled.is_some() => {}
-                Step::Paint => {
-                    let above = chat.take_printed();
-                    let bytes = pane.paint(&above, chat.view(Instant::now()), size, self.paint);
-                    screen.write(&bytes)?;
-                }
-                Step::Redraw => {
-                    pane.forget();
+            match action {
+                ScreenAction::None => continue,
+                ScreenAction::Draw if resized.is_some() => continue,
+                ScreenAction::Draw => {}
+                ScreenAction::Redraw => {
+                    footer = Footer::default();
                     screen.write("\x1b[H\x1b[2J")?;
-                    screen.write(&pane.paint("", chat.view(Instant::now()), size, self.paint))?;
                 }
-                Step::Suspend => {
-                    screen.write(&pane.clear(size))?;
+                ScreenAction::Suspend => {
+                    screen.write(&footer.erase(screen.size()))?;
                     screen = screen.suspend()?;
-                    let bytes =
-                        pane.paint("", chat.view(Instant::now()), screen.size(), self.paint);
-                    screen.write(&bytes)?;
                 }
-                Step::Leave => break,
+                ScreenAction::Quit => break,
             }
+            let (above, content) = (app.take_output(), app.footer(Instant::now()));
+            screen.write(&footer.draw(&above, content, screen.size(), self.colours))?;
         }
-        // A terminal that is gone takes no goodbye; leaving is what was wanted.
-        let _ = screen.write(&(pane.clear(screen.size()) + &chat.take_printed()));
-        drop((orders, news));
-        let _ = tokio::time::timeout(TICK, session).await;
+        // If the terminal is gone, this fails, and the client exits anyway.
+        let _ = screen.write(&format!("{}{}", footer.erase(screen.size()), app.take_output()));
+        drop((commands, events));
+        let _ = timeout(TICK, connection).await;
         Ok(())
     }
 }
 
-/// A stream that becomes readable with SIGTERM or SIGHUP, so that the terminal
-/// is given back before the end.
+/// A stream that becomes readable with SIGTERM or SIGHUP, so that the client restores
+/// the terminal before it exits.
 fn stop_signals() -> io::Result<tokio::net::UnixStream> {
     let (read, write) = UnixStream::pair()?;
     for signal in [SIGTERM, SIGHUP] {

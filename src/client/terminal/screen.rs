@@ -1,27 +1,23 @@
-//! The terminal itself: taken over, and given back as it was.
+//! The terminal in raw mode.
 
 use std::io::{self, Write};
 
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode, size};
 use rustix::process::{Signal, kill_current_process_group};
 
-use super::pane::Size;
+use super::footer::Size;
 
-/// Asks the terminal to mark what is pasted.
+/// Enables bracketed paste.
 const ENTER: &str = "\x1b[?2004h";
-/// Undoes that, and whatever an update cut short may have left.
+/// Disables it, and undoes what an interrupted update may have left.
 const LEAVE: &str = "\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[?2026l";
 
-/// The terminal in raw mode, until it is dropped.
+/// The terminal; dropping this restores its mode.
 #[derive(Debug)]
 pub struct Screen(());
 
 impl Screen {
-    /// Takes the terminal over.
-    ///
-    /// # Errors
-    ///
-    /// If it is none, or gone.
+    /// Switches to raw mode.
     pub fn enter() -> io::Result<Self> {
         enable_raw_mode()?;
         let screen = Self(());
@@ -29,28 +25,19 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Its size now; something sensible where it does not say.
+    /// The current size, or 80 × 24 if the terminal does not tell.
     pub fn size(&self) -> Size {
         let (columns, rows) = size().unwrap_or((80, 24));
         Size { columns: usize::from(columns.max(1)), rows: usize::from(rows.max(1)) }
     }
 
-    /// Writes all bytes.
-    ///
-    /// # Errors
-    ///
-    /// If the terminal is gone.
-    pub fn write(&self, bytes: &str) -> io::Result<()> {
+    pub fn write(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes.as_bytes())?;
+        stdout.write_all(text.as_bytes())?;
         stdout.flush()
     }
 
-    /// Gives the terminal back to the shell until it wakes us again.
-    ///
-    /// # Errors
-    ///
-    /// If the terminal is gone then.
+    /// Stops the process until the shell continues it.
     pub fn suspend(self) -> io::Result<Self> {
         drop(self);
         kill_current_process_group(Signal::TSTP)?;
@@ -60,7 +47,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // If the terminal is gone there is nothing to give back.
+        // If the terminal is gone there is nothing to restore.
         let _ = self.write(LEAVE);
         let _ = disable_raw_mode();
     }

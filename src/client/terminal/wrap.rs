@@ -1,17 +1,15 @@
-//! Messages on rows of a terminal.
+//! Wraps messages into rows of the terminal.
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::client::harmless_text;
+use crate::client::sanitize::sanitize_text;
 
-/// Lines of one message that are shown: what is longer would push all the
-/// others off the screen.
+/// Lines of one message that are shown. More would push other messages off the screen.
 const LINES_MAX: usize = 100;
 
-/// A message's text on rows of `columns`, its first one after a head of
-/// `head_columns`, all others behind a margin. Rows end between words; a word
-/// that is longer than a row stays whole, so that the terminal breaks it and an
-/// address in it can still be copied.
+/// Sanitizes a text and wraps it into rows of `columns`. The first row starts after
+/// `head_columns`, the others after `margin`. Rows break between words. A word that
+/// is longer than a row is not broken, so that a URL in it can be copied.
 pub fn wrap(text: &str, head_columns: usize, margin: usize, columns: usize) -> String {
     let indent = format!("\r\n{}", " ".repeat(margin));
     let mut out = String::new();
@@ -26,9 +24,9 @@ pub fn wrap(text: &str, head_columns: usize, margin: usize, columns: usize) -> S
             out.push_str(&indent);
             column = margin;
         }
-        let line = harmless_text(line);
+        let line = sanitize_text(line);
         for word in line.split_inclusive(' ') {
-            // The blank after a word may stand beyond the edge.
+            // The blank after a word may be beyond the last column.
             let width = word.trim_end_matches(' ').width();
             let fits = column + width <= columns;
             if !fits && column > margin && margin + width <= columns {
@@ -80,7 +78,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_word_is_lost_and_no_row_too_long(
+        fn no_word_is_lost_and_no_row_is_too_long(
             words in proptest::collection::vec("[a-z漢]{1,9}", 0..40),
             columns in 24_usize..100,
         ) {

@@ -1,0 +1,214 @@
+//! Formats messages for people.
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, TimeZone, Utc};
+
+use super::message::{Incoming, Kind};
+use super::sanitize::{sanitize_name, sanitize_text};
+
+/// Messages whose sender is remembered, so that a retraction can name it.
+const RECENT_MAX: usize = 1000;
+
+// Parameters of SGR escape sequences (ECMA-48).
+pub const GREEN: &str = "32";
+pub const YELLOW: &str = "33";
+pub const RED: &str = "31";
+pub const WARNING: &str = "1;33";
+pub const BOLD: &str = "1";
+pub const DIM: &str = "2";
+
+/// Colours of names among the 256 of a terminal. Each has a contrast over 3.6 : 1
+/// on black and on white.
+const NAME_COLOURS: [u8; 20] =
+    [167, 160, 166, 130, 94, 100, 64, 28, 29, 30, 31, 32, 67, 27, 63, 99, 134, 164, 162, 132];
+
+/// Whether the output has colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colours {
+    Off,
+    On,
+}
+
+impl Colours {
+    /// The text in a style, the parameters of an SGR sequence.
+    pub fn style(self, sgr: &str, text: &str) -> String {
+        match self {
+            Self::Off => text.to_owned(),
+            Self::On => format!("\x1b[{sgr}m{text}\x1b[0m"),
+        }
+    }
+}
+
+/// Formats messages in one time zone and remembers the senders of the last ones.
+#[derive(Debug)]
+pub struct Renderer<Z> {
+    zone: Z,
+    pub colours: Colours,
+    recent: VecDeque<(DateTime<Utc>, String)>,
+}
+
+/// A message in parts.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The time of day in the style of the margin.
+    pub time: String,
+    /// The sender, or a symbol that no name can be; sanitized.
+    pub sender: String,
+    sender_style: String,
+    /// The text; not sanitized.
+    pub text: String,
+    text_style: Option<&'static str>,
+}
+
+impl Rendered {
+    /// The message in one string, with `text` instead of its own one.
+    pub fn join(&self, text: &str, colours: Colours) -> String {
+        let sender = colours.style(&self.sender_style, &self.sender);
+        let text = self.text_style.map_or(text.to_owned(), |style| colours.style(style, text));
+        format!("{} {sender} {text}", self.time)
+    }
+}
+
+impl<Z: TimeZone> Renderer<Z> {
+    pub fn new(zone: Z, colours: Colours) -> Self {
+        Self { zone, colours, recent: VecDeque::new() }
+    }
+
+    /// Formats a message and remembers its sender. `!` marks a notice, `--` an
+    /// acknowledged command, `*` what the server itself says.
+    pub fn render(&mut self, message: &Incoming) -> Rendered {
+        let name = sanitize_name(&message.usr);
+        let can_be_retracted = matches!(message.kind, Kind::User | Kind::Server);
+        if let Some(tim) = message.tim.filter(|_| can_be_retracted) {
+            self.recent.truncate(RECENT_MAX - 1);
+            self.recent.push_front((tim, name.clone()));
+        }
+        let (sender, sender_style, text_style) = match message.kind {
+            Kind::User => (format!("{name}:"), format!("1;38;5;{}", name_colour(&name)), None),
+            Kind::Server => ("*".into(), BOLD.into(), None),
+            Kind::Notice { .. } => ("!".into(), WARNING.into(), Some(WARNING)),
+            Kind::Ack => ("--".into(), DIM.into(), Some(DIM)),
+            Kind::Retraction(_) => ("*".into(), DIM.into(), Some(DIM)),
+        };
+        let text = match message.kind {
+            Kind::Retraction(tim) => {
+                let by = self.recent.iter().find(|(recent, _)| *recent == tim);
+                let by = by.map_or(String::new(), |(_, name)| format!(" by {name}"));
+                format!("a message{by} of {} was retracted", self.clock(Some(tim)))
+            }
+            _ => message.msg.clone(),
+        };
+        let time = self.colours.style(DIM, &self.clock(message.tim));
+        Rendered { time, sender, sender_style, text, text_style }
+    }
+
+    /// `HH:MM:SS name: text` on one line, sanitized.
+    pub fn line(&mut self, message: &Incoming) -> String {
+        let rendered = self.render(message);
+        rendered.join(&sanitize_text(&rendered.text), self.colours)
+    }
+
+    /// The time stamps of the recent messages that were shown with this time of day.
+    pub fn find(&self, time: &str) -> Vec<DateTime<Utc>> {
+        let times = self.recent.iter().map(|(tim, _)| *tim);
+        times.filter(|tim| self.clock(Some(*tim)) == time).collect()
+    }
+
+    /// A time in the time zone of this renderer.
+    pub fn local(&self, time: DateTime<Utc>) -> chrono::NaiveDateTime {
+        time.with_timezone(&self.zone).naive_local()
+    }
+
+    /// The time of day in eight characters.
+    fn clock(&self, time: Option<DateTime<Utc>>) -> String {
+        time.map_or("--:--:--".into(), |time| self.local(time).format("%H:%M:%S").to_string())
+    }
+}
+
+/// The colour of a name. Every client and every version uses the same one.
+fn name_colour(name: &str) -> u8 {
+    // FNV-1a; the hasher of std may change between versions.
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    NAME_COLOURS[hash as usize % NAME_COLOURS.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::FixedOffset;
+
+    use super::*;
+
+    fn line(renderer: &mut Renderer<impl TimeZone>, json: &str) -> String {
+        renderer.line(&Incoming::parse(json).unwrap())
+    }
+
+    #[test]
+    fn lines() {
+        let zone = FixedOffset::east_opt(7200).unwrap();
+        let check = |json: &str, colours, want: &str| {
+            assert_eq!(line(&mut Renderer::new(zone, colours), json), want);
+        };
+        let user = r#"{"usr":"petr","msg":"a\nb","tim":"2020-08-11T22:26:58.118678679Z"}"#;
+        check(user, Colours::Off, "00:26:58 petr: a␊b");
+        check(user, Colours::On, "\x1b[2m00:26:58\x1b[0m \x1b[1;38;5;67mpetr:\x1b[0m a␊b");
+        check(r#"{"usr":"petr","msg":"x"}"#, Colours::Off, "--:--:-- petr: x");
+        let notice = r#"{"usr":"wschat","msg":"not sent: why","err":"x"}"#;
+        check(notice, Colours::Off, "--:--:-- ! not sent: why");
+        let ack = r#"{"usr":"wschat","msg":"done: muted bob","ack":"mute"}"#;
+        check(ack, Colours::Off, "--:--:-- -- done: muted bob");
+        let server = r#"{"usr":"wschat","msg":"back in five minutes"}"#;
+        check(server, Colours::Off, "--:--:-- * back in five minutes");
+        check(server, Colours::On, "\x1b[2m--:--:--\x1b[0m \x1b[1m*\x1b[0m back in five minutes");
+    }
+
+    #[test]
+    fn a_retraction_names_the_sender() {
+        let mut renderer = Renderer::new(Utc, Colours::Off);
+        let mut check = |json: &str, want: &str| assert_eq!(line(&mut renderer, json), want);
+        let tim = "2020-08-11T22:26:58.118678679Z";
+        check(&format!(r#"{{"usr":"eva\n","msg":"x","tim":"{tim}"}}"#), "22:26:58 eva␊: x");
+        let retract = |usr: &str, tim: &str| {
+            let now = "2020-08-11T22:30:00Z";
+            format!(r#"{{"usr":"{usr}","msg":"y","retract":"{tim}","tim":"{now}"}}"#)
+        };
+        check(&retract("wschat", tim), "22:30:00 * a message by eva␊ of 22:26:58 was retracted");
+        let before = "2020-08-11T21:00:00.000000001Z";
+        check(&retract("wschat", before), "22:30:00 * a message of 21:00:00 was retracted");
+        check(&retract("bob", tim), "22:30:00 bob: y");
+    }
+
+    #[test]
+    fn a_time_of_day_finds_messages() {
+        let mut renderer = Renderer::new(Utc, Colours::Off);
+        for number in 0..2000 {
+            let (minutes, secs, nanos) = (number / 120, number / 2 % 60, number % 2);
+            let tim = format!("2020-08-11T22:{minutes:02}:{secs:02}.00000000{nanos}Z");
+            line(&mut renderer, &format!(r#"{{"usr":"eva","msg":"x","tim":"{tim}"}}"#));
+        }
+        assert_eq!(renderer.recent.len(), RECENT_MAX);
+        assert_eq!(renderer.find("22:16:39").len(), 2);
+        assert!(renderer.find("22:00:00").is_empty());
+    }
+
+    #[test]
+    fn every_colour_has_contrast_on_black_and_on_white() {
+        for colour in NAME_COLOURS {
+            let luminance = luminance(colour);
+            let contrast = (1.05 / (luminance + 0.05)).min((luminance + 0.05) / 0.05);
+            assert!(contrast > 3.6, "{colour}: {contrast}");
+        }
+    }
+
+    /// Relative luminance (WCAG 2) of a colour of the 6 × 6 × 6 cube.
+    fn luminance(colour: u8) -> f64 {
+        let level = |n: u8| f64::from([0, 95, 135, 175, 215, 255][usize::from(n)]) / 255.0;
+        let linear =
+            |c: f64| if c <= 0.03928 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) };
+        let n = colour - 16;
+        let [r, g, b] = [n / 36, n / 6 % 6, n % 6].map(|part| linear(level(part)));
+        0.2126 * r + 0.7152 * g + 0.0722 * b
+    }
+}

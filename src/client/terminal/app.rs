@@ -1,0 +1,358 @@
+//! The state of the user interface, and how it reacts to keys, to the connection and
+//! to time. It does no input or output, so tests need no terminal.
+
+use std::collections::VecDeque;
+use std::mem::take;
+use std::time::Duration;
+
+use chrono::{NaiveDate, SecondsFormat, TimeZone};
+use crossterm::event::KeyEvent;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use unicode_width::UnicodeWidthStr;
+
+use super::footer::{FooterContent, Size};
+use super::line_editor::{KeyAction, LineEditor};
+use super::reconnect::{ConnectionCommand, ConnectionEvent};
+use super::slash_command::{HELP, SlashCommand};
+use super::wrap::wrap;
+use crate::client::message::{Body, Incoming, Kind, encode, new_id};
+use crate::client::render::{DIM, GREEN, RED, Renderer, WARNING, YELLOW};
+use crate::client::room_url::RoomUrl;
+use crate::client::sanitize::{sanitize_name, sanitize_text};
+use crate::client::token::TokenSource;
+
+/// Columns of the margin: a time of day and a blank.
+const MARGIN: usize = 9;
+/// How long to wait for the room's answer to a message.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long to wait for the answers to all messages before the client exits.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Messages that may wait to be sent.
+const QUEUE_MAX: usize = 8;
+
+/// The state of the user interface.
+pub struct App<Z> {
+    url: RoomUrl,
+    usr: String,
+    token: TokenSource,
+    /// The token that was read from `token` when the connection opened.
+    jwt: Option<String>,
+    renderer: Renderer<Z>,
+    connection: ConnectionState,
+    editor: LineEditor,
+    /// Messages without an answer. Only the first one is sent, so that a notice can
+    /// only be about this one.
+    queue: VecDeque<Queued>,
+    in_flight: Option<InFlight>,
+    /// Shown in the status line instead of the connection.
+    warning: Option<String>,
+    was_connected: bool,
+    /// The day of the last message, for the line between two days.
+    last_day: Option<NaiveDate>,
+    output: String,
+    commands: Vec<ConnectionCommand>,
+    quit_at: Option<Instant>,
+}
+
+struct Queued {
+    typed: String,
+    /// The command; `None` if `typed` is a message.
+    cmd: Option<Value>,
+}
+
+struct InFlight {
+    id: String,
+    since: Instant,
+}
+
+enum ConnectionState {
+    Connecting,
+    Connected,
+    Lost {
+        error: String,
+        /// The time of the next attempt.
+        next: Instant,
+    },
+}
+
+/// What the event loop must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScreenAction {
+    None,
+    /// Print the output and draw the footer.
+    Draw,
+    /// The same on an empty screen.
+    Redraw,
+    /// Stop the process until the shell continues it.
+    Suspend,
+    Quit,
+}
+
+impl<Z: TimeZone> App<Z> {
+    pub fn new(url: RoomUrl, usr: String, token: TokenSource, renderer: Renderer<Z>) -> Self {
+        let mut app = Self {
+            url,
+            usr,
+            token,
+            jwt: None,
+            renderer,
+            connection: ConnectionState::Connecting,
+            editor: LineEditor::default(),
+            queue: VecDeque::new(),
+            in_flight: None,
+            warning: None,
+            was_connected: false,
+            last_day: None,
+            output: String::new(),
+            commands: vec![],
+            quit_at: None,
+        };
+        if app.token != TokenSource::None && app.url.exposes_tokens() {
+            app.print_info("the token is sent without encryption; use wss://");
+        }
+        app
+    }
+
+    pub fn key(&mut self, key: KeyEvent, now: Instant) -> ScreenAction {
+        match self.editor.key(key) {
+            KeyAction::None => ScreenAction::Draw,
+            KeyAction::Line(line) => self.line(line, now),
+            KeyAction::Redraw => ScreenAction::Redraw,
+            KeyAction::Suspend => ScreenAction::Suspend,
+            KeyAction::Quit => self.quit(now),
+        }
+    }
+
+    pub fn paste(&mut self, text: &str) -> ScreenAction {
+        self.editor.paste(text);
+        ScreenAction::Draw
+    }
+
+    pub fn event(&mut self, event: ConnectionEvent, size: Size, now: Instant) -> ScreenAction {
+        match event {
+            ConnectionEvent::Connecting => self.connection = ConnectionState::Connecting,
+            ConnectionEvent::Connected => self.connected(now),
+            ConnectionEvent::Received(text) => {
+                if let Some(message) = Incoming::parse(&text) {
+                    self.received(&message, size, now);
+                }
+            }
+            ConnectionEvent::Lost(error, next) => self.lost(error.to_string(), next),
+        }
+        match self.quit_at {
+            Some(_) if self.queue.is_empty() => ScreenAction::Quit,
+            _ => ScreenAction::Draw,
+        }
+    }
+
+    /// Must be called about every second.
+    pub fn tick(&mut self, now: Instant) -> ScreenAction {
+        if self.quit_at.is_some_and(|at| now >= at) {
+            return ScreenAction::Quit;
+        }
+        let timed_out = |sent: &mut InFlight| now.duration_since(sent.since) >= ANSWER_TIMEOUT;
+        if self.in_flight.take_if(timed_out).is_some() {
+            if let Some(Queued { typed, .. }) = self.queue.pop_front() {
+                self.print_info(&format!("no answer from the room to: {}", sanitize_text(&typed)));
+                self.editor.restore(&typed);
+            }
+            self.send_next(now);
+            return ScreenAction::Draw;
+        }
+        match self.connection {
+            ConnectionState::Lost { .. } => ScreenAction::Draw,
+            _ => ScreenAction::None,
+        }
+    }
+
+    /// Takes the commands for the connection.
+    pub fn take_commands(&mut self) -> Vec<ConnectionCommand> {
+        take(&mut self.commands)
+    }
+
+    /// Takes the output that must be printed above the footer.
+    pub fn take_output(&mut self) -> String {
+        take(&mut self.output)
+    }
+
+    pub fn footer(&self, now: Instant) -> FooterContent<'_> {
+        let (status, status_style) = self.status(now);
+        let (text, cursor) = (self.editor.text(), self.editor.cursor());
+        FooterContent { status, status_style, text, cursor }
+    }
+
+    fn line(&mut self, line: String, now: Instant) -> ScreenAction {
+        self.warning = None;
+        if line.trim().is_empty() {
+            if matches!(self.connection, ConnectionState::Lost { .. }) {
+                self.commands.push(ConnectionCommand::Reconnect);
+            }
+            return ScreenAction::Draw;
+        }
+        match SlashCommand::parse(&line) {
+            SlashCommand::Message(typed) => self.send(Queued { typed, cmd: None }, now),
+            SlashCommand::Moderate(cmd) => self.send(Queued { typed: line, cmd: Some(cmd) }, now),
+            SlashCommand::Retract(time) => self.retract(line, time, now),
+            SlashCommand::Name(name) => self.usr = name,
+            SlashCommand::Token(file) => {
+                self.token = TokenSource::File(file);
+                self.read_token();
+            }
+            SlashCommand::Help => HELP.iter().for_each(|line| self.print_info(line)),
+            SlashCommand::Quit => return self.quit(now),
+            SlashCommand::Invalid(why) => self.reject(&why, &line),
+        }
+        ScreenAction::Draw
+    }
+
+    fn send(&mut self, message: Queued, now: Instant) {
+        let why = match self.connection {
+            ConnectionState::Connected if self.queue.len() < QUEUE_MAX => {
+                self.queue.push_back(message);
+                return self.send_next(now);
+            }
+            ConnectionState::Connected => "too many messages are waiting; press Enter to try again",
+            _ => "not connected: nothing was sent",
+        };
+        self.reject(why, &message.typed);
+    }
+
+    fn retract(&mut self, typed: String, time: String, now: Instant) {
+        let tim = match self.renderer.find(&time)[..] {
+            [] => time,
+            [tim] => tim.to_rfc3339_opts(SecondsFormat::Nanos, true),
+            [..] => {
+                let why = format!("several messages have the time {time}; use a tim from --json");
+                return self.reject(&why, &typed);
+            }
+        };
+        self.send(Queued { typed, cmd: Some(json!({ "retract": tim })) }, now);
+    }
+
+    /// Shows a warning and the typed line again.
+    fn reject(&mut self, why: &str, typed: &str) {
+        self.warning = Some(sanitize_text(why));
+        self.editor.restore(typed);
+    }
+
+    fn send_next(&mut self, now: Instant) {
+        let (None, Some(Queued { typed, cmd })) = (&self.in_flight, self.queue.front()) else {
+            return;
+        };
+        let id = new_id();
+        let body = match cmd {
+            Some(cmd) => Body::Command { cmd },
+            None => Body::Text { msg: typed, id: &id },
+        };
+        let json = encode(&self.usr, body, self.jwt.as_deref());
+        self.commands.push(ConnectionCommand::Send(json));
+        self.in_flight = Some(InFlight { id, since: now });
+    }
+
+    fn received(&mut self, message: &Incoming, size: Size, now: Instant) {
+        self.print(message, size);
+        let is_notice = matches!(message.kind, Kind::Notice { .. });
+        if is_notice {
+            self.warning = Some(format!("! {}", sanitize_text(&message.msg)));
+        }
+        let is_answer = |sent: &mut InFlight| {
+            is_notice || message.kind == Kind::Ack || message.id.as_ref() == Some(&sent.id)
+        };
+        if self.in_flight.take_if(is_answer).is_some() {
+            let answered = self.queue.pop_front();
+            if let Some(Queued { typed, .. }) = answered.filter(|_| is_notice) {
+                self.editor.restore(&typed);
+            }
+            self.send_next(now);
+        }
+    }
+
+    fn print(&mut self, message: &Incoming, size: Size) {
+        if let Some(day) = message.tim.map(|tim| self.renderer.local(tim).date())
+            && self.last_day.replace(day).is_some_and(|last_day| last_day != day)
+        {
+            self.print_dim(&format!("── {}", day.format("%A, %-d %B %Y")));
+        }
+        let rendered = self.renderer.render(message);
+        let head = MARGIN + rendered.sender.width() + 1;
+        let text = wrap(&rendered.text, head, MARGIN, size.columns);
+        self.output += &rendered.join(&text, self.renderer.colours);
+        self.output += "\r\n";
+    }
+
+    fn connected(&mut self, now: Instant) {
+        if self.was_connected {
+            self.print_info("connected again; messages sent meanwhile are not shown");
+        }
+        self.was_connected = true;
+        self.connection = ConnectionState::Connected;
+        self.read_token();
+        self.send_next(now);
+    }
+
+    fn lost(&mut self, error: String, next: Instant) {
+        if matches!(self.connection, ConnectionState::Connected) {
+            self.print_info(&error);
+        }
+        self.connection = ConnectionState::Lost { error, next };
+        self.in_flight = None;
+        for Queued { typed, .. } in take(&mut self.queue) {
+            self.print_info(&format!("perhaps not sent: {}", sanitize_text(&typed)));
+            self.editor.restore(&typed);
+        }
+    }
+
+    fn read_token(&mut self) {
+        let token = self.token.read();
+        if let Err(error) = &token {
+            self.warning = Some(format!("token: {}", sanitize_text(&error.to_string())));
+        }
+        self.jwt = token.unwrap_or_default();
+    }
+
+    /// Waits for the answers to all messages, unless the user quits a second time.
+    fn quit(&mut self, now: Instant) -> ScreenAction {
+        if self.queue.is_empty() || self.quit_at.is_some() {
+            return ScreenAction::Quit;
+        }
+        self.quit_at = Some(now + QUIT_TIMEOUT);
+        ScreenAction::Draw
+    }
+
+    /// Prints a sanitized line from the client itself.
+    fn print_info(&mut self, line: &str) {
+        self.print_dim(&format!("-- {line}"));
+    }
+
+    fn print_dim(&mut self, line: &str) {
+        self.output += &self.renderer.colours.style(DIM, line);
+        self.output += "\r\n";
+    }
+
+    /// The status line and its style.
+    fn status(&self, now: Instant) -> (String, &'static str) {
+        if let Some(warning) = &self.warning {
+            return (warning.clone(), WARNING);
+        }
+        let host = sanitize_text(self.url.authority());
+        match &self.connection {
+            ConnectionState::Connecting => (format!("○ {host} · connecting"), YELLOW),
+            ConnectionState::Connected => {
+                let name = sanitize_name(&self.usr);
+                let sending = match self.queue.len() {
+                    0 => String::new(),
+                    count => format!(" · sending {count}"),
+                };
+                (format!("● {host} · {name}{sending}"), GREEN)
+            }
+            ConnectionState::Lost { error, next } => {
+                let secs = next.saturating_duration_since(now).as_secs_f64().ceil();
+                (format!("✕ {host} · {error} · next attempt in {secs} s, or press Enter"), RED)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+use chrono::Utc;
+
+use super::*;
+use crate::client::connection::ConnectionError;
+use crate::client::render::Colours;
+
+const SIZE: Size = Size { columns: 80, rows: 24 };
+
+/// A connected [`App`], and the time.
+struct Fixture(App<Utc>, Instant);
+
+impl Fixture {
+    fn new() -> Self {
+        let renderer = Renderer::new(Utc, Colours::Off);
+        let url = "ws://room.example".parse().unwrap();
+        let app = App::new(url, "petr".into(), TokenSource::None, renderer);
+        let mut fixture = Self(app, Instant::now());
+        fixture.event(ConnectionEvent::Connecting);
+        fixture.event(ConnectionEvent::Connected);
+        fixture
+    }
+
+    fn event(&mut self, event: ConnectionEvent) -> ScreenAction {
+        self.0.event(event, SIZE, self.1)
+    }
+
+    fn receive(&mut self, message: Value) -> ScreenAction {
+        self.event(ConnectionEvent::Received(message.to_string()))
+    }
+
+    fn receive_notice(&mut self) {
+        self.receive(json!({"usr": "wschat", "msg": "not sent: no", "err": "test"}));
+    }
+
+    fn line(&mut self, line: &str) -> ScreenAction {
+        self.0.line(line.into(), self.1)
+    }
+
+    /// The only message that the app sends now.
+    fn sent(&mut self) -> Value {
+        let commands = self.0.take_commands();
+        let [ConnectionCommand::Send(json)] = &commands[..] else { panic!("{commands:?}") };
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[track_caller]
+    fn check_footer(&self, status: &str, text: &str) {
+        let footer = self.0.footer(self.1);
+        assert_eq!((&*footer.status, footer.text), (status, text));
+    }
+}
+
+#[test]
+fn one_message_is_in_flight_at_a_time() {
+    let mut app = Fixture::new();
+    app.line("one");
+    app.line("two");
+    app.check_footer("● room.example · petr · sending 2", "");
+    let one = app.sent();
+    assert_eq!(one["msg"], "one");
+    // The same text from another client is not an answer.
+    app.receive(json!({"usr": "petr", "msg": "one"}));
+    assert_eq!(app.0.take_commands(), []);
+    app.receive(one);
+    let two = app.sent();
+    assert_eq!(two["msg"], "two");
+    app.receive(two);
+    app.check_footer("● room.example · petr", "");
+}
+
+#[test]
+fn after_a_notice_the_message_can_be_edited_and_the_next_one_is_sent() {
+    let mut app = Fixture::new();
+    app.line("one");
+    app.line("two");
+    app.sent();
+    app.receive_notice();
+    app.check_footer("! not sent: no", "one");
+    assert_eq!(app.sent()["msg"], "two");
+    // The text that is being typed is never replaced.
+    app.receive_notice();
+    app.check_footer("! not sent: no", "one");
+}
+
+#[test]
+fn a_command_is_acknowledged() {
+    let mut app = Fixture::new();
+    app.line("/mute bob 600");
+    app.line("next");
+    assert_eq!(app.sent(), json!({"usr": "petr", "cmd": {"mute": "bob", "secs": 600}}));
+    let text = "done: muted bob for 600 s";
+    app.receive(json!({"usr": "wschat", "msg": text, "ack": "mute"}));
+    assert_eq!(app.0.take_output(), format!("--:--:-- -- {text}\r\n"));
+    assert_eq!(app.sent()["msg"], "next");
+}
+
+#[test]
+fn a_message_is_retracted_by_an_unambiguous_time() {
+    let mut app = Fixture::new();
+    let tim = "2020-08-11T23:59:59.000000007Z";
+    app.receive(json!({"usr": "eva", "msg": "x", "tim": tim}));
+    for (time, want) in [("23:59:59", tim), ("23:59:58", "23:59:58"), (tim, tim)] {
+        app.line(&format!("/retract {time}"));
+        assert_eq!(app.sent()["cmd"]["retract"], want);
+        app.receive(json!({"usr": "wschat", "msg": "done", "ack": "retract"}));
+    }
+    app.receive(json!({"usr": "eva", "msg": "y", "tim": "2020-08-11T23:59:59.000000008Z"}));
+    app.line("/retract 23:59:59");
+    assert_eq!(app.0.take_commands(), []);
+    let status = "several messages have the time 23:59:59; use a tim from --json";
+    app.check_footer(status, "/retract 23:59:59");
+}
+
+#[test]
+fn messages_of_a_lost_connection_are_shown_and_not_repeated() {
+    let mut app = Fixture::new();
+    app.line("one");
+    app.0.take_commands();
+    let error = ConnectionError("gone".into());
+    app.event(ConnectionEvent::Lost(error, app.1 + Duration::from_millis(2500)));
+    assert_eq!(app.0.take_output(), "-- gone\r\n-- perhaps not sent: one\r\n");
+    let status = "✕ room.example · gone · next attempt in 3 s, or press Enter";
+    app.check_footer(status, "one");
+    app.line("");
+    assert_eq!(app.0.take_commands(), [ConnectionCommand::Reconnect]);
+    app.event(ConnectionEvent::Connecting);
+    app.event(ConnectionEvent::Connected);
+    // The room may have received it.
+    assert_eq!(app.0.take_commands(), []);
+}
+
+#[test]
+fn a_message_without_an_answer_times_out() {
+    let mut app = Fixture::new();
+    app.line("one");
+    let start = app.1;
+    assert_eq!(app.0.tick(start + ANSWER_TIMEOUT / 2), ScreenAction::None);
+    assert_eq!(app.0.tick(start + ANSWER_TIMEOUT), ScreenAction::Draw);
+    assert_eq!(app.0.take_output(), "-- no answer from the room to: one\r\n");
+    app.check_footer("● room.example · petr", "one");
+}
+
+#[test]
+fn quitting_waits_for_answers_until_a_time_limit() {
+    let mut app = Fixture::new();
+    assert_eq!(app.line("/quit"), ScreenAction::Quit);
+    app.line("one");
+    let one = app.sent();
+    assert_eq!(app.line("/quit"), ScreenAction::Draw);
+    let start = app.1;
+    assert_eq!(app.0.tick(start), ScreenAction::None);
+    assert_eq!(app.0.tick(start + QUIT_TIMEOUT), ScreenAction::Quit);
+    assert_eq!(app.receive(one), ScreenAction::Quit);
+}
+
+#[test]
+fn a_line_separates_days() {
+    let mut app = Fixture::new();
+    for tim in ["2020-08-11T23:59:59Z", "2020-08-12T00:00:00Z", "2020-08-12T00:00:01Z"] {
+        app.receive(json!({"usr": "eva", "msg": "x", "tim": tim}));
+    }
+    let want =
+        "23:59:59 eva: x\r\n── Wednesday, 12 August 2020\r\n00:00:00 eva: x\r\n00:00:01 eva: x\r\n";
+    assert_eq!(app.0.take_output(), want);
+}
+
+#[test]
+fn an_unreadable_token_file_is_reported() {
+    let mut app = Fixture::new();
+    app.line("/token /nowhere");
+    let status = app.0.footer(app.1).status;
+    assert!(status.starts_with("token: "), "{status}");
+}

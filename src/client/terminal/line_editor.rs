@@ -1,0 +1,283 @@
+//! The line editor: keys and pasted text in, complete lines out.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use rustyline::history::{History, MemHistory, SearchDirection};
+use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer};
+use rustyline::{At, Movement, Word};
+
+/// The most bytes that can be typed; no room accepts longer messages.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Lines in the history.
+const HISTORY_MAX: usize = 500;
+
+/// The text that is being typed, its cursor and the history.
+pub struct LineEditor {
+    text: LineBuffer,
+    history: MemHistory,
+    /// The index of the history line that is shown; the length of the history if
+    /// none is.
+    history_index: usize,
+    /// The text before a history line was shown.
+    draft: String,
+    /// The text that Ctrl-Y inserts.
+    killed: KillBuffer,
+}
+
+/// The effect of a key, except for changes of the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyAction {
+    None,
+    /// A line is complete.
+    Line(String),
+    /// Clear the screen and draw it again.
+    Redraw,
+    /// Stop the process, like Ctrl-Z in a shell.
+    Suspend,
+    Quit,
+}
+
+impl Default for LineEditor {
+    fn default() -> Self {
+        let mut history = MemHistory::new();
+        // Neither can fail in memory.
+        let _ = history.set_max_len(HISTORY_MAX);
+        let _ = history.ignore_dups(true);
+        Self {
+            text: LineBuffer::with_capacity(TEXT_BYTES_MAX),
+            history,
+            history_index: 0,
+            draft: String::new(),
+            killed: KillBuffer::default(),
+        }
+    }
+}
+
+impl LineEditor {
+    pub fn text(&self) -> &str {
+        self.text.as_str()
+    }
+
+    /// The position of the cursor in the text, in bytes.
+    pub fn cursor(&self) -> usize {
+        self.text.pos()
+    }
+
+    /// Shows a text that was not sent, unless the user has typed another one.
+    pub fn restore(&mut self, text: &str) {
+        if self.text.is_empty() {
+            self.replace(text);
+        }
+    }
+
+    /// Inserts pasted text. Line ends in it do not send it.
+    pub fn paste(&mut self, text: &str) {
+        let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', "    ");
+        let text: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+        // A copied line includes its line end.
+        self.text.yank(text.trim_end_matches('\n'), 1, &mut NoListener);
+    }
+
+    /// Handles a key like readline(3).
+    pub fn key(&mut self, key: KeyEvent) -> KeyAction {
+        use KeyCode::*;
+        if key.kind == KeyEventKind::Release {
+            return KeyAction::None;
+        }
+        let [ctrl, alt, shift] = [KeyModifiers::CONTROL, KeyModifiers::ALT, KeyModifiers::SHIFT]
+            .map(|modifier| key.modifiers.contains(modifier));
+        let modifier = match (ctrl, alt) {
+            (true, _) => "ctrl",
+            (false, true) => "alt",
+            (false, false) => "",
+        };
+        match (modifier, key.code) {
+            ("ctrl", Char('c' | 'd')) if self.text.is_empty() => return KeyAction::Quit,
+            ("ctrl", Char('l')) => return KeyAction::Redraw,
+            ("ctrl", Char('z')) => return KeyAction::Suspend,
+            ("", Char(c)) => drop(self.text.insert(c, 1, &mut NoListener)),
+            (_, Enter) if alt || shift => drop(self.text.insert('\n', 1, &mut NoListener)),
+            ("ctrl", Char('j' | 'm')) | (_, Enter) => return self.submit(),
+            ("ctrl", Char('c')) => self.replace(""),
+            ("alt", Char('b')) | ("ctrl" | "alt", Left) => {
+                self.text.move_to_prev_word(Word::Emacs, 1);
+            }
+            ("alt", Char('f')) | ("ctrl" | "alt", Right) => {
+                self.text.move_to_next_word(At::AfterEnd, Word::Emacs, 1);
+            }
+            ("ctrl", Char('b')) | (_, Left) => drop(self.text.move_backward(1)),
+            ("ctrl", Char('f')) | (_, Right) => drop(self.text.move_forward(1)),
+            ("ctrl", Char('a')) | (_, Home) => drop(self.text.move_home()),
+            ("ctrl", Char('e')) | (_, End) => drop(self.text.move_end()),
+            ("ctrl", Char('p')) | (_, Up) => self.show_older(),
+            ("ctrl", Char('n')) | (_, Down) => self.show_newer(),
+            ("ctrl" | "alt", Backspace) => self.kill(Movement::BackwardWord(1, Word::Emacs)),
+            ("ctrl", Char('h')) | (_, Backspace) => drop(self.text.backspace(1, &mut NoListener)),
+            ("ctrl", Char('d')) | (_, Delete) => drop(self.text.delete(1, &mut NoListener)),
+            ("alt", Char('d')) => self.kill(Movement::ForwardWord(1, At::AfterEnd, Word::Emacs)),
+            ("ctrl", Char('k')) => self.kill(Movement::EndOfLine),
+            ("ctrl", Char('u')) => self.kill(Movement::BeginningOfLine),
+            ("ctrl", Char('w')) => self.kill(Movement::BackwardWord(1, Word::Big)),
+            ("ctrl", Char('y')) => drop(self.text.yank(&self.killed.0, 1, &mut NoListener)),
+            ("ctrl", Char('t')) => drop(self.text.transpose_chars(&mut NoListener)),
+            _ => {}
+        }
+        KeyAction::None
+    }
+
+    fn submit(&mut self) -> KeyAction {
+        let line = self.text.as_str().to_owned();
+        if !line.trim().is_empty() {
+            // It cannot fail in memory.
+            let _ = self.history.add(&line);
+        }
+        self.replace("");
+        self.history_index = self.history.len();
+        KeyAction::Line(line)
+    }
+
+    fn kill(&mut self, movement: Movement) {
+        let mut killed = KillBuffer::default();
+        if self.text.kill(&movement, &mut killed) {
+            self.killed = killed;
+        }
+    }
+
+    fn show_older(&mut self) {
+        if self.history_index == self.history.len() {
+            self.draft = self.text.as_str().to_owned();
+        }
+        if let Some(index) = self.history_index.checked_sub(1) {
+            self.show(index);
+        }
+    }
+
+    fn show_newer(&mut self) {
+        let index = self.history_index + 1;
+        if index == self.history.len() {
+            self.history_index = index;
+            self.replace(&self.draft.clone());
+        } else {
+            self.show(index);
+        }
+    }
+
+    fn show(&mut self, index: usize) {
+        if let Ok(Some(found)) = self.history.get(index, SearchDirection::Forward) {
+            let line = found.entry.into_owned();
+            self.history_index = index;
+            self.replace(&line);
+        }
+    }
+
+    fn replace(&mut self, text: &str) {
+        self.text.update(text, text.len(), &mut NoListener);
+    }
+}
+
+/// Ignores changes.
+struct NoListener;
+
+impl DeleteListener for NoListener {
+    fn delete(&mut self, _: usize, _: &str, _: Direction) {}
+}
+
+impl ChangeListener for NoListener {
+    fn insert_char(&mut self, _: usize, _: char) {}
+    fn insert_str(&mut self, _: usize, _: &str) {}
+    fn replace(&mut self, _: usize, _: &str, _: &str) {}
+}
+
+/// Keeps the deleted text.
+#[derive(Default)]
+struct KillBuffer(String);
+
+impl DeleteListener for KillBuffer {
+    fn delete(&mut self, _: usize, text: &str, _: Direction) {
+        self.0 = text.to_owned();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Types keys, each written as itself or as a name: `<left>`, `<^a>`.
+    fn typed(keys: &str) -> (LineEditor, Vec<KeyAction>) {
+        let mut editor = LineEditor::default();
+        let mut actions = vec![];
+        let mut rest = keys;
+        while let Some(c) = rest.chars().next() {
+            let name = rest.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+            rest = name.map_or(&rest[c.len_utf8()..], |(_, after)| after);
+            let (code, modifiers) = match name.map(|(name, _)| name) {
+                None => (KeyCode::Char(c), KeyModifiers::NONE),
+                Some("enter") => (KeyCode::Enter, KeyModifiers::NONE),
+                Some("newline") => (KeyCode::Enter, KeyModifiers::ALT),
+                Some("left") => (KeyCode::Left, KeyModifiers::NONE),
+                Some("up") => (KeyCode::Up, KeyModifiers::NONE),
+                Some("down") => (KeyCode::Down, KeyModifiers::NONE),
+                Some("back") => (KeyCode::Backspace, KeyModifiers::NONE),
+                Some(name) => (KeyCode::Char(name.chars().last().unwrap()), KeyModifiers::CONTROL),
+            };
+            actions.push(editor.key(KeyEvent::new(code, modifiers)));
+        }
+        actions.retain(|action| *action != KeyAction::None);
+        (editor, actions)
+    }
+
+    #[test]
+    fn keys_that_change_the_text() {
+        let check = |keys: &str, text: &str, cursor: usize| {
+            let (editor, _) = typed(keys);
+            assert_eq!((editor.text(), editor.cursor()), (text, cursor), "{keys}");
+        };
+        check("abc<left>x", "abxc", 3);
+        check("漢字<back>", "漢", 3);
+        check("👩‍👩‍👧‍👦<back>", "", 0);
+        check("e\u{301}x<left><left>", "e\u{301}x", 0);
+        check("one two<^w>", "one ", 4);
+        check("one two<^w><^a><^y>", "twoone ", 3);
+        check("one<^a><^k><^y><^y>", "oneone", 6);
+        check("a<newline>b", "a\nb", 3);
+        check("ab<^c>", "", 0);
+        check("one<enter>two<enter><up>", "two", 3);
+        check("one<enter>two<enter><up><up><up>", "one", 3);
+        check("one<enter>dra<up><down>ft", "draft", 5);
+        check("one<enter><down>", "", 0);
+        check("a<left><^d>", "", 0);
+    }
+
+    #[test]
+    fn key_actions() {
+        let check = |keys: &str, want: &[KeyAction]| assert_eq!(typed(keys).1, want, "{keys}");
+        check("hi<enter>", &[KeyAction::Line("hi".into())]);
+        check("a<newline>b<enter>", &[KeyAction::Line("a\nb".into())]);
+        check("<enter>", &[KeyAction::Line("".into())]);
+        check("<^d>", &[KeyAction::Quit]);
+        check("<^c>", &[KeyAction::Quit]);
+        check("x<^c><^c>", &[KeyAction::Quit]);
+        check("<^l><^z>", &[KeyAction::Redraw, KeyAction::Suspend]);
+    }
+
+    #[test]
+    fn pasted_text() {
+        let check = |paste: &str, want: &str| {
+            let mut editor = LineEditor::default();
+            editor.paste(paste);
+            assert_eq!(editor.text(), want);
+        };
+        check("one\r\ntwo\rthree\n", "one\ntwo\nthree");
+        check("a\tb\x1b[2J\0", "a    b[2J");
+        check(&"x".repeat(TEXT_BYTES_MAX * 2), "");
+    }
+
+    proptest! {
+        #[test]
+        fn no_keys_break_it(keys in "(<(left|up|down|back|enter|\\^[a-z])>|[ab 漢\u{301}👩‍]){0,60}") {
+            let (editor, _) = typed(&keys);
+            prop_assert!(editor.text().is_char_boundary(editor.cursor()));
+        }
+    }
+}
