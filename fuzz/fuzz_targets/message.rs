@@ -8,15 +8,15 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use serde_bytes::{ByteBuf, Bytes};
 use serde_json::Value;
-use wschat::chat::{Rules, Speaker, Tim, ChatRequest, command, look, notice, stamp};
+use wschat::chat::{Rules, Speaker, Tim, ChatRequest, ModAction, look, notice, stamp};
 use wschat::client::{Incoming, Kind};
 
 fuzz_target!(|text: &str| {
     // Every value could also be a moderator's command.
-    command(text);
+    ModAction::from_command(text);
     let mut out = Vec::new();
     match Rules::open().admit(text, &mut Speaker::default(), Tim::default()) {
-        Ok(ChatRequest::ModAction(..)) => unreachable!("there are no moderators"),
+        Ok(ChatRequest::Moderate(..)) => unreachable!("there are no moderators"),
         Ok(ChatRequest::Say(message)) => {
             look(message.usr());
             message.encode(&mut out);

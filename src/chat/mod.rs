@@ -11,7 +11,6 @@
 mod auth;
 mod bucket;
 mod claims;
-mod command;
 mod header;
 mod keys;
 mod message;
@@ -27,10 +26,11 @@ mod tim;
 
 pub use auth::AuthSettings;
 pub use bucket::{Bucket, Fill};
-pub use command::{SECS_MAX, command};
 pub use keys::{KeyError, PublicKeys, TokenKey, Unusable};
 pub use message::{DEPTH_MAX, Message, NAME_OF_SERVER, stamp};
-pub use mod_action::{Actor, ModAction, ModActionError, SpeakerId, Target};
+pub use mod_action::{
+    Actor, InvalidModAction, ModAction, ModActionError, SECS_MAX, SpeakerId, Target,
+};
 pub use moderation::{Moderation, Mute};
 pub use name::{look, looks};
 pub use notice::{ack, announcement, nack, notice, retraction};

@@ -1,33 +1,90 @@
-//! Acts of moderation: what is done, to whom, by whom.
+//! Moderation actions: what is done, to whom and by whom. One type for the field
+//! `cmd` of a message, the control socket and the command line.
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::chat::name::looks;
 use crate::chat::rate::AddressBlock;
 use crate::chat::tim::Tim;
 
-/// An act of moderation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The longest mute and the slowest slow mode, in seconds: a year and a day.
+pub const SECS_MAX: u32 = 31_622_400;
+
+/// An action of a moderator or an operator.
+///
+/// Its JSON is that of the control socket. A message has another form in its field
+/// `cmd`, see [`from_command`](Self::from_command).
+///
+/// # Examples
+///
+/// ```
+/// use wschat::chat::{ModAction, Target};
+/// let json = r#"{"mute":{"whom":{"name":"bob"},"secs":600}}"#;
+/// let action: ModAction = serde_json::from_str(json).unwrap();
+/// assert_eq!(action, ModAction::Mute { target: Target::name("bob"), secs: Some(600) });
+/// assert_eq!(serde_json::to_string(&action).unwrap(), json);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum ModAction {
-    /// Nothing that they say is sent, for so many seconds, or until unmuted.
-    Mute(Target, Option<u32>),
-    /// They may speak again.
-    Unmute(Target),
-    /// Their connections are closed; nothing keeps them from coming back.
-    Kick(Target),
-    /// Only moderators speak.
+    /// Refuse the messages of the target.
+    Mute {
+        /// A name or an address.
+        #[serde(rename = "whom", with = "OperatorTarget")]
+        target: Target,
+        /// For this many seconds; without it until unmuted.
+        #[serde(default)]
+        secs: Option<u32>,
+    },
+    /// End a mute.
+    Unmute {
+        /// The name or the address of the mute.
+        #[serde(rename = "whom", with = "OperatorTarget")]
+        target: Target,
+    },
+    /// Close the connections of the target, which can connect again.
+    Kick {
+        /// A name, an address or a connection.
+        #[serde(rename = "whom", with = "OperatorTarget")]
+        target: Target,
+    },
+    /// Let only moderators speak.
     Lock,
-    /// Everybody may speak again.
+    /// End a lock.
     Unlock,
-    /// Seconds that everybody has to wait between two messages; none is what
-    /// the configuration says.
+    /// Change how long a speaker waits between two messages.
+    Slow {
+        /// This many seconds, 0 for no wait; without it as the configuration says.
+        #[serde(default)]
+        secs: Option<u32>,
+    },
+    /// Ask every client to hide a message.
+    Retract {
+        /// The `tim` of the message.
+        tim: Tim,
+    },
+    /// Send a message of the server.
+    Say {
+        /// Its text.
+        #[serde(rename = "msg")]
+        text: String,
+    },
+}
+
+/// The form of an action in the field `cmd`, without `secs`.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Command {
+    Mute(String),
+    Unmute(String),
+    Kick(String),
+    Lock(bool),
+    Unlock(bool),
     Slow(Option<u32>),
-    /// The message of this `tim` should not be shown any more.
     Retract(Tim),
-    /// The server says this.
-    Say(String),
 }
 
 impl ModAction {
@@ -35,161 +92,364 @@ impl ModAction {
     pub const VERBS: [&str; 8] =
         ["mute", "unmute", "kick", "lock", "unlock", "slow", "retract", "say"];
 
-    /// What it is called, in a command and in a log.
-    pub const fn verb(&self) -> &'static str {
+    /// Reads the value of the field `cmd`, in JSON. Returns `None` if it is not a
+    /// valid action of a moderator.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wschat::chat::{ModAction, Target};
+    /// let action = ModAction::from_command(r#"{"mute":"bob","secs":600}"#);
+    /// assert_eq!(action, Some(ModAction::Mute { target: Target::name("bob"), secs: Some(600) }));
+    /// assert_eq!(ModAction::from_command(r#"{"dance":true}"#), None);
+    /// ```
+    pub fn from_command(json: &str) -> Option<Self> {
+        let mut fields: Map<String, Value> = serde_json::from_str(json).ok()?;
+        let secs = match fields.remove("secs") {
+            Some(secs) => Some(serde_json::from_value(secs).ok()?),
+            None => None,
+        };
+        // With two actions in one command it is unclear which one is meant.
+        let command = (fields.len() == 1).then_some(Value::Object(fields))?;
+        let action = match serde_json::from_value(command).ok()? {
+            Command::Mute(name) => Self::Mute { target: Target::Name(name), secs },
+            _ if secs.is_some() => return None,
+            Command::Unmute(name) => Self::Unmute { target: Target::Name(name) },
+            Command::Kick(name) => Self::Kick { target: Target::Name(name) },
+            Command::Lock(true) => Self::Lock,
+            Command::Unlock(true) => Self::Unlock,
+            Command::Lock(false) | Command::Unlock(false) => return None,
+            Command::Slow(secs) => Self::Slow { secs },
+            Command::Retract(tim) => Self::Retract { tim },
+        };
+        action.check().ok().map(|()| action)
+    }
+
+    /// Checks values that the type cannot exclude.
+    ///
+    /// # Errors
+    ///
+    /// The first [`InvalidModAction`] that applies.
+    pub fn check(&self) -> Result<(), InvalidModAction> {
         match self {
-            Self::Mute(..) => "mute",
-            Self::Unmute(_) => "unmute",
-            Self::Kick(_) => "kick",
-            Self::Lock => "lock",
-            Self::Unlock => "unlock",
-            Self::Slow(_) => "slow",
-            Self::Retract(_) => "retract",
-            Self::Say(_) => "say",
+            Self::Mute { secs: Some(0), .. } => Err(InvalidModAction::ZeroSecs),
+            _ if self.secs().is_some_and(|secs| secs > SECS_MAX) => {
+                Err(InvalidModAction::SecsTooLarge)
+            }
+            Self::Say { text } if text.trim().is_empty() => Err(InvalidModAction::EmptyText),
+            _ => match self.target() {
+                Some(Target::Name(name)) if name.trim().is_empty() => {
+                    Err(InvalidModAction::EmptyName)
+                }
+                _ => Ok(()),
+            },
         }
     }
 
-    /// Whom it is about, if it is about somebody.
+    /// The name of the action in commands, logs, metrics and acknowledgements.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Mute { .. } => "mute",
+            Self::Unmute { .. } => "unmute",
+            Self::Kick { .. } => "kick",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::Slow { .. } => "slow",
+            Self::Retract { .. } => "retract",
+            Self::Say { .. } => "say",
+        }
+    }
+
+    /// The target, for the actions that have one.
     pub const fn target(&self) -> Option<&Target> {
         match self {
-            Self::Mute(target, _) | Self::Unmute(target) | Self::Kick(target) => Some(target),
+            Self::Mute { target, .. } | Self::Unmute { target } | Self::Kick { target } => {
+                Some(target)
+            }
             _ => None,
         }
     }
 
-    /// The seconds that it names.
+    /// The seconds, for the actions that have some.
     pub const fn secs(&self) -> Option<u32> {
         match self {
-            Self::Mute(_, secs) | Self::Slow(secs) => *secs,
+            Self::Mute { secs, .. } | Self::Slow { secs } => *secs,
             _ => None,
         }
     }
 }
 
-/// What was done, for a log and for who did it; what came from a client is
+/// What was done, for a log and an acknowledgement. What came from a client is
 /// escaped.
 impl fmt::Display for ModAction {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Mute(target, Some(secs)) => write!(out, "muted {target} for {secs} s"),
-            Self::Mute(target, None) => write!(out, "muted {target} until unmuted"),
-            Self::Unmute(target) => write!(out, "unmuted {target}"),
-            Self::Kick(target) => write!(out, "kicked {target}"),
+            Self::Mute { target, secs: Some(secs) } => write!(out, "muted {target} for {secs} s"),
+            Self::Mute { target, secs: None } => write!(out, "muted {target} until unmuted"),
+            Self::Unmute { target } => write!(out, "unmuted {target}"),
+            Self::Kick { target } => write!(out, "kicked {target}"),
             Self::Lock => out.write_str("locked the room: only moderators speak"),
             Self::Unlock => out.write_str("unlocked the room"),
-            Self::Slow(Some(0)) => out.write_str("switched slow mode off"),
-            Self::Slow(Some(secs)) => write!(out, "set slow mode to {secs} s"),
-            Self::Slow(None) => out.write_str("set slow mode as configured"),
-            Self::Retract(tim) => write!(out, "retracted {tim}"),
-            Self::Say(words) => write!(out, "said {words:?}"),
+            Self::Slow { secs: Some(0) } => out.write_str("switched slow mode off"),
+            Self::Slow { secs: Some(secs) } => write!(out, "set slow mode to {secs} s"),
+            Self::Slow { secs: None } => out.write_str("set slow mode as configured"),
+            Self::Retract { tim } => write!(out, "retracted {tim}"),
+            Self::Say { text } => write!(out, "said {text:?}"),
         }
     }
 }
 
-/// Whom an act is about.
+/// The target of an action. The names of the variants are part of the stored
+/// [`Moderation`](super::Moderation).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Target {
-    /// Whoever uses this name or one that looks like it, and the bearer of
-    /// tokens with this `sub`, which is compared to the letter.
+    /// Speakers with this name or one that looks like it, and the bearers of tokens
+    /// with exactly this `sub`.
     Name(String),
-    /// Whoever comes from there.
-    From(AddressBlock),
-    /// The one connection with this id.
+    /// Everybody at this address.
+    #[serde(rename = "From")]
+    Address(AddressBlock),
+    /// The connection with this id.
     Connection(u64),
-    /// The bearer of tokens with this `sub` alone: what is left of a mute when one
-    /// of a name that looks like it has ended.
+    /// The bearers of tokens with this `sub` only. That is what remains of the mute
+    /// of a name when another name that looks like it is unmuted.
     Sub(String),
 }
 
-/// Who did it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Actor {
-    /// A moderator of this name, whose token has this `sub`.
-    Moderator {
-        /// As in the message.
-        usr: String,
-        /// As in the token.
-        sub: Option<String>,
-    },
-    /// A user of the machine, through the control socket.
-    Operator {
-        /// The user's number.
-        uid: u32,
-    },
+/// The form of a [`Target`] at the control socket.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Target", rename_all = "lowercase")]
+enum OperatorTarget {
+    Name(String),
+    Address(
+        #[serde(serialize_with = "write_address", deserialize_with = "read_address")] AddressBlock,
+    ),
+    #[serde(rename = "id")]
+    Connection(u64),
+    #[serde(skip)]
+    Sub(String),
 }
 
-/// Why an act was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ModActionError {
-    /// Nobody of that name is muted.
-    #[error("nobody of that name is muted")]
-    NotMuted,
-    /// There are as many mutes as there may be.
-    #[error("as many are muted as can be; unmute some first")]
-    TooMany,
-    /// No message had this `tim`.
-    #[error("the room has had no message of this time")]
-    NoMessage,
-    /// A mute is about a name or an address.
-    #[error("a single connection cannot be muted; mute its name or address")]
-    Connection,
+fn write_address<S: Serializer>(block: &AddressBlock, out: S) -> Result<S::Ok, S::Error> {
+    block.first_ip().serialize(out)
 }
 
-/// Somebody who wants to speak, as moderation sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct SpeakerId<'a> {
-    /// Under which name.
-    pub usr: &'a str,
-    /// The `sub` of its token.
-    pub sub: Option<&'a str>,
-    /// Where it comes from.
-    pub from: AddressBlock,
-    /// Whether its token makes it a moderator.
-    pub is_moderator: bool,
+fn read_address<'de, D: Deserializer<'de>>(json: D) -> Result<AddressBlock, D::Error> {
+    core::net::IpAddr::deserialize(json).map(AddressBlock::from)
 }
 
 impl Target {
-    /// Whoever has that name.
+    /// The target with this name.
     pub fn name(name: &str) -> Self {
         Self::Name(name.to_owned())
     }
 
-    /// Whether that is who speaks so, on the connection of that id.
-    pub fn is(&self, voice: &SpeakerId<'_>, id: Option<u64>) -> bool {
+    /// Whether this speaker is meant, or the connection with this id.
+    pub fn matches(&self, speaker: &SpeakerId<'_>, connection_id: u64) -> bool {
         match self {
             Self::Name(name) => {
                 let looks_like = || {
                     let wanted = looks(name);
-                    looks(voice.usr).iter().any(|look| wanted.contains(look))
+                    looks(speaker.usr).iter().any(|look| wanted.contains(look))
                 };
-                voice.sub == Some(name) || (!voice.usr.is_empty() && looks_like())
+                speaker.sub == Some(name) || (!speaker.usr.is_empty() && looks_like())
             }
-            Self::Sub(sub) => voice.sub == Some(sub),
-            Self::From(block) => *block == voice.from,
-            Self::Connection(wanted) => id == Some(*wanted),
+            Self::Sub(sub) => speaker.sub == Some(sub),
+            Self::Address(block) => *block == speaker.address,
+            Self::Connection(id) => *id == connection_id,
         }
     }
 }
 
-/// As a log and a list name them; what came from a client is escaped.
+/// The target in a log and a list. What came from a client is escaped.
 impl fmt::Display for Target {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => write!(out, "{name:?}"),
-            Self::From(block) => block.fmt(out),
+            Self::Address(block) => block.fmt(out),
             Self::Connection(id) => write!(out, "connection {id}"),
             Self::Sub(sub) => write!(out, "sub {sub:?}"),
         }
     }
 }
 
-/// As a log and a list name them; what came from a client is escaped.
+/// Who does an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A moderator, who asks in the room.
+    Moderator {
+        /// The name of the connection.
+        usr: String,
+        /// The `sub` of its token.
+        sub: Option<String>,
+    },
+    /// A user of the machine, who asks at the control socket.
+    Operator {
+        /// The user id.
+        uid: u32,
+    },
+}
+
+/// The actor in a log and a list. What came from a client is escaped.
 impl fmt::Display for Actor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Moderator { usr, sub: None } => write!(out, "{usr:?}"),
             Self::Moderator { usr, sub: Some(sub) } => write!(out, "{usr:?} (sub {sub:?})"),
             Self::Operator { uid } => write!(out, "uid {uid}"),
+        }
+    }
+}
+
+/// Why an action makes no sense, whatever the state of the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidModAction {
+    /// A mute that is over at once.
+    #[error("a mute of 0 seconds has no effect; unmute ends a mute")]
+    ZeroSecs,
+    /// More than [`SECS_MAX`].
+    #[error("secs is over {SECS_MAX}, a year")]
+    SecsTooLarge,
+    /// A name of which nothing is visible.
+    #[error("the name is empty")]
+    EmptyName,
+    /// A text of which nothing is visible.
+    #[error("the text is empty")]
+    EmptyText,
+}
+
+/// Why an action was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModActionError {
+    /// There is no such mute.
+    #[error("nobody of that name is muted")]
+    NotMuted,
+    /// There are as many mutes as [`Moderation`](super::Moderation) can hold.
+    #[error("the list of mutes is full; unmute somebody first")]
+    TooMany,
+    /// No message had this `tim`.
+    #[error("the room has had no message of this time")]
+    NoMessage,
+    /// Only names and addresses can be muted.
+    #[error("a single connection cannot be muted; mute its name or address")]
+    Connection,
+}
+
+/// A speaker as moderation sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct SpeakerId<'a> {
+    /// The name of the message.
+    pub usr: &'a str,
+    /// The `sub` of the token.
+    pub sub: Option<&'a str>,
+    /// The address of the connection.
+    pub address: AddressBlock,
+    /// Whether the token makes its bearer a moderator.
+    pub is_moderator: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bob() -> Target {
+        Target::name("bob")
+    }
+
+    #[test]
+    fn actions_in_the_form_of_a_message() {
+        let mute = |name, secs| Some(ModAction::Mute { target: Target::name(name), secs });
+        let retract = ModAction::Retract { tim: Tim::from_nanos(7) };
+        for (json, want) in [
+            (r#"{"mute":"bob"}"#, mute("bob", None)),
+            (r#"{"secs":1,"mute":" bob "}"#, mute(" bob ", Some(1))),
+            (r#"{"mute":"bob","secs":0}"#, None),
+            (r#"{"mute":"bob","secs":-1}"#, None),
+            (r#"{"mute":"bob","secs":"60"}"#, None),
+            (r#"{"mute":"bob","secs":31622401}"#, None),
+            (r#"{"mute":" "}"#, None),
+            (r#"{"mute":7}"#, None),
+            (r#"{"mute":"bob","why":"spam"}"#, None),
+            (r#"{"mute":"bob","kick":"bob"}"#, None),
+            (r#"{"unmute":"bob"}"#, Some(ModAction::Unmute { target: bob() })),
+            (r#"{"kick":"bob"}"#, Some(ModAction::Kick { target: bob() })),
+            (r#"{"kick":"bob","secs":5}"#, None),
+            (r#"{"lock":true}"#, Some(ModAction::Lock)),
+            (r#"{"lock":false}"#, None),
+            (r#"{"unlock":true}"#, Some(ModAction::Unlock)),
+            (r#"{"slow":30}"#, Some(ModAction::Slow { secs: Some(30) })),
+            (r#"{"slow":0}"#, Some(ModAction::Slow { secs: Some(0) })),
+            (r#"{"slow":null}"#, Some(ModAction::Slow { secs: None })),
+            (r#"{"slow":1.5}"#, None),
+            (r#"{"retract":"1970-01-01T00:00:00.000000007Z"}"#, Some(retract)),
+            (r#"{"retract":"yesterday"}"#, None),
+            (r#"{"say":"hi"}"#, None),
+            ("{}", None),
+            ("[]", None),
+            (r#""lock""#, None),
+            ("null", None),
+        ] {
+            assert_eq!(ModAction::from_command(json), want, "{json}");
+        }
+    }
+
+    #[test]
+    fn actions_in_the_form_of_the_control_socket() {
+        let address = |ip: &str| Target::Address(ip.parse::<core::net::IpAddr>().unwrap().into());
+        let mute = |target, secs| ModAction::Mute { target, secs };
+        for (json, want) in [
+            (r#"{"mute":{"whom":{"name":"bob"},"secs":600}}"#, mute(bob(), Some(600))),
+            (r#"{"mute":{"whom":{"name":" bob "}}}"#, mute(Target::name(" bob "), None)),
+            (r#"{"mute":{"whom":{"address":"192.0.2.7"}}}"#, mute(address("192.0.2.7"), None)),
+            (r#"{"mute":{"whom":{"address":"2001:db8::7"}}}"#, mute(address("2001:db8::"), None)),
+            (r#"{"unmute":{"whom":{"name":"bob"}}}"#, ModAction::Unmute { target: bob() }),
+            (r#"{"kick":{"whom":{"id":7}}}"#, ModAction::Kick { target: Target::Connection(7) }),
+            (r#""lock""#, ModAction::Lock),
+            (r#""unlock""#, ModAction::Unlock),
+            (r#"{"slow":{"secs":30}}"#, ModAction::Slow { secs: Some(30) }),
+            (r#"{"slow":{}}"#, ModAction::Slow { secs: None }),
+            (
+                r#"{"retract":{"tim":"1970-01-01T00:00:00.000000007Z"}}"#,
+                ModAction::Retract { tim: Tim::from_nanos(7) },
+            ),
+            (r#"{"say":{"msg":"hi"}}"#, ModAction::Say { text: "hi".into() }),
+        ] {
+            let action: ModAction = serde_json::from_str(json).unwrap();
+            assert_eq!((&action, action.check()), (&want, Ok(())), "{json}");
+            let again = serde_json::to_string(&action).unwrap();
+            assert_eq!(serde_json::from_str::<ModAction>(&again).unwrap(), want, "{json}");
+        }
+    }
+
+    #[test]
+    fn values_that_are_not_actions_for_the_control_socket() {
+        for json in [
+            r#""dance""#,
+            r#"{"mute":{}}"#,
+            r#"{"mute":{"whom":{}}}"#,
+            r#"{"mute":{"whom":{"name":"bob","id":7}}}"#,
+            r#"{"mute":{"whom":{"sub":"bob"}}}"#,
+            r#"{"mute":{"whom":{"name":" "}}}"#,
+            r#"{"mute":{"whom":{"address":"bob"}}}"#,
+            r#"{"mute":{"whom":{"name":"bob"},"secs":0}}"#,
+            r#"{"mute":{"whom":{"name":"bob"},"secs":31622401}}"#,
+            r#"{"mute":{"whom":{"name":"bob"},"why":"spam"}}"#,
+            r#"{"slow":{"secs":-1}}"#,
+            r#"{"slow":{"secs":31622401}}"#,
+            r#"{"retract":{"tim":"now"}}"#,
+            r#"{"say":{"msg":" "}}"#,
+        ] {
+            let action = serde_json::from_str::<ModAction>(json);
+            assert!(action.is_err() || action.unwrap().check().is_err(), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_command_is_answered(json in "\\PC{0,40}") {
+            ModAction::from_command(&json);
+            ModAction::from_command(&format!(r#"{{"mute":{json}}}"#));
         }
     }
 }

@@ -36,7 +36,7 @@ impl Mute {
     const fn bytes(&self) -> usize {
         match &self.target {
             Target::Name(name) | Target::Sub(name) => name.len() + self.by.len(),
-            Target::From(_) | Target::Connection(_) => self.by.len(),
+            Target::Address(_) | Target::Connection(_) => self.by.len(),
         }
     }
 }
@@ -68,7 +68,7 @@ impl Key {
     fn of(target: &Target) -> Option<Self> {
         match target {
             Target::Name(name) | Target::Sub(name) => Some(Self::name(name)),
-            Target::From(block) => Some(Self::From(*block)),
+            Target::Address(block) => Some(Self::From(*block)),
             Target::Connection(_) => None,
         }
     }
@@ -131,7 +131,7 @@ impl Moderation {
     /// use wschat::chat::{ModAction, Actor, Moderation, Target, Tim};
     /// let (mut moderation, by) = (Moderation::default(), Actor::Operator { uid: 0 });
     /// let bob = Target::Name("bob".into());
-    /// moderation.decide(&ModAction::Mute(bob, Some(600)), &by, Tim::default()).unwrap();
+    /// moderation.decide(&ModAction::Mute { target: bob, secs: Some(600) }, &by, Tim::default()).unwrap();
     /// assert_eq!(moderation.mutes(Tim::default()).count(), 1);
     /// assert_eq!(moderation.mutes(Tim::from_nanos(600_000_000_000)).count(), 0);
     /// ```
@@ -139,7 +139,7 @@ impl Moderation {
         let now_secs = now.whole_secs();
         self.mutes.retain(|_, mute| !mute.is_over(now_secs));
         match act {
-            ModAction::Mute(target, secs) => {
+            ModAction::Mute { target, secs } => {
                 let key = Key::of(target).ok_or(ModActionError::Connection)?;
                 let until_secs = secs.map(|secs| now_secs + u64::from(secs));
                 let (target, by) = (target.clone(), by.to_string());
@@ -152,11 +152,11 @@ impl Moderation {
                 }
                 self.mutes.insert(key, mute);
             }
-            ModAction::Unmute(target) => self.unmute(target)?,
+            ModAction::Unmute { target } => self.unmute(target)?,
             ModAction::Lock => self.locked = true,
             ModAction::Unlock => self.locked = false,
-            ModAction::Slow(secs) => self.slow_secs = *secs,
-            ModAction::Kick(_) | ModAction::Retract(_) | ModAction::Say(_) => {}
+            ModAction::Slow { secs } => self.slow_secs = *secs,
+            ModAction::Kick { .. } | ModAction::Retract { .. } | ModAction::Say { .. } => {}
         }
         Ok(())
     }
@@ -203,7 +203,7 @@ impl Moderation {
         let now_secs = now.whole_secs();
         by_name
             .chain(by_sub)
-            .chain(of(Key::From(voice.from)))
+            .chain(of(Key::From(voice.address)))
             .filter(|mute| !mute.is_over(now_secs))
             .max_by_key(|mute| mute.until_secs.unwrap_or(u64::MAX))
     }
@@ -258,11 +258,11 @@ mod tests {
     }
 
     fn voice(usr: &str) -> SpeakerId<'_> {
-        SpeakerId { usr, sub: None, from: AddressBlock::default(), is_moderator: false }
+        SpeakerId { usr, sub: None, address: AddressBlock::default(), is_moderator: false }
     }
 
     fn mute(name: &str, secs: Option<u32>) -> ModAction {
-        ModAction::Mute(Target::name(name), secs)
+        ModAction::Mute { target: Target::name(name), secs }
     }
 
     #[test]
@@ -280,10 +280,14 @@ mod tests {
         assert_eq!(moderation.mutes.len(), 1, "the old one is gone");
         let refused = moderation.check_now(&voice("ann"), at(1 << 33)).unwrap_err();
         assert_eq!(refused, Refusal::Muted.into());
-        moderation.decide(&ModAction::Unmute(Target::name("ANN")), &ROOT, at(300)).unwrap();
+        moderation
+            .decide(&ModAction::Unmute { target: Target::name("ANN") }, &ROOT, at(300))
+            .unwrap();
         assert_eq!(moderation, Moderation::default());
         moderation.decide(&mute("bob", None), &ROOT, at(200)).unwrap();
-        moderation.decide(&ModAction::Unmute(Target::name("b\u{3c3}b")), &ROOT, at(300)).unwrap();
+        moderation
+            .decide(&ModAction::Unmute { target: Target::name("b\u{3c3}b") }, &ROOT, at(300))
+            .unwrap();
         assert_eq!(moderation, Moderation::default(), "whoever is muted by it gets it back");
     }
 
@@ -292,12 +296,14 @@ mod tests {
         let mut moderation = Moderation::default();
         let there = AddressBlock([7; 16]);
         moderation.decide(&mute("user-1", None), &ROOT, at(0)).unwrap();
-        moderation.decide(&ModAction::Mute(Target::From(there), None), &ROOT, at(0)).unwrap();
+        moderation
+            .decide(&ModAction::Mute { target: Target::Address(there), secs: None }, &ROOT, at(0))
+            .unwrap();
         let check_now = |voice: SpeakerId<'_>| moderation.check_now(&voice, at(1)).is_ok();
         assert!(!check_now(SpeakerId { sub: Some("user-1"), ..voice("x") }));
         assert!(check_now(SpeakerId { sub: Some("user-l"), ..voice("x") }));
         assert!(!check_now(voice("user-l")), "as a name it looks the same");
-        assert!(!check_now(SpeakerId { from: there, ..voice("y") }));
+        assert!(!check_now(SpeakerId { address: there, ..voice("y") }));
         assert_eq!(moderation.mutes(at(1)).count(), 2);
     }
 
@@ -335,7 +341,7 @@ mod tests {
     fn an_unmute_gives_the_name_back_and_no_other_sub() {
         let mut moderation = Moderation::default();
         let of_sub = |sub| SpeakerId { sub: Some(sub), ..voice("x") };
-        let unmute = |name| ModAction::Unmute(Target::name(name));
+        let unmute = |name| ModAction::Unmute { target: Target::name(name) };
         moderation.decide(&mute("bob", None), &ROOT, at(0)).unwrap();
         moderation.decide(&mute("B0B", None), &ROOT, at(0)).unwrap();
         moderation.decide(&unmute("B0B"), &ROOT, at(0)).unwrap();
@@ -361,7 +367,9 @@ mod tests {
                 |sub| moderation.check_now(&SpeakerId { sub: Some(sub), ..voice("x") }, at(1));
             assert_eq!(check_now(sub), Err(Refusal::Muted.into()), "{sub:?}");
             assert_eq!(check_now("bob"), Ok(()), "{sub:?}");
-            moderation.decide(&ModAction::Unmute(Target::name(sub)), &ROOT, at(1)).unwrap();
+            moderation
+                .decide(&ModAction::Unmute { target: Target::name(sub) }, &ROOT, at(1))
+                .unwrap();
             assert_eq!(moderation, Moderation::default(), "{sub:?}");
         }
     }
@@ -371,8 +379,14 @@ mod tests {
         let mut moderation = Moderation::default();
         let there = AddressBlock([7; 16]);
         moderation.decide(&mute("bob", Some(60)), &ROOT, at(0)).unwrap();
-        moderation.decide(&ModAction::Mute(Target::From(there), Some(600)), &ROOT, at(0)).unwrap();
-        let bob = SpeakerId { from: there, ..voice("bob") };
+        moderation
+            .decide(
+                &ModAction::Mute { target: Target::Address(there), secs: Some(600) },
+                &ROOT,
+                at(0),
+            )
+            .unwrap();
+        let bob = SpeakerId { address: there, ..voice("bob") };
         let refused = moderation.check_now(&bob, at(100)).unwrap_err();
         assert_eq!(refused, Refused { refusal: Refusal::Muted, wait_secs: Some(500) });
         assert!(moderation.is_muted(&bob, at(100)));
@@ -396,9 +410,9 @@ mod tests {
         let mut moderation = Moderation::default();
         let one = Target::Connection(7);
         for (act, error) in [
-            (ModAction::Unmute(Target::name("bob")), ModActionError::NotMuted),
-            (ModAction::Mute(one.clone(), None), ModActionError::Connection),
-            (ModAction::Unmute(one), ModActionError::Connection),
+            (ModAction::Unmute { target: Target::name("bob") }, ModActionError::NotMuted),
+            (ModAction::Mute { target: one.clone(), secs: None }, ModActionError::Connection),
+            (ModAction::Unmute { target: one }, ModActionError::Connection),
         ] {
             assert_eq!(moderation.decide(&act, &ROOT, at(0)), Err(error));
         }
@@ -446,10 +460,10 @@ mod tests {
             mute("B0B", None),
             mute("tim", None),
             mute("T1M", None),
-            ModAction::Unmute(Target::name("tim")),
-            ModAction::Mute(Target::From(AddressBlock([1; 16])), None),
+            ModAction::Unmute { target: Target::name("tim") },
+            ModAction::Mute { target: Target::Address(AddressBlock([1; 16])), secs: None },
             ModAction::Lock,
-            ModAction::Slow(Some(30)),
+            ModAction::Slow { secs: Some(30) },
         ] {
             moderation.decide(&act, &by, at(5)).unwrap();
         }

@@ -103,7 +103,7 @@ mod tests {
             serde_json::json!({"usr": "wschat", "msg": words, "tim": zero})
         );
         assert_eq!(
-            value(&|out| ack(&ModAction::Say(words.into()), Tim::default(), out)),
+            value(&|out| ack(&ModAction::Say { text: words.into() }, Tim::default(), out)),
             serde_json::json!({
                 "usr": "wschat", "msg": format!("done: said {words:?}"), "ack": "say", "tim": epoch
             })

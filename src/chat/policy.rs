@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::chat::auth::{AuthSettings, Bearer, Verified, Verifier};
 use crate::chat::bucket::{Bucket, Fill};
-use crate::chat::command::command;
 use crate::chat::message::{Member, Message, ParsedMessage};
 use crate::chat::mod_action::{ModAction, SpeakerId};
 use crate::chat::name::shown;
@@ -29,7 +28,7 @@ pub enum ChatRequest<'a> {
     /// To say this.
     Say(Message<'a>),
     /// To have this done: a moderator, of the [name](Speaker::name) that it now has.
-    ModAction(ModAction),
+    Moderate(ModAction),
 }
 
 impl Rules {
@@ -116,9 +115,10 @@ impl Rules {
         if !bearer.is_moderator {
             return Err(Refusal::NotAModerator);
         }
-        let act = command(json).filter(|_| says_nothing).ok_or(Refusal::BadCommand)?;
+        let action = ModAction::from_command(json).filter(|_| says_nothing);
+        let action = action.ok_or(Refusal::BadCommand)?;
         speaker.is_heard_as(&usr);
-        Ok(ChatRequest::ModAction(act))
+        Ok(ChatRequest::Moderate(action))
     }
 }
 
@@ -180,7 +180,7 @@ impl Speaker {
 
     /// As moderation sees it, when it speaks as `usr` from there.
     pub fn voice<'a>(&'a self, usr: &'a str, from: AddressBlock) -> SpeakerId<'a> {
-        SpeakerId { usr, sub: self.sub(), from, is_moderator: self.is_moderator() }
+        SpeakerId { usr, sub: self.sub(), address: from, is_moderator: self.is_moderator() }
     }
 
     /// Somebody whom nobody has heard yet wants to speak as `usr`. Whoever has been
@@ -307,7 +307,7 @@ mod tests {
                 message.encode(&mut text);
                 String::from_utf8(text).unwrap()
             }
-            Ok(ChatRequest::ModAction(act)) => format!("{act:?} by {}", speaker.name()),
+            Ok(ChatRequest::Moderate(act)) => format!("{act:?} by {}", speaker.name()),
             Err(refusal) => refusal.code().into(),
         }
     }

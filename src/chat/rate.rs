@@ -51,6 +51,13 @@ impl AddressBlock {
     pub const UNIX: Self = Self([0xff; 16]);
 }
 
+impl AddressBlock {
+    /// The first address of the block.
+    pub(super) fn first_ip(self) -> IpAddr {
+        Ipv6Addr::from(self.0).to_canonical()
+    }
+}
+
 impl From<IpAddr> for AddressBlock {
     /// The block that an address is in.
     ///

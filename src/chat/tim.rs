@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike, Timelike};
+use serde::{Deserialize, Serialize};
 
 /// A time in nanoseconds since the Unix epoch, written as RFC 3339 in UTC with
 /// nine fractional digits: `2020-08-11T22:26:58.118678679Z`.
@@ -19,7 +20,10 @@ use chrono::{DateTime, Datelike, Timelike};
 /// assert_eq!(tim.nanos(), 1_597_184_818_118_678_679);
 /// assert_eq!(tim.to_string(), "2020-08-11T22:26:58.118678679Z");
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(into = "String", try_from = "String")]
 pub struct Tim(u64);
 
 impl Tim {
@@ -104,6 +108,20 @@ impl FromStr for Tim {
         let mut written = [0; Self::LEN];
         tim.write(&mut written);
         if written == text.as_bytes() { Ok(tim) } else { Err(ParseTimError) }
+    }
+}
+
+impl TryFrom<String> for Tim {
+    type Error = ParseTimError;
+
+    fn try_from(text: String) -> Result<Self, ParseTimError> {
+        text.parse()
+    }
+}
+
+impl From<Tim> for String {
+    fn from(tim: Tim) -> Self {
+        tim.to_string()
     }
 }
 

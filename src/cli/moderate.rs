@@ -9,7 +9,8 @@ use clap::Args;
 
 use super::ask::print;
 use super::{ControlArgs, Outcome};
-use crate::control::{ModerateRequest, Moderated, Request, TargetSpec};
+use crate::chat::{ModAction, Target, Tim};
+use crate::control::{Moderated, Request};
 
 /// Whom a command is about.
 #[derive(Debug, Clone, Args)]
@@ -24,11 +25,11 @@ pub struct WhomArgs {
 }
 
 impl WhomArgs {
-    fn whom(&self) -> TargetSpec {
+    fn target(&self) -> Target {
         match (self.address, &self.name) {
-            (Some(address), _) => TargetSpec::Address(address),
+            (Some(address), _) => Target::Address(address.into()),
             // The parser has seen to it that there is one.
-            (None, name) => TargetSpec::Name(name.clone().unwrap_or_default()),
+            (None, name) => Target::Name(name.clone().unwrap_or_default()),
         }
     }
 }
@@ -100,7 +101,7 @@ read it, and the record of messages keeps both.")]
 pub struct RetractArgs {
     /// The tim of the message
     #[arg(value_name = "TIM")]
-    pub tim: String,
+    pub tim: Tim,
     /// Which daemon.
     #[command(flatten)]
     pub control: ControlArgs,
@@ -162,7 +163,7 @@ impl FromStr for Pause {
 /// No answer, or why nothing was done; so it is with all commands here.
 pub fn mute(args: &MuteArgs) -> Outcome {
     let secs = args.time.map(|Seconds(secs)| secs);
-    have_done(&args.control, ModerateRequest::Mute { whom: args.whom.whom(), secs })
+    have_done(&args.control, ModAction::Mute { target: args.whom.target(), secs })
 }
 
 /// `wschat unmute`.
@@ -171,7 +172,7 @@ pub fn mute(args: &MuteArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn unmute(args: &UnmuteArgs) -> Outcome {
-    have_done(&args.control, ModerateRequest::Unmute { whom: args.whom.whom() })
+    have_done(&args.control, ModAction::Unmute { target: args.whom.target() })
 }
 
 /// `wschat kick`: exit code 1 if there was nobody to kick.
@@ -180,8 +181,8 @@ pub fn unmute(args: &UnmuteArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn kick(args: &KickArgs) -> Outcome {
-    let whom = args.id.map_or_else(|| args.whom.whom(), TargetSpec::Id);
-    let moderated = ask(&args.control, ModerateRequest::Kick { whom })?;
+    let target = args.id.map_or_else(|| args.whom.target(), Target::Connection);
+    let moderated = ask(&args.control, ModAction::Kick { target })?;
     print(&format!("{}, connections: {}\n", moderated.done, moderated.connections))?;
     Ok(ExitCode::from(u8::from(moderated.connections == 0)))
 }
@@ -192,7 +193,7 @@ pub fn kick(args: &KickArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn lock(args: &ControlArgs) -> Outcome {
-    have_done(args, ModerateRequest::Lock)
+    have_done(args, ModAction::Lock)
 }
 
 /// `wschat unlock`.
@@ -201,7 +202,7 @@ pub fn lock(args: &ControlArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn unlock(args: &ControlArgs) -> Outcome {
-    have_done(args, ModerateRequest::Unlock)
+    have_done(args, ModAction::Unlock)
 }
 
 /// `wschat slow`.
@@ -214,7 +215,7 @@ pub fn slow(args: &SlowArgs) -> Outcome {
         Pause::For(Seconds(secs)) => Some(secs),
         Pause::Configured => None,
     };
-    have_done(&args.control, ModerateRequest::Slow { secs })
+    have_done(&args.control, ModAction::Slow { secs })
 }
 
 /// `wschat retract`.
@@ -223,7 +224,7 @@ pub fn slow(args: &SlowArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn retract(args: &RetractArgs) -> Outcome {
-    have_done(&args.control, ModerateRequest::Retract { tim: args.tim.clone() })
+    have_done(&args.control, ModAction::Retract { tim: args.tim })
 }
 
 /// `wschat say`.
@@ -232,16 +233,16 @@ pub fn retract(args: &RetractArgs) -> Outcome {
 ///
 /// As [`mute`].
 pub fn say(args: &SayArgs) -> Outcome {
-    have_done(&args.control, ModerateRequest::Say { msg: args.text.join(" ") })
+    have_done(&args.control, ModAction::Say { text: args.text.join(" ") })
 }
 
 /// Has it done, and prints what was done.
-fn have_done(control: &ControlArgs, deed: ModerateRequest) -> Outcome {
-    print(&format!("{}\n", ask(control, deed)?.done))?;
+fn have_done(control: &ControlArgs, action: ModAction) -> Outcome {
+    print(&format!("{}\n", ask(control, action)?.done))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn ask(control: &ControlArgs, act: ModerateRequest) -> Result<Moderated, super::Failure> {
+fn ask(control: &ControlArgs, act: ModAction) -> Result<Moderated, super::Failure> {
     control.ask(&Request::Moderate { act }).map_err(|error| control.failure(error))
 }
 

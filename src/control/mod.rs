@@ -26,7 +26,7 @@ mod service;
 pub use client::{Call, CallError};
 pub use http::serve_metrics;
 pub use metrics::{MetricsSnapshot, PolicyStats, text};
-pub use moderate::{Decisions, ModerateRequest, Moderated, Muted, TargetSpec};
+pub use moderate::{Decisions, Moderated, Muted};
 pub use protocol::{
     Clients, Code, ControlError, LINE_BYTES_MAX, Listed, RecordStatus, Rejected, Reloaded, Request,
     Sort, Status, ok, parse, read, sorry,

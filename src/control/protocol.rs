@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::control::moderate::ModerateRequest;
+use crate::chat::ModAction;
 
 /// The longest request, in bytes, its newline left out.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -52,7 +52,7 @@ pub enum Request {
     /// Moderate the room. Answered by a [`Moderated`](super::Moderated).
     Moderate {
         /// What is to be done.
-        act: ModerateRequest,
+        act: ModAction,
     },
     /// Who is muted, and what else is decided? Answered by
     /// [`Decisions`](super::Decisions).
@@ -277,6 +277,10 @@ pub fn parse(line: &[u8]) -> Result<Request, ControlError> {
         Request::Clients { limit, .. } if limit > Request::CLIENTS_MAX => {
             bad("limit is over 10000; ask for the rest with offset")
         }
+        Request::Moderate { act } => match act.check() {
+            Ok(()) => Ok(Request::Moderate { act }),
+            Err(error) => bad(&error.to_string()),
+        },
         request => Ok(request),
     }
 }
@@ -339,6 +343,7 @@ mod tests {
             (r#"{"do":"metrics"}"#, Request::Metrics {}),
             (r#"{"do":"clients"}"#, clients(Sort::Id, 100)),
             (r#"{"sort":"behind","do":"clients","limit":10000}"#, clients(Sort::Behind, 10_000)),
+            (r#"{"do":"moderate","act":"lock"}"#, Request::Moderate { act: ModAction::Lock }),
         ] {
             assert_eq!(parse(line.as_bytes()), Ok(want.clone()), "{line}");
             let line = serde_json::to_string(&want).unwrap();
@@ -361,6 +366,8 @@ mod tests {
             r#"{"do":"hunter2"}"#,
             r#"{"do":"status","hunter2":1}"#,
             r#"{"do":"clients","limit":-1}"#,
+            r#"{"do":"moderate","act":{"kick":{"whom":{"name":" "}}}}"#,
+            r#"{"do":"moderate","act":{"retract":{"tim":"hunter2"}}}"#,
             r#"{"do":"clients","limit":10001}"#,
             r#"{"do":"clients","sort":"hunter2"}"#,
             "\u{0}",

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::chat::{Actor, ModAction, ModActionError, Moderation, Mute, Refusal, SpeakerId, Tim};
+use crate::chat::{Actor, ModActionError, Moderation, Mute, Refusal, SpeakerId, Tim};
 use crate::control::meter::{Counts, INTERVAL, Meter};
 use crate::control::metrics::{MetricsSnapshot, PolicyStats, text};
 use crate::control::moderate::{Decisions, Moderated, Muted};
@@ -136,7 +136,6 @@ impl Service {
                 page.await.map_err(broken)
             }
             Request::Moderate { act } => {
-                let act = ModAction::try_from(act)?;
                 let moderated = self.hub.moderate(&act, &Actor::Operator { uid }).await;
                 let not_done =
                     |error: ModActionError| ControlError::new(Code::NotDone, error.to_string());
@@ -268,7 +267,7 @@ fn listed(client: Client, moderation: &Moderation, now: Tim) -> Listed {
     let voice = SpeakerId {
         usr: &client.name,
         sub: client.sub.as_deref(),
-        from: client.peer.block(),
+        address: client.peer.block(),
         is_moderator: client.is_moderator,
     };
     let muted = moderation.is_muted(&voice, now);

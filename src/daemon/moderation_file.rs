@@ -190,7 +190,10 @@ mod tests {
 
     fn muted(name: &str) -> Moderation {
         let mut moderation = Moderation::default();
-        let (act, by) = (ModAction::Mute(Target::name(name), None), Actor::Operator { uid: 0 });
+        let (act, by) = (
+            ModAction::Mute { target: Target::name(name), secs: None },
+            Actor::Operator { uid: 0 },
+        );
         moderation.decide(&act, &by, Tim::default()).unwrap();
         moderation
     }

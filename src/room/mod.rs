@@ -144,9 +144,7 @@ impl Room {
                 speaker.account(from, find).take(&own, message.msg(), now.ms)
             }
             // Who may moderate must not have to wait for it, or be kept from it.
-            ChatRequest::ModAction(..) => {
-                speaker.account(from, find).take_command(&for_all, now.ms)
-            }
+            ChatRequest::Moderate(..) => speaker.account(from, find).take_command(&for_all, now.ms),
         };
         took.map_err(|wait_ms| Refused {
             refusal: Refusal::RateLimited,
@@ -165,7 +163,7 @@ impl Room {
     ///
     /// Why it is not done; then nothing has changed.
     pub fn decide(&self, act: &ModAction, by: &Actor, now: Tim) -> Result<(), ModActionError> {
-        if let ModAction::Retract(tim) = act
+        if let ModAction::Retract { tim } = act
             && *tim > self.lock().stamper.last()
         {
             return Err(ModActionError::NoMessage);
@@ -467,7 +465,7 @@ mod tests {
         let waits = |refusal, secs| Err(Refused { refusal, wait_secs: Some(secs) });
 
         decide(ModAction::Lock).unwrap();
-        decide(ModAction::Mute(Target::name("bob"), Some(10))).unwrap();
+        decide(ModAction::Mute { target: Target::name("bob"), secs: Some(10) }).unwrap();
         assert_eq!(check_now("bob", 0), Err(Refusal::Locked.into()));
         decide(ModAction::Unlock).unwrap();
         assert_eq!(check_now("bob", 0), waits(Refusal::Muted, 10));
@@ -479,12 +477,12 @@ mod tests {
             "what was refused cost nothing"
         );
         assert_eq!(check_now("bob", 10), Ok(()));
-        decide(ModAction::Slow(Some(60))).unwrap();
+        decide(ModAction::Slow { secs: Some(60) }).unwrap();
         assert_eq!(check_now("ann", 11), waits(Refusal::RateLimited, 59));
-        decide(ModAction::Slow(None)).unwrap();
+        decide(ModAction::Slow { secs: None }).unwrap();
         assert_eq!(check_now("ann", 11), Ok(()));
 
-        let never = ModAction::Retract(Tim::from_nanos(1));
+        let never = ModAction::Retract { tim: Tim::from_nanos(1) };
         assert_eq!(decide(never.clone()), Err(ModActionError::NoMessage));
         room.publish(&mut batch(1), Tim::from_nanos(1));
         assert_eq!(decide(never), Ok(()));
@@ -510,7 +508,7 @@ mod tests {
             let by = Actor::Operator { uid: 0 };
             // Slow mode may come after what was said.
             assert_eq!(says(&room, "ann", &pace, 100), Ok(()));
-            room.decide(&ModAction::Slow(Some(slow_secs)), &by, Tim::default()).unwrap();
+            room.decide(&ModAction::Slow { secs: Some(slow_secs) }, &by, Tim::default()).unwrap();
             let account_snapshots = room.account_snapshots(&pace, (100 + before) * 1000);
             let next = 40_000_000;
             let past = RoomState {
@@ -529,7 +527,7 @@ mod tests {
     fn whoever_waits_for_slow_mode_is_not_forgotten_for_others() {
         let (room, pace) = (Room::new(1, 4_000), RateLimit::default());
         let by = Actor::Operator { uid: 0 };
-        room.decide(&ModAction::Slow(Some(30)), &by, Tim::default()).unwrap();
+        room.decide(&ModAction::Slow { secs: Some(30) }, &by, Tim::default()).unwrap();
         assert_eq!(says(&room, "ann", &pace, 100), Ok(()));
         for number in 0..3_000u128 {
             room.payer(&mut Speaker::default(), AddressBlock(number.to_be_bytes()), &pace, 101_000);

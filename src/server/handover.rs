@@ -207,7 +207,7 @@ mod tests {
         let who = AccountKey::Sub("ann".into());
         let balance = AccountSnapshot { who, whole_in_us: 0, said: vec![(300 * DAY_MS, 7)] };
         let mut state = Snapshot { account_snapshots: vec![balance], ..Snapshot::default() };
-        let slow = ModAction::Slow(Some(SECS_MAX));
+        let slow = ModAction::Slow { secs: Some(SECS_MAX) };
         state.moderation.decide(&slow, &Actor::Operator { uid: 0 }, Default::default()).unwrap();
         for _ in 0..2 {
             let hub = ShardPool::resume(1, Arc::clone(&settings), &state, Vec::new()).unwrap();

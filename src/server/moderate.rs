@@ -32,19 +32,19 @@ impl Shared {
         info!(act = verb, by = by.to_string(), whom, secs = act.secs(), "{by} {act}");
         let (counter, kicked) = mpsc::unbounded_channel();
         match act {
-            ModAction::Kick(target) => {
+            ModAction::Kick { target } => {
                 for post in &self.posts {
                     let (target, counter) = (target.clone(), counter.clone());
                     post.send(ShardCommand::Kick { target, before: usize::MAX, counter });
                 }
             }
-            ModAction::Retract(tim) => self.announce(now, |out| retraction(*tim, out)),
-            ModAction::Say(words) => self.announce(now, |out| announcement(words, out)),
-            ModAction::Mute(..)
-            | ModAction::Unmute(_)
+            ModAction::Retract { tim } => self.announce(now, |out| retraction(*tim, out)),
+            ModAction::Say { text: words } => self.announce(now, |out| announcement(words, out)),
+            ModAction::Mute { .. }
+            | ModAction::Unmute { .. }
             | ModAction::Lock
             | ModAction::Unlock
-            | ModAction::Slow(_) => {
+            | ModAction::Slow { .. } => {
                 self.decided.send_replace(());
             }
         }

@@ -19,7 +19,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("src/cli/mod.rs", "src/cli/token.rs"),
     ("src/config/keys.rs", "src/config/tokens.rs"),
     ("src/control/metrics.rs", "src/control/service.rs"),
-    ("src/control/moderate.rs", "src/control/protocol.rs"),
     ("src/daemon/control.rs", "src/daemon/run.rs"),
     ("src/daemon/journal.rs", "src/daemon/journal_entry.rs"),
     ("src/server/pool.rs", "src/server/shard/mod.rs"),

@@ -298,9 +298,9 @@ impl World {
         match act {
             ModAction::Lock => self.decided.locked = true,
             ModAction::Unlock => self.decided.locked = false,
-            ModAction::Mute(target, None) => drop(self.decided.muted.insert(id(target))),
-            ModAction::Unmute(target) => drop(self.decided.muted.remove(&id(target))),
-            ModAction::Slow(secs) => self.decided.slow_ms = u64::from(secs.unwrap_or(0)) * 1000,
+            ModAction::Mute { target, secs: None } => drop(self.decided.muted.insert(id(target))),
+            ModAction::Unmute { target } => drop(self.decided.muted.remove(&id(target))),
+            ModAction::Slow { secs } => self.decided.slow_ms = u64::from(secs.unwrap_or(0)) * 1000,
             _ => panic!("nothing that lasts"),
         }
     }
@@ -311,7 +311,7 @@ impl World {
         client.was_kicked = true;
         let target = match self.rng.bool() {
             true => Target::Connection(id),
-            false => Target::From(client.peer.block()),
+            false => Target::Address(client.peer.block()),
         };
         self.send_all(|| Letter::Kick(target.clone(), usize::MAX));
     }

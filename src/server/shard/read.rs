@@ -331,7 +331,7 @@ fn handle<S: Stream>(
             cold.messages = cold.messages.wrapping_add(1);
             counters.messages += 1;
         }
-        Ok(ChatRequest::ModAction(act)) => {
+        Ok(ChatRequest::Moderate(act)) => {
             let by = Actor::Moderator {
                 usr: cold.speaker.name().to_owned(),
                 sub: cold.speaker.sub().map(str::to_owned),

@@ -395,7 +395,7 @@ impl<S: Stream> Table<S> {
         let start = before.saturating_sub(ROWS_PER_TURN);
         let is_meant = |cold: &&ColdState| {
             let (speaker, from) = (&cold.speaker, cold.peer.block());
-            target.is(&speaker.voice(speaker.name(), from), Some(cold.id))
+            target.matches(&speaker.voice(speaker.name(), from), cold.id)
         };
         let meant = self.cold[start..before].iter().filter(is_meant);
         let meant: Vec<u64> = meant.map(|cold| cold.id).collect();

@@ -345,11 +345,11 @@ mod tests {
             ..Snapshot::default()
         };
         let (by, bob) = (Actor::Operator { uid: 0 }, Target::name("bob"));
-        let there = Target::From(AddressBlock([1; 16]));
+        let there = Target::Address(AddressBlock([1; 16]));
         for act in [
-            ModAction::Mute(bob, Some(600)),
-            ModAction::Mute(there, None),
-            ModAction::Slow(Some(30)),
+            ModAction::Mute { target: bob, secs: Some(600) },
+            ModAction::Mute { target: there, secs: None },
+            ModAction::Slow { secs: Some(30) },
         ] {
             state.moderation.decide(&act, &by, state.last_tim()).unwrap();
         }

@@ -59,9 +59,11 @@ fn event(world: &mut World) {
         (25..28, Some(id)) => world.kick(id),
         (28..31, Some(id)) => {
             let target = Target::Name(Client::name(id));
-            world.decide(&ModAction::Mute(target, None));
+            world.decide(&ModAction::Mute { target, secs: None });
         }
-        (31..34, Some(id)) => world.decide(&ModAction::Unmute(Target::Name(Client::name(id)))),
+        (31..34, Some(id)) => {
+            world.decide(&ModAction::Unmute { target: Target::Name(Client::name(id)) })
+        }
         (34, _) => world.decide(&ModAction::Lock),
         (35..38, _) => world.decide(&ModAction::Unlock),
         (40..44, _) => world.hand_over(Way::Whole),
@@ -69,7 +71,7 @@ fn event(world: &mut World) {
         (45, _) => world.hand_over(Way::WithLosses),
         (39, _) => {
             let secs = world.rng.u32(..2);
-            world.decide(&ModAction::Slow(Some(secs)));
+            world.decide(&ModAction::Slow { secs: Some(secs) });
         }
         (38, Some(id)) => world.plan_step(0, id, Step::Reset),
         (50, Some(id)) => world.plan_step(0, id, Step::Break),

@@ -23,15 +23,15 @@ fn decisions(seed: u64) -> Totals {
     for _ in 0..40 {
         let name = || Target::Name(Client::name(ids[seed as usize % ids.len()]));
         match world.rng.u8(..10) {
-            0 => world.decide(&ModAction::Mute(name(), None)),
-            1 => world.decide(&ModAction::Unmute(name())),
+            0 => world.decide(&ModAction::Mute { target: name(), secs: None }),
+            1 => world.decide(&ModAction::Unmute { target: name() }),
             2 => world.decide(&ModAction::Lock),
             3 | 4 => world.decide(&ModAction::Unlock),
             5 | 6 => {
                 let secs = world.rng.u32(..10);
-                world.decide(&ModAction::Slow(Some(secs)));
+                world.decide(&ModAction::Slow { secs: Some(secs) });
             }
-            7 => world.decide(&ModAction::Slow(None)),
+            7 => world.decide(&ModAction::Slow { secs: None }),
             8 => world.hand_over(Way::Whole),
             _ => world.hand_over(Way::Twice),
         }
@@ -40,7 +40,7 @@ fn decisions(seed: u64) -> Totals {
     }
     // Whoever may speak again is heard.
     world.decide(&ModAction::Unlock);
-    world.decide(&ModAction::Slow(Some(0)));
+    world.decide(&ModAction::Slow { secs: Some(0) });
     let heard: Vec<u64> = ids.iter().map(|id| world.clients[id].heard).collect();
     world.run_for(10_000);
     for (id, heard) in ids.iter().zip(heard) {
