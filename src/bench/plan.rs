@@ -8,15 +8,15 @@ use super::{Stop, Target};
 /// The question that a run answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
-    /// How many deliveries a second, with a bounded window of messages on the way
+    /// Deliveries per second, with a limited number of messages in flight
     Throughput,
-    /// How late messages are that are sent at a fixed rate
+    /// Delay of messages that are sent at a fixed rate
     Latency,
-    /// What memory an idle connection costs
+    /// Memory of an idle connection
     Idle,
-    /// What a storm of new connections costs, and what it does to those that listen
+    /// Many new connections at the same time: their cost and their effect on listeners
     Storm,
-    /// What listeners that never read do to the others
+    /// The effect of listeners that never read on the others
     Slow,
 }
 

@@ -1,4 +1,4 @@
-//! `wschat bench`: measures a server, this machine's or another's.
+//! `wschat bench`.
 
 use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Exit, Failure, Outcome};
+use super::failure::{Exit, Failure, Outcome};
 use crate::bench::{Mode, Plan, Progress, Stop, Target, run as run_plan};
 
-/// The options of `wschat bench`.
-#[derive(Debug, Clone, Args)]
+/// The options of `bench`.
+#[derive(Debug, Args)]
 pub struct BenchArgs {
     /// The server, ws://HOST:PORT/
     #[arg(value_name = "URL")]
@@ -19,55 +19,50 @@ pub struct BenchArgs {
     /// What to measure
     #[arg(long, value_enum, default_value = "throughput")]
     mode: Mode,
-    /// Connections that listen, the senders and the slow ones among them
+    /// Connections that listen, including the senders and the slow listeners
     #[arg(long, value_name = "N", default_value_t = 1000)]
     listeners: usize,
-    /// Listeners that also send, in turn
+    /// Listeners that also send messages, in turn
     #[arg(long, value_name = "S", default_value_t = 1)]
     senders: usize,
-    /// throughput: messages on the way, of all senders together; one has arrived when every listener has it
+    /// throughput: messages in flight, of all senders; a message is in flight until every listener has it
     #[arg(long, value_name = "W", default_value_t = 16)]
     window: usize,
-    /// latency, storm, slow: messages a second, of all senders together
+    /// latency, storm, slow: messages per second, of all senders
     #[arg(long, value_name = "R", default_value_t = 10.0)]
     rate: f64,
-    /// How long to measure, in seconds
+    /// Duration of the measurement in seconds
     #[arg(long, value_name = "T", default_value_t = 10.0)]
     secs: f64,
-    /// slow: listeners that never read [default: a tenth of the listeners]
+    /// slow: listeners that never read [default: 10 % of the listeners]
     #[arg(long, value_name = "K")]
     slow: Option<usize>,
-    /// storm: connections that arrive at once
+    /// storm: connections that are opened at the same time
     #[arg(long, value_name = "N", default_value_t = 5000)]
     storm: usize,
-    /// Length of a message without its token, in bytes of JSON
+    /// Length of the JSON of a message in bytes, without its token
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     size: usize,
     /// Send this token with each message
     #[arg(long, value_name = "T")]
     token: Option<String>,
-    /// The server's process on this machine, to see its CPU time and memory
+    /// Process id of the server on this machine, to measure its CPU time and memory
     #[arg(long, value_name = "P")]
     pid: Option<u32>,
-    /// Print one line of JSON; so it is, too, if the output is not a terminal
+    /// Print one line of JSON, which is the default if the output is not a terminal
     #[arg(long)]
     json: bool,
 }
 
-/// Runs the benchmark and prints what it found.
-///
-/// # Errors
-///
-/// 64 for options that contradict each other, 71 for a limit of this machine,
-/// 69 for all that is the server's fault: also if it lost a message.
+/// Runs the benchmark and prints its report. A lost message is a failure, too.
 pub fn run(args: BenchArgs) -> Outcome {
     let plan = plan(&args)?;
-    let for_people = stdout().is_terminal() && !args.json;
-    let bar = bar(for_people);
+    let is_table = stdout().is_terminal() && !args.json;
+    let bar = progress_bar(is_table);
     let result = run_plan(&plan, &mut |progress| show(&bar, progress));
     bar.finish_and_clear();
     let report = result.map_err(|stop| failure(&args.url, stop))?;
-    if for_people {
+    if is_table {
         println!("{}", report.describe(plan.mode));
     } else {
         println!("{report}");
@@ -118,8 +113,8 @@ fn failure(url: &str, stop: Stop) -> Failure {
     Failure::new(exit, what, stop)
 }
 
-fn bar(shown: bool) -> ProgressBar {
-    if !shown {
+fn progress_bar(visible: bool) -> ProgressBar {
+    if !visible {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{msg:14} {wide_bar} {percent:>3} %");

@@ -1,14 +1,11 @@
-//! `wschat check`: is the configuration good?
+//! `wschat check`.
 
 use std::process::ExitCode;
 
-use super::{ConfigArgs, Outcome};
+use super::args::ConfigArgs;
+use super::failure::Outcome;
 
-/// Prints what should be different; silent if there is nothing.
-///
-/// # Errors
-///
-/// All problems of the configuration, for exit code 78 (66: no such file).
+/// Prints the warnings about the configuration.
 pub fn run(args: &ConfigArgs) -> Outcome {
     for warning in args.load()?.warnings {
         eprintln!("{warning}");

@@ -1,124 +1,102 @@
-//! `wschat clients`: who is connected.
+//! `wschat clients`.
 
 use std::process::ExitCode;
 
-use chrono::{DateTime, Utc};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
-use super::ask::print;
-use super::{ControlArgs, Exit, Failure, Outcome};
+use super::args::ControlArgs;
+use super::failure::Outcome;
+use super::output::{json_line, local_time, print_while_open};
 use crate::client::sanitize_name;
 use crate::control::{Clients, Listed, Request, Sort};
-use crate::zone;
+
+const LIMIT_MAX: u64 = Request::CLIENTS_MAX as u64;
 
 /// The options of `clients`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 #[command(after_help = "\
-BEHIND is how many bytes of messages a client has not been sent yet. Its state is
-swept while it keeps up, lagging while its socket takes nothing, closing at its
-end. NAME is that of its last message that was sent, or that was not
-while none was. With --json each client is one line:
+BEHIND is the number of bytes of messages that were not sent to the client yet.
+STATE is swept (the client keeps up), lagging (its socket accepts no more data) or
+closing. NAME is the name in the last message of the client that was sent; if none
+was, the name in the last message that was rejected.
 
     wschat clients --sort behind --limit 10
     wschat clients --json --limit 10000 | jq -r 'select(.messages > 1000).address'")]
 pub struct ClientsArgs {
-    /// In which order
+    /// Sort by this column
     #[arg(long, value_enum, default_value_t)]
-    pub sort: Sort,
-    /// The other way round
+    sort: Sort,
+    /// Reverse the order
     #[arg(long)]
-    pub reverse: bool,
-    /// List no more than this, at most 10000
+    reverse: bool,
+    /// List at most this number of clients; the maximum is 10000
     #[arg(long, value_name = "N", default_value_t = 100,
-          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=Request::CLIENTS_MAX as u64))]
-    pub limit: usize,
-    /// Leave out so many at the beginning
+          value_parser = RangedU64ValueParser::<usize>::new().range(0..=LIMIT_MAX))]
+    limit: usize,
+    /// Skip this number of clients
     #[arg(long, value_name = "N", default_value_t)]
-    pub offset: usize,
+    offset: usize,
     /// Print each client as a line of JSON
     #[arg(long)]
-    pub json: bool,
-    /// Which daemon.
+    json: bool,
     #[command(flatten)]
-    pub control: ControlArgs,
+    control: ControlArgs,
 }
 
-/// Prints a page of the list.
-///
-/// # Errors
-///
-/// No answer; standard output that cannot be written.
+/// Prints a part of the list.
 pub fn run(args: &ClientsArgs) -> Outcome {
-    let &ClientsArgs { sort, reverse, limit, offset, .. } = args;
+    let &ClientsArgs { sort, reverse, limit, offset, json, .. } = args;
     let request = Request::Clients { sort, reverse, offset, limit };
-    let page: Clients = args.control.ask(&request).map_err(|error| args.control.failure(error))?;
-    let text = if args.json { json(&page.clients)? } else { table(&page.clients) };
-    let end = offset.saturating_add(page.clients.len());
-    if print(&text)? && !args.json && page.clients.len() < page.total {
-        let next =
-            if end < page.total { format!("; --offset {end} goes on") } else { String::new() };
-        eprintln!("{} of {} clients{next}", page.clients.len(), page.total);
+    let Clients { clients, total } = args.control.ask(&request)?;
+    let text = match json {
+        true => clients.iter().map(json_line).collect::<Result<_, _>>()?,
+        false => table(&clients),
+    };
+    if print_while_open(&text)? && !json && clients.len() < total {
+        let end = offset.saturating_add(clients.len());
+        let next = if end < total { format!("; see --offset {end}") } else { String::new() };
+        eprintln!("{} of {total} clients{next}", clients.len());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn json(clients: &[Listed]) -> Result<String, Failure> {
-    let mut text = String::new();
-    for client in clients {
-        text += &serde_json::to_string(client)
-            .map_err(|error| Failure::new(Exit::Unavailable, "answer", error))?;
-        text.push('\n');
-    }
-    Ok(text)
-}
-
-/// Under which name somebody speaks, and what else there is to know of it. A
-/// terminal shows it, so it is made harmless.
-fn who(client: &Listed) -> String {
-    let mut words = sanitize_name(&client.usr);
+/// The name of a client and what is known about it, sanitized for the terminal.
+fn describe(client: &Listed) -> String {
+    let mut text = sanitize_name(&client.usr);
     if let Some(sub) = &client.sub {
-        words += &format!(" (sub {})", sanitize_name(sub));
+        text += &format!(" (sub {})", sanitize_name(sub));
     }
     if client.moderator {
-        words += ", moderator";
+        text += ", moderator";
     }
     if client.muted {
-        words += ", muted";
+        text += ", muted";
     }
-    words
+    text
 }
 
-/// A line each, in columns as wide as they have to be.
 fn table(clients: &[Listed]) -> String {
-    let since = |at: DateTime<Utc>| at.with_timezone(zone::here()).format("%F %T").to_string();
-    let row = |c: &Listed| {
+    let mut rows =
+        vec![["ID", "ADDRESS", "SINCE", "MESSAGES", "BEHIND", "STATE", "NAME"].map(String::from)];
+    rows.extend(clients.iter().map(|client| {
         [
-            c.id.to_string(),
-            c.address.clone(),
-            since(c.since),
-            c.messages.to_string(),
-            c.behind_bytes.to_string(),
-            c.state.clone(),
-            who(c),
+            client.id.to_string(),
+            client.address.clone(),
+            local_time(client.since),
+            client.messages.to_string(),
+            client.behind_bytes.to_string(),
+            client.state.clone(),
+            describe(client),
         ]
-    };
-    let head = ["ID", "ADDRESS", "SINCE", "MESSAGES", "BEHIND", "STATE", "NAME"];
-    let head = head.map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(head).chain(clients.iter().map(row)).collect();
-    let mut widths = [0; 7];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let [a, b, c, d, e, f, _] = widths;
-    let mut text = String::new();
-    for [id, address, since, messages, behind, state, name] in rows {
+    }));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map(|column| width(column).unwrap_or(0));
+    let line = |[id, address, since, messages, behind, state, name]: &[String; 7]| {
         let line = format!(
             "{id:>a$}  {address:<b$}  {since:<c$}  {messages:>d$}  {behind:>e$}  {state:<f$}  {name}"
         );
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
+        line.trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
 }

@@ -1,28 +1,21 @@
-//! `wschat completions`: what the packages install for the shells.
+//! `wschat completions`.
 
-use std::io::{self, Write};
-use std::process::ExitCode;
-
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
-use super::{Cli, Exit, Failure, Outcome};
+use super::failure::Outcome;
+use super::output::print;
 
 /// The options of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
-    /// The shell that will read them
+    /// The shell
     shell: Shell,
 }
 
-/// Prints the completions, made from the definition of the command line itself.
-///
-/// # Errors
-///
-/// A [`Failure`] if stdout takes no more.
-pub fn run(args: &CompletionsArgs) -> Outcome {
+/// Generates the completions from the definition of the command line.
+pub fn run(args: &CompletionsArgs, mut definition: Command) -> Outcome {
     let mut text = Vec::new();
-    generate(args.shell, &mut Cli::command(), "wschat", &mut text);
-    io::stdout().write_all(&text).map_err(|why| Failure::new(Exit::OsError, "stdout", why))?;
-    Ok(ExitCode::SUCCESS)
+    generate(args.shell, &mut definition, "wschat", &mut text);
+    print(&String::from_utf8_lossy(&text))
 }

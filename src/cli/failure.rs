@@ -1,4 +1,4 @@
-//! The one way in which a command fails: a line on stderr and an exit code.
+//! How a command fails: a message on standard error and an exit code.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -8,28 +8,28 @@ use crate::config::Problems;
 /// What a command returns: an exit code or a failure.
 pub type Outcome = Result<ExitCode, Failure>;
 
-/// Exit codes that scripts can rely on, from sysexits(3head).
+/// Exit codes, from sysexits.h(3head) except for `NotDone`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// What was asked for cannot be done, and nothing has changed.
+    /// The command had no effect.
     NotDone = 1,
     /// The command line is wrong (`EX_USAGE`).
     Usage = 64,
-    /// An input file does not exist or cannot be read (`EX_NOINPUT`).
+    /// An input file cannot be read (`EX_NOINPUT`).
     NoInput = 66,
-    /// A service is not there: nothing listens, the peer closed (`EX_UNAVAILABLE`).
+    /// A service is not available (`EX_UNAVAILABLE`).
     Unavailable = 69,
-    /// The operating system refused something that has to work (`EX_OSERR`).
+    /// The operating system reported an error (`EX_OSERR`).
     OsError = 71,
-    /// The caller may not do that (`EX_NOPERM`).
+    /// The caller has no permission (`EX_NOPERM`).
     NoPermission = 77,
     /// The configuration is wrong (`EX_CONFIG`).
     Config = 78,
 }
 
-/// Why a command ended without doing its work: `wschat: what: why`, or all
-/// that is wrong with the configuration, a line each.
+/// Why a command failed: `wschat: WHAT: WHY`, or all problems of the configuration,
+/// one per line.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
@@ -38,22 +38,14 @@ pub struct Failure {
 
 impl Failure {
     /// A failure of `what` (a file, an address, an option) because of `why`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use wschat::cli::{Exit, Failure};
-    /// let failure = Failure::new(Exit::NoInput, "/etc/wschat.toml", "no such file");
-    /// assert_eq!(failure.to_string(), "wschat: /etc/wschat.toml: no such file");
-    /// ```
-    pub fn new(exit: Exit, what: impl Into<String>, why: impl fmt::Display) -> Self {
-        // One line whatever a peer or the system put into the reason.
+    pub(super) fn new(exit: Exit, what: impl Into<String>, why: impl fmt::Display) -> Self {
+        // A peer or the system may have put line ends into the reason.
         let line = format!("wschat: {}: {why}", what.into());
         let text = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         Self { exit, text }
     }
 
-    /// The code that the process ends with.
+    /// The exit code of the process.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.exit as u8)
     }

@@ -1,249 +1,160 @@
-//! `wschat mute`, `unmute`, `kick`, `lock`, `unlock`, `slow`, `retract`, `say`:
-//! what a moderator does in the room, done by an operator.
+//! The commands of a moderator, for operators: `wschat mute` and others.
 
 use std::net::IpAddr;
 use std::process::ExitCode;
-use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use super::ask::print;
-use super::{ControlArgs, Outcome};
+use super::args::ControlArgs;
+use super::failure::Outcome;
+use super::output::print;
 use crate::chat::{ModAction, Target, Tim};
 use crate::control::{Moderated, Request};
 
-/// Whom a command is about.
-#[derive(Debug, Clone, Args)]
-#[group(id = "who", required = true, multiple = false)]
-pub struct WhomArgs {
-    /// Whoever uses this name or one that looks like it, or a token with this sub
-    #[arg(value_name = "NAME", group = "who")]
-    pub name: Option<String>,
-    /// Whoever comes from this address; of an IPv6 one from its /64
-    #[arg(long, value_name = "IP", group = "who")]
-    pub address: Option<IpAddr>,
-}
-
-impl WhomArgs {
-    fn target(&self) -> Target {
-        match (self.address, &self.name) {
-            (Some(address), _) => Target::Address(address.into()),
-            // The parser has seen to it that there is one.
-            (None, name) => Target::Name(name.clone().unwrap_or_default()),
-        }
-    }
-}
-
-/// The options of `mute`.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = "\
-It is told how long it has to wait when it tries to speak. A mute outlives a
+/// The subcommands that moderate the room.
+#[derive(Debug, Subcommand)]
+pub enum ModerateCommand {
+    /// Reject messages from a name, a sub or an address
+    #[command(after_help = "\
+The notice to a muted sender contains the remaining time. A mute outlives a
 restart and a crash; `wschat mutes` lists them.
 
     wschat mute bob --for 10m
     wschat mute --address 192.0.2.7")]
-pub struct MuteArgs {
-    /// Who.
-    #[command(flatten)]
-    pub whom: WhomArgs,
-    /// For so long (600, 10m, 1h 30m) instead of until unmuted
-    #[arg(long = "for", value_name = "TIME")]
-    pub time: Option<Seconds>,
-    /// Which daemon.
-    #[command(flatten)]
-    pub control: ControlArgs,
+    Mute {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Mute for this time (600, 10m, 1h 30m) instead of until unmuted
+        #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+        secs: Option<u32>,
+        #[command(flatten)]
+        control: ControlArgs,
+    },
+    /// Accept messages from a muted name, sub or address again
+    Unmute {
+        #[command(flatten)]
+        target: TargetArgs,
+        #[command(flatten)]
+        control: ControlArgs,
+    },
+    /// Close the connections of a client; exits 1 if there is none
+    #[command(after_help = "\
+The close code is 1008, the reason is \"kicked\". The client can connect again; to
+prevent it from sending messages, mute it or revoke its token.")]
+    Kick {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// The connection with this id, as listed by `wschat clients`
+        #[arg(long, value_name = "ID", group = "who")]
+        id: Option<u64>,
+        #[command(flatten)]
+        control: ControlArgs,
+    },
+    /// Accept messages only from moderators
+    Lock(ControlArgs),
+    /// Accept messages from everyone again
+    Unlock(ControlArgs),
+    /// Set how long a sender must wait between two messages
+    Slow {
+        /// Time between two messages of a sender (30, 1m), `off`, or `configured`
+        #[arg(value_name = "TIME", value_parser = slow)]
+        action: ModAction,
+        #[command(flatten)]
+        control: ControlArgs,
+    },
+    /// Tell all clients to hide a message
+    #[command(after_help = "\
+Web pages and terminal clients then hide the message or mark it as retracted. The
+record of messages keeps the message and its retraction.")]
+    Retract {
+        /// The tim of the message
+        #[arg(value_name = "TIM")]
+        tim: Tim,
+        #[command(flatten)]
+        control: ControlArgs,
+    },
+    /// Send a message to everyone in the name of the server
+    Say {
+        /// The text of the message
+        #[arg(value_name = "TEXT", required = true)]
+        text: Vec<String>,
+        #[command(flatten)]
+        control: ControlArgs,
+    },
 }
 
-/// The options of `unmute`.
-#[derive(Debug, Clone, Args)]
-pub struct UnmuteArgs {
-    /// Who.
-    #[command(flatten)]
-    pub whom: WhomArgs,
-    /// Which daemon.
-    #[command(flatten)]
-    pub control: ControlArgs,
+/// The target of a command.
+#[derive(Debug, Args)]
+#[group(id = "who", required = true, multiple = false)]
+pub struct TargetArgs {
+    /// All clients that use this name, a name that looks like it, or a token with this sub
+    #[arg(value_name = "NAME", group = "who")]
+    name: Option<String>,
+    /// All clients from this IPv4 address, or from the /64 of this IPv6 address
+    #[arg(long, value_name = "IP", group = "who")]
+    address: Option<IpAddr>,
 }
 
-/// The options of `kick`.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = "\
-Nothing keeps whoever was kicked from coming back; a mute or a revoked token
-does. Its connections are closed with 1008, kicked.")]
-pub struct KickArgs {
-    /// Who.
-    #[command(flatten)]
-    pub whom: WhomArgs,
-    /// The one connection with this id, as `wschat clients` lists it
-    #[arg(long, value_name = "ID", group = "who")]
-    pub id: Option<u64>,
-    /// Which daemon.
-    #[command(flatten)]
-    pub control: ControlArgs,
-}
-
-/// The options of `slow`.
-#[derive(Debug, Clone, Args)]
-pub struct SlowArgs {
-    /// Time between two messages of a speaker (30, 1m), `off`, or `configured`
-    #[arg(value_name = "TIME")]
-    pub pause: Pause,
-    /// Which daemon.
-    #[command(flatten)]
-    pub control: ControlArgs,
-}
-
-/// The options of `retract`.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = "\
-Pages and terminal clients then hide the message or mark it. Who has read it has
-read it, and the record of messages keeps both.")]
-pub struct RetractArgs {
-    /// The tim of the message
-    #[arg(value_name = "TIM")]
-    pub tim: Tim,
-    /// Which daemon.
-    #[command(flatten)]
-    pub control: ControlArgs,
-}
-
-/// The options of `say`.
-#[derive(Debug, Clone, Args)]
-pub struct SayArgs {
-    /// What to say in the name of the server
-    #[arg(value_name = "TEXT", required = true)]
-    pub text: Vec<String>,
-    /// Which daemon.
-    #[command(flatten)]
-    pub control: ControlArgs,
-}
-
-/// A time in whole seconds: a number of them, or as people write it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seconds(u32);
-
-impl FromStr for Seconds {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(secs) = text.parse() {
-            return Ok(Self(secs));
-        }
-        let time = humantime::parse_duration(text)
-            .map_err(|_| "not a time like 600, 10m or 1h 30m".to_owned())?;
-        u32::try_from(time.as_secs()).map(Self).map_err(|_| "longer than a year".to_owned())
-    }
-}
-
-/// What slow mode is set to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pause {
-    /// So long.
-    For(Seconds),
-    /// As the configuration says.
-    Configured,
-}
-
-impl FromStr for Pause {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "off" => Ok(Self::For(Seconds(0))),
-            "configured" => Ok(Self::Configured),
-            time => time.parse().map(Self::For),
+impl From<TargetArgs> for Target {
+    fn from(args: TargetArgs) -> Self {
+        match (args.address, args.name) {
+            (Some(address), _) => Self::Address(address.into()),
+            // The group guarantees that there is a name.
+            (None, name) => Self::Name(name.unwrap_or_default()),
         }
     }
 }
 
-/// `wschat mute`.
-///
-/// # Errors
-///
-/// No answer, or why nothing was done; so it is with all commands here.
-pub fn mute(args: &MuteArgs) -> Outcome {
-    let secs = args.time.map(|Seconds(secs)| secs);
-    have_done(&args.control, ModAction::Mute { target: args.whom.target(), secs })
+/// Sends the request and prints what the daemon did.
+pub fn run(command: ModerateCommand) -> Outcome {
+    let (act, control) = action(command);
+    let is_kick = matches!(act, ModAction::Kick { .. });
+    let Moderated { done, connections } = control.ask(&Request::Moderate { act })?;
+    if !is_kick {
+        return print(&format!("{done}\n"));
+    }
+    print(&format!("{done}, connections: {connections}\n"))?;
+    Ok(ExitCode::from(u8::from(connections == 0)))
 }
 
-/// `wschat unmute`.
-///
-/// # Errors
-///
-/// As [`mute`].
-pub fn unmute(args: &UnmuteArgs) -> Outcome {
-    have_done(&args.control, ModAction::Unmute { target: args.whom.target() })
+fn action(command: ModerateCommand) -> (ModAction, ControlArgs) {
+    match command {
+        ModerateCommand::Mute { target, secs, control } => {
+            (ModAction::Mute { target: target.into(), secs }, control)
+        }
+        ModerateCommand::Unmute { target, control } => {
+            (ModAction::Unmute { target: target.into() }, control)
+        }
+        ModerateCommand::Kick { target, id, control } => {
+            let target = id.map_or_else(|| target.into(), Target::Connection);
+            (ModAction::Kick { target }, control)
+        }
+        ModerateCommand::Lock(control) => (ModAction::Lock, control),
+        ModerateCommand::Unlock(control) => (ModAction::Unlock, control),
+        ModerateCommand::Slow { action, control } => (action, control),
+        ModerateCommand::Retract { tim, control } => (ModAction::Retract { tim }, control),
+        ModerateCommand::Say { text, control } => {
+            (ModAction::Say { text: text.join(" ") }, control)
+        }
+    }
 }
 
-/// `wschat kick`: exit code 1 if there was nobody to kick.
-///
-/// # Errors
-///
-/// As [`mute`].
-pub fn kick(args: &KickArgs) -> Outcome {
-    let target = args.id.map_or_else(|| args.whom.target(), Target::Connection);
-    let moderated = ask(&args.control, ModAction::Kick { target })?;
-    print(&format!("{}, connections: {}\n", moderated.done, moderated.connections))?;
-    Ok(ExitCode::from(u8::from(moderated.connections == 0)))
+/// A number of seconds, or a time like `1h 30m`.
+fn seconds(text: &str) -> Result<u32, &'static str> {
+    if let Ok(secs) = text.parse() {
+        return Ok(secs);
+    }
+    let time = humantime::parse_duration(text).map_err(|_| "not a time like 600, 10m or 1h 30m")?;
+    u32::try_from(time.as_secs()).map_err(|_| "longer than a year")
 }
 
-/// `wschat lock`.
-///
-/// # Errors
-///
-/// As [`mute`].
-pub fn lock(args: &ControlArgs) -> Outcome {
-    have_done(args, ModAction::Lock)
-}
-
-/// `wschat unlock`.
-///
-/// # Errors
-///
-/// As [`mute`].
-pub fn unlock(args: &ControlArgs) -> Outcome {
-    have_done(args, ModAction::Unlock)
-}
-
-/// `wschat slow`.
-///
-/// # Errors
-///
-/// As [`mute`].
-pub fn slow(args: &SlowArgs) -> Outcome {
-    let secs = match args.pause {
-        Pause::For(Seconds(secs)) => Some(secs),
-        Pause::Configured => None,
+fn slow(text: &str) -> Result<ModAction, &'static str> {
+    let secs = match text {
+        "off" => Some(0),
+        "configured" => None,
+        time => Some(seconds(time)?),
     };
-    have_done(&args.control, ModAction::Slow { secs })
-}
-
-/// `wschat retract`.
-///
-/// # Errors
-///
-/// As [`mute`].
-pub fn retract(args: &RetractArgs) -> Outcome {
-    have_done(&args.control, ModAction::Retract { tim: args.tim })
-}
-
-/// `wschat say`.
-///
-/// # Errors
-///
-/// As [`mute`].
-pub fn say(args: &SayArgs) -> Outcome {
-    have_done(&args.control, ModAction::Say { text: args.text.join(" ") })
-}
-
-/// Has it done, and prints what was done.
-fn have_done(control: &ControlArgs, action: ModAction) -> Outcome {
-    print(&format!("{}\n", ask(control, action)?.done))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn ask(control: &ControlArgs, act: ModAction) -> Result<Moderated, super::Failure> {
-    control.ask(&Request::Moderate { act }).map_err(|error| control.failure(error))
+    Ok(ModAction::Slow { secs })
 }
 
 #[cfg(test)]
@@ -251,15 +162,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_as_people_write_them() {
-        for (text, want) in [("600", Some(600)), ("10m", Some(600)), ("1h 30m", Some(5400))] {
-            assert_eq!(text.parse().ok(), want.map(Seconds), "{text}");
+    fn times() {
+        for (text, want) in [("600", 600), ("10m", 600), ("1h 30m", 5400)] {
+            assert_eq!(seconds(text), Ok(want), "{text}");
         }
         for text in ["", "soon", "-1", "200years", "1.5"] {
-            assert!(text.parse::<Seconds>().is_err(), "{text}");
+            assert!(seconds(text).is_err(), "{text}");
         }
-        assert_eq!("off".parse(), Ok(Pause::For(Seconds(0))));
-        assert_eq!("configured".parse(), Ok(Pause::Configured));
-        assert_eq!("1m".parse(), Ok(Pause::For(Seconds(60))));
+        for (text, secs) in [("off", Some(0)), ("configured", None), ("1m", Some(60))] {
+            assert_eq!(slow(text), Ok(ModAction::Slow { secs }), "{text}");
+        }
     }
 }

@@ -1,30 +1,26 @@
-//! `wschat reload`: has the daemon read its configuration again, and waits for
-//! the verdict.
+//! `wschat reload`.
 
 use std::process::ExitCode;
 
-use super::{ControlArgs, Exit, Outcome};
+use super::args::ControlArgs;
+use super::failure::{Exit, Outcome};
 use crate::control::{CallError, Code, Reloaded, Request};
 
-/// Silent if all is well; otherwise prints what `wschat check` prints.
-///
-/// # Errors
-///
-/// No answer. A rejected configuration is exit code 78, and the old one stays
-/// in force.
+/// Tells the daemon to reload its configuration. Prints the warnings, or the problems
+/// of a rejected configuration.
 pub fn run(args: &ControlArgs) -> Outcome {
-    match args.ask::<Reloaded>(&Request::Reload {}) {
+    match args.try_ask::<Reloaded>(&Request::Reload {}) {
         Ok(reloaded) => {
             for warning in reloaded.warnings {
                 eprintln!("{warning}");
             }
             for key in reloaded.needs_restart {
-                eprintln!("wschat: {key}: warning: it has changed, which takes a restart");
+                eprintln!("wschat: {key}: warning: the new value takes effect after a restart");
             }
             Ok(ExitCode::SUCCESS)
         }
-        Err(CallError::ControlError(fault)) if fault.err == Code::ConfigRejected => {
-            for problem in fault.problems {
+        Err(CallError::ControlError(error)) if error.err == Code::ConfigRejected => {
+            for problem in error.problems {
                 eprintln!("{problem}");
             }
             Ok(ExitCode::from(Exit::Config as u8))

@@ -1,24 +1,47 @@
-//! `wschat serve`: the daemon.
+//! `wschat serve`.
 
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use rustix::io::Errno;
 
-use super::{Exit, Failure, Outcome, ServeArgs};
+use super::args::ConfigArgs;
+use super::failure::{Exit, Failure, Outcome};
+use crate::config::{Environment, ListenAddress};
 use crate::daemon::journal::last_words;
 use crate::daemon::{StartError, run as run_daemon};
 
-/// Runs the daemon until it is told to end, or reports why it did not come up.
-///
-/// # Errors
-///
-/// None: by now signals are caught, so a stderr that nobody reads must not hold
-/// up the report as it may in other commands.
-pub fn run(args: &ServeArgs) -> Outcome {
-    match run_daemon(args.environment(), args.control.clone()) {
+/// As a doc comment this would contain a broken rustdoc link.
+const LISTEN_HELP: &str =
+    "Listen on this address instead of listen.addresses: IP:PORT, [IP6]:PORT or unix:/PATH";
+
+/// The options of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[arg(long, value_name = "ADDR", help = LISTEN_HELP)]
+    listen: Vec<ListenAddress>,
+    /// Number of shards, 0 for one per core
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
+    threads: Option<usize>,
+    /// Create the control socket here instead of at /run/wschat/control.sock
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+}
+
+/// Runs the daemon, or reports why it cannot start.
+pub fn run(args: ServeArgs) -> Outcome {
+    let environment =
+        Environment { listen: args.listen, threads: args.threads, ..args.config.environment() };
+    match run_daemon(environment, args.control) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
+            // The daemon handles signals already, so writing to a standard error that
+            // nobody reads must not block here.
             let failure = Failure::from(error);
             last_words(&failure.to_string());
             Ok(failure.exit_code())
@@ -45,19 +68,19 @@ impl From<StartError> for Failure {
 const ROOM_UNIT: &str = "wschat.socket";
 const METRICS_UNIT: &str = "a socket unit with FileDescriptorName=metrics";
 
-/// A place that cannot be listened at; in the service's sandbox only `unit` can.
-fn bind(place: String, error: &io::Error, unit: &str) -> Failure {
-    // Where the service manager took network sockets away from us.
+/// An address that the daemon cannot bind. In the sandbox of the service only `unit`
+/// can open network sockets.
+fn bind(address: String, error: &io::Error, unit: &str) -> Failure {
     if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) {
-        let why = format!("{error}; here only {unit} can open it");
-        return Failure::new(Exit::NoPermission, place, why);
+        let why = format!("{error}; in this sandbox only {unit} can open it");
+        return Failure::new(Exit::NoPermission, address, why);
     }
     let exit = match error.kind() {
         ErrorKind::AddrInUse => Exit::Unavailable,
         ErrorKind::PermissionDenied => Exit::NoPermission,
         _ => Exit::OsError,
     };
-    Failure::new(exit, place, error)
+    Failure::new(exit, address, error)
 }
 
 #[cfg(test)]
@@ -65,18 +88,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_the_sandbox_the_socket_unit_is_named() {
+    fn errors_of_the_sandbox_name_the_socket_unit() {
         let address = || "127.0.0.1:9464".parse().unwrap();
         let sandboxed = || io::Error::from(Errno::AFNOSUPPORT);
-        let check = |error: StartError, unit| {
-            let failure = Failure::from(error);
-            let want = format!("; here only {unit} can open it");
-            assert!(failure.to_string().ends_with(&want), "{failure}");
-        };
-        check(StartError::Bind(address(), sandboxed()), "wschat.socket");
-        check(
-            StartError::BindMetrics(address(), sandboxed()),
-            "a socket unit with FileDescriptorName=metrics",
-        );
+        for (error, unit) in [
+            (StartError::Bind(address(), sandboxed()), ROOM_UNIT),
+            (StartError::BindMetrics(address(), sandboxed()), METRICS_UNIT),
+        ] {
+            let failure = Failure::from(error).to_string();
+            let want = format!("; in this sandbox only {unit} can open it");
+            assert!(failure.ends_with(&want), "{failure}");
+        }
     }
 }

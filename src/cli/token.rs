@@ -1,7 +1,5 @@
-//! `wschat token`: mints a token that the room's secret verifies.
+//! `wschat token`.
 
-use std::io::{Write, stdout};
-use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -9,53 +7,49 @@ use clap::builder::NonEmptyStringValueParser;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Map, Value};
 
-use super::{ConfigArgs, Exit, Failure, Outcome};
+use super::args::ConfigArgs;
+use super::failure::{Exit, Failure, Outcome};
+use super::output::print;
 use crate::config::Auth;
 
-/// The last second with a date in RFC 3339, since 1970; far from what does not
-/// fit into a claim.
-const LAST_SECOND: u64 = 253_402_300_799;
+/// The end of the year 9999 in seconds since 1970, the last time that RFC 3339 can
+/// express.
+const EXP_MAX: u64 = 253_402_300_799;
 
 /// The options of `token`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 #[command(after_help = "\
-The token is signed with the first secret of auth.keys, else with the configured
-secret and the first of auth.algorithms. Where the room asks for an issuer or an
-audience, it has those. It is printed alone, for a file that only its speaker can read:
+The token is signed with the first secret in auth.keys or, if there is none, with
+the configured secret and the first of auth.algorithms. It contains the configured
+issuer and audience. Store it in a file that only its user can read:
 
     (umask 077; wschat token --sub ci --ttl 90days > ci.token)
 
-The room looks at the end of a token only if auth.check_exp is on. Then it
-refuses one without an end, which is what it gets without --ttl.")]
+The room checks the expiration time only if auth.check_exp is true. Then it rejects
+tokens without one, which are made without --ttl.")]
 pub struct TokenArgs {
-    /// Who will speak with it (the claim `sub`)
+    /// The user of the token (the claim `sub`)
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
-    pub sub: String,
-    /// How long it is good: 15min, 1h, 90days (the claim `exp`); without it, for ever
+    sub: String,
+    /// The time until the token expires: 15min, 1h, 90days (the claim `exp`) [default: never]
     #[arg(long, value_name = "TIME", value_parser = time_to_live)]
-    pub ttl: Option<Duration>,
-    /// A further claim, its value in JSON: admin=true, 'role="host"'; repeatable
+    ttl: Option<Duration>,
+    /// Another claim, its value in JSON: admin=true, 'role="host"'; repeatable
     #[arg(long = "claim", value_name = "KEY=JSON", value_parser = claim)]
-    pub claims: Vec<(String, Value)>,
-    /// Whose secret.
+    claims: Vec<(String, Value)>,
     #[command(flatten)]
-    pub config: ConfigArgs,
+    config: ConfigArgs,
 }
 
-/// Prints a token.
-///
-/// # Errors
-///
-/// All problems of the configuration; no secret in it; claims that contradict
-/// each other.
+/// Prints a new token.
 pub fn run(args: TokenArgs) -> Outcome {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut claims = claims(args.sub, args.ttl, args.claims, now)?;
     let auth = args.config.load()?.config.auth;
     let key = auth.signing_key().ok_or_else(|| no_secret(&auth))?;
-    for (claim, wanted) in [("iss", &auth.issuer), ("aud", &auth.audience)] {
-        if let Some(wanted) = wanted {
-            claims.entry(claim).or_insert_with(|| wanted.as_str().into());
+    for (claim, value) in [("iss", &auth.issuer), ("aud", &auth.audience)] {
+        if let Some(value) = value {
+            claims.entry(claim).or_insert_with(|| value.as_str().into());
         }
     }
     let mut header = Header::new(key.algorithm());
@@ -63,46 +57,48 @@ pub fn run(args: TokenArgs) -> Outcome {
     let secret = EncodingKey::from_secret(key.secret_bytes().unwrap_or_default());
     let token = encode(&header, &claims, &secret)
         .map_err(|error| Failure::new(Exit::OsError, "token", error))?;
-    writeln!(stdout(), "{token}")
-        .map_err(|error| Failure::new(Exit::OsError, "standard output", error))?;
-    Ok(ExitCode::SUCCESS)
+    print(&format!("{token}\n"))
 }
 
-/// Why no token can be minted: public keys verify, but do not sign.
+/// Why no token can be signed; public keys can only verify.
 fn no_secret(auth: &Auth) -> Failure {
     let (key, why) = if auth.keys.is_empty() {
-        ("auth.jwt_secret", "no secret is configured, so the room asks for no token")
+        ("auth.jwt_secret", "no secret is configured; the room requires no tokens")
     } else {
-        ("auth.keys", "only public keys are configured; whoever has the private ones mints tokens")
+        ("auth.keys", "only public keys are configured; tokens are signed with the private keys")
     };
     Failure::new(Exit::Config, key, why)
 }
 
-/// All claims of a token minted at `now`, the time since the Unix epoch.
+/// All claims of a token that is signed at `now`, the time since the Unix epoch.
 fn claims(
     sub: String,
     ttl: Option<Duration>,
-    further: Vec<(String, Value)>,
+    others: Vec<(String, Value)>,
     now: Duration,
 ) -> Result<Map<String, Value>, Failure> {
     let mut claims = Map::new();
     claims.insert("sub".into(), sub.into());
     if let Some(ttl) = ttl {
-        // `exp` and `iat` are whole seconds, and as far apart as was asked for.
+        // `exp` and `iat` are whole seconds; their difference is `ttl`, rounded up.
         let secs = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         let exp = now.as_secs().saturating_add(secs);
-        if exp > LAST_SECOND {
-            return Err(Failure::new(Exit::Usage, "--ttl", "that is after the year 9999"));
+        if exp > EXP_MAX {
+            return Err(Failure::new(
+                Exit::Usage,
+                "--ttl",
+                "the token would expire after the year 9999",
+            ));
         }
         claims.insert("exp".into(), exp.into());
     }
-    for (key, value) in further {
-        let wrong = |why: &str| Failure::new(Exit::Usage, format!("--claim {key}"), why);
+    for (key, value) in others {
+        let failure = |why: &str| Failure::new(Exit::Usage, format!("--claim {key}"), why);
         if matches!(key.as_str(), "exp" | "nbf" | "iat") && !value.is_number() {
-            return Err(wrong("a time is a number of seconds since 1970"));
+            return Err(failure("the value must be a number of seconds since 1970"));
         }
         if claims.contains_key(&key) {
-            return Err(wrong("the token has that claim already"));
+            return Err(failure("the token already has this claim"));
         }
         claims.insert(key, value);
     }
@@ -112,18 +108,18 @@ fn claims(
 
 fn time_to_live(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("a token that is good for no time".into()),
+        Ok(Duration::ZERO) => Err("the token would expire at once".into()),
         parsed => parsed.map_err(|error| error.to_string()),
     }
 }
 
 fn claim(text: &str) -> Result<(String, Value), String> {
     match text.split_once('=') {
-        None | Some(("", _)) => Err("a claim is KEY=JSON".into()),
-        // The usual mistake is a string without its quotes.
+        None | Some(("", _)) => Err("a claim has the form KEY=JSON".into()),
+        // The usual mistake is a string without quotes.
         Some((key, json)) => match serde_json::from_str(json) {
             Ok(value) => Ok((key.to_owned(), value)),
-            Err(_) => Err(format!("the value is not JSON; a string is '{key}=\"…\"'")),
+            Err(_) => Err(format!("the value is not JSON; write a string as '{key}=\"…\"'")),
         },
     }
 }
@@ -136,12 +132,12 @@ mod tests {
 
     #[test]
     fn claims_of_a_token() {
-        let check = |ttl: Option<&str>, further: &[&str], want: &str| {
+        let check = |ttl: Option<&str>, others: &[&str], want: &str| {
             let ttl = ttl.map(|text| time_to_live(text).unwrap());
-            let further = further.iter().map(|text| claim(text).unwrap()).collect();
-            let got = claims("petr".into(), ttl, further, NOW);
+            let others = others.iter().map(|text| claim(text).unwrap()).collect();
+            let got = claims("petr".into(), ttl, others, NOW);
             let got = got.map_or_else(|failure| failure.to_string().into(), Value::Object);
-            // A failure is no JSON, and is compared as the text that it is.
+            // The text of a failure is not JSON, so it is compared as a string.
             let want = serde_json::from_str(want).unwrap_or_else(|_| Value::from(want));
             assert_eq!(got, want);
         };
@@ -153,25 +149,24 @@ mod tests {
             r#"{"admin":true,"iat":1700000000,"n":[1,{}],"room":"x=y","sub":"petr"}"#,
         );
         check(None, &["iat=5", "exp=7"], r#"{"exp":7,"iat":5,"sub":"petr"}"#);
-        check(Some("1h"), &["exp=7"], "wschat: --claim exp: the token has that claim already");
-        check(None, &["sub=\"x\""], "wschat: --claim sub: the token has that claim already");
-        check(None, &["a=1", "a=2"], "wschat: --claim a: the token has that claim already");
-        check(
-            None,
-            &["nbf=\"5\""],
-            "wschat: --claim nbf: a time is a number of seconds since 1970",
-        );
-        check(Some("9000years"), &[], "wschat: --ttl: that is after the year 9999");
+        check(Some("1h"), &["exp=7"], "wschat: --claim exp: the token already has this claim");
+        check(None, &["sub=\"x\""], "wschat: --claim sub: the token already has this claim");
+        check(None, &["a=1", "a=2"], "wschat: --claim a: the token already has this claim");
+        let why = "wschat: --claim nbf: the value must be a number of seconds since 1970";
+        check(None, &["nbf=\"5\""], why);
+        let why = "wschat: --ttl: the token would expire after the year 9999";
+        check(Some("9000years"), &[], why);
     }
 
     #[test]
-    fn options_that_make_no_sense() {
-        assert_eq!(claim("admin"), Err("a claim is KEY=JSON".into()));
-        assert_eq!(claim("=1"), Err("a claim is KEY=JSON".into()));
-        let why = "the value is not JSON; a string is 'role=\"…\"'";
+    fn invalid_options() {
+        for text in ["admin", "=1"] {
+            assert_eq!(claim(text), Err("a claim has the form KEY=JSON".into()));
+        }
+        let why = "the value is not JSON; write a string as 'role=\"…\"'";
         assert_eq!(claim("role=host"), Err(why.into()));
-        assert!(time_to_live("0s").is_err());
-        assert!(time_to_live("3600").is_err());
-        assert!(time_to_live("-1h").is_err());
+        for text in ["0s", "3600", "-1h"] {
+            assert!(time_to_live(text).is_err(), "{text}");
+        }
     }
 }

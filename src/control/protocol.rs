@@ -72,16 +72,16 @@ impl Request {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sort {
-    /// By id: whoever joined first
+    /// By id: the oldest connection first
     #[default]
     Id,
     /// By network address
     Address,
-    /// By when they joined: the oldest first
+    /// By the time of joining: the oldest first
     Since,
-    /// By messages sent: the most first
+    /// By the number of messages sent: the most first
     Messages,
-    /// By how far they are behind: the furthest first
+    /// By the bytes not sent to it yet: the most first
     Behind,
 }
 

@@ -12,11 +12,6 @@ use crate::rules::sources;
 const KNOWN: &[(&str, &str)] = &[
     ("src/chat/keys.rs", "src/chat/keys/jwks.rs"),
     ("src/chat/keys.rs", "src/chat/keys/pem.rs"),
-    ("src/cli/check.rs", "src/cli/mod.rs"),
-    ("src/cli/completions.rs", "src/cli/mod.rs"),
-    ("src/cli/config.rs", "src/cli/mod.rs"),
-    ("src/cli/mod.rs", "src/cli/serve.rs"),
-    ("src/cli/mod.rs", "src/cli/token.rs"),
     ("src/config/keys.rs", "src/config/tokens.rs"),
     ("src/control/metrics.rs", "src/control/service.rs"),
     ("src/daemon/control.rs", "src/daemon/run.rs"),

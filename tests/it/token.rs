@@ -43,7 +43,7 @@ fn without_a_secret_there_is_none() {
     let output = command(&file, &[]).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
     assert_eq!(output.stdout, b"");
-    let why = "wschat: auth.jwt_secret: no secret is configured, so the room asks for no token\n";
+    let why = "wschat: auth.jwt_secret: no secret is configured; the room requires no tokens\n";
     assert_eq!(String::from_utf8(output.stderr).unwrap(), why);
 }
 
@@ -74,7 +74,7 @@ fn public_keys_cannot_sign() {
     let output = command(&file, &[]).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
     let why = "wschat: auth.keys: only public keys are configured; \
-        whoever has the private ones mints tokens\n";
+        tokens are signed with the private keys\n";
     assert_eq!(String::from_utf8(output.stderr).unwrap(), why);
 }
 

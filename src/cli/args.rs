@@ -1,0 +1,82 @@
+//! Options that several subcommands share.
+
+use std::env::var_os;
+use std::path::PathBuf;
+
+use clap::Args;
+use rustix::process::{Resource, getrlimit};
+use serde::de::DeserializeOwned;
+
+use super::failure::{Exit, Failure};
+use crate::config::{
+    CREDENTIALS_VARIABLE, Environment, Loaded, Problems, RECORD_VARIABLE, VARIABLE, load,
+};
+use crate::control::{CONTROL_PATH, Call, CallError, Code, Request};
+
+/// The default path of the configuration.
+const CONFIG_PATH: &str = "/etc/wschat.toml";
+
+/// The option of commands that read the configuration.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Read this file instead of /etc/wschat.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// Everything from outside that a configuration depends on. No other code reads
+    /// environment variables for it.
+    pub fn environment(&self) -> Environment {
+        Environment {
+            file: self.config.clone().unwrap_or_else(|| CONFIG_PATH.into()),
+            file_required: self.config.is_some(),
+            credentials: var_os(CREDENTIALS_VARIABLE).map(PathBuf::from),
+            jwt_secret: var_os(VARIABLE),
+            // A relative path needs a working directory.
+            log_dir: var_os(RECORD_VARIABLE).and_then(|dir| std::path::absolute(dir).ok()),
+            descriptors_max: getrlimit(Resource::Nofile).maximum,
+            ..Environment::default()
+        }
+    }
+
+    pub fn load(&self) -> Result<Loaded, Problems> {
+        load(&self.environment())
+    }
+}
+
+/// The option of commands that send a request to the running daemon.
+#[derive(Debug, Args)]
+pub struct ControlArgs {
+    /// The control socket of the daemon
+    #[arg(long, value_name = "PATH", default_value = CONTROL_PATH)]
+    pub control: PathBuf,
+}
+
+impl ControlArgs {
+    /// Sends one request and returns the answer.
+    pub fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Failure> {
+        self.try_ask(request).map_err(|error| self.failure(error))
+    }
+
+    /// Like [`ControlArgs::ask`], for commands that handle some errors themselves.
+    pub fn try_ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, CallError> {
+        Call::open(&self.control)?.ask(request)
+    }
+
+    /// The failure for an error of [`ControlArgs::try_ask`].
+    pub fn failure(&self, error: CallError) -> Failure {
+        let exit = match &error {
+            CallError::Forbidden => Exit::NoPermission,
+            CallError::ControlError(error) => match error.err {
+                Code::Forbidden => Exit::NoPermission,
+                Code::ConfigRejected => Exit::Config,
+                Code::BadRequest => Exit::Usage,
+                Code::NotDone => Exit::NotDone,
+                _ => Exit::Unavailable,
+            },
+            CallError::NotRunning | CallError::Broken(_) => Exit::Unavailable,
+        };
+        Failure::new(exit, self.control.display().to_string(), error)
+    }
+}

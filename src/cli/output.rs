@@ -1,0 +1,37 @@
+//! Prints results of commands on standard output.
+
+use std::io::{ErrorKind, Write, stdout};
+use std::process::ExitCode;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::failure::{Exit, Failure, Outcome};
+use crate::zone;
+
+/// Prints a text. A closed pipe is not an error: `wschat clients | head`.
+pub fn print(text: &str) -> Outcome {
+    print_while_open(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a text and returns whether standard output is still open.
+pub fn print_while_open(text: &str) -> Result<bool, Failure> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(Exit::OsError, "standard output", error)),
+    }
+}
+
+/// An answer of the daemon as a line of JSON.
+pub fn json_line(answer: &impl Serialize) -> Result<String, Failure> {
+    let json = serde_json::to_string(answer);
+    Ok(json.map_err(|error| Failure::new(Exit::Unavailable, "answer", error))? + "\n")
+}
+
+/// Date and time in the local time zone.
+pub fn local_time(time: DateTime<Utc>) -> String {
+    time.with_timezone(zone::here()).format("%F %T").to_string()
+}
