@@ -19,6 +19,8 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod feed;
+mod log_limit;
+mod mutex;
 pub mod record;
 pub mod room;
 pub mod server;

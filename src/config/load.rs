@@ -339,7 +339,8 @@ impl Loading<'_> {
         let Some(place) = self.draft.places.get(key).copied() else { return };
         let Some(max) = self.outside.descriptors_max else { return };
         let shards = self.draft.config.server.shards();
-        let possible = descriptors::members(descriptors::clients(Some(max), shards)) as u64;
+        let possible =
+            descriptors::websockets_max(descriptors::clients_max(Some(max), shards)) as u64;
         let wanted = u64::try_from(self.draft.config.limits.connections_max).unwrap_or(u64::MAX);
         if wanted > possible {
             let text = format!(

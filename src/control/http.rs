@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::join;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
@@ -20,11 +21,11 @@ use tracing::debug;
 use super::metrics::MEDIA_TYPE;
 use crate::control::service::Service;
 use crate::server::{
-    Acceptor, HandshakeSlots, HandshakeStream, Http11, Listener, Socket, check_host,
+    Acceptor, HandshakeSlots, HandshakeStream, Http11Reader, ListeningSocket, Socket, check_host,
 };
 
-/// Connections at once; for one more the first gives way.
-const PLACES: usize = 16;
+/// The most connections; a new one then evicts the oldest.
+const SLOTS: usize = 16;
 /// How long one request and its answer may take together.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of a request, in bytes.
@@ -37,20 +38,20 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// # Errors
 ///
 /// The system's, if it cannot be polled.
-pub async fn serve_metrics(listener: Listener, desk: Arc<Service>) -> io::Result<()> {
+pub async fn serve_metrics(listener: ListeningSocket, desk: Arc<Service>) -> io::Result<()> {
     let mut acceptor = Acceptor::new(listener)?;
-    let crowd = Arc::<HandshakeSlots>::default();
+    let slots = Arc::<HandshakeSlots>::default();
     let mut guests = JoinSet::new();
     loop {
-        let (socket, _) = acceptor.accept(|| crowd.relieve()).await;
-        let mut place = crowd.enter(PLACES).await;
+        let (socket, _) = acceptor.accept(|| slots.evict_oldest()).await;
+        let mut slot = slots.take(SLOTS).await;
         while guests.try_join_next().is_some() {}
         let desk = Arc::clone(&desk);
         guests.spawn(async move {
             tokio::select! {
                 biased;
                 () = receive(socket, &desk) => {}
-                () = place.is_wanted() => debug!("a connection for metrics gave way to another"),
+                () = slot.evicted() => debug!("a new connection for metrics evicted an older one"),
             }
         });
     }
@@ -58,7 +59,7 @@ pub async fn serve_metrics(listener: Listener, desk: Arc<Service>) -> io::Result
 
 /// One request and its answer.
 async fn receive(socket: Socket, desk: &Service) {
-    let stream = match HandshakeStream::watch(socket, desk.watches()) {
+    let stream = match HandshakeStream::new(socket, desk.watches()) {
         Ok(stream) => stream,
         Err((_, error)) => return debug!(%error, "a connection for metrics: {error}"),
     };
@@ -70,7 +71,7 @@ async fn receive(socket: Socket, desk: &Service) {
         .max_buf_size(HEAD_BYTES_MAX)
         // The time for all is bounded below.
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(Http11::new(stream)), service);
+        .serve_connection(TokioIo::new(join(Http11Reader::new(&stream), &stream)), service);
     match timeout(TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a request for metrics: {error}"),

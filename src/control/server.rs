@@ -20,7 +20,7 @@ use crate::config::ListenAddress;
 use crate::control::auth;
 use crate::control::protocol::{Code, ControlError, FORBIDDEN, LINE_BYTES_MAX, parse, sorry};
 use crate::control::service::Service;
-use crate::server::{self, Acceptor, EpollWatches, Listener, Need};
+use crate::server::{self, Acceptor, EpollWatches, ListeningSocket, WatchUse};
 
 /// Connections that may be open at once; one more is told so.
 const CONNECTIONS_MAX: usize = 32;
@@ -34,7 +34,7 @@ const MODE: u32 = 0o660;
 /// The control socket, bound and ready to be served.
 #[derive(Debug)]
 pub struct Server {
-    listener: Listener,
+    listener: ListeningSocket,
     path: PathBuf,
 }
 
@@ -47,7 +47,7 @@ impl Server {
     /// The system's: the folder is not there or not ours, the path is in use or
     /// too long.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        let listener = Listener::bind(&ListenAddress::Unix(path.to_owned()), false)?;
+        let listener = ListeningSocket::bind(&ListenAddress::Unix(path.to_owned()), false)?;
         // Until this takes effect others may connect, and are sent away.
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
         Ok(Self { listener, path: path.to_owned() })
@@ -98,7 +98,7 @@ fn watch(
     socket: unix::net::UnixStream,
     watches: &EpollWatches,
 ) -> Result<UnixStream, (unix::net::UnixStream, io::Error)> {
-    watches.add(Need::Answer, socket, |socket| {
+    watches.register(WatchUse::Response, socket, |socket| {
         // The runtime keeps what it cannot watch, so it gets a copy.
         let watched = socket.try_clone().and_then(UnixStream::from_std);
         watched.map_err(|error| (socket, error))

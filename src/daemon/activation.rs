@@ -8,10 +8,9 @@ use std::process;
 
 use listenfd::ListenFd;
 use rustix::net::{AddressFamily, SocketType};
-use socket2::SockRef;
 
 use super::handover;
-use crate::server::Listener;
+use crate::server::ListeningSocket;
 
 /// The name of the room's sockets (`FileDescriptorName=`).
 pub const ROOM: &str = "wschat";
@@ -23,9 +22,9 @@ pub const METRICS: &str = "metrics";
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// The room's listeners.
-    pub room: Vec<Listener>,
+    pub room: Vec<ListeningSocket>,
     /// The listeners for metrics.
-    pub metrics: Vec<Listener>,
+    pub metrics: Vec<ListeningSocket>,
     /// What the process before left in systemd's store, by number.
     pub handover: BTreeMap<u32, UnixStream>,
     /// Names of descriptors that are not ours to use.
@@ -85,24 +84,16 @@ fn take_parking_place(descriptors: &mut ListenFd, index: usize) -> io::Result<Op
     descriptors.take_custom(index, family, kind as i32, "parking place")
 }
 
-fn take(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<Listener>> {
+fn take(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<ListeningSocket>> {
     // A socket of the wrong family stays in its place.
     if let Ok(Some(socket)) = descriptors.take_tcp_listener(index) {
-        must_listen(SockRef::from(&socket))?;
-        return Listener::tcp(socket).map(Some);
+        return ListeningSocket::new(socket).map(Some);
     }
     let not_a_stream = |_| io::Error::other("it is not a stream socket");
     let Some(socket) = descriptors.take_unix_listener(index).map_err(not_a_stream)? else {
         return Ok(None);
     };
-    must_listen(SockRef::from(&socket))?;
-    Listener::unix(socket).map(Some)
-}
-
-/// Refuses a connection that was passed where a listener has to be, as
-/// `Accept=yes` does.
-fn must_listen(socket: SockRef<'_>) -> io::Result<()> {
-    if socket.is_listener()? { Ok(()) } else { Err(io::Error::other("it does not listen")) }
+    ListeningSocket::new(socket).map(Some)
 }
 
 #[cfg(test)]

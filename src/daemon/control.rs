@@ -15,7 +15,7 @@ use crate::control::{
     CONTROL_PATH, Code, ControlError, LoopRequest, Server, Service, serve_metrics,
 };
 use crate::daemon::moderation_file::Decisions;
-use crate::server::{Listener, ShardPool};
+use crate::server::{ListeningSocket, ShardPool};
 
 /// Orders that may wait for the daemon's loop.
 const ORDERS_MAX: usize = 16;
@@ -23,7 +23,7 @@ const ORDERS_MAX: usize = 16;
 /// The sockets that are for operators, not for the room.
 pub struct Control {
     socket: Option<Server>,
-    metrics: Vec<Listener>,
+    metrics: Vec<ListeningSocket>,
     decisions: Decisions,
 }
 
@@ -37,7 +37,7 @@ impl Control {
     /// What was asked for cannot be bound.
     pub fn open(
         path: Option<PathBuf>,
-        mut metrics: Vec<Listener>,
+        mut metrics: Vec<ListeningSocket>,
         config: &Config,
     ) -> Result<Self, StartError> {
         let at = path.as_deref().unwrap_or(Path::new(CONTROL_PATH)).to_owned();
@@ -51,7 +51,7 @@ impl Control {
         };
         let decisions = socket.as_ref().map(|_| Decisions::beside(&at)).unwrap_or_default();
         if let (Some(address), true) = (&config.metrics.address, metrics.is_empty()) {
-            let bound = Listener::bind(address, config.is_v6_only(address));
+            let bound = ListeningSocket::bind(address, config.is_v6_only(address));
             metrics.push(bound.map_err(|e| StartError::BindMetrics(address.clone(), e))?);
         }
         Ok(Self { socket, metrics, decisions })

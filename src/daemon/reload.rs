@@ -43,8 +43,8 @@ pub struct Parts {
 /// descriptors.
 pub fn settings(config: &Config, descriptors: Option<u64>) -> Arc<Settings> {
     let mut settings = Settings::new(config);
-    settings.clients_max = descriptors::clients(descriptors, config.server.shards());
-    let possible = descriptors::members(settings.clients_max);
+    settings.clients_max = descriptors::clients_max(descriptors, config.server.shards());
+    let possible = descriptors::websockets_max(settings.clients_max);
     settings.limits.connections_max = settings.limits.connections_max.min(possible);
     Arc::new(settings)
 }

@@ -26,7 +26,7 @@ use super::status;
 use crate::chat::Moderation;
 use crate::config::{Config, Environment, ListenAddress, Loaded, Problems};
 use crate::record::Recorder;
-use crate::server::{Acceptor, HttpServer, Listener, Settings, ShardPool};
+use crate::server::{Acceptor, HttpServer, ListeningSocket, Settings, ShardPool};
 use crate::worker::on_thread;
 use crate::ws::close::{Close, GOING_AWAY, RESTART};
 
@@ -126,15 +126,15 @@ pub fn run(outside: Environment, control: Option<PathBuf>) -> Result<(), StartEr
 /// What is found, or made, in the file system at the start.
 struct Places {
     control: Control,
-    listeners: Vec<Listener>,
+    listeners: Vec<ListeningSocket>,
     decided: Moderation,
 }
 
 impl Places {
     fn find(
         control: Option<PathBuf>,
-        room: Vec<Listener>,
-        metrics: Vec<Listener>,
+        room: Vec<ListeningSocket>,
+        metrics: Vec<ListeningSocket>,
         config: &Config,
     ) -> Result<Self, StartError> {
         let control = Control::open(control, metrics, config)?;
@@ -157,7 +157,7 @@ async fn serve(
     let mut doors = JoinSet::new();
     for acceptor in acceptors {
         let name = acceptor.to_string();
-        doors.spawn(Arc::clone(&door).keep(acceptor));
+        doors.spawn(Arc::clone(&door).serve(acceptor));
         info!(listener = name, "listening on {name}");
     }
     let mut duties = JoinSet::new();
@@ -279,9 +279,9 @@ fn tell(loaded: &Loaded) {
     reload::warn_of(loaded);
 }
 
-fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
+fn bind(config: &Config) -> Result<Vec<ListeningSocket>, StartError> {
     let bind = |address: &ListenAddress| {
-        let bound = Listener::bind(address, config.is_v6_only(address));
+        let bound = ListeningSocket::bind(address, config.is_v6_only(address));
         bound.map_err(|error| StartError::Bind(address.clone(), error))
     };
     config.listen.addresses.iter().map(bind).collect()

@@ -23,13 +23,14 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use tracing::{info, warn};
 
 use crate::feed::Pieces;
+use crate::mutex::lock;
 use crate::room::Room;
 use file::DayFile;
 use lines::Lines;
@@ -302,10 +303,6 @@ impl Writer {
             *lock(&self.figures.failing) = None;
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,23 +1,34 @@
-//! The only place with sockets.
+//! The only place with sockets of the room: from a new connection to its messages.
 //!
 //! ```text
-//! listener ─► door (HTTP: upgrade, page) ─► hub ─► shard: its connections
+//! listening_socket ─► acceptor ─► http::server ─► pool ─► shard: its connections
 //! ```
 //!
-//! The listener and the door run on tokio, because they are rarely busy and
-//! have many states; the shards are plain event loops, because they are not.
+//! The shards are plain event loops, for speed. Everything before them runs on tokio: it is
+//! rarely busy, and has many states.
+//!
+//! - `listening_socket`, `acceptor`: bind and accept
+//! - `http`: the WebSocket handshake, the chat page, error responses
+//! - `admission`: which connections are admitted
+//! - `socket`: a connection's socket, and its peer
+//! - `pool`: the shards as the rest of the daemon sees them
+//! - `shard`: a thread with its connections: reads messages, sends the feed
+//! - `settings`: what a reload changes
+//! - `moderate`: does what a moderator or an operator asks for
+//! - `client_list`: the pages of `wschat clients`
+//! - `counters`: the figures of status and metrics
+//! - `snapshot`, `handover`: the room on its way to the next process
 
 #![deny(clippy::unwrap_used, clippy::expect_used)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+mod acceptor;
 mod admission;
 mod client_list;
 mod counters;
 mod handover;
 mod http;
-mod listener;
+mod listening_socket;
 mod moderate;
 mod pool;
 mod settings;
@@ -25,23 +36,20 @@ mod shard;
 mod snapshot;
 mod socket;
 
-pub use admission::epoll_watches::{EpollWatches, Need};
-pub use admission::handshake_slots::{HandshakeSlot, HandshakeSlots};
+pub use acceptor::Acceptor;
+pub use admission::epoll_watches::{EpollWatches, WatchUse};
+pub(crate) use admission::handshake_slots::HandshakeSlots;
 pub use admission::rejection::Rejection;
 pub use client_list::{Client, ClientKey, ClientState, Page};
 pub use counters::Counters;
 pub use http::handshake_stream::HandshakeStream;
-pub use http::request::{Http11, check_host};
-pub use http::{AnswerOptions, HttpServer, answer};
-pub use listener::{Acceptor, Listener};
+pub(crate) use http::host_check::check_host;
+pub(crate) use http::http11_reader::Http11Reader;
+pub use http::server::HttpServer;
+pub use listening_socket::ListeningSocket;
 pub use pool::{ConnectionPermit, ShardPool, Totals};
 pub use settings::Settings;
 pub use shard::connection::{NewConnection, Stream};
 pub use shard::table::{FeedPosition, PendingAction, Table, Turn};
 pub use snapshot::{ConnectionSnapshot, Snapshot, SnapshotError};
 pub use socket::{Peer, Socket};
-
-/// What is in the mutex, also after a panic: it is whole after every step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

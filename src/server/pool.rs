@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::chat::{AddressBlock, Moderation, Now, SECS_MAX, Target, Tim};
 use crate::config::Limits;
+use crate::mutex::lock;
 use crate::room::{Room, RoomState};
 use crate::server::admission::addresses::Addresses;
 use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::{Rejection, RejectionCounts};
 use crate::server::client_list::{Client, First, Page, Slice};
 use crate::server::counters::Counters;
-use crate::server::lock;
 use crate::server::settings::Settings;
 use crate::server::shard::connection::NewConnection;
 use crate::server::shard::{Shard, WAKER};
@@ -240,7 +240,7 @@ impl ShardPool {
     ///
     /// Which of `limits` leaves it none, or that the system does.
     pub fn seat(&self, peer: Peer, limits: &Limits) -> Result<ConnectionPermit, Rejection> {
-        if self.watches().are_short() {
+        if self.watches().are_exhausted() {
             return Err(Rejection::System);
         }
         let (block, addresses) = (peer.block(), &self.0.addresses);
@@ -337,7 +337,7 @@ impl ShardPool {
     /// that a message sent from now on meets the new rules.
     pub async fn apply(&self, settings: Arc<Settings>) {
         if settings.limits.connects_per_address_per_sec == 0 {
-            self.0.addresses.forget_pace();
+            self.0.addresses.forget_rates();
         }
         self.ask(|done| ShardCommand::Apply(settings.clone(), done)).await;
     }

@@ -98,5 +98,5 @@ fn a_reload_changes_the_level_of_the_log_and_the_page() {
     daemon.reload("[page]\nenabled = false\n[log]\nlevel = 'debug'\n");
     assert!(get().starts_with("HTTP/1.1 426 "));
     daemon.http("garbage\r\n\r\n");
-    daemon.wait_for_log("at the door");
+    daemon.wait_for_log("handshake with 127.0.0.1:");
 }

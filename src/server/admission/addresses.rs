@@ -1,102 +1,100 @@
 //! How many connections each address has open, and how fast it opens them.
 //!
-//! Nothing is kept of an address while no bound asks for it.
+//! While a limit is not configured, nothing is stored for it.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::chat::{AddressBlock, Bucket, Fill};
-use crate::server::lock;
+use crate::mutex::lock;
 
-/// So many seconds' worth of connections may an address open at once: everybody
-/// in an office comes back together after a restart of its router.
+/// An address may open the connections of so many seconds at once: all clients of an office
+/// come back together when its router restarts.
 const BURST_SECS: u64 = 5;
-/// An address that comes no more is forgotten after so long, or twice that.
+/// An address without a new connection is forgotten after this time, or twice that.
 const FORGET_AFTER_US: u64 = BURST_SECS * 1_000_000;
-/// Addresses whose pace is remembered, at most. Whoever has more than that of
-/// his own is not slowed by counting each of them.
-const PACED_MAX: usize = 100_000;
-/// A map this small keeps its memory.
-const KEPT: usize = 1024;
+/// The most addresses whose rate is stored. A client with more addresses than this is not
+/// slowed by a limit for each of them anyway.
+const RATES_MAX: usize = 100_000;
+/// A map of this capacity is not shrunk.
+const CAPACITY_MIN: usize = 1024;
 
-/// What is known of every address.
+/// The open connections and the connection rate of each address.
 #[derive(Debug, Default)]
-pub struct Addresses {
-    /// Open connections, those only that are counted.
+pub(crate) struct Addresses {
     open: Mutex<HashMap<AddressBlock, u32>>,
-    pace: Mutex<ConnectRates>,
+    rates: Mutex<ConnectRates>,
 }
 
 #[derive(Debug, Default)]
 struct ConnectRates {
-    budgets: HashMap<AddressBlock, Bucket>,
-    /// When those whose budget is whole are forgotten next.
+    buckets: HashMap<AddressBlock, Bucket>,
+    /// When addresses with a full bucket are next forgotten.
     forget_at_us: u64,
 }
 
 impl Addresses {
-    /// Counts one more connection from `block`, if it has fewer than `max`.
+    /// Counts another connection from `block`, if it has fewer than `max`. Returns whether it
+    /// was counted.
     pub fn enter(&self, block: AddressBlock, max: usize) -> bool {
         let mut open = lock(&self.open);
-        let there = open.get(&block).copied().unwrap_or_default();
-        let may = (there as usize) < max;
-        if may {
-            open.insert(block, there.saturating_add(1));
+        let count = open.get(&block).copied().unwrap_or_default();
+        let may_enter = (count as usize) < max;
+        if may_enter {
+            open.insert(block, count.saturating_add(1));
         }
-        may
+        may_enter
     }
 
-    /// Counts a connection from `block` that is open already.
+    /// Counts a connection from `block` that is already open.
     pub fn count(&self, block: AddressBlock) {
         self.enter(block, usize::MAX);
     }
 
-    /// A connection from `block` that was counted is gone, or counts no more.
+    /// Removes a counted connection from `block`.
     pub fn leave(&self, block: AddressBlock) {
         let mut open = lock(&self.open);
         match open.get_mut(&block) {
-            Some(there) if *there > 1 => *there -= 1,
+            Some(count) if *count > 1 => *count -= 1,
             _ => drop(open.remove(&block)),
         }
         shrink(&mut open);
     }
 
-    /// Whether `block` may open a connection now, by a clock of microseconds, if
-    /// it may open `per_sec` of them in a second, and [`BURST_SECS`] times as
-    /// many at once. One that it may not open costs it nothing.
+    /// Whether `block` may open a connection at `now_us`, if it may open `per_sec` of them per
+    /// second and [`BURST_SECS`] times as many at once. A refused connection is not counted.
     pub fn may_connect(&self, block: AddressBlock, per_sec: u32, now_us: u64) -> bool {
-        let mut pace = lock(&self.pace);
-        pace.forget_whole(now_us);
-        let mut budget = pace.budgets.get(&block).copied().unwrap_or_default();
+        let mut rates = lock(&self.rates);
+        rates.forget_full(now_us);
+        let mut bucket = rates.buckets.get(&block).copied().unwrap_or_default();
         let fill = Fill::per_sec(per_sec, u64::from(per_sec) * BURST_SECS);
-        let may = budget.take(now_us, fill).is_ok();
-        if may && (pace.budgets.len() < PACED_MAX || pace.budgets.contains_key(&block)) {
-            pace.budgets.insert(block, budget);
+        let may_connect = bucket.take(now_us, fill).is_ok();
+        if may_connect && (rates.buckets.len() < RATES_MAX || rates.buckets.contains_key(&block)) {
+            rates.buckets.insert(block, bucket);
         }
-        may
+        may_connect
     }
 
-    /// No pace matters any more.
-    pub fn forget_pace(&self) {
-        *lock(&self.pace) = ConnectRates::default();
+    /// Forgets all rates, since their limit is no longer configured.
+    pub fn forget_rates(&self) {
+        *lock(&self.rates) = ConnectRates::default();
     }
 }
 
 impl ConnectRates {
-    /// Forgets those whose budget is whole, so that nobody is kept for more than
-    /// twice the time in which a budget becomes whole while others come.
-    fn forget_whole(&mut self, now_us: u64) {
+    /// Forgets the addresses whose bucket is full.
+    fn forget_full(&mut self, now_us: u64) {
         if now_us < self.forget_at_us {
             return;
         }
         self.forget_at_us = now_us.saturating_add(FORGET_AFTER_US);
-        self.budgets.retain(|_, budget| budget.whole_in_us(now_us) > 0);
-        shrink(&mut self.budgets);
+        self.buckets.retain(|_, bucket| bucket.whole_in_us(now_us) > 0);
+        shrink(&mut self.buckets);
     }
 }
 
 fn shrink<V>(map: &mut HashMap<AddressBlock, V>) {
-    if map.capacity() > KEPT && map.len() < map.capacity() / 4 {
+    if map.capacity() > CAPACITY_MIN && map.len() < map.capacity() / 4 {
         map.shrink_to(map.len() * 2);
     }
 }
@@ -107,58 +105,55 @@ mod tests {
 
     use super::*;
 
-    fn block(text: &str) -> AddressBlock {
-        text.parse::<IpAddr>().unwrap().into()
+    fn block(number: u32) -> AddressBlock {
+        IpAddr::from(number.to_be_bytes()).into()
     }
 
     #[test]
     fn connections_are_counted_and_forgotten() {
         let addresses = Addresses::default();
-        let (ann, bob) = (block("192.0.2.7"), block("192.0.2.8"));
+        let (ann, bob) = (block(1), block(2));
         assert!(addresses.enter(ann, 2) && addresses.enter(ann, 2) && addresses.enter(bob, 2));
         assert!(!addresses.enter(ann, 2));
         addresses.leave(ann);
         assert!(addresses.enter(ann, 2));
-        // Who was there before the bound is counted beyond it.
+        // Connections from before the limit can exceed it.
         addresses.count(bob);
         addresses.count(bob);
         addresses.leave(bob);
         assert!(!addresses.enter(bob, 2));
-        (0..2).for_each(|_| addresses.leave(ann));
-        (0..2).for_each(|_| addresses.leave(bob));
+        [ann, ann, bob, bob].into_iter().for_each(|block| addresses.leave(block));
         assert!(lock(&addresses.open).is_empty());
     }
 
     #[test]
-    fn a_burst_and_then_so_many_in_a_second() {
+    fn a_burst_and_then_the_rate() {
         let addresses = Addresses::default();
-        let (ann, bob) = (block("192.0.2.7"), block("192.0.2.8"));
-        let let_in = |who, ms: u64, tries: u32| {
-            (0..tries).filter(|_| addresses.may_connect(who, 2, ms * 1000)).count()
+        let (ann, bob) = (block(1), block(2));
+        let admitted = |block, ms: u64, tries: u32| {
+            (0..tries).filter(|_| addresses.may_connect(block, 2, ms * 1000)).count()
         };
-        assert_eq!(let_in(ann, 0, 100), 10);
-        assert_eq!(let_in(bob, 0, 1), 1, "another one is not concerned");
-        assert_eq!(let_in(ann, 499, 100), 0);
-        assert_eq!(let_in(ann, 500, 100), 1);
-        assert_eq!(let_in(ann, 2_500, 100), 4);
-        assert_eq!(let_in(ann, 60_000, 100), 10);
-        assert_eq!(lock(&addresses.pace).budgets.len(), 1, "bob is forgotten");
-        addresses.forget_pace();
-        assert_eq!(let_in(ann, 60_000, 100), 10);
+        assert_eq!(admitted(ann, 0, 100), 10);
+        assert_eq!(admitted(bob, 0, 1), 1, "each address has its own rate");
+        for (ms, want) in [(499, 0), (500, 1), (2_500, 4), (60_000, 10)] {
+            assert_eq!(admitted(ann, ms, 100), want, "{ms}");
+        }
+        assert_eq!(lock(&addresses.rates).buckets.len(), 1, "bob is forgotten");
+        addresses.forget_rates();
+        assert_eq!(admitted(ann, 60_000, 100), 10);
     }
 
     #[test]
     fn the_memory_is_bounded() {
         let addresses = Addresses::default();
-        let one = |n: u32| AddressBlock::from(IpAddr::from(n.to_be_bytes()));
-        for n in 0..PACED_MAX as u32 + 10 {
-            assert!(addresses.may_connect(one(n), 1, 0));
-            addresses.count(one(n));
+        for number in 0..RATES_MAX as u32 + 10 {
+            assert!(addresses.may_connect(block(number), 1, 0));
+            addresses.count(block(number));
         }
-        assert_eq!(lock(&addresses.pace).budgets.len(), PACED_MAX);
-        assert!(addresses.may_connect(one(0), 1, 2 * FORGET_AFTER_US));
-        let kept = lock(&addresses.pace).budgets.capacity();
-        (0..PACED_MAX as u32 + 10).for_each(|n| addresses.leave(one(n)));
-        assert!(kept.max(lock(&addresses.open).capacity()) < 2 * KEPT, "{kept}");
+        assert_eq!(lock(&addresses.rates).buckets.len(), RATES_MAX);
+        assert!(addresses.may_connect(block(0), 1, 2 * FORGET_AFTER_US));
+        let capacity = lock(&addresses.rates).buckets.capacity();
+        (0..RATES_MAX as u32 + 10).for_each(|number| addresses.leave(block(number)));
+        assert!(capacity.max(lock(&addresses.open).capacity()) < 2 * CAPACITY_MIN, "{capacity}");
     }
 }

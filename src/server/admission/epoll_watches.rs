@@ -1,10 +1,10 @@
-//! Epoll watches, and what is done when the system has no more of them for this
-//! user (`fs.epoll.max_user_watches`, epoll(7)).
+//! Epoll watches, and a reserve for when the system has no more of them for this user
+//! (`fs.epoll.max_user_watches`, epoll(7)).
 //!
-//! Each socket that is waited for takes one, and nobody can tell how many are left.
-//! So some are held in reserve: when there is no other, the reserve is let go for
-//! those who were promised a place already, and for those who are to hear that
-//! there is none; and nobody else comes in until it can be held again.
+//! Each registered socket takes a watch, and no system call tells how many are left. So this
+//! holds some in reserve. When no other is left, the reserve is released for admitted
+//! connections and for error responses, and no connection is admitted until the reserve is
+//! complete again.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,138 +17,146 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
-use crate::server::lock;
+use crate::log_limit::LogLimit;
+use crate::mutex::lock;
 
-/// Who needs a watch, and how many are in reserve for it.
+/// What a watch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// A shard, for a connection that was let in.
-    Shard,
-    /// The door and the sockets of operators, to answer somebody.
-    Answer,
+pub enum WatchUse {
+    /// An admitted connection.
+    Connection,
+    /// A response to a client or an operator.
+    Response,
 }
 
-/// The reserve of each need, in the order of their declaration.
+/// The watches in reserve for each [`WatchUse`], in the order of declaration.
 const RESERVED: [usize; 2] = [16, 48];
-/// The least time between two tries to hold the reserve again.
+/// The shortest time between two tries to complete the reserve.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// The least time between two log lines about a lack.
+/// The shortest time between two warnings.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The watches of this process, as far as they can be kept account of.
+/// Whether there are epoll watches, and those in reserve.
 #[derive(Debug)]
 pub struct EpollWatches {
-    /// Some of the reserve is not held.
-    short: AtomicBool,
-    state: Mutex<State>,
+    /// The reserve is not complete.
+    are_exhausted: AtomicBool,
+    reserve: Mutex<WatchReserve>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    reserves: [Option<Reserve>; RESERVED.len()],
-    tried: Option<Instant>,
-    told: Option<Instant>,
-    /// The log knows of the lack.
-    told_short: bool,
+#[derive(Debug)]
+struct WatchReserve {
+    parts: [Option<ReservedWatches>; RESERVED.len()],
+    tried_at: Option<Instant>,
+    log_limit: LogLimit,
+    /// The log says that no watch is left.
+    lack_is_logged: bool,
 }
 
 impl Default for EpollWatches {
     fn default() -> Self {
-        let watches = Self { short: true.into(), state: Mutex::default() };
-        watches.hold();
+        let reserve = WatchReserve {
+            parts: Default::default(),
+            tried_at: None,
+            log_limit: LogLimit::new(LOG_INTERVAL),
+            lack_is_logged: false,
+        };
+        let watches = Self { are_exhausted: true.into(), reserve: reserve.into() };
+        watches.complete_reserve();
         watches
     }
 }
 
 impl EpollWatches {
-    /// Does `add`, which adds a watch; if there is none left, it does so again
-    /// with what was in reserve for this need.
+    /// Calls `register`, which takes a watch. If no watch is left, releases the reserve for
+    /// this `purpose` and calls it again.
     ///
     /// # Errors
     ///
-    /// The last one of `add`, with what it gives back.
-    pub fn add<T, Back>(
+    /// The last one of `register`, with the socket that it gives back.
+    pub fn register<T, S>(
         &self,
-        need: Need,
-        from: Back,
-        mut add: impl FnMut(Back) -> Result<T, (Back, io::Error)>,
-    ) -> Result<T, (Back, io::Error)> {
-        match add(from) {
-            Err((back, error)) if self.release(need, &error) => add(back),
-            done => done,
+        purpose: WatchUse,
+        socket: S,
+        mut register: impl FnMut(S) -> Result<T, (S, io::Error)>,
+    ) -> Result<T, (S, io::Error)> {
+        match register(socket) {
+            Err((socket, error))
+                if Errno::from_io_error(&error) == Some(Errno::NOSPC) && self.release(purpose) =>
+            {
+                register(socket)
+            }
+            result => result,
         }
     }
 
-    /// Lets go of what is in reserve for `need` if `error` says that there is no
-    /// watch left. Gives back whether that may help.
-    fn release(&self, need: Need, error: &io::Error) -> bool {
-        if Errno::from_io_error(error) != Some(Errno::NOSPC) {
-            return false;
-        }
-        let mut state = lock(&self.state);
-        self.short.store(true, Ordering::Relaxed);
+    /// Releases the reserve for `purpose`. Returns whether there was any.
+    fn release(&self, purpose: WatchUse) -> bool {
+        let mut reserve = lock(&self.reserve);
+        self.are_exhausted.store(true, Ordering::Relaxed);
         let now = Instant::now();
-        if state.told.is_none_or(|told| told + LOG_INTERVAL <= now) {
-            (state.told, state.told_short) = (Some(now), true);
+        if reserve.log_limit.allows(now) {
+            reserve.lack_is_logged = true;
             warn!(
                 "no epoll watch is left for this user (fs.epoll.max_user_watches); new clients \
-                 are answered with 503"
+                 get status 503"
             );
         }
-        state.tried = Some(now);
-        // Whoever is let in must not take the last chance to hear an answer.
-        match need {
-            Need::Shard => state.reserves[0].take().is_some(),
-            Need::Answer => std::mem::take(&mut state.reserves).iter().any(Option::is_some),
+        reserve.tried_at = Some(now);
+        match purpose {
+            // Leaves the other part, so that rejected clients still get a response.
+            WatchUse::Connection => reserve.parts[0].take().is_some(),
+            WatchUse::Response => std::mem::take(&mut reserve.parts).iter().any(Option::is_some),
         }
     }
 
-    /// Whether there may be none for another connection. Tries at times to hold
-    /// the reserve again.
-    pub fn are_short(&self) -> bool {
-        self.short.load(Ordering::Relaxed) && !self.hold()
+    /// Whether there may be no watch for another connection. Tries at intervals to complete
+    /// the reserve.
+    pub fn are_exhausted(&self) -> bool {
+        self.are_exhausted.load(Ordering::Relaxed) && !self.complete_reserve()
     }
 
-    /// Holds the whole reserve, if it can.
-    fn hold(&self) -> bool {
-        let mut state = lock(&self.state);
+    /// Completes the reserve, if the last try is long enough ago. Returns whether it is
+    /// complete.
+    fn complete_reserve(&self) -> bool {
+        let mut reserve = lock(&self.reserve);
         let now = Instant::now();
-        if state.tried.is_some_and(|tried| tried + RETRY_INTERVAL > now) {
+        if reserve.tried_at.is_some_and(|tried_at| tried_at + RETRY_INTERVAL > now) {
             return false;
         }
-        state.tried = Some(now);
-        for (reserve, watches) in state.reserves.iter_mut().zip(RESERVED) {
-            if reserve.is_none() {
-                *reserve = Reserve::new(watches).ok();
+        reserve.tried_at = Some(now);
+        for (part, count) in reserve.parts.iter_mut().zip(RESERVED) {
+            if part.is_none() {
+                *part = ReservedWatches::new(count).ok();
             }
         }
-        let whole = state.reserves.iter().all(Option::is_some);
-        self.short.store(!whole, Ordering::Relaxed);
-        if whole && std::mem::take(&mut state.told_short) {
-            info!("there are epoll watches again");
+        let is_complete = reserve.parts.iter().all(Option::is_some);
+        self.are_exhausted.store(!is_complete, Ordering::Relaxed);
+        if is_complete && std::mem::take(&mut reserve.lack_is_logged) {
+            info!("epoll watches are available again");
         }
-        whole
+        is_complete
     }
 }
 
-/// Watches that nobody needs yet: of the copies of one file that nothing comes from.
+/// Watches on duplicates of one event descriptor, which never becomes ready.
 #[derive(Debug)]
-struct Reserve {
+struct ReservedWatches {
     _epoll: OwnedFd,
-    _file: OwnedFd,
+    _event: OwnedFd,
 }
 
-impl Reserve {
-    fn new(watches: usize) -> io::Result<Self> {
+impl ReservedWatches {
+    fn new(count: usize) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let file = eventfd(0, EventfdFlags::CLOEXEC)?;
-        // A watch is of a file and a number. It stays when the number is closed, for
-        // as long as the file is open elsewhere (epoll(7), questions and answers).
-        let copies: io::Result<Vec<_>> = (0..watches).map(|_| file.try_clone()).collect();
-        for copy in &copies? {
-            epoll::add(&epoll, copy, EventData::new_u64(0), EventFlags::empty())?;
+        let event = eventfd(0, EventfdFlags::CLOEXEC)?;
+        // A watch is of a descriptor number and an open file. It outlives the number for as
+        // long as the file is open under another one (epoll(7), questions and answers).
+        let duplicates: io::Result<Vec<_>> = (0..count).map(|_| event.try_clone()).collect();
+        for duplicate in &duplicates? {
+            epoll::add(&epoll, duplicate, EventData::new_u64(0), EventFlags::empty())?;
         }
-        Ok(Self { _epoll: epoll, _file: file })
+        Ok(Self { _epoll: epoll, _event: event })
     }
 }
 
@@ -162,86 +170,76 @@ mod tests {
     use crate::config::Config;
     use crate::server::{Peer, Rejection, Settings, ShardPool, Socket};
 
-    /// A system that has so many watches left.
-    fn add(watches: &EpollWatches, need: Need, left: &mut usize) -> bool {
-        let held = || lock(&watches.state).reserves.iter().flatten().count();
-        let before = held();
-        let added = watches.add(need, (), |()| {
-            *left += (before - held()) * 8;
-            match left.checked_sub(1) {
-                Some(fewer) => *left = fewer,
-                None => return Err(((), Errno::NOSPC.into())),
-            }
+    /// Registers in a system that has `left` watches; each part of the reserve has eight.
+    fn register(watches: &EpollWatches, purpose: WatchUse, left: &mut usize) -> bool {
+        let parts = || lock(&watches.reserve).parts.iter().flatten().count();
+        let parts_before = parts();
+        let take_one = |()| {
+            *left += (parts_before - parts()) * 8;
+            *left = left.checked_sub(1).ok_or(((), io::Error::from(Errno::NOSPC)))?;
             Ok(())
-        });
-        added.is_ok()
+        };
+        watches.register(purpose, (), take_one).is_ok()
     }
 
     #[test]
-    fn the_reserve_is_for_those_who_were_promised_a_place_and_for_answers() {
+    fn the_reserve_is_for_admitted_connections_and_for_responses() {
+        use WatchUse::{Connection, Response};
         let watches = EpollWatches::default();
-        assert!(!watches.are_short());
+        assert!(!watches.are_exhausted());
         let mut left = 1;
-        assert!(add(&watches, Need::Shard, &mut left));
-        assert!(!watches.are_short());
+        assert!(register(&watches, Connection, &mut left));
+        assert!(!watches.are_exhausted());
         for _ in 0..8 {
-            assert!(add(&watches, Need::Shard, &mut left));
-            assert!(watches.are_short());
+            assert!(register(&watches, Connection, &mut left));
+            assert!(watches.are_exhausted());
         }
-        assert!(!add(&watches, Need::Shard, &mut left), "the rest is for answers");
-        assert!(add(&watches, Need::Answer, &mut left));
+        assert!(!register(&watches, Connection, &mut left), "the rest is for responses");
+        assert!(register(&watches, Response, &mut left));
         left = 0;
-        assert!(!add(&watches, Need::Answer, &mut left));
+        assert!(!register(&watches, Response, &mut left));
+        // The reserve is completed when that is possible, but not at once.
+        assert!(watches.are_exhausted());
+        lock(&watches.reserve).tried_at = None;
+        assert!(!watches.are_exhausted());
+        assert!(lock(&watches.reserve).parts.iter().all(Option::is_some));
     }
 
     #[test]
-    fn the_reserve_is_held_again_when_it_can_be() {
+    fn other_errors_do_not_release_the_reserve() {
         let watches = EpollWatches::default();
-        add(&watches, Need::Answer, &mut 0);
-        assert!(watches.are_short(), "not at once");
-        lock(&watches.state).tried = None;
-        assert!(!watches.are_short());
-        assert!(lock(&watches.state).reserves.iter().all(Option::is_some));
+        let result: Result<(), _> =
+            watches.register(WatchUse::Response, 7, |seven| Err((seven, Errno::MFILE.into())));
+        assert_eq!(result.unwrap_err().0, 7);
+        assert!(!watches.are_exhausted());
+    }
+
+    fn start() -> (ShardPool, Arc<Settings>) {
+        let settings = Arc::new(Settings::new(&Config::default()));
+        (ShardPool::start(1, Arc::clone(&settings), Default::default()).unwrap(), settings)
     }
 
     #[test]
-    fn other_errors_are_none_of_its_business() {
-        let watches = EpollWatches::default();
-        let failed: Result<(), _> =
-            watches.add(Need::Answer, 7, |back| Err((back, Errno::MFILE.into())));
-        assert_eq!(failed.unwrap_err().0, 7);
-        assert!(!watches.are_short());
-    }
-
-    fn hub() -> (ShardPool, Settings) {
-        let settings = Settings::new(&Config::default());
-        let hub =
-            ShardPool::start(1, Arc::new(Settings::new(&Config::default())), Default::default());
-        (hub.unwrap(), settings)
+    fn no_connection_is_admitted_without_a_watch() {
+        let (shards, settings) = start();
+        drop(shards.seat(Peer::Unix, &settings.limits).unwrap());
+        let none_left = |()| Err::<(), _>(((), Errno::NOSPC.into()));
+        shards.watches().register(WatchUse::Connection, (), none_left).unwrap_err();
+        let refused = shards.seat(Peer::Unix, &settings.limits).err();
+        assert_eq!((refused, shards.listeners()), (Some(Rejection::System), 0));
     }
 
     #[test]
-    fn nobody_else_comes_in_while_there_are_none() {
-        let (hub, settings) = hub();
-        drop(hub.seat(Peer::Unix, &settings.limits).unwrap());
-        let none: Result<(), _> =
-            hub.watches().add(Need::Shard, (), |()| Err(((), Errno::NOSPC.into())));
-        assert!(none.is_err());
-        let refused = hub.seat(Peer::Unix, &settings.limits).err();
-        assert_eq!((refused, hub.listeners()), (Some(Rejection::System), 0));
-    }
-
-    #[test]
-    fn a_connection_that_cannot_be_watched_is_counted() {
-        let (hub, settings) = hub();
+    fn an_admitted_connection_without_a_watch_is_counted() {
+        let (shards, settings) = start();
         // No file of a disk can be watched.
         let file = OwnedFd::from(tempfile::tempfile().unwrap());
-        let seat = hub.seat(Peer::Unix, &settings.limits).unwrap();
-        hub.adopt(seat, Socket::Unix(file.into()), Peer::Unix, Bytes::new(), 1024);
-        hub.wake_adopters();
-        let rejected = || hub.totals().counters.rejected[Rejection::System as usize];
+        let seat = shards.seat(Peer::Unix, &settings.limits).unwrap();
+        shards.adopt(seat, Socket::Unix(file.into()), Peer::Unix, Bytes::new(), 1024);
+        shards.wake_adopters();
+        let rejected = || shards.totals().counters.rejected[Rejection::System as usize];
         let start = Instant::now();
-        while rejected() == 0 || hub.listeners() > 0 {
+        while rejected() == 0 || shards.listeners() > 0 {
             assert!(start.elapsed() < Duration::from_secs(30), "it is not counted");
             std::thread::yield_now();
         }

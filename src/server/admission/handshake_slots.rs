@@ -1,99 +1,98 @@
-//! Places for those who have not said yet what they want, and who gives way when
-//! there is none left.
+//! The limit of connections whose handshake is not finished.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::server::lock;
+use crate::mutex::lock;
 
-/// One guest of this many gives way when the system has nothing left for another.
-const RELIEF_PART: usize = 8;
+/// The share of connections that is evicted when the system has run out of a resource.
+const EVICTED_SHARE: usize = 8;
 
-/// Those who are at a door. There are so many places only; for whoever comes
-/// when all are taken, the guest who came first of all gives way.
+/// Slots for connections whose handshake is not finished. If all are taken, a new connection
+/// evicts the oldest one.
 ///
-/// An honest guest has asked as soon as it is there, and is gone at once: the
-/// first of a full door is one that holds its place back from others.
+/// A well-behaved client sends its request at once and needs its slot only for a moment. So
+/// the oldest connection is one that occupies its slot on purpose, or is very slow.
 #[derive(Debug, Default)]
-pub struct HandshakeSlots {
-    line: Mutex<Line>,
-    left: Notify,
+pub(crate) struct HandshakeSlots {
+    slots: Mutex<Slots>,
+    freed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Line {
-    arrivals: u64,
-    /// Places that are taken, those of guests who are about to leave among them.
+struct Slots {
+    last_number: u64,
+    /// Slots in use, those of evicted connections that are not dropped yet included.
     taken: usize,
-    /// In the order of their arrival; whose sender is dropped gives way.
-    guests: BTreeMap<u64, oneshot::Sender<()>>,
+    /// From the oldest to the newest; dropping a sender evicts the connection.
+    evictors: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
-/// A place at the door, free again when this is dropped.
+/// A handshake slot, which is free again when this is dropped.
 #[derive(Debug)]
-pub struct HandshakeSlot {
-    crowd: Arc<HandshakeSlots>,
+pub(crate) struct HandshakeSlot {
+    slots: Arc<HandshakeSlots>,
     number: u64,
-    wanted: oneshot::Receiver<()>,
+    evicted: oneshot::Receiver<()>,
 }
 
 impl HandshakeSlots {
-    /// One of `places`, as soon as whoever has to give way has done so. How many
-    /// there are may change with every call; there is always one.
-    pub async fn enter(self: &Arc<Self>, places: usize) -> HandshakeSlot {
+    /// Takes one of `max` slots; waits until the evicted connection, if any, is dropped. `max`
+    /// may change with each call; there is always one slot.
+    pub async fn take(self: &Arc<Self>, max: usize) -> HandshakeSlot {
         loop {
-            if let Some(place) = self.try_enter(places.max(1)) {
-                // Whoever waits too can ask for the next to give way.
-                self.left.notify_one();
-                return place;
+            if let Some(slot) = self.try_take(max.max(1)) {
+                // Another waiting call may now evict the next connection.
+                self.freed.notify_one();
+                return slot;
             }
-            self.left.notified().await;
+            self.freed.notified().await;
         }
     }
 
-    fn try_enter(self: &Arc<Self>, places: usize) -> Option<HandshakeSlot> {
-        let mut line = lock(&self.line);
-        while line.guests.len() >= places {
-            line.guests.pop_first();
+    fn try_take(self: &Arc<Self>, max: usize) -> Option<HandshakeSlot> {
+        let mut slots = lock(&self.slots);
+        while slots.evictors.len() >= max {
+            slots.evictors.pop_first();
         }
-        if line.taken >= places {
+        if slots.taken >= max {
             return None;
         }
-        let (sender, wanted) = oneshot::channel();
-        line.taken += 1;
-        line.arrivals += 1;
-        let number = line.arrivals;
-        line.guests.insert(number, sender);
-        Some(HandshakeSlot { crowd: Arc::clone(self), number, wanted })
+        let (evictor, evicted) = oneshot::channel();
+        slots.taken += 1;
+        slots.last_number += 1;
+        let number = slots.last_number;
+        slots.evictors.insert(number, evictor);
+        Some(HandshakeSlot { slots: Arc::clone(self), number, evicted })
     }
 
-    /// Has some of those who came first give way, if anybody is there, because
-    /// the system has nothing left for another.
-    pub fn relieve(&self) {
-        let mut line = lock(&self.line);
-        for _ in 0..line.guests.len().div_ceil(RELIEF_PART) {
-            line.guests.pop_first();
+    /// Evicts the oldest connections, if there are any, because the system has run out of
+    /// descriptors, memory or epoll watches.
+    pub fn evict_oldest(&self) {
+        let mut slots = lock(&self.slots);
+        for _ in 0..slots.evictors.len().div_ceil(EVICTED_SHARE) {
+            slots.evictors.pop_first();
         }
     }
 }
 
 impl HandshakeSlot {
-    /// Returns when this place is wanted for another.
-    pub async fn is_wanted(&mut self) {
-        // Nothing is ever sent.
-        let _ = (&mut self.wanted).await;
+    /// Returns when this connection is evicted.
+    pub async fn evicted(&mut self) {
+        // Nothing is ever sent: the sender is dropped.
+        let _ = (&mut self.evicted).await;
     }
 }
 
 impl Drop for HandshakeSlot {
     fn drop(&mut self) {
-        let mut line = lock(&self.crowd.line);
-        line.guests.remove(&self.number);
-        line.taken -= 1;
-        drop(line);
-        self.crowd.left.notify_one();
+        let mut slots = lock(&self.slots.slots);
+        slots.evictors.remove(&self.number);
+        slots.taken -= 1;
+        drop(slots);
+        self.slots.freed.notify_one();
     }
 }
 
@@ -103,69 +102,68 @@ mod tests {
 
     use super::*;
 
-    fn is_wanted(place: &mut HandshakeSlot) -> bool {
-        place.is_wanted().now_or_never().is_some()
+    fn take(slots: &Arc<HandshakeSlots>, max: usize) -> Option<HandshakeSlot> {
+        slots.take(max).now_or_never()
+    }
+
+    fn is_evicted(slot: &mut HandshakeSlot) -> bool {
+        slot.evicted().now_or_never().is_some()
     }
 
     #[test]
-    fn the_first_gives_way_when_all_places_are_taken() {
-        let crowd = Arc::new(HandshakeSlots::default());
-        let enter = || crowd.enter(3).now_or_never();
-        let [mut first, second, mut third] = [(); 3].map(|()| enter().unwrap());
-        assert!(!is_wanted(&mut first));
-        // One has left by itself: nobody has to.
+    fn the_oldest_is_evicted_when_all_slots_are_taken() {
+        let slots = Arc::new(HandshakeSlots::default());
+        let [mut first, second, mut third] = [(); 3].map(|()| take(&slots, 3).unwrap());
+        assert!(!is_evicted(&mut first));
         drop(second);
-        let mut fourth = enter().unwrap();
-        assert!(!is_wanted(&mut first));
-        let mut fifth = Box::pin(crowd.enter(3));
-        assert!((&mut fifth).now_or_never().is_none(), "the first is still there");
-        assert!(is_wanted(&mut first));
+        let mut fourth = take(&slots, 3).unwrap();
+        assert!(!is_evicted(&mut first), "a slot was free");
+        let mut fifth = Box::pin(slots.take(3));
+        assert!((&mut fifth).now_or_never().is_none(), "the first still has its slot");
+        assert!(is_evicted(&mut first));
         drop(first);
         let fifth = fifth.now_or_never().unwrap();
-        assert!(!is_wanted(&mut third) && !is_wanted(&mut fourth));
+        assert!(!is_evicted(&mut third) && !is_evicted(&mut fourth));
         drop((third, fourth, fifth));
-        let line = lock(&crowd.line);
-        assert!(line.guests.is_empty() && line.taken == 0);
+        let slots = lock(&slots.slots);
+        assert!(slots.evictors.is_empty() && slots.taken == 0);
     }
 
     #[test]
-    fn as_many_give_way_as_places_are_taken_away() {
-        let crowd = Arc::new(HandshakeSlots::default());
-        let enter = |places| crowd.enter(places).now_or_never();
-        let mut guests = [(); 5].map(|()| enter(5).unwrap());
-        assert!(enter(2).is_none());
-        let wanted = guests.each_mut().map(is_wanted);
-        assert_eq!(wanted, [true, true, true, true, false]);
-        let [first, second, third, fourth, _last] = guests;
+    fn a_lower_maximum_evicts_as_many_as_are_too_many() {
+        let slots = Arc::new(HandshakeSlots::default());
+        let mut five = [(); 5].map(|()| take(&slots, 5).unwrap());
+        assert!(take(&slots, 2).is_none());
+        assert_eq!(five.each_mut().map(is_evicted), [true, true, true, true, false]);
+        let [first, second, third, fourth, _last] = five;
         drop((first, second, third));
-        assert!(enter(2).is_none());
+        assert!(take(&slots, 2).is_none());
         drop(fourth);
-        assert!(enter(2).is_some());
+        assert!(take(&slots, 2).is_some());
     }
 
     #[test]
-    fn whoever_waits_is_not_forgotten() {
-        let crowd = Arc::new(HandshakeSlots::default());
-        let first = crowd.enter(1).now_or_never().unwrap();
-        let (mut second, mut third) = (Box::pin(crowd.enter(1)), Box::pin(crowd.enter(1)));
+    fn every_waiting_call_gets_a_slot() {
+        let slots = Arc::new(HandshakeSlots::default());
+        let first = take(&slots, 1).unwrap();
+        let [mut second, mut third] = [(); 2].map(|()| Box::pin(slots.take(1)));
         assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
         drop(first);
         let mut second = second.now_or_never().unwrap();
-        // The third asks it to give way, although it began to wait before.
         assert!((&mut third).now_or_never().is_none());
-        assert!(is_wanted(&mut second));
+        assert!(is_evicted(&mut second), "by the third, although that began to wait before");
         drop(second);
         assert!(third.now_or_never().is_some());
     }
 
     #[test]
-    fn relief_takes_the_first_and_needs_nobody() {
-        let crowd = Arc::new(HandshakeSlots::default());
-        crowd.relieve();
-        let mut guests = [(); 9].map(|()| crowd.enter(9).now_or_never().unwrap());
-        crowd.relieve();
-        let wanted = guests.each_mut().map(is_wanted);
-        assert_eq!(wanted.iter().filter(|wanted| **wanted).count(), 2);
-        assert!(wanted[0] && wanted[1]);
+    fn a_share_of_the_oldest_is_evicted() {
+        let slots = Arc::new(HandshakeSlots::default());
+        slots.evict_oldest();
+        let mut nine = [(); 9].map(|()| take(&slots, 9).unwrap());
+        slots.evict_oldest();
+        let evicted = nine.each_mut().map(is_evicted);
+        assert_eq!(evicted.iter().position(|evicted| !evicted), Some(2), "{evicted:?}");
+        assert!(!evicted[2..].contains(&true), "{evicted:?}");
     }
 }

@@ -1,5 +1,9 @@
-//! Who gets in: limits per address, the slots of unfinished handshakes, and the
-//! reserve of epoll watches.
+//! Which connections are admitted.
+//!
+//! - `rejection`: the reasons not to admit a connection, and their counters
+//! - `addresses`: the limits of each address
+//! - `handshake_slots`: the limit of connections whose handshake is not finished
+//! - `epoll_watches`: the reserve of epoll watches
 
 pub(crate) mod addresses;
 pub(crate) mod epoll_watches;

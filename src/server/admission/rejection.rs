@@ -1,24 +1,23 @@
-//! Why somebody did not get in.
+//! Why a connection was not admitted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why a connection ended at the door although nothing was wrong with what was
-/// asked for.
+/// Why a connection ended before it was a WebSocket, although its request was not wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// As many WebSockets are open as may be.
+    /// `connections_max` WebSockets are open.
     Full,
-    /// As many are open from this address as may be.
+    /// The address has `connections_per_address_max` WebSockets open.
     AddressFull,
-    /// This address opens them faster than it may.
+    /// The address opens connections faster than `connects_per_address_per_sec`.
     AddressRate,
-    /// A page of elsewhere asked, and may not.
+    /// The `Origin` is not in `listen.origins`.
     Origin,
-    /// The request was not complete in time.
+    /// The request was not complete within `handshake_timeout`.
     Late,
-    /// The door was crowded, and this guest was there longest.
+    /// All handshake slots were taken, and this connection had held its slot longest.
     Crowded,
-    /// The system has nothing left that a connection takes.
+    /// The system has no epoll watch left.
     System,
 }
 
@@ -34,7 +33,7 @@ impl Rejection {
         Self::System,
     ];
 
-    /// What it is called in metrics, which never changes.
+    /// The name in status and metrics, which never changes.
     ///
     /// # Examples
     ///
@@ -55,16 +54,16 @@ impl Rejection {
     }
 }
 
-/// How often that happened, for each reason in the order of [`Rejection::ALL`].
+/// The number of rejections, in the order of [`Rejection::ALL`].
 #[derive(Debug, Default)]
 pub(crate) struct RejectionCounts([AtomicU64; Rejection::ALL.len()]);
 
 impl RejectionCounts {
-    pub fn add(&self, why: Rejection) {
-        self.0[why as usize].fetch_add(1, Ordering::Relaxed);
+    pub fn add(&self, rejection: Rejection) {
+        self.0[rejection as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn get(&self) -> [u64; Rejection::ALL.len()] {
-        std::array::from_fn(|at| self.0[at].load(Ordering::Relaxed))
+        std::array::from_fn(|index| self.0[index].load(Ordering::Relaxed))
     }
 }

@@ -1,5 +1,4 @@
-//! A request that has come as a whole, and the answer that lets it in: what the
-//! door needs to know of HTTP to do without a task for such a guest.
+//! Responds to a request that is complete when its connection is accepted, without hyper.
 
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
@@ -8,31 +7,31 @@ use std::os::fd::AsFd;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Empty};
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use hyper::{Method, Request, Response, Uri, Version};
+use hyper::{Method, Request, Uri, Version};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 
-/// The longest head that is answered at once, in bytes; few browsers send more.
-const HEAD_BYTES_MAX: usize = 4096;
-/// The most headers of such a request.
-const HEADERS_MAX: usize = 64;
-/// Room for an answer with an upgrade, in bytes.
-const ANSWER_BYTES: usize = 160;
+use super::response::FullResponse;
 
-/// The request of a guest, and its length in bytes; it stays where it is. None
-/// if it has not come as a whole, is no plain HTTP/1.1, or has a body: all that
-/// is for hyper.
-pub(crate) fn request(socket: impl AsFd) -> Option<(Request<Empty<Bytes>>, usize)> {
-    let mut space = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
-    let ((bytes, _), _) = recv(socket, &mut space, RecvFlags::PEEK).ok()?;
+/// The longest request head in bytes; few browsers send more.
+const HEAD_BYTES_MAX: usize = 4096;
+const HEADER_FIELDS_MAX: usize = 64;
+/// The initial capacity for a response: one with status 101 is shorter.
+const RESPONSE_BYTES: usize = 160;
+
+/// The request and its length in bytes; leaves it in the socket. `None` if the request is not
+/// complete, is not HTTP/1.1, or has a body: such requests are left to hyper.
+pub(crate) fn peek_request(socket: impl AsFd) -> Option<(Request<Empty<Bytes>>, usize)> {
+    let mut buffer = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
+    let ((bytes, _), _) = recv(socket, &mut buffer, RecvFlags::PEEK).ok()?;
     parse(bytes)
 }
 
 fn parse(bytes: &[u8]) -> Option<(Request<Empty<Bytes>>, usize)> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut head = httparse::Request::new(&mut headers);
+    let mut fields = [httparse::EMPTY_HEADER; HEADER_FIELDS_MAX];
+    let mut head = httparse::Request::new(&mut fields);
     let httparse::Status::Complete(length) = head.parse(bytes).ok()? else { return None };
     if head.version != Some(1) {
         return None;
@@ -41,51 +40,49 @@ fn parse(bytes: &[u8]) -> Option<(Request<Empty<Bytes>>, usize)> {
     *request.version_mut() = Version::HTTP_11;
     *request.method_mut() = Method::from_bytes(head.method?.as_bytes()).ok()?;
     *request.uri_mut() = Uri::try_from(head.path?).ok()?;
-    let fields = request.headers_mut();
-    fields.reserve(head.headers.len());
-    for header in head.headers.iter() {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
-        fields.append(name, HeaderValue::from_bytes(header.value).ok()?);
+    let headers = request.headers_mut();
+    headers.reserve(head.headers.len());
+    for field in head.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_bytes(field.value).ok()?);
     }
-    let plain = !fields.contains_key(CONTENT_LENGTH) && !fields.contains_key(TRANSFER_ENCODING);
-    plain.then_some((request, length))
+    let has_body = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    (!has_body).then_some((request, length))
 }
 
-/// Takes the `length` bytes of the request, no byte more, and gives `answer`,
-/// which has no body.
+/// Reads the `length` bytes of the request, and sends `response`, which has no body.
 ///
 /// # Errors
 ///
-/// The socket's; also if it does not take so few bytes at once.
-pub(crate) fn give<B>(socket: impl AsFd, length: usize, answer: &Response<B>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
-    recv(&socket, space.get_mut(..length).unwrap_or_default(), RecvFlags::empty())?;
-    let bytes = write(answer);
+/// The socket's; [`ErrorKind::WriteZero`] if it does not take the whole response.
+pub(crate) fn respond(socket: impl AsFd, length: usize, response: &FullResponse) -> io::Result<()> {
+    let mut buffer = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
+    recv(&socket, buffer.get_mut(..length).unwrap_or_default(), RecvFlags::empty())?;
+    let bytes = head(response);
     match send(socket, &bytes, SendFlags::NOSIGNAL)? {
         sent if sent == bytes.len() => Ok(()),
         _ => Err(ErrorKind::WriteZero.into()),
     }
 }
 
-/// Gives a whole `answer` to a guest that is not waited for, and what it has asked
-/// is taken, so that closing does not reset the connection.
-pub(crate) fn turn_away(socket: impl AsFd, answer: &Response<Full<Bytes>>) {
-    let mut space = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
-    // Whoever has gone meanwhile need not hear it.
-    let _ = recv(&socket, &mut space, RecvFlags::empty());
-    let mut bytes = write(answer);
-    if let Some(Some(Ok(body))) = answer.body().clone().frame().now_or_never() {
+/// Sends `response` to a client whose socket cannot be registered with the runtime, and shuts
+/// the connection down. Errors are ignored: the connection is lost either way.
+pub(crate) fn respond_and_shut_down(socket: impl AsFd, response: &FullResponse) {
+    let mut buffer = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
+    // If bytes are left unread, closing resets the connection.
+    let _ = recv(&socket, &mut buffer, RecvFlags::empty());
+    let mut bytes = head(response);
+    if let Some(Some(Ok(body))) = response.body().clone().frame().now_or_never() {
         bytes.extend_from_slice(&body.into_data().unwrap_or_default());
     }
     let _ = send(&socket, &bytes, SendFlags::NOSIGNAL);
     let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
 }
 
-fn write<B>(answer: &Response<B>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
-    let line = format!("HTTP/1.1 {}\r\n", answer.status());
-    bytes.extend_from_slice(line.as_bytes());
-    for (name, value) in answer.headers() {
+fn head(response: &FullResponse) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(RESPONSE_BYTES);
+    bytes.extend_from_slice(format!("HTTP/1.1 {}\r\n", response.status()).as_bytes());
+    for (name, value) in response.headers() {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             bytes.extend_from_slice(part);
         }
@@ -101,15 +98,13 @@ mod tests {
     const HEAD: &str = "GET /?a HTTP/1.1\r\nHost: h\r\nX-Empty:\r\nAccept: a\r\nAccept: b\r\n\r\n";
 
     #[test]
-    fn a_whole_head_is_read_and_what_follows_is_left() {
+    fn a_complete_head_is_parsed_and_the_rest_is_left() {
         let (request, length) = parse(format!("{HEAD}more").as_bytes()).unwrap();
         assert_eq!(length, HEAD.len());
         assert_eq!((request.method(), request.uri().path()), (&Method::GET, "/"));
-        let fields: Vec<_> = request
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect();
+        let fields = request.headers().iter();
+        let fields: Vec<_> =
+            fields.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         assert_eq!(
             fields,
             [("host", &b"h"[..]), ("x-empty", b""), ("accept", b"a"), ("accept", b"b")]
@@ -117,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_is_left_to_others() {
+    fn other_requests_are_left_to_hyper() {
         for cut in 0..HEAD.len() {
             assert!(parse(&HEAD.as_bytes()[..cut]).is_none(), "{cut}");
         }
@@ -134,15 +129,5 @@ mod tests {
             assert_ne!(changed, HEAD, "{from} is in the head");
             assert!(parse(changed.as_bytes()).is_none(), "{to}");
         }
-    }
-
-    #[test]
-    fn an_answer_is_written_as_it_is() {
-        let answer =
-            Response::builder().status(101).header("upgrade", "websocket").body(()).unwrap();
-        assert_eq!(
-            write(&answer),
-            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n"
-        );
     }
 }

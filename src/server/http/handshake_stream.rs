@@ -1,8 +1,8 @@
-//! A socket that the runtime watches, whatever its kind.
+//! A socket in the tokio runtime until its handshake is finished.
 
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -11,49 +11,41 @@ use socket2::SockRef;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
-use crate::server::admission::epoll_watches::{EpollWatches, Need};
+use crate::server::admission::epoll_watches::{EpollWatches, WatchUse};
 use crate::server::socket::Socket;
 
-/// Has the runtime in which this is called watch `socket`.
-///
-/// # Errors
-///
-/// The system's, and the socket as it was: the streams and listeners of tokio would
-/// drop it, and with it a client that has got no answer.
-#[expect(deprecated, reason = "what is to take its place is unsafe; a socket keeps its descriptor")]
-pub(crate) fn watch<S: AsRawFd>(
-    socket: S,
-    interest: Interest,
-) -> Result<AsyncFd<S>, (S, io::Error)> {
-    AsyncFd::try_with_interest(socket, interest).map_err(|error| error.into_parts())
-}
-
-/// A socket of the runtime that can become a bare one again.
+/// A socket that is registered with the tokio runtime, and can be taken out of it again.
+/// A shared reference reads and writes.
 #[derive(Debug)]
 pub struct HandshakeStream(AsyncFd<Socket>);
 
 impl HandshakeStream {
-    /// Has the runtime in which this is called watch `socket`.
+    /// Registers `socket` with the current runtime.
     ///
     /// # Errors
     ///
-    /// The system's, and the socket as it was.
-    pub fn watch(socket: Socket, watches: &EpollWatches) -> Result<Self, (Socket, io::Error)> {
+    /// The system's, with the socket. (A stream of tokio would close the socket, and its
+    /// client would get no response.)
+    #[expect(deprecated, reason = "the successor is unsafe; the socket keeps its descriptor")]
+    pub fn new(socket: Socket, watches: &EpollWatches) -> Result<Self, (Socket, io::Error)> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        watches.add(Need::Answer, socket, |socket| watch(socket, interest)).map(Self)
+        let register = |socket| {
+            AsyncFd::try_with_interest(socket, interest).map_err(|error| error.into_parts())
+        };
+        watches.register(WatchUse::Response, socket, register).map(Self)
     }
 
-    /// The bare socket.
+    /// Takes the socket out of the runtime.
     pub fn into_socket(self) -> Socket {
         self.0.into_inner()
     }
 
-    /// The first byte that comes, which stays where it is; none at the end.
+    /// Waits for the next byte and leaves it in the socket; `None` at the end of the stream.
     ///
     /// # Errors
     ///
     /// The socket's.
-    pub async fn first_byte(&self) -> io::Result<Option<u8>> {
+    pub async fn peek_byte(&self) -> io::Result<Option<u8>> {
         let peek = |socket: &Socket| {
             let mut byte = [0];
             let (_, bytes) = recv(socket, &mut byte, RecvFlags::PEEK)?;
@@ -69,7 +61,7 @@ impl AsFd for HandshakeStream {
     }
 }
 
-impl AsyncRead for HandshakeStream {
+impl AsyncRead for &HandshakeStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -86,7 +78,7 @@ impl AsyncRead for HandshakeStream {
     }
 }
 
-impl AsyncWrite for HandshakeStream {
+impl AsyncWrite for &HandshakeStream {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -106,6 +98,6 @@ impl AsyncWrite for HandshakeStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&self.0.get_ref()).shutdown(Shutdown::Write))
+        Poll::Ready(SockRef::from(*self).shutdown(Shutdown::Write))
     }
 }

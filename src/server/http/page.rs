@@ -1,84 +1,92 @@
-//! The chat page's files, built into the binary, and what a browser is told
-//! about them.
+//! The files of the chat page, which are part of the binary.
 
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{self, HeaderMap, HeaderValue};
+
+use super::response::{FullResponse, last_response};
 
 /// One file of the page.
-#[derive(Debug)]
-pub(crate) struct File {
-    /// The path of its URL.
+pub(crate) struct PageFile {
     pub path: &'static str,
-    /// Its media type.
     pub media_type: &'static str,
-    /// What it holds.
     pub bytes: &'static [u8],
+    /// The start of the content's SHA-256: it changes with the file, but not with each build.
+    hash: String,
 }
 
-/// All files; the page itself is at `/`.
-pub(crate) static FILES: [File; 7] = [
-    File { path: "/", media_type: HTML, bytes: include_bytes!("../../../static/index.html") },
-    File { path: "/page.js", media_type: SCRIPT, bytes: include_bytes!("../../../static/page.js") },
-    File { path: "/list.js", media_type: SCRIPT, bytes: include_bytes!("../../../static/list.js") },
-    File {
-        path: "/texts.js",
-        media_type: SCRIPT,
-        bytes: include_bytes!("../../../static/texts.js"),
-    },
-    File {
-        path: "/wschat.js",
-        media_type: SCRIPT,
-        bytes: include_bytes!("../../../static/wschat.js"),
-    },
-    File {
-        path: "/wschat.css",
-        media_type: STYLE,
-        bytes: include_bytes!("../../../static/wschat.css"),
-    },
-    File { path: "/icon.svg", media_type: ICON, bytes: include_bytes!("../../../static/icon.svg") },
-];
+pub(crate) static FILES: LazyLock<[PageFile; 7]> = LazyLock::new(|| {
+    [
+        PageFile::new(ROOT, HTML, include_bytes!("../../../static/index.html")),
+        PageFile::new("/page.js", SCRIPT, include_bytes!("../../../static/page.js")),
+        PageFile::new("/list.js", SCRIPT, include_bytes!("../../../static/list.js")),
+        PageFile::new("/texts.js", SCRIPT, include_bytes!("../../../static/texts.js")),
+        PageFile::new("/wschat.js", SCRIPT, include_bytes!("../../../static/wschat.js")),
+        PageFile::new("/wschat.css", STYLE, include_bytes!("../../../static/wschat.css")),
+        PageFile::new("/icon.svg", ICON, include_bytes!("../../../static/icon.svg")),
+    ]
+});
 
+const ROOT: &str = "/";
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const ICON: &str = "image/svg+xml";
 
-/// What the page may do: use its own files and this server's WebSocket, and
-/// nothing else; nobody may frame it.
-pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; \
-    style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'none'";
-
-/// Where the page is told how long a message may be.
+/// Where the page is told the longest message.
 const MESSAGE_BYTES_MAX: &str = "data-bytes-max=\"16384\"";
 
-impl File {
-    /// What it holds in a room whose messages have so many bytes at most.
-    pub(crate) fn content(&self, message_bytes_max: usize) -> Bytes {
+impl PageFile {
+    fn new(path: &'static str, media_type: &'static str, bytes: &'static [u8]) -> Self {
+        let hash = digest::digest(&digest::SHA256, bytes);
+        let hash = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { path, media_type, bytes, hash }
+    }
+
+    /// The file at `path`.
+    pub fn find(path: &str) -> Option<&'static Self> {
+        FILES.iter().find(|file| file.path == path)
+    }
+
+    /// The file, or 304 if these headers say that the client has it.
+    pub fn response(&self, headers: &HeaderMap, message_bytes_max: usize) -> FullResponse {
+        let etag = self.etag(message_bytes_max);
+        let is_cached = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
+            let tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
+            tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag))
+                .any(|tag| tag == etag || tag == "*")
+        });
+        // The browser asks each time, so that an old page does not meet a new server.
+        let cache_control = (header::CACHE_CONTROL, "no-cache");
+        let mut response = if is_cached {
+            last_response(StatusCode::NOT_MODIFIED, Bytes::new(), &[cache_control])
+        } else {
+            let fields = [cache_control, (header::CONTENT_TYPE, self.media_type)];
+            last_response(StatusCode::OK, self.content(message_bytes_max), &fields)
+        };
+        if let Ok(etag) = HeaderValue::try_from(etag) {
+            response.headers_mut().insert(header::ETAG, etag);
+        }
+        response
+    }
+
+    fn etag(&self, message_bytes_max: usize) -> String {
+        match self.path {
+            ROOT => format!("\"{}-{message_bytes_max}\"", self.hash),
+            _ => format!("\"{}\"", self.hash),
+        }
+    }
+
+    fn content(&self, message_bytes_max: usize) -> Bytes {
         match std::str::from_utf8(self.bytes) {
-            Ok(page) if self.path == "/" => {
-                let limit = format!("data-bytes-max=\"{message_bytes_max}\"");
-                page.replacen(MESSAGE_BYTES_MAX, &limit, 1).into()
+            Ok(page) if self.path == ROOT => {
+                let attribute = format!("data-bytes-max=\"{message_bytes_max}\"");
+                page.replacen(MESSAGE_BYTES_MAX, &attribute, 1).into()
             }
             _ => Bytes::from_static(self.bytes),
         }
     }
-}
-
-/// The file at `path` and its entity tag.
-pub(crate) fn find(path: &str, message_bytes_max: usize) -> Option<(&'static File, String)> {
-    // The tag is made of the content, so that it changes with every build that
-    // changes the file, and with the limit on the page, and with nothing else.
-    static TAGS: LazyLock<[String; FILES.len()]> = LazyLock::new(|| {
-        FILES.each_ref().map(|file| {
-            let hash = digest::digest(&digest::SHA256, file.bytes);
-            let start = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
-            start.collect()
-        })
-    });
-    let (file, tag) = FILES.iter().zip(TAGS.iter()).find(|(file, _)| file.path == path)?;
-    let limit = if path == "/" { format!("-{message_bytes_max}") } else { String::new() };
-    Some((file, format!("\"{tag}{limit}\"")))
 }

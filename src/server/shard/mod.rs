@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 
 use crate::chat::{Now, ack, nack};
 use crate::room::Batch;
-use crate::server::admission::epoll_watches::Need;
+use crate::server::admission::epoll_watches::WatchUse;
 use crate::server::admission::rejection::Rejection;
 use crate::server::pool::{ShardCommand, Shared};
 use crate::server::settings::Settings;
@@ -258,7 +258,8 @@ impl Shard {
             // As new, since mio refuses what it was given before.
             Err(error) => Err((Watched::new(watched.into()), error)),
         };
-        let watched = self.shared.watches.add(Need::Shard, Watched::new(socket), register);
+        let watched =
+            self.shared.watches.register(WatchUse::Connection, Watched::new(socket), register);
         watched.map_err(|(watched, _)| watched)
     }
 

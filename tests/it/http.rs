@@ -1,5 +1,4 @@
-//! The HTTP door over real sockets; what is answered to which head is in the
-//! table of `net::answer`.
+//! HTTP over real sockets. `src/server/http/tests.rs` has the table of requests and responses.
 
 use std::fs;
 use std::io::{Read, Write};

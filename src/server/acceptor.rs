@@ -1,0 +1,111 @@
+//! Accepts connections; no error stops it.
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::coop::consume_budget;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::log_limit::LogLimit;
+use crate::server::listening_socket::ListeningSocket;
+use crate::server::socket::{Peer, Socket};
+
+/// How long accepting pauses when the system has no descriptor or memory left.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The shortest time between two log lines about such pauses.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A listening socket that is registered with the tokio runtime.
+#[derive(Debug)]
+pub struct Acceptor {
+    socket: AsyncFd<ListeningSocket>,
+    /// The last call accepted a connection, so more may wait.
+    may_have_more: bool,
+    log_limit: LogLimit,
+    /// The log says that accepting pauses.
+    pause_is_logged: bool,
+}
+
+impl Acceptor {
+    /// Registers `socket` with the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// The system's, if the socket cannot be registered.
+    #[expect(deprecated, reason = "the successor is unsafe; the socket keeps its descriptor")]
+    pub fn new(socket: ListeningSocket) -> io::Result<Self> {
+        Ok(Self {
+            socket: AsyncFd::with_interest(socket, Interest::READABLE)?,
+            may_have_more: false,
+            log_limit: LogLimit::new(LOG_INTERVAL),
+            pause_is_logged: false,
+        })
+    }
+
+    /// Waits for the next connection. Its socket does not block, and is registered with no
+    /// epoll instance.
+    ///
+    /// An error of one connection affects only that connection. If descriptors or memory have
+    /// run out, `free_resources` is called, new connections stay in the kernel's backlog, and
+    /// accepting is tried again ten times a second.
+    pub async fn accept(&mut self, free_resources: impl Fn()) -> (Socket, Peer) {
+        loop {
+            match self.try_accept().await {
+                Ok(accepted) => {
+                    if std::mem::take(&mut self.pause_is_logged) {
+                        info!(listener = %self, "accepting on {self} again");
+                    }
+                    return accepted;
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    if self.log_limit.allows(Instant::now()) {
+                        self.pause_is_logged = true;
+                        warn!(
+                            listener = %self, %error,
+                            "cannot accept on {self}: {error}; new connections wait"
+                        );
+                    }
+                    free_resources();
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn try_accept(&mut self) -> io::Result<(Socket, Peer)> {
+        // Lets other tasks run, even if connections arrive without a break.
+        consume_budget().await;
+        if self.may_have_more {
+            match self.socket.get_ref().accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+        self.may_have_more = false;
+        let accepted = self.socket.async_io(Interest::READABLE, ListeningSocket::accept).await?;
+        self.may_have_more = true;
+        Ok(accepted)
+    }
+}
+
+/// The address of the listening socket.
+impl fmt::Display for Acceptor {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.socket.get_ref().fmt(out)
+    }
+}
+
+/// Whether the connection failed before it was accepted. Every other error of accept(2)
+/// leads to a pause, so that none becomes a busy loop.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::INTR | Errno::PROTO)
+    )
+}

@@ -1,0 +1,48 @@
+//! Header fields that responses have in common.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+
+/// A response with its whole body.
+pub(crate) type FullResponse = Response<Full<Bytes>>;
+
+/// The methods that are supported (`Allow`).
+pub(crate) const METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// Restricts a page to its own files and to this server's WebSocket; no site can embed it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; \
+    style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'";
+
+/// A response after which the server closes the connection: every response but 101.
+pub(crate) fn last_response(
+    status: StatusCode,
+    body: Bytes,
+    fields: &[(HeaderName, &'static str)],
+) -> FullResponse {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    set(
+        headers,
+        &[
+            (header::CONNECTION, "close"),
+            (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+            (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        ],
+    );
+    set(headers, fields);
+    response
+}
+
+/// Sets header fields; those that are there already get a new value.
+pub(crate) fn set(headers: &mut HeaderMap, fields: &[(HeaderName, &'static str)]) {
+    for (name, value) in fields {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}

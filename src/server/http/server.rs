@@ -1,0 +1,302 @@
+//! Accepts connections, and hands those that become WebSockets to the shards.
+
+use std::convert::Infallible;
+use std::future::{poll_fn, ready};
+use std::io;
+use std::os::fd::AsFd;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::forwarded_for::{self, IgnoredWarning, is_trusted};
+use super::handshake_stream::HandshakeStream;
+use super::http11_reader::Http11Reader;
+use super::proxy_header::read_proxy_header;
+use super::response::FullResponse;
+use super::{error_response, fast_path, origin_check, routes};
+use crate::config::descriptors::HANDSHAKES_MIN;
+use crate::mutex::lock;
+use crate::server::acceptor::Acceptor;
+use crate::server::admission::handshake_slots::HandshakeSlots;
+use crate::server::admission::rejection::Rejection;
+use crate::server::pool::{ConnectionPermit, ShardPool};
+use crate::server::settings::Settings;
+use crate::server::socket::{Peer, Socket};
+
+/// The most connections whose handshake is not finished; a new one then evicts the oldest.
+/// There are fewer if the limit of open files is low.
+const HANDSHAKES_MAX: usize = 1024;
+/// Connections that are admitted before a waiting sweep gets the processor.
+const ADMITTED_PER_YIELD: u64 = 16;
+/// The longest request head in bytes; browsers send the cookies of other servers on this host.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The most bytes that are read after the last response, and for how long. Closing a socket
+/// with unread bytes resets the connection, and the client may lose the response.
+const LINGER_BYTES_MAX: u64 = 64 * 1024;
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a server that accepts no more connections waits for handshakes.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// The HTTP server of the room.
+pub struct HttpServer {
+    shards: ShardPool,
+    settings: watch::Receiver<Arc<Settings>>,
+    slots: Arc<HandshakeSlots>,
+    forwarded_for_warning: IgnoredWarning,
+    is_closed: watch::Sender<bool>,
+}
+
+/// A client that may open a WebSocket.
+struct Admitted {
+    client: Peer,
+    permit: ConnectionPermit,
+}
+
+impl HttpServer {
+    /// Creates the HTTP server for these shards; it always uses the latest settings.
+    pub fn new(shards: ShardPool, settings: watch::Receiver<Arc<Settings>>) -> Arc<Self> {
+        Arc::new(Self {
+            shards,
+            settings,
+            slots: Arc::default(),
+            forwarded_for_warning: IgnoredWarning::default(),
+            is_closed: watch::Sender::new(false),
+        })
+    }
+
+    /// Accepts no more connections: they stay in the kernel's backlog.
+    pub fn close(&self) {
+        self.is_closed.send_replace(true);
+    }
+
+    /// Serves the connections of `acceptor` until the server is closed; then waits a moment
+    /// for handshakes. Dropping this closes all connections that are no WebSockets yet.
+    pub async fn serve(self: Arc<Self>, mut acceptor: Acceptor) {
+        let mut handshakes = JoinSet::new();
+        let mut is_closed = self.is_closed.subscribe();
+        let mut admitted = 0_u64;
+        loop {
+            let mut accept = pin!(acceptor.accept(|| self.slots.evict_oldest()));
+            let next = async {
+                if let Some(accepted) = accept.as_mut().now_or_never() {
+                    return accepted;
+                }
+                // No connection waits: one wake-up covers all that were admitted.
+                self.shards.wake_adopters();
+                accept.await
+            };
+            let (socket, peer) = tokio::select! {
+                next = next => next,
+                _ = is_closed.wait_for(|is_closed| *is_closed) => break,
+            };
+            let Some(socket) = self.admit_at_once(socket, peer) else {
+                admitted += 1;
+                if admitted.is_multiple_of(ADMITTED_PER_YIELD) && self.shards.is_sweeping() {
+                    // A shard on the same core sends to the listeners first.
+                    thread::yield_now();
+                }
+                continue;
+            };
+            let mut slot = self.slots.take(self.handshakes_max()).await;
+            while handshakes.try_join_next().is_some() {}
+            let server = Arc::clone(&self);
+            handshakes.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = server.handshake(socket, peer) => {}
+                    () = slot.evicted() => {
+                        server.shards.bar(Rejection::Crowded);
+                        // The connection may already be with a shard.
+                        server.shards.wake_adopters();
+                    }
+                }
+            });
+        }
+        let all = async { while handshakes.join_next().await.is_some() {} };
+        // What is left after that is incomplete requests.
+        let _ = timeout(DRAIN_TIMEOUT, all).await;
+    }
+
+    /// The number of handshake slots: open WebSockets leave fewer descriptors for them.
+    fn handshakes_max(&self) -> usize {
+        let free = self.settings.borrow().clients_max.saturating_sub(self.shards.listeners());
+        let are_exhausted = self.shards.watches().are_exhausted();
+        free.clamp(HANDSHAKES_MIN, if are_exhausted { HANDSHAKES_MIN } else { HANDSHAKES_MAX })
+    }
+
+    /// Admits a client whose whole upgrade request has arrived, as is usual in a storm of
+    /// connections: that takes no task, no timer and no registration. Returns the socket of
+    /// any other client, with all that it has sent still in it.
+    fn admit_at_once(&self, socket: Socket, peer: Peer) -> Option<Socket> {
+        let settings = self.settings.borrow();
+        let Some(admitted) = self.respond_at_once(&socket, peer, &settings) else {
+            return Some(socket);
+        };
+        let adopted =
+            admitted.and_then(|admitted| self.adopt(socket, admitted, Bytes::new(), &settings));
+        if let Err(error) = adopted {
+            debug!(%error, "handshake with {peer} failed: {error}");
+        }
+        None
+    }
+
+    /// Responds with status 101 if the whole request has arrived, and its client can be
+    /// admitted. Otherwise reads and sends nothing.
+    fn respond_at_once(
+        &self,
+        socket: impl AsFd,
+        peer: Peer,
+        settings: &Settings,
+    ) -> Option<io::Result<Admitted>> {
+        let (request, length) = fast_path::peek_request(&socket)?;
+        let (response, Ok(admitted)) = self.respond(&request, peer, settings) else { return None };
+        Some(fast_path::respond(&socket, length, &response).map(|()| admitted))
+    }
+
+    /// Serves one connection until it is with a shard, or closed.
+    async fn handshake(&self, socket: Socket, peer: Peer) {
+        let stream = match HandshakeStream::new(socket, self.shards.watches()) {
+            Ok(stream) => stream,
+            Err((socket, error)) => {
+                debug!(%error, "cannot register the socket of {peer}: {error}");
+                self.shards.bar(Rejection::System);
+                self.slots.evict_oldest();
+                let response = error_response::rejected(Rejection::System);
+                return fast_path::respond_and_shut_down(&socket, &response);
+            }
+        };
+        let settings = self.settings.borrow().clone();
+        let handshake = async {
+            // Until data arrives, a connection costs no buffer of hyper. An error of the
+            // socket occurs again when it is read.
+            let _ = stream.peek_byte().await;
+            match self.respond_at_once(&stream, peer, &settings) {
+                Some(admitted) => admitted.map(|admitted| Some((admitted, Bytes::new()))),
+                None => Box::pin(self.serve_request(&stream, peer, &settings)).await,
+            }
+        };
+        match timeout(settings.limits.handshake_timeout, handshake).await {
+            Ok(Ok(Some((admitted, received)))) => {
+                if let Err(error) = self.adopt(stream.into_socket(), admitted, received, &settings)
+                {
+                    debug!(%error, "handshake with {peer} failed: {error}");
+                }
+                // Other handshakes that are ready go first, so that one wake-up covers all.
+                yield_now().await;
+                self.shards.wake_adopters();
+            }
+            Ok(Ok(None)) => linger(&stream).await,
+            Ok(Err(error)) => {
+                debug!(%error, "handshake with {peer} failed: {error}");
+                linger(&stream).await;
+            }
+            Err(_) => {
+                self.shards.bar(Rejection::Late);
+                debug!("handshake with {peer} timed out");
+            }
+        }
+    }
+
+    /// Serves one request. If its client is admitted, returns the bytes that hyper has read
+    /// after the request as well.
+    ///
+    /// # Errors
+    ///
+    /// The socket's, of the PROXY header, or of a request that is not HTTP; hyper has sent a
+    /// response to the last.
+    async fn serve_request(
+        &self,
+        stream: &HandshakeStream,
+        mut peer: Peer,
+        settings: &Settings,
+    ) -> io::Result<Option<(Admitted, Bytes)>> {
+        if is_trusted(&settings.trusted_proxies, peer) {
+            peer = read_proxy_header(stream, peer).await?;
+        }
+        let admitted = Mutex::new(None);
+        let service = service_fn(|request: Request<Incoming>| {
+            let (response, result) = self.respond(&request, peer, settings);
+            match result {
+                Ok(client) => *lock(&admitted) = Some(client),
+                Err(Some(rejection)) => self.shards.bar(rejection),
+                Err(None) => {}
+            }
+            ready(Ok::<_, Infallible>(response))
+        });
+        let io = TokioIo::new(tokio::io::join(Http11Reader::new(stream), stream));
+        let mut connection = http1::Builder::new()
+            .half_close(true)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .header_read_timeout(None)
+            .serve_connection(io, service);
+        poll_fn(|context| connection.poll_without_shutdown(context))
+            .await
+            .map_err(io::Error::other)?;
+        let received = connection.into_parts().read_buf;
+        let admitted = lock(&admitted).take();
+        Ok(admitted.map(|admitted| (admitted, received)))
+    }
+
+    /// The response to a request of `peer`, and the client if the status is 101, or else the
+    /// rejection if there is one. A client gets its permit before the response is sent, so that
+    /// it receives every message from then on.
+    fn respond(
+        &self,
+        request: &Request<impl Body>,
+        peer: Peer,
+        settings: &Settings,
+    ) -> (FullResponse, Result<Admitted, Option<Rejection>>) {
+        let Settings { page, limits, trusted_proxies, origins, .. } = settings;
+        let response = routes::respond(request, page.enabled, limits.message_bytes_max);
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return (response, Err(None));
+        }
+        let rejected = |rejection| (error_response::rejected(rejection), Err(Some(rejection)));
+        let headers = request.headers();
+        if !origin_check::is_allowed(headers, origins) {
+            return rejected(Rejection::Origin);
+        }
+        self.forwarded_for_warning.check(headers, peer, trusted_proxies);
+        let client = forwarded_for::client(headers, peer, trusted_proxies);
+        match self.shards.seat(client, limits) {
+            Ok(permit) => (response, Ok(Admitted { client, permit })),
+            Err(rejection) => rejected(rejection),
+        }
+    }
+
+    /// Gives the socket to a shard, with the bytes that followed the request.
+    fn adopt(
+        &self,
+        socket: Socket,
+        Admitted { client, permit }: Admitted,
+        received: Bytes,
+        settings: &Settings,
+    ) -> io::Result<()> {
+        socket.set_send_buffer(settings.limits.send_buffer_bytes)?;
+        self.shards.adopt(permit, socket, client, received, settings.limits.message_bytes_max);
+        Ok(())
+    }
+}
+
+/// Closes the sending side, and reads until the client closes its side.
+async fn linger(mut stream: &HandshakeStream) {
+    if stream.shutdown().await.is_ok() {
+        let mut rest = stream.take(LINGER_BYTES_MAX);
+        // An error does not matter: the response is sent.
+        let _ = timeout(LINGER_TIMEOUT, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+    }
+}
