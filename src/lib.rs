@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod bench;
+mod bench;
 pub mod chat;
 pub mod cli;
 pub mod client;

@@ -1,96 +1,88 @@
-//! The event loop over all clients: opens them, lets senders speak, hears.
+//! The event loop over all connections: opens them, sends and receives.
 
-mod hear;
-mod speak;
+mod read;
+mod write;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind};
-use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
 
-use super::client::{Client, Role, State};
-use super::ledger::Ledger;
-use super::pace::Pace;
-use super::text::Texts;
-use super::{Plan, Stop, Target};
+use super::BenchError;
+use super::connection::{Connection, Role, State};
+use super::message::MessageFormat;
+use super::options::Options;
+use super::schedule::Schedule;
+use super::target::Target;
+use super::tracker::Tracker;
 
 /// Connections that are being opened at the same time.
 const OPENING_MAX: usize = 256;
-/// … and those begun in one turn, so that no listener waits long to be heard.
-const BEGUN_PER_TURN: usize = 8;
-/// With no news for so long from those that are being opened, the server is gone.
-const OPENING_PATIENCE: Duration = Duration::from_secs(10);
+/// Connections begun in one turn: more would delay the reading of listeners.
+const OPENED_PER_TURN: usize = 8;
+/// Without progress of a handshake for this time, the run fails.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Space for one read: several hundred messages.
-const SCRATCH: usize = 256 * 1024;
+const READ_BYTES: usize = 256 * 1024;
 /// Readiness events taken at a time.
-const EVENTS: usize = 1024;
-/// A turn ends after this, so that progress can be shown.
+const EVENTS_MAX: usize = 1024;
+/// The longest turn, so that progress can be shown.
 const TURN_MAX: Duration = Duration::from_millis(100);
 
 const TIMER: Token = Token(usize::MAX);
 
-/// All clients of a run, and what they have heard.
+/// All connections of a run, and what they have received.
 pub struct Load {
     poll: Poll,
     events: Events,
     timer: OwnedFd,
-    /// For when the timer is set, by the run's clock.
+    /// When the timer expires, by the run's clock.
     timer_ns: u64,
-    scratch: Vec<u8>,
+    read_buffer: Vec<u8>,
     clock: Instant,
     target: Target,
-    texts: Texts,
-    /// The senders first, then those who only listen, the slow ones, the guests.
-    clients: Vec<Client>,
+    format: MessageFormat,
+    /// The senders first, then other listeners, the slow ones, those of the storm.
+    connections: Vec<Connection>,
     listeners: usize,
     slow: usize,
     wanted: usize,
     opening: usize,
     open: usize,
+    /// When a handshake made progress.
     opened_ns: u64,
-    /// Of each sender: frames ready to be sent.
-    outs: Vec<Vec<u8>>,
-    turn: usize,
-    /// When messages are sent.
-    pub pace: Pace,
-    /// Who has heard what.
-    pub ledger: Ledger,
-    /// What has been counted.
-    pub tally: Tally,
+    /// The frames that each sender has to send.
+    send_buffers: Vec<Vec<u8>>,
+    next_sender: usize,
+    pub schedule: Schedule,
+    pub tracker: Tracker,
+    pub counts: Counts,
 }
 
 /// Counts of a run.
-pub struct Tally {
+pub struct Counts {
     /// Messages that reached a listener.
     pub deliveries: u64,
-    /// Messages that reached a guest.
-    pub overheard: u64,
-    /// How late they were, in nanoseconds.
+    /// Messages that reached a connection of the storm.
+    pub storm_deliveries: u64,
+    /// In nanoseconds, of messages sent from `measured_from_ns` on.
     pub latencies: Histogram<u64>,
-    /// Only messages sent in this time, by the run's clock, count for `latencies`.
-    pub watched: Range<u64>,
-    /// Healthy connections that the server closed.
+    pub measured_from_ns: u64,
+    /// Connections that the server closed, without slow ones.
     pub closed: u64,
-    /// Why the first of them was.
-    pub close_reason: Option<String>,
-    /// Connections that never read and were closed.
     pub slow_closed: u64,
 }
 
 impl Load {
-    /// Ready to open connections as `plan` says.
-    ///
-    /// # Errors
-    ///
-    /// The system has no descriptors for the poll.
-    pub fn new(plan: &Plan) -> Result<Self, Stop> {
+    pub fn new(options: &Options) -> Result<Self, BenchError> {
+        let target = options.url.parse().map_err(BenchError::Options)?;
         let poll = Poll::new()?;
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(io::Error::from)?;
@@ -99,203 +91,180 @@ impl Load {
         registry.register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let run = RandomState::new().build_hasher().finish() as u32;
         let latencies = Histogram::new_with_bounds(1_000, 600_000_000_000, 3)
-            .map_err(|error| Stop::Plan(error.to_string()))?;
+            .map_err(|error| BenchError::Options(error.to_string()))?;
         Ok(Self {
             poll,
-            events: Events::with_capacity(EVENTS),
+            events: Events::with_capacity(EVENTS_MAX),
             timer,
             timer_ns: 0,
-            scratch: vec![0; SCRATCH],
+            read_buffer: vec![0; READ_BYTES],
             clock: Instant::now(),
-            target: plan.target.clone(),
-            texts: Texts::new(run, plan.size, plan.token.as_deref()),
-            clients: Vec::new(),
-            listeners: plan.listeners,
-            slow: plan.slow,
+            target,
+            format: MessageFormat::new(run, options.size, options.token.as_deref()),
+            connections: Vec::new(),
+            listeners: options.listeners,
+            slow: options.slow(),
             wanted: 0,
             opening: 0,
             open: 0,
             opened_ns: 0,
-            outs: vec![Vec::new(); plan.senders],
-            turn: 0,
-            pace: Pace::Silent,
-            ledger: Ledger::new(plan.senders, plan.listeners - plan.slow),
-            tally: Tally {
+            send_buffers: vec![Vec::new(); options.senders],
+            next_sender: 0,
+            schedule: Schedule::Stopped,
+            tracker: Tracker::new(options.senders, options.listeners - options.slow()),
+            counts: Counts {
                 deliveries: 0,
-                overheard: 0,
+                storm_deliveries: 0,
                 latencies,
-                watched: 0..0,
+                measured_from_ns: u64::MAX,
                 closed: 0,
-                close_reason: None,
                 slow_closed: 0,
             },
         })
     }
 
-    /// The run's clock, in nanoseconds.
+    /// The run's clock.
     pub fn now_ns(&self) -> u64 {
         self.clock.elapsed().as_nanos() as u64
     }
 
-    /// Connections whose handshake is done.
+    /// How many handshakes are complete.
     pub fn open(&self) -> usize {
         self.open
     }
 
-    /// From now on `count` more connections are opened, as fast as the server takes them.
-    pub fn want_more(&mut self, count: usize) {
+    /// Opens `count` more connections in the next turns, as fast as the server does.
+    pub fn open_more(&mut self, count: usize) {
         self.wanted += count;
-        self.clients.reserve_exact(count);
+        self.connections.reserve_exact(count);
         self.opened_ns = self.now_ns();
     }
 
-    /// One turn of the loop: opens, speaks, waits until `end_ns` at most, hears.
+    /// One turn of the loop, until `end_ns` at the latest.
     ///
     /// # Errors
     ///
-    /// The run cannot go on.
-    pub fn turn(&mut self, end_ns: u64) -> Result<(), Stop> {
-        for _ in 0..BEGUN_PER_TURN {
-            if self.opening < OPENING_MAX && self.clients.len() < self.wanted {
-                self.begin()?;
+    /// The run cannot continue.
+    pub fn turn(&mut self, end_ns: u64) -> Result<(), BenchError> {
+        for _ in 0..OPENED_PER_TURN {
+            if self.opening < OPENING_MAX && self.connections.len() < self.wanted {
+                self.connect()?;
             }
         }
-        let now = self.now_ns();
-        if self.opening > 0 && now > self.opened_ns + OPENING_PATIENCE.as_nanos() as u64 {
-            let secs = OPENING_PATIENCE.as_secs();
-            let why = format!("connection {}: no answer for {secs} s", self.open + 1);
-            return Err(Stop::Server(why));
+        let now_ns = self.now_ns();
+        if self.opening > 0 && now_ns > self.opened_ns + OPENING_TIMEOUT.as_nanos() as u64 {
+            let secs = OPENING_TIMEOUT.as_secs();
+            let error = format!("connection {}: no answer for {secs} s", self.open + 1);
+            return Err(BenchError::Server(error));
         }
-        self.speak(now)?;
-        let rest = match self.is_idle() {
-            true => Duration::from_nanos(end_ns.saturating_sub(now)).min(TURN_MAX),
-            // To wake somebody who sleeps costs whoever sends the bytes, if that is
-            // on the same machine: no server shall pay for our sleep.
+        self.send_due(now_ns)?;
+        let timeout = match self.opening == 0 && matches!(self.schedule, Schedule::Stopped) {
+            true => Duration::from_nanos(end_ns.saturating_sub(now_ns)).min(TURN_MAX),
+            // Waking a sleeping process costs CPU time of the process that sends to it:
+            // the server's, if it runs on this machine.
             false => Duration::ZERO,
         };
-        self.set_timer(now)?;
-        match self.poll.poll(&mut self.events, Some(rest)) {
+        self.set_timer(now_ns)?;
+        match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
-            match event.token() {
-                TIMER => {}
-                Token(at) => {
-                    let ready =
-                        Ready { writable: event.is_writable(), ended: event.is_read_closed() };
-                    self.ready(at, ready)?;
-                }
+            if event.token() != TIMER {
+                self.handle(event)?;
             }
-            self.speak(self.now_ns())?;
+            self.send_due(self.now_ns())?;
         }
         self.events = events;
         Ok(())
     }
 
-    /// Whether nothing is under way that a server is measured by.
-    fn is_idle(&self) -> bool {
-        self.opening == 0 && matches!(self.pace, Pace::Silent)
-    }
-
-    /// At the end, looks at those who never read: whoever is closed shows now.
-    ///
-    /// # Errors
-    ///
-    /// The system has no memory for it.
-    pub fn wake_slow(&mut self) -> Result<(), Stop> {
-        for (at, client) in self.clients.iter_mut().enumerate() {
-            if client.role == Role::Slow && client.state == State::Open {
+    /// Watches the slow listeners, so that closed ones are counted.
+    pub fn watch_slow(&mut self) -> io::Result<()> {
+        for (at, connection) in self.connections.iter_mut().enumerate() {
+            if connection.role == Role::Slow && connection.state == State::Open {
                 let registry = self.poll.registry();
-                registry.register(&mut client.stream, Token(at), Interest::READABLE)?;
+                registry.register(&mut connection.stream, Token(at), Interest::READABLE)?;
             }
         }
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<(), Stop> {
-        let at = self.clients.len();
+    fn connect(&mut self) -> Result<(), BenchError> {
+        let at = self.connections.len();
         let role = if at >= self.listeners {
-            Role::HandshakeStream
+            Role::Storm
         } else if at >= self.listeners - self.slow {
             Role::Slow
         } else {
             Role::Listener(0)
         };
         let source = self.target.source(at);
-        let mut client = Client::connect(self.target.address, source, role)
-            .map_err(|error| self.cannot_connect(at, error))?;
+        let mut connection = Connection::connect(self.target.address, source, role)
+            .map_err(|error| self.connect_error(at, error))?;
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut client.stream, Token(at), interest)?;
-        self.clients.push(client);
+        self.poll.registry().register(&mut connection.stream, Token(at), interest)?;
+        self.connections.push(connection);
         self.opening += 1;
         Ok(())
     }
 
-    fn opened(&mut self, at: usize) -> Result<(), Stop> {
+    fn connect_error(&self, at: usize, error: io::Error) -> BenchError {
+        let source = self.target.source(at);
+        let source = source.map_or("left".into(), |source| format!("at {}", source.ip()));
+        BenchError::connecting(error, self.open, &source)
+    }
+
+    /// The handshake of a connection is complete.
+    fn opened(&mut self, at: usize) -> io::Result<()> {
         self.opening -= 1;
         self.open += 1;
         self.opened_ns = self.now_ns();
-        let client = &mut self.clients[at];
-        client.state = State::Open;
-        if client.role == Role::Slow {
-            self.poll.registry().deregister(&mut client.stream)?;
+        let connection = &mut self.connections[at];
+        connection.state = State::Open;
+        if connection.role == Role::Slow {
+            self.poll.registry().deregister(&mut connection.stream)?;
         }
         Ok(())
     }
 
-    /// Something happened at a connection.
-    fn ready(&mut self, at: usize, event: Ready) -> Result<(), Stop> {
-        match self.clients[at].state {
-            State::Connecting if event.writable => {
-                let asked = self.clients[at].request(&self.target);
-                asked.map_err(|error| self.cannot_connect(at, error))
+    fn handle(&mut self, event: &Event) -> Result<(), BenchError> {
+        let Token(at) = event.token();
+        match self.connections[at].state {
+            State::Connecting if event.is_writable() => {
+                let sent = self.connections[at].send_request(&self.target);
+                sent.map_err(|error| self.connect_error(at, error))
             }
             State::Connecting | State::Closed => Ok(()),
-            State::Shaking | State::Open => {
-                if event.writable {
+            State::Handshake | State::Open => {
+                if event.is_writable() {
                     self.flush(at)?;
                 }
-                self.hear(at, event.ended)
+                self.read(at, event.is_read_closed())
             }
         }
     }
 
-    fn cannot_connect(&self, at: usize, error: io::Error) -> Stop {
-        let from = self.target.source(at);
-        let from = from.map_or("left".into(), |from| format!("at {}", from.ip()));
-        Stop::connecting(error, self.open, &from)
-    }
-
-    /// A connection is over, not by our will.
-    fn over(&mut self, at: usize, why: &str) -> Result<(), Stop> {
-        let client = &mut self.clients[at];
-        if client.state != State::Open {
-            return Err(Stop::Server(format!("connection {}: {why}", at + 1)));
+    /// The server, or the network, has closed a connection.
+    fn closed(&mut self, at: usize, reason: &str) -> Result<(), BenchError> {
+        let connection = &mut self.connections[at];
+        if connection.state != State::Open {
+            return Err(BenchError::Server(format!("connection {}: {reason}", at + 1)));
         }
-        client.close();
-        match client.role {
+        connection.close();
+        match connection.role {
             Role::Slow => {
-                self.tally.slow_closed += 1;
+                self.counts.slow_closed += 1;
                 return Ok(());
             }
-            Role::HandshakeStream => {}
-            Role::Listener(place) => self.ledger.leave(place),
+            Role::Storm => {}
+            Role::Listener(position) => self.tracker.leave(position),
         }
-        self.tally.closed += 1;
-        if at < self.outs.len() {
-            return Err(Stop::Server(format!("the server closed a sender: {why}")));
+        self.counts.closed += 1;
+        if at < self.send_buffers.len() {
+            return Err(BenchError::Server(format!("the server closed a sender: {reason}")));
         }
-        self.tally.close_reason.get_or_insert_with(|| why.to_owned());
         Ok(())
     }
-}
-
-/// What the poll says about a connection.
-#[derive(Clone, Copy)]
-struct Ready {
-    writable: bool,
-    /// Nothing follows what there is to read.
-    ended: bool,
 }

@@ -1,41 +1,31 @@
-//! Why a run ended before it was done. All texts are here.
+//! Why a run ended early, with all texts.
 
 use std::io;
 
 use rustix::io::Errno;
 
-/// A run that could not be made to its end.
+/// A run that did not finish.
 #[derive(Debug, thiserror::Error)]
-pub enum Stop {
-    /// The options contradict each other or the machine.
+pub enum BenchError {
+    /// The options contradict each other.
     #[error("{0}")]
-    Plan(String),
-    /// This machine, not the server, has no more.
-    #[error("a limit of this machine ended it at {open} connections: {limit}")]
-    Machine {
-        /// Connections that were open by then.
-        open: usize,
-        /// What there is no more of, and what to do.
-        limit: String,
-    },
-    /// The server could not be reached, or turned a connection away.
+    Options(String),
+    /// A limit of this machine, not of the server, with `open` connections.
+    #[error("a limit of this machine ended the run at {open} connections: {limit}")]
+    Machine { open: usize, limit: String },
+    /// The server cannot be reached, or refused a connection or a message.
     #[error("{0}")]
     Server(String),
-    /// The process named by `--pid` cannot be looked at.
-    #[error("--pid {pid}: {why}")]
-    Process {
-        /// The process.
-        pid: u32,
-        /// What the system says.
-        why: io::Error,
-    },
-    /// The system refused something that has to work.
+    /// The process of `--pid` cannot be read.
+    #[error("--pid {pid}: {error}")]
+    Process { pid: u32, error: io::Error },
+    /// A system call failed that has to work.
     #[error("{0}")]
     System(#[from] io::Error),
 }
 
-impl Stop {
-    /// Opening connection number `open` failed, while `source` was its own address.
+impl BenchError {
+    /// An error of connecting from `source` when `open` connections are open.
     pub fn connecting(error: io::Error, open: usize, source: &str) -> Self {
         let limit = match Errno::from_io_error(&error) {
             Some(Errno::MFILE) => "no more open files for this process (raise `ulimit -n`)".into(),
