@@ -9,7 +9,8 @@ use super::args::ControlArgs;
 use super::failure::Outcome;
 use super::output::{json_line, local_time, print_while_open};
 use crate::client::sanitize_name;
-use crate::control::{Clients, Listed, Request, Sort};
+use crate::control::{Clients, Request};
+use crate::server::{ClientRow, SortKey};
 
 const LIMIT_MAX: u64 = Request::CLIENTS_MAX as u64;
 
@@ -26,7 +27,7 @@ was, the name in the last message that was rejected.
 pub struct ClientsArgs {
     /// Sort by this column
     #[arg(long, value_enum, default_value_t)]
-    sort: Sort,
+    sort: SortKey,
     /// Reverse the order
     #[arg(long)]
     reverse: bool,
@@ -62,7 +63,7 @@ pub fn run(args: &ClientsArgs) -> Outcome {
 }
 
 /// The name of a client and what is known about it, sanitized for the terminal.
-fn describe(client: &Listed) -> String {
+fn describe(client: &ClientRow) -> String {
     let mut text = sanitize_name(&client.usr);
     if let Some(sub) = &client.sub {
         text += &format!(" (sub {})", sanitize_name(sub));
@@ -76,17 +77,17 @@ fn describe(client: &Listed) -> String {
     text
 }
 
-fn table(clients: &[Listed]) -> String {
+fn table(clients: &[ClientRow]) -> String {
     let mut rows =
         vec![["ID", "ADDRESS", "SINCE", "MESSAGES", "BEHIND", "STATE", "NAME"].map(String::from)];
     rows.extend(clients.iter().map(|client| {
         [
             client.id.to_string(),
-            client.address.clone(),
+            client.address.to_string(),
             local_time(client.since),
             client.messages.to_string(),
             client.behind_bytes.to_string(),
-            client.state.clone(),
+            client.state.to_string(),
             describe(client),
         ]
     }));

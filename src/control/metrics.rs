@@ -5,10 +5,10 @@ use chrono::{DateTime, Utc};
 use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
-use crate::chat::{ModAction, Refusal};
+use crate::chat::ModAction;
 use crate::control::service::Configured;
 use crate::record::Stats;
-use crate::server::{Rejection, Totals};
+use crate::server::{Counter, Totals};
 
 /// The media type of [`text`].
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -51,7 +51,6 @@ pub struct PolicyStats {
 /// happens in the room.
 pub fn text(figures: &MetricsSnapshot) -> prometheus::Result<String> {
     let MetricsSnapshot { totals, connections_max, configured, record, decided } = figures;
-    let counters = &totals.counters;
     let page = Page(Registry::new());
 
     let version = [(env!("CARGO_PKG_VERSION"), 1)];
@@ -73,42 +72,16 @@ pub fn text(figures: &MetricsSnapshot) -> prometheus::Result<String> {
     )?;
     page.gauge("feed_bytes", "Bytes of the feed in memory.", totals.feed_bytes)?;
 
-    page.count("messages_total", "Messages sent to the room.", counters.messages)?;
-    page.count("deliveries_total", "Messages written to a socket.", counters.deliveries)?;
-    page.count("sent_bytes_total", "Bytes of messages written to sockets.", counters.bytes_sent)?;
-    page.counts(
-        "refused_messages_total",
-        "Messages that were not sent, by the code of their notice.",
-        "code",
-        Refusal::ALL.iter().zip(counters.refused).map(|(refusal, count)| (refusal.code(), count)),
-    )?;
-    page.count(
-        "dropped_notices_total",
-        "Notices that were not sent, because there were too many.",
-        counters.notices_dropped,
-    )?;
-    page.counts(
-        "refused_connections_total",
-        "Connections that did not get into the room, by the reason.",
-        "reason",
-        Rejection::ALL.iter().zip(counters.rejected).map(|(why, count)| (why.name(), count)),
-    )?;
-    page.counts(
-        "closed_connections_total",
-        "Connections that the daemon closed: too far behind, no sign of life, a broken rule.",
-        "reason",
-        [
-            ("too-slow", counters.too_slow),
-            ("idle", counters.idle),
-            ("protocol", counters.violations),
-            ("kicked", counters.kicked),
-        ],
-    )?;
-    page.count(
-        "probes_total",
-        "Empty messages: pages that ask for a sign of life.",
-        counters.probes,
-    )?;
+    for counters in totals.counters.all().chunk_by(|a, b| a.metric == b.metric) {
+        let Some(Counter { metric, help, label, value, .. }) = counters.first() else { continue };
+        match label {
+            None => page.count(metric, help, *value)?,
+            Some((label, _)) => {
+                let values = counters.iter().filter_map(|it| Some((it.label?.1, it.value)));
+                page.counts(metric, help, label, values)?;
+            }
+        }
+    }
 
     page.counts(
         "moderation_acts_total",
@@ -219,6 +192,8 @@ fn opts(name: &str, help: &str) -> Opts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::Refusal;
+    use crate::server::Rejection;
 
     #[test]
     fn every_figure_is_there_and_no_other_label() {

@@ -28,8 +28,8 @@ pub use http::serve_metrics;
 pub use metrics::{MetricsSnapshot, PolicyStats, text};
 pub use moderate::{Decisions, Moderated, Muted};
 pub use protocol::{
-    Clients, Code, ControlError, LINE_BYTES_MAX, Listed, RecordStatus, Rejected, Reloaded, Request,
-    Sort, Status, ok, parse, read, sorry,
+    Clients, Code, ControlError, LINE_BYTES_MAX, RecordStatus, Rejected, Reloaded, Request, Status,
+    ok, parse, read, sorry,
 };
 pub use server::Server;
 pub use service::{Configured, LoopRequest, Service};

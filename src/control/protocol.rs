@@ -11,11 +11,11 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::ModAction;
+use crate::server::{ClientRow, SortKey};
 
 /// The longest request, in bytes, its newline left out.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -36,7 +36,7 @@ pub enum Request {
     Clients {
         /// In which order.
         #[serde(default)]
-        sort: Sort,
+        sort: SortKey,
         /// The other way round.
         #[serde(default)]
         reverse: bool,
@@ -66,23 +66,6 @@ impl Request {
     fn clients_by_default() -> usize {
         100
     }
-}
-
-/// In which order clients are listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sort {
-    /// By id: the oldest connection first
-    #[default]
-    Id,
-    /// By network address
-    Address,
-    /// By the time of joining: the oldest first
-    Since,
-    /// By the number of messages sent: the most first
-    Messages,
-    /// By the bytes not sent to it yet: the most first
-    Behind,
 }
 
 /// How the room is.
@@ -181,32 +164,7 @@ pub struct Clients {
     /// How many there are in all.
     pub total: usize,
     /// The page that was asked for.
-    pub clients: Vec<Listed>,
-}
-
-/// One client of a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed {
-    /// Its id, which grows in the order of joining.
-    pub id: u64,
-    /// `IP:PORT`, or `unix`.
-    pub address: String,
-    /// The name of its last message; empty if it only listens.
-    pub usr: String,
-    /// The `sub` of its last token.
-    pub sub: Option<String>,
-    /// Whether that token makes it a moderator.
-    pub moderator: bool,
-    /// Whether it is muted.
-    pub muted: bool,
-    /// When it joined.
-    pub since: DateTime<Utc>,
-    /// Messages of it that were sent to the room.
-    pub messages: u32,
-    /// Bytes of messages that it has not been sent yet.
-    pub behind_bytes: u64,
-    /// `swept` (it is up to date after every sweep), `lagging` or `closing`.
-    pub state: String,
+    pub clients: Vec<ClientRow>,
 }
 
 /// Why a request was not carried out.
@@ -331,7 +289,7 @@ fn line(value: &impl Serialize) -> String {
 mod tests {
     use super::*;
 
-    fn clients(sort: Sort, limit: usize) -> Request {
+    fn clients(sort: SortKey, limit: usize) -> Request {
         Request::Clients { sort, reverse: false, offset: 0, limit }
     }
 
@@ -341,8 +299,8 @@ mod tests {
             (r#"{"do":"status"}"#, Request::Status {}),
             (r#" {"do" : "reload" } "#, Request::Reload {}),
             (r#"{"do":"metrics"}"#, Request::Metrics {}),
-            (r#"{"do":"clients"}"#, clients(Sort::Id, 100)),
-            (r#"{"sort":"behind","do":"clients","limit":10000}"#, clients(Sort::Behind, 10_000)),
+            (r#"{"do":"clients"}"#, clients(SortKey::Id, 100)),
+            (r#"{"sort":"behind","do":"clients","limit":10000}"#, clients(SortKey::Behind, 10_000)),
             (r#"{"do":"moderate","act":"lock"}"#, Request::Moderate { act: ModAction::Lock }),
         ] {
             assert_eq!(parse(line.as_bytes()), Ok(want.clone()), "{line}");

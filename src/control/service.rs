@@ -8,18 +8,15 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::chat::{Actor, ModActionError, Moderation, Mute, Refusal, SpeakerId, Tim};
+use crate::chat::{Actor, ModActionError, Moderation, Mute, Refusal, Tim};
 use crate::control::meter::{Counts, INTERVAL, Meter};
 use crate::control::metrics::{MetricsSnapshot, PolicyStats, text};
 use crate::control::moderate::{Decisions, Moderated, Muted};
 use crate::control::protocol::{
-    Clients, Code, ControlError, Listed, RecordStatus, Rejected, Reloaded, Request, Sort, Status,
-    ok, sorry,
+    Clients, Code, ControlError, RecordStatus, Rejected, Reloaded, Request, Status, ok, sorry,
 };
 use crate::record::Recorder;
-use crate::server::{
-    Client, ClientKey, ClientState, EpollWatches, Page, Rejection, Settings, ShardPool, Totals,
-};
+use crate::server::{EpollWatches, Page, Rejection, Settings, ShardPool, Totals};
 use crate::worker::on_thread;
 
 /// How long a request may take; a list of a huge room is the longest.
@@ -120,13 +117,13 @@ impl Service {
             Request::Clients { sort, reverse, offset, limit } => {
                 // The semaphore is never closed.
                 let _list = self.lists.acquire().await;
-                let page = Page { key: sort.into(), reverse, offset, limit };
-                let (total, clients) = self.hub.clients(page).await;
+                let page = Page { key: sort, reverse, offset, limit };
+                let (total, mut clients) = self.hub.clients(page).await;
                 let (moderation, now) = (self.hub.moderation().clone(), self.hub.now());
                 // Where nobody waits for it: ten thousand take milliseconds.
                 let page = move || {
-                    let clients = clients.into_iter().map(|it| listed(it, &moderation, now));
-                    ok(&Clients { total, clients: clients.collect() })
+                    clients.iter_mut().for_each(|client| client.set_muted(&moderation, now));
+                    ok(&Clients { total, clients })
                 };
                 let no_thread = |error: io::Error| {
                     ControlError::new(Code::Unavailable, format!("no thread for the list: {error}"))
@@ -234,18 +231,6 @@ fn counts(totals: &Totals) -> Counts<u64> {
     }
 }
 
-impl From<Sort> for ClientKey {
-    fn from(sort: Sort) -> Self {
-        match sort {
-            Sort::Id => Self::Id,
-            Sort::Address => Self::Address,
-            Sort::Since => Self::Since,
-            Sort::Messages => Self::Messages,
-            Sort::Behind => Self::Behind,
-        }
-    }
-}
-
 fn date(secs: u64) -> DateTime<Utc> {
     let secs = i64::try_from(secs).unwrap_or_default();
     DateTime::from_timestamp(secs, 0).unwrap_or_default()
@@ -261,69 +246,4 @@ fn decisions(moderation: &Moderation, now: Tim) -> Decisions {
     let mut mutes: Vec<_> = moderation.mutes(now).map(muted).collect();
     mutes.sort_by_key(|muted| muted.since);
     Decisions { locked: moderation.is_locked(), slow_mode_secs: moderation.slow_secs(), mutes }
-}
-
-fn listed(client: Client, moderation: &Moderation, now: Tim) -> Listed {
-    let voice = SpeakerId {
-        usr: &client.name,
-        sub: client.sub.as_deref(),
-        address: client.peer.block(),
-        is_moderator: client.is_moderator,
-    };
-    let muted = moderation.is_muted(&voice, now);
-    Listed {
-        id: client.id,
-        address: client.peer.to_string(),
-        muted,
-        moderator: client.is_moderator,
-        usr: client.name,
-        sub: client.sub,
-        since: date(client.since_secs),
-        messages: client.messages,
-        behind_bytes: client.behind_bytes,
-        state: match client.state {
-            ClientState::Swept => "swept",
-            ClientState::Lagging => "lagging",
-            ClientState::Closing => "closing",
-        }
-        .to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::server::Peer;
-
-    fn client(id: u64, port: u16, messages: u32, behind_bytes: u64) -> Client {
-        let peer = Peer::tcp(([127, 0, 0, 1], port).into());
-        let state = ClientState::Swept;
-        let (name, sub) = ("ann".into(), None);
-        let since_secs = 1_700_000_000 + id;
-        Client {
-            id,
-            peer,
-            since_secs,
-            name,
-            sub,
-            is_moderator: false,
-            messages,
-            behind_bytes,
-            state,
-        }
-    }
-
-    #[test]
-    fn a_row_says_who_and_since_when() {
-        let want = r#"{"id":7,"address":"127.0.0.1:4711","usr":"ann","sub":null,"moderator":false,"muted":false,"since":"2023-11-14T22:13:27Z","messages":2,"behind_bytes":9,"state":"swept"}"#;
-        assert_eq!(
-            serde_json::to_string(&listed(
-                client(7, 4711, 2, 9),
-                &Moderation::default(),
-                Tim::default()
-            ))
-            .unwrap(),
-            want
-        );
-    }
 }

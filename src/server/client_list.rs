@@ -1,102 +1,104 @@
-//! What an operator may know of a connection, and how it is collected.
+//! The list of clients for operators, and how a page of it is selected.
 
-use crate::server::shard::connection::FeedState;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use crate::server::socket::Peer;
+use chrono::{DateTime, Utc};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
-/// One connection, as it was when its shard was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// Its id, which grows in the order of joining.
+use crate::chat::{Moderation, SpeakerId, Tim};
+use crate::server::shard::connection::FeedState;
+use crate::server::socket::{self, Peer};
+
+/// One client of the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientRow {
+    /// Its id; ids increase in the order of joining.
     pub id: u64,
-    /// Who it is.
-    pub peer: Peer,
-    /// When it joined, in seconds since the Unix epoch.
-    pub since_secs: u64,
-    /// [What it calls itself](crate::chat::Speaker::name); empty if it only listens.
-    pub name: String,
+    /// `IP:PORT`, or `unix`.
+    #[serde(with = "socket::peer_text")]
+    pub address: Peer,
+    /// [The name in its last message](crate::chat::Speaker::name); empty if it sent none.
+    pub usr: String,
     /// The `sub` of its last token.
     pub sub: Option<String>,
     /// Whether that token makes it a moderator.
-    pub is_moderator: bool,
-    /// Messages of it that were sent to the room.
+    pub moderator: bool,
+    /// Whether it is muted, if [`Self::set_muted`] was called.
+    pub muted: bool,
+    /// When it joined.
+    pub since: DateTime<Utc>,
+    /// How many of its messages were sent to the room.
     pub messages: u32,
     /// Bytes of the feed that it has not been sent yet.
     pub behind_bytes: u64,
-    /// How it is fed.
-    pub state: ClientState,
+    /// How it gets the feed.
+    pub state: FeedState,
 }
 
-/// How a connection is fed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ClientState {
-    /// By every sweep.
-    Swept,
-    /// As soon as its socket takes bytes again.
-    Lagging,
-    /// No more: its close frame is on the way.
-    Closing,
-}
-
-impl From<FeedState> for ClientState {
-    fn from(state: FeedState) -> Self {
-        match state {
-            FeedState::Swept => Self::Swept,
-            FeedState::Lagging => Self::Lagging,
-            FeedState::Closing => Self::Closing,
-        }
+impl ClientRow {
+    /// Looks up whether the client is muted.
+    pub fn set_muted(&mut self, moderation: &Moderation, now: Tim) {
+        let speaker = SpeakerId {
+            usr: &self.usr,
+            sub: self.sub.as_deref(),
+            address: self.address.block(),
+            is_moderator: self.moderator,
+        };
+        self.muted = moderation.is_muted(&speaker, now);
     }
 }
 
-/// By what clients are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientKey {
-    /// Their ids: whoever joined first.
+/// The order of the list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum SortKey {
+    /// By id: the oldest connection first
+    #[default]
     Id,
-    /// Their network addresses.
+    /// By network address
     Address,
-    /// When they joined: the oldest first.
+    /// By the time of joining: the oldest first
     Since,
-    /// Messages sent: the most first.
+    /// By the number of messages sent: the most first
     Messages,
-    /// How far they are behind: the furthest first.
+    /// By the bytes not sent to it yet: the most first
     Behind,
 }
 
-/// Which part of a list is asked for.
+/// A page of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// By what clients are listed; their ids decide where that does not.
-    pub key: ClientKey,
-    /// The other way round.
+    /// The order; clients that are equal in it are ordered by id.
+    pub key: SortKey,
+    /// Whether the order is reversed.
     pub reverse: bool,
-    /// How many to leave out at the beginning.
+    /// How many clients to skip.
     pub offset: usize,
-    /// How many to list then.
+    /// How many clients to list at most.
     pub limit: usize,
 }
 
-/// Where a client stands in a list: the less, the earlier.
+/// The position of a client in the order: a smaller rank comes first.
 type Rank = [u64; 5];
 
-/// The first clients of a list, as many as it takes to know who is on a page. That
-/// is all that is held while a list of a huge room is made, and not the clients.
+/// Finds out which clients are on a page. It keeps the ranks up to the end of the page
+/// only: the rows of a huge room would need too much memory.
 #[derive(Debug)]
-pub(crate) struct First {
+pub(crate) struct PageSelection {
     page: Page,
     ranks: BTreeSet<Rank>,
 }
 
-impl First {
+impl PageSelection {
     pub fn new(page: Page) -> Self {
         Self { page, ranks: BTreeSet::new() }
     }
 
-    /// Sees one client of the room, in any order. Whoever is seen twice counts once,
-    /// unless it has changed meanwhile.
-    pub fn see(&mut self, client: &Client) {
+    /// Adds one client of the room; the order does not matter. A client that is added
+    /// twice counts once, unless it has changed in between.
+    pub fn add(&mut self, client: &ClientRow) {
         let most = self.page.offset.saturating_add(self.page.limit);
         let rank = self.page.rank(client);
         if self.ranks.len() < most || self.ranks.last().is_some_and(|last| rank < *last) {
@@ -107,8 +109,8 @@ impl First {
         }
     }
 
-    /// Those who are on the page, with their places there.
-    pub fn places(self) -> HashMap<u64, usize> {
+    /// The ids of the clients on the page, with their positions there.
+    pub fn positions(self) -> HashMap<u64, usize> {
         let Page { reverse, offset, limit, .. } = self.page;
         let id = |rank: Rank| if reverse { !rank[4] } else { rank[4] };
         let ids = self.ranks.into_iter().map(id).skip(offset).take(limit);
@@ -117,20 +119,20 @@ impl First {
 }
 
 impl Page {
-    fn rank(&self, client: &Client) -> Rank {
+    fn rank(&self, client: &ClientRow) -> Rank {
         let [a, b, c, d] = match self.key {
-            ClientKey::Id => [0; 4],
-            ClientKey::Address => address_rank(client.peer),
-            ClientKey::Since => [0, 0, 0, client.since_secs],
-            ClientKey::Messages => [0, 0, 0, !u64::from(client.messages)],
-            ClientKey::Behind => [0, 0, 0, !client.behind_bytes],
+            SortKey::Id => [0; 4],
+            SortKey::Address => address_rank(client.address),
+            SortKey::Since => [0, 0, 0, client.since.timestamp().cast_unsigned()],
+            SortKey::Messages => [0, 0, 0, !u64::from(client.messages)],
+            SortKey::Behind => [0, 0, 0, !client.behind_bytes],
         };
         let rank = [a, b, c, d, client.id];
         if self.reverse { rank.map(|part| !part) } else { rank }
     }
 }
 
-/// IPv4 before IPv6, and Unix sockets at last.
+/// IPv4 before IPv6, and Unix sockets last.
 fn address_rank(peer: Peer) -> [u64; 4] {
     let Peer::Tcp(address) = peer else { return [2, 0, 0, 0] };
     let port = u64::from(address.port());
@@ -143,94 +145,77 @@ fn address_rank(peer: Peer) -> [u64; 4] {
     }
 }
 
-/// Some of a shard's connections.
+/// Some clients of a shard.
 ///
-/// A list is made from the last row to the first, because whoever moves to
-/// another row while it is made moves to an earlier one: so a connection may be
-/// listed twice, but is never left out.
+/// A shard is listed from its last row to its first. A connection that moves to another
+/// row meanwhile moves to an earlier one: it may be listed twice, but is never left out.
 #[derive(Debug)]
-pub(crate) struct Slice {
-    pub clients: Vec<Client>,
-    /// The rows before this one are still to be listed.
+pub(crate) struct ClientChunk {
+    pub clients: Vec<ClientRow>,
+    /// The rows before this one are not listed yet.
     pub before: usize,
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-    use std::io::{self, ErrorKind, Read, Write};
-
     use super::*;
-    use crate::chat::{Now, Tim};
-    use crate::config::Config;
-    use crate::room::{Batch, Room};
-    use crate::server::{NewConnection, Settings, Stream, Table, Turn};
 
-    /// Takes everything; ends when it is read after it was told to.
-    struct Listener {
-        leaves: bool,
-    }
-
-    impl Read for Listener {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            if self.leaves { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) }
-        }
-    }
-
-    impl Write for Listener {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Stream for Listener {
-        fn shutdown_write(&mut self) {}
-    }
-
-    fn client(id: u64, peer: Peer, messages: u32, behind_bytes: u64) -> Client {
-        Client {
+    fn client(id: u64, address: Peer, messages: u32, behind_bytes: u64) -> ClientRow {
+        ClientRow {
             id,
-            peer,
-            since_secs: 1_700_000_000 + id,
-            name: "ann".into(),
+            address,
+            usr: "ann".into(),
             sub: None,
-            is_moderator: false,
+            moderator: false,
+            muted: false,
+            since: DateTime::from_timestamp(1_700_000_000 + id as i64, 0).unwrap(),
             messages,
             behind_bytes,
-            state: ClientState::Swept,
+            state: FeedState::Swept,
+        }
+    }
+
+    fn tcp(address: &str) -> Peer {
+        Peer::tcp(address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_row_is_one_json_object_and_back() {
+        let row = client(7, tcp("127.0.0.1:4711"), 2, 9);
+        let json = r#"{"id":7,"address":"127.0.0.1:4711","usr":"ann","sub":null,"moderator":false,"muted":false,"since":"2023-11-14T22:13:27Z","messages":2,"behind_bytes":9,"state":"swept"}"#;
+        assert_eq!(serde_json::to_string(&row).unwrap(), json);
+        for address in [tcp("127.0.0.1:4711"), tcp("[::1]:80"), tcp("192.0.2.1:0"), Peer::Unix] {
+            let row = ClientRow { address, ..row.clone() };
+            let json = serde_json::to_string(&row).unwrap();
+            assert_eq!(serde_json::from_str::<ClientRow>(&json).unwrap(), row);
         }
     }
 
     /// The ids of a page, in their order.
-    fn page(clients: &[Client], page: Page) -> Vec<u64> {
-        let mut first = First::new(page);
-        clients.iter().for_each(|client| first.see(client));
-        assert!(first.ranks.len() <= page.offset + page.limit, "no more is held than it takes");
-        let mut places: Vec<_> = first.places().into_iter().collect();
-        places.sort_by_key(|(_, place)| *place);
-        places.into_iter().map(|(id, _)| id).collect()
+    fn page(clients: &[ClientRow], page: Page) -> Vec<u64> {
+        let mut selection = PageSelection::new(page);
+        clients.iter().for_each(|client| selection.add(client));
+        assert!(selection.ranks.len() <= page.offset + page.limit, "it keeps no more ranks");
+        let mut positions: Vec<_> = selection.positions().into_iter().collect();
+        positions.sort_by_key(|(_, position)| *position);
+        positions.into_iter().map(|(id, _)| id).collect()
     }
 
     #[test]
     fn pages_in_every_order() {
-        let tcp = |port| Peer::tcp(([127, 0, 0, 1], port).into());
         let all = [
-            client(1, tcp(30), 5, 0),
-            client(2, tcp(20), 9, 7),
-            client(3, tcp(10), 5, 9),
-            // As one that moved to another row is.
-            client(2, tcp(20), 9, 7),
+            client(1, tcp("127.0.0.1:30"), 5, 0),
+            client(2, tcp("127.0.0.1:20"), 9, 7),
+            client(3, tcp("127.0.0.1:10"), 5, 9),
+            // It has moved to another row.
+            client(2, tcp("127.0.0.1:20"), 9, 7),
         ];
         for (key, want) in [
-            (ClientKey::Id, [1, 2, 3]),
-            (ClientKey::Since, [1, 2, 3]),
-            (ClientKey::Address, [3, 2, 1]),
-            (ClientKey::Messages, [2, 1, 3]),
-            (ClientKey::Behind, [3, 2, 1]),
+            (SortKey::Id, [1, 2, 3]),
+            (SortKey::Since, [1, 2, 3]),
+            (SortKey::Address, [3, 2, 1]),
+            (SortKey::Messages, [2, 1, 3]),
+            (SortKey::Behind, [3, 2, 1]),
         ] {
             let of = |reverse, offset, limit| page(&all, Page { key, reverse, offset, limit });
             assert_eq!(of(false, 0, 100), want, "{key:?}");
@@ -245,63 +230,10 @@ mod tests {
 
     #[test]
     fn addresses_have_an_order() {
-        let peers = ["1.2.3.4:9", "1.2.3.4:10", "10.0.0.1:1", "200.0.0.1:1"];
-        let later = ["[::1]:5", "[fe80::1]:1", "[fe80::1]:2", "[fe80::2]:1"];
-        let tcp = peers.into_iter().chain(later).map(|text| Peer::tcp(text.parse().unwrap()));
-        let peers: Vec<_> = tcp.chain([Peer::Unix]).collect();
+        let v4 = ["1.2.3.4:9", "1.2.3.4:10", "10.0.0.1:1", "200.0.0.1:1"];
+        let v6 = ["[::1]:5", "[fe80::1]:1", "[fe80::1]:2", "[fe80::2]:1"];
+        let peers: Vec<_> = v4.into_iter().chain(v6).map(tcp).chain([Peer::Unix]).collect();
         assert!(peers.iter().map(|peer| address_rank(*peer)).is_sorted_by(|a, b| a < b));
         assert!(peers.is_sorted());
-    }
-
-    #[test]
-    fn whoever_stays_is_listed_while_others_come_and_go() {
-        const LISTENERS: u64 = 3_000;
-        let settings = Settings::new(&Config::default());
-        let room = Room::new(1, 1 << 20);
-        let mut table = Table::new(0, &room);
-        let mut batch = Batch::default();
-        let mut turn = Turn {
-            now: Now { ms: 0, tim: Tim::default() },
-            clock_us: &|| 0,
-            room: &room,
-            rules: &settings.rules,
-            limits: &settings.limits,
-            batch: &mut batch,
-            pending: &mut Vec::new(),
-        };
-        let join = |table: &mut Table<_>, turn: &mut Turn<'_>, id| {
-            let (peer, since_secs, message_bytes_max) = (Peer::Unix, 0, 1024);
-            let (cursor, counted) = (room.end(), false);
-            let arrival =
-                NewConnection { id, cursor, peer, since_secs, message_bytes_max, counted };
-            table.adopt(Listener { leaves: false }, arrival, Vec::new(), turn);
-        };
-        (0..LISTENERS).for_each(|id| join(&mut table, &mut turn, id));
-
-        let mut random = fastrand::Rng::with_seed(7);
-        let mut staying: BTreeSet<u64> = (0..LISTENERS).collect();
-        let mut listed = BTreeSet::new();
-        let (mut before, mut next_id) = (usize::MAX, LISTENERS);
-        while before > 0 {
-            let slice = table.list(before, room.end());
-            assert!(slice.clients.len() <= 256, "a slice is bounded");
-            listed.extend(slice.clients.iter().map(|client| client.id));
-            before = slice.before;
-            for _ in 0..100 {
-                let id = random.u64(..next_id);
-                if let Some(stream) = table.stream(id) {
-                    stream.leaves = true;
-                    staying.remove(&id);
-                    table.readable(id);
-                }
-            }
-            join(&mut table, &mut turn, next_id);
-            next_id += 1;
-            // A message, so that a sweep moves those who leave to other places.
-            turn.batch.push(|out| out.extend_from_slice(&[b'x'; 64]));
-            table.turn(&mut [0; 64], &mut turn);
-        }
-        assert!(staying.is_subset(&listed));
-        assert!(staying.len() < LISTENERS as usize - 500, "{} stayed", staying.len());
     }
 }

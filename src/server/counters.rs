@@ -1,81 +1,125 @@
-//! What happened, in numbers.
+//! What the daemon counts: one table from which the struct, the names in a handover
+//! and the metrics follow.
+
+use std::slice;
 
 use crate::chat::Refusal;
 use crate::server::admission::rejection::Rejection;
 
-/// What happened, counted since the table was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Messages that were sent to the room.
-    pub messages: u64,
-    /// Messages that were written to a socket to their end.
-    pub deliveries: u64,
-    /// Bytes of the feed that were written.
-    pub bytes_sent: u64,
-    /// Messages that were not sent, in the order of [`Refusal::ALL`].
-    pub refused: [u64; Refusal::ALL.len()],
-    /// Notices that were not sent either, because there were too many.
-    pub notices_dropped: u64,
-    /// Empty texts, with which a page asks whether its connection still lives.
-    pub probes: u64,
-    /// Connections closed by an act of moderation.
-    pub kicked: u64,
-    /// Connections closed because the tail passed their cursor.
-    pub too_slow: u64,
-    /// Connections closed because nothing came from them.
-    pub idle: u64,
-    /// Connections closed because they broke a rule of RFC 6455.
-    pub violations: u64,
-    /// Connections that ended at the door, in the order of [`Rejection::ALL`].
-    pub rejected: [u64; Rejection::ALL.len()],
+/// One number of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// Its name in a handover, which must never change.
+    pub name: &'static str,
+    /// The metric without the prefix `wschat_`.
+    pub metric: &'static str,
+    /// The help text of the metric.
+    pub help: &'static str,
+    /// The label of the metric and its value, if the metric has several counters.
+    pub label: Option<(&'static str, &'static str)>,
+    /// The number.
+    pub value: u64,
 }
 
-impl Counters {
-    /// Every figure with a name that never changes.
-    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let refused = Refusal::ALL.iter().map(|refusal| refusal.code()).zip(self.refused);
-        let rejected = Rejection::ALL.iter().map(|why| why.name()).zip(self.rejected);
-        let Self { messages, deliveries, bytes_sent, notices_dropped, .. } = *self;
-        let Self { probes, kicked, too_slow, idle, violations, .. } = *self;
-        [
-            ("messages", messages),
-            ("deliveries", deliveries),
-            ("bytes_sent", bytes_sent),
-            ("notices_dropped", notices_dropped),
-            ("probes", probes),
-            ("kicked", kicked),
-            ("too_slow", too_slow),
-            ("idle", idle),
-            ("violations", violations),
-        ]
-        .into_iter()
-        .chain(refused)
-        .chain(rejected)
+/// Makes the struct and its two views of a row for each field:
+///
+/// ```text
+/// field: type, metric, label of the metric or "", [name and value of the label, …], help
+/// ```
+///
+/// The help text of a metric is that of its first row.
+macro_rules! counters {
+    ($($field:ident: $type:ty, $metric:literal, $label:literal, $names:expr, $help:literal;)*) => {
+        /// The events of a shard or of the room, counted.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $(#[doc = $help] pub $field: $type,)*
+        }
+
+        impl Counters {
+            /// Every counter.
+            pub fn all(&self) -> Vec<Counter> {
+                let mut all = Vec::new();
+                $(
+                    let (metric, help) = ($metric, $help);
+                    for ((name, label), value) in $names.into_iter().zip(self.$field.cells()) {
+                        let label = (!$label.is_empty()).then_some(($label, label));
+                        all.push(Counter { name, metric, help, label, value: *value });
+                    }
+                )*
+                all
+            }
+
+            /// Adds to the counter of this name. A name that is not known is ignored.
+            pub fn add(&mut self, name: &str, count: u64) {
+                $(
+                    for ((known, _), value) in $names.into_iter().zip(self.$field.cells_mut()) {
+                        *value += if known == name { count } else { 0 };
+                    }
+                )*
+            }
+
+            /// Adds all counters of `other`.
+            pub fn merge(&mut self, other: &Self) {
+                $(
+                    let pairs = self.$field.cells_mut().iter_mut().zip(other.$field.cells());
+                    pairs.for_each(|(to, more)| *to += more);
+                )*
+            }
+        }
+    };
+}
+
+counters! {
+    messages: u64, "messages_total", "", [("messages", "")],
+        "Messages sent to the room.";
+    deliveries: u64, "deliveries_total", "", [("deliveries", "")],
+        "Messages written to a socket.";
+    bytes_sent: u64, "sent_bytes_total", "", [("bytes_sent", "")],
+        "Bytes of messages written to sockets.";
+    refused: [u64; Refusal::ALL.len()], "refused_messages_total", "code",
+        Refusal::ALL.map(|refusal| (refusal.code(), refusal.code())),
+        "Messages that were not sent, by the code of their notice.";
+    notices_dropped: u64, "dropped_notices_total", "", [("notices_dropped", "")],
+        "Notices that were not sent, because there were too many.";
+    probes: u64, "probes_total", "", [("probes", "")],
+        "Empty messages: pages that ask for a sign of life.";
+    rejected: [u64; Rejection::ALL.len()], "refused_connections_total", "reason",
+        Rejection::ALL.map(|rejection| (rejection.name(), rejection.name())),
+        "Connections that did not get into the room, by the reason.";
+    too_slow: u64, "closed_connections_total", "reason", [("too_slow", "too-slow")],
+        "Connections that the daemon closed: too far behind, no sign of life, a broken rule.";
+    idle: u64, "closed_connections_total", "reason", [("idle", "idle")],
+        "Connections closed because the client sent nothing for too long.";
+    violations: u64, "closed_connections_total", "reason", [("violations", "protocol")],
+        "Connections closed because the client violated RFC 6455.";
+    kicked: u64, "closed_connections_total", "reason", [("kicked", "kicked")],
+        "Connections closed by a moderator or an operator.";
+}
+
+/// A field with one number or several.
+trait Cells {
+    fn cells(&self) -> &[u64];
+    fn cells_mut(&mut self) -> &mut [u64];
+}
+
+impl Cells for u64 {
+    fn cells(&self) -> &[u64] {
+        slice::from_ref(self)
     }
 
-    /// Adds to the figure of this name; one that is not known is not counted.
-    pub fn add(&mut self, name: &str, count: u64) {
-        let figure = match name {
-            "messages" => &mut self.messages,
-            "deliveries" => &mut self.deliveries,
-            "bytes_sent" => &mut self.bytes_sent,
-            "notices_dropped" => &mut self.notices_dropped,
-            "probes" => &mut self.probes,
-            "kicked" => &mut self.kicked,
-            "too_slow" => &mut self.too_slow,
-            "idle" => &mut self.idle,
-            "violations" => &mut self.violations,
-            other => {
-                let code = Refusal::ALL.iter().position(|refusal| refusal.code() == other);
-                let why = Rejection::ALL.iter().position(|why| why.name() == other);
-                match (code, why) {
-                    (Some(at), _) => &mut self.refused[at],
-                    (None, Some(at)) => &mut self.rejected[at],
-                    (None, None) => return,
-                }
-            }
-        };
-        *figure += count;
+    fn cells_mut(&mut self) -> &mut [u64] {
+        slice::from_mut(self)
+    }
+}
+
+impl<const N: usize> Cells for [u64; N] {
+    fn cells(&self) -> &[u64] {
+        self
+    }
+
+    fn cells_mut(&mut self) -> &mut [u64] {
+        self
     }
 }
 
@@ -84,13 +128,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_figure_has_a_name_of_its_own() {
+    fn every_counter_has_a_name_of_its_own() {
         let mut counters = Counters::default();
-        for (name, _) in Counters::default().named() {
-            counters.add(name, 1);
+        for counter in Counters::default().all() {
+            counters.add(counter.name, 1);
         }
-        counters.add("what an older version counted", 1);
-        assert!(counters.named().all(|(_, count)| count == 1), "{counters:?}");
-        assert_eq!((counters.refused, counters.rejected), ([1; _], [1; _]));
+        counters.add("a counter of an older version", 1);
+        assert!(counters.all().iter().all(|counter| counter.value == 1), "{counters:?}");
+        counters.merge(&counters.clone());
+        assert!(counters.all().iter().all(|counter| counter.value == 2), "{counters:?}");
     }
 }

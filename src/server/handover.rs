@@ -93,16 +93,13 @@ impl ShardPool {
             connections.extend(more);
         }
         let totals = self.totals();
+        let counters = totals.counters.all().into_iter();
         let mut state = Snapshot {
             next_id: self.shared().next_id.load(Ordering::Relaxed),
             listeners_peak: totals.listeners_peak as u64,
             restarts_survived: totals.restarts_survived + 1,
             started_secs: totals.started_secs,
-            counters: totals
-                .counters
-                .named()
-                .map(|(name, count)| (name.to_owned(), count))
-                .collect(),
+            counters: counters.map(|it| (it.name.to_owned(), it.value)).collect(),
             moderation: self.moderation().clone(),
             account_snapshots: self.shared().room.account_snapshots(pace, self.shared().now().ms),
             ..Snapshot::default()

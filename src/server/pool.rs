@@ -18,7 +18,7 @@ use crate::room::{Room, RoomState};
 use crate::server::admission::addresses::Addresses;
 use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::{Rejection, RejectionCounts};
-use crate::server::client_list::{Client, First, Page, Slice};
+use crate::server::client_list::{ClientChunk, ClientRow, Page, PageSelection};
 use crate::server::counters::Counters;
 use crate::server::settings::Settings;
 use crate::server::shard::connection::NewConnection;
@@ -108,7 +108,7 @@ pub(crate) enum ShardCommand {
     /// Close whom this means, among the rows before this one.
     Kick { target: Target, before: usize, counter: mpsc::UnboundedSender<usize> },
     /// List some of the connections in the rows before this one.
-    List { before: usize, answer: oneshot::Sender<Slice> },
+    List { before: usize, answer: oneshot::Sender<ClientChunk> },
 }
 
 /// A place in the room: it counts against `connections_max` and what its address
@@ -360,10 +360,10 @@ impl ShardPool {
     /// while is in its place. The room is gone through twice, to learn who they are
     /// and to fetch them, since a list of everybody could take as much memory as the
     /// room itself.
-    pub async fn clients(&self, page: Page) -> (usize, Vec<Client>) {
-        let mut first = First::new(page);
-        let total = self.each_client(|client| first.see(&client)).await;
-        let mut places = first.places();
+    pub async fn clients(&self, page: Page) -> (usize, Vec<ClientRow>) {
+        let mut selection = PageSelection::new(page);
+        let total = self.each_client(|client| selection.add(&client)).await;
+        let mut places = selection.positions();
         let mut found = BTreeMap::new();
         self.each_client(|client| {
             // Whoever is seen twice is listed once.
@@ -378,7 +378,7 @@ impl ShardPool {
     /// Shows everybody to `see`, some maybe twice, and gives back how many there are.
     /// The shards are asked one after the other, for a slice between two of their
     /// turns each time, so that the room does not wait for a long list.
-    async fn each_client(&self, mut see: impl FnMut(Client)) -> usize {
+    async fn each_client(&self, mut see: impl FnMut(ClientRow)) -> usize {
         let mut total = 0;
         for post in &self.0.posts {
             let mut before = usize::MAX;
@@ -445,7 +445,7 @@ impl ShardPool {
         for post in &self.0.posts {
             let (lagging, counters) = &*lock(&post.report);
             totals.lagging += lagging;
-            counters.named().for_each(|(name, count)| totals.counters.add(name, count));
+            totals.counters.merge(counters);
         }
         for (why, count) in Rejection::ALL.into_iter().zip(self.0.rejected.get()) {
             totals.counters.add(why.name(), count);

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{AddrParseError, IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
@@ -87,5 +88,33 @@ impl fmt::Display for Peer {
             Self::Tcp(address) => address.fmt(out),
             Self::Unix => out.write_str("unix"),
         }
+    }
+}
+
+/// Reads what [`Display`](fmt::Display) writes.
+impl FromStr for Peer {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<IpAddr>() {
+            _ if text == "unix" => Ok(Self::Unix),
+            Ok(ip) => Ok(Self::Tcp((ip, 0).into())),
+            Err(_) => text.parse().map(Self::Tcp),
+        }
+    }
+}
+
+/// A peer as its text, for serde.
+pub(crate) mod peer_text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use super::Peer;
+
+    pub fn serialize<S: Serializer>(peer: &Peer, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(peer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Peer, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 /// Why a connection ends: a status code (RFC 6455, section 7.4) and a reason in
 /// words. It goes into the close frame and, by its code, into the statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,18 @@ impl Close {
     pub fn too_slow(messages: u64) -> Self {
         Self { code: 1013, reason: format!("too slow: {messages} messages behind").into() }
     }
+}
+
+/// What the server does after it has written a close frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AfterClose {
+    /// Drop the connection: both close frames were sent, and the server ends the
+    /// stream first (RFC 6455, section 7.1.1).
+    Drop,
+    /// Wait for the client's close frame.
+    AwaitClose,
+    /// Ignore what the client sends, and wait for the end of its stream.
+    AwaitEnd,
 }
 
 /// Stands for a close frame without a body; never on the wire (section 7.1.5).

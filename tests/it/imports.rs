@@ -17,9 +17,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("src/daemon/control.rs", "src/daemon/run.rs"),
     ("src/daemon/journal.rs", "src/daemon/journal_entry.rs"),
     ("src/server/pool.rs", "src/server/shard/mod.rs"),
-    ("src/server/shard/connection.rs", "src/server/snapshot/mod.rs"),
-    ("src/server/snapshot/mod.rs", "src/server/snapshot/v1.rs"),
-    ("src/server/snapshot/mod.rs", "src/server/snapshot/v2.rs"),
 ];
 
 /// One file of `src`.

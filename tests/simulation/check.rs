@@ -1,6 +1,6 @@
 //! What must be true, whatever happens.
 
-use wschat::server::ClientState;
+use wschat::server::FeedState;
 
 use super::client::{Answers, Says};
 use super::totals::Totals;
@@ -117,16 +117,16 @@ impl World {
                     received.begun.len(),
                 ),
                 None => {
-                    assert_eq!(position.state, ClientState::Closing);
+                    assert_eq!(position.state, FeedState::Closing);
                     client.is_detached = true;
                 }
             }
-            if position.state == ClientState::Swept {
+            if position.state == FeedState::Swept {
                 let cursor = position.cursor.expect("whoever is swept has a place");
                 assert!(cursor >= swept, "client {} is swept, but at {cursor}", position.id);
                 assert!(is_sweeping || cursor == swept, "client {} is ahead", position.id);
             }
-            if position.state == ClientState::Closing {
+            if position.state == FeedState::Closing {
                 let since_ms = *client.leaving_since.get_or_insert(now_ms);
                 let late_ms = now_ms - since_ms;
                 assert!(
@@ -160,7 +160,7 @@ impl World {
         assert!(!self.room.gate().is_sweeping(), "every sweep is over");
         assert!(self.room.gate().is_open(), "the gate is open");
         for shard in &self.shards {
-            let lagging = shard.table.positions().filter(|p| p.state != ClientState::Swept);
+            let lagging = shard.table.positions().filter(|p| p.state != FeedState::Swept);
             assert_eq!(lagging.count(), 0, "everybody is in the sweep");
         }
     }

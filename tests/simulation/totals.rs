@@ -67,6 +67,6 @@ impl Totals {
     }
 
     pub fn keep(&mut self, counters: &Counters) {
-        counters.named().for_each(|(name, count)| self.counters.add(name, count));
+        self.counters.merge(counters);
     }
 }

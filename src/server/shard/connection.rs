@@ -1,5 +1,6 @@
 //! One open WebSocket: a stream, a cursor, and what is begun on either side.
 
+use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use serde::{Deserialize, Serialize};
@@ -7,18 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::chat::{Bucket, Speaker};
 use crate::feed::{Pieces, Span};
 use crate::room::messages_before;
-use crate::server::snapshot::ConnectionSnapshot;
+use crate::server::snapshot::{ConnectionSnapshot, DETACHED};
 use crate::server::socket::Peer;
 use crate::ws::Inbound;
-use crate::ws::close::Close;
+use crate::ws::close::{AfterClose, Close};
 use crate::ws::frame::{self, Opcode};
 
 /// The most bytes of own frames that wait for a client which does not read;
 /// what would be more is not sent.
 const OUTBOX_BYTES_MAX: usize = 4096;
-
-/// The cursor of a connection that gets nothing more from the feed.
-pub(crate) const DETACHED: u64 = u64::MAX;
 
 /// A time that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -74,15 +72,26 @@ pub(crate) struct Connection<S> {
     pub proven: bool,
 }
 
-/// Who feeds a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FeedState {
-    /// The sweep does.
+/// How a connection gets the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeedState {
+    /// Each sweep writes to it.
     Swept,
-    /// Its socket would block; it is served when it becomes writable.
+    /// Its socket would block; it is written to when the socket is writable again.
     Lagging,
-    /// It gets the rest of a begun frame, its outbox, and no more.
+    /// It gets the rest of a frame, the outbox, and nothing more.
     Closing,
+}
+
+impl fmt::Display for FeedState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Swept => "swept",
+            Self::Lagging => "lagging",
+            Self::Closing => "closing",
+        })
+    }
 }
 
 /// What is rarely read. Times are the table's, which stand still while the shard
@@ -146,18 +155,6 @@ pub(crate) struct Closing {
     /// When the connection is dropped whatever the client does.
     pub deadline_ms: u64,
     pub then: AfterClose,
-}
-
-/// What follows when a close frame of ours is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AfterClose {
-    /// The client asked for it: both frames are there, the server ends the
-    /// stream first (RFC 6455, section 7.1.1).
-    Drop,
-    /// The client's close frame is waited for.
-    AwaitClose,
-    /// What the client sends has no meaning any more: only its end is awaited.
-    AwaitEnd,
 }
 
 /// How far a write came.

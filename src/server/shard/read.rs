@@ -5,10 +5,10 @@ use std::io::ErrorKind;
 use crate::chat::notice;
 use crate::chat::{Account, Actor, ChatRequest, Now, Refusal, Refused};
 use crate::server::counters::Counters;
-use crate::server::shard::connection::{AfterClose, ColdState, Connection, NEVER, Stream};
+use crate::server::shard::connection::{ColdState, Connection, NEVER, Stream};
 use crate::server::shard::held::Held;
 use crate::server::shard::table::{PendingAction, Table, Turn};
-use crate::ws::close::Close;
+use crate::ws::close::{AfterClose, Close};
 use crate::ws::frame::{self, Opcode};
 use crate::ws::{Event, Then};
 

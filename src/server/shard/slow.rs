@@ -1,11 +1,10 @@
 //! Connections outside the sweep: own frames, lagging listeners, lost places.
 
 use crate::feed::Pieces;
-use crate::server::shard::connection::{
-    AfterClose, Closing, ColdState, DETACHED, FeedState, Stream, Wrote,
-};
+use crate::server::shard::connection::{Closing, ColdState, FeedState, Stream, Wrote};
 use crate::server::shard::table::{Table, Turn};
-use crate::ws::close::Close;
+use crate::server::snapshot::DETACHED;
+use crate::ws::close::{AfterClose, Close};
 
 /// How much a lagging connection is given at once.
 const CATCH_UP_BYTES: usize = 256 * 1024;

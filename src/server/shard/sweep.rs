@@ -3,8 +3,9 @@
 
 use crate::feed::Span;
 use crate::room::messages_before;
-use crate::server::shard::connection::{DETACHED, FeedState, Stream};
+use crate::server::shard::connection::{FeedState, Stream};
 use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
+use crate::server::snapshot::DETACHED;
 
 impl<S: Stream> Table<S> {
     /// Takes the room's news, closes whoever lost its place, and begins a sweep

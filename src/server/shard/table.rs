@@ -10,19 +10,21 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use chrono::DateTime;
+
 use crate::chat::{Actor, ModAction, Now, Rules, Target};
 use crate::config::Limits;
 use crate::feed::Pieces;
 use crate::room::{Batch, Room};
 use crate::server::admission::addresses::Addresses;
-use crate::server::client_list::{Client, ClientState, Slice};
+use crate::server::client_list::{ClientChunk, ClientRow};
 use crate::server::counters::Counters;
 use crate::server::shard::connection::{
-    AfterClose, Closing, ColdState, Connection, DETACHED, FeedState, NEVER, NewConnection, Stream,
+    Closing, ColdState, Connection, FeedState, NEVER, NewConnection, Stream,
 };
 use crate::server::shard::held::Held;
-use crate::server::snapshot::ConnectionSnapshot;
-use crate::ws::close::{self, Close};
+use crate::server::snapshot::{ConnectionSnapshot, DETACHED};
+use crate::ws::close::{self, AfterClose, Close};
 use crate::ws::frame::Opcode;
 
 /// How long the answer to a close frame is waited for.
@@ -74,7 +76,7 @@ pub struct FeedPosition {
     /// nothing more from the feed.
     pub cursor: Option<u64>,
     /// How it is fed.
-    pub state: ClientState,
+    pub state: FeedState,
 }
 
 /// The connections of one shard.
@@ -176,7 +178,7 @@ impl<S: Stream> Table<S> {
         self.connections.iter().zip(&self.cold).map(|(connection, cold)| FeedPosition {
             id: cold.id,
             cursor: (connection.cursor != DETACHED).then_some(connection.cursor),
-            state: connection.state.into(),
+            state: connection.state,
         })
     }
 
@@ -188,29 +190,23 @@ impl<S: Stream> Table<S> {
 
     /// Lists some of the connections in the rows before `before`, from the last
     /// to the first, while the feed ends at `end`.
-    pub(crate) fn list(&self, before: usize, end: u64) -> Slice {
+    pub(crate) fn list(&self, before: usize, end: u64) -> ClientChunk {
         let before = before.min(self.connections.len());
         let start = before.saturating_sub(ROWS_PER_TURN);
         let rows = self.connections[start..before].iter().zip(&self.cold[start..before]);
-        let client = |(connection, cold): (&Connection<S>, &ColdState)| Client {
+        let client = |(connection, cold): (&Connection<S>, &ColdState)| ClientRow {
             id: cold.id,
-            peer: cold.peer,
-            since_secs: cold.since_secs,
-            name: cold.speaker.name().to_owned(),
+            address: cold.peer,
+            usr: cold.speaker.name().to_owned(),
             sub: cold.speaker.sub().map(str::to_owned),
-            is_moderator: cold.speaker.is_moderator(),
+            moderator: cold.speaker.is_moderator(),
+            muted: false,
+            since: DateTime::from_timestamp(cold.since_secs as i64, 0).unwrap_or_default(),
             messages: cold.messages,
             behind_bytes: end.saturating_sub(connection.cursor),
-            state: connection.state.into(),
+            state: connection.state,
         };
-        Slice { clients: rows.map(client).collect(), before: start }
-    }
-
-    /// The stream of a connection, if it is still there.
-    #[cfg(test)]
-    pub(crate) fn stream(&mut self, id: u64) -> Option<&mut S> {
-        let row = *self.rows.get(&id)?;
-        Some(&mut self.connections[row].stream)
+        ClientChunk { clients: rows.map(client).collect(), before: start }
     }
 
     /// Tells the time; to be called before anything else in a turn.

@@ -1,9 +1,9 @@
 //! Pings, idle connections, deadlines and addresses, slice by slice.
 
 use crate::config::Limits;
-use crate::server::shard::connection::{AfterClose, ColdState, Connection, Stream};
+use crate::server::shard::connection::{ColdState, Connection, Stream};
 use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
-use crate::ws::close;
+use crate::ws::close::{self, AfterClose};
 use crate::ws::frame::Opcode;
 
 /// What is due for a connection.

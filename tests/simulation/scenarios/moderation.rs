@@ -55,6 +55,6 @@ fn decisions(seed: u64) -> Totals {
 #[test]
 fn what_is_decided_is_obeyed_over_hand_overs() {
     each_seed(40, decisions, |totals| {
-        totals.counters.named().any(|(name, count)| name == "muted" && count > 100)
+        totals.counters.all().iter().any(|it| it.name == "muted" && it.value > 100)
     });
 }

@@ -2,6 +2,7 @@
 
 mod closing;
 mod gate;
+mod list;
 mod sweep;
 mod timers;
 mod tokens;
