@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::confusable_detection::skeleton;
 
-use crate::unicode::{is_frame, is_invisible};
+use crate::unicode::{is_enclosing_mark, is_invisible};
 
 /// So many bytes of a name are looked at; nobody reads more.
 const BYTES_MAX: usize = 256;
@@ -88,7 +88,7 @@ fn skeleton_of(name: &str) -> String {
     // parentheses the parentheses would be added.
     let letters: String = name.chars().map(plain).nfkc().map(plain).filter(is_seen).collect();
     // What a frame is around is read without it; but of frames alone some are seen.
-    let unframed: String = letters.chars().filter(|c| !is_frame(*c)).collect();
+    let unframed: String = letters.chars().filter(|c| !is_enclosing_mark(*c)).collect();
     let letters = if unframed.is_empty() { letters } else { unframed };
     // By their upper case first: so `I` makes `i` look like `l`, and letters of other
     // scripts are replaced of which only the capital looks like one of ours.

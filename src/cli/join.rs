@@ -1,8 +1,6 @@
 //! `wschat join`.
 
-use std::convert::Infallible;
 use std::env;
-use std::ffi::OsString;
 use std::io::{IsTerminal, stdin, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,10 +9,10 @@ use clap::Args;
 use rustix::fs::{FileType, fstat};
 
 use super::failure::{Exit, Failure, Outcome};
-use crate::client::{Colours, PipeClient, PipeError, RoomUrl, TerminalClient, TokenSource};
+use crate::client::{ClientOptions, Colours, PipeError, TokenSource, run_in_pipe, run_on_terminal};
 
 /// The options of `join`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = "\
 In a pipe, join sends each line of standard input as a message and waits until
 the room has sent it back before it sends the next one. The exit code is 0 after
@@ -36,8 +34,8 @@ pub struct JoinArgs {
     usr: Option<String>,
     /// The token to send messages with; other users of this machine can see it in
     /// the process list, so better use --token-file or the variable WSCHAT_TOKEN
-    #[arg(long, value_name = "T", value_parser = token_text, conflicts_with = "token_file")]
-    token: Option<TokenSource>,
+    #[arg(long, value_name = "T", conflicts_with = "token_file")]
+    token: Option<String>,
     /// The file that contains the token; it is read again for every connection
     #[arg(long, value_name = "F")]
     token_file: Option<PathBuf>,
@@ -51,33 +49,33 @@ pub struct JoinArgs {
 
 /// Runs the client.
 pub fn run(args: JoinArgs) -> Outcome {
-    let url: RoomUrl =
-        args.url.parse().map_err(|error| Failure::new(Exit::Usage, &args.url, error))?;
-    let host = url.authority().to_owned();
+    let url = args.url.parse().map_err(|error| Failure::new(Exit::Usage, &args.url, error))?;
     let usr = args.usr.unwrap_or_else(login_name);
-    let token = token_source(args.token, args.token_file);
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
+    let text = args.token.or_else(|| variable("WSCHAT_TOKEN")?.into_string().ok());
+    let text = text.map(TokenSource::Text);
+    let token = args.token_file.map(TokenSource::File).or(text).unwrap_or(TokenSource::None);
     // Report an error before the terminal is in raw mode and before anything is sent.
     token.read().map_err(|error| Failure::new(Exit::NoInput, "token", error))?;
-    let colours = match stdout().is_terminal() && !args.no_color && terminal_has_colours() {
-        true => Colours::On,
-        false => Colours::Off,
-    };
+    let has_escapes = variable("TERM").is_some_and(|name| name != "dumb");
+    let wants_colours = !args.no_color && variable("NO_COLOR").is_none();
+    let colours = Colours(stdout().is_terminal() && has_escapes && wants_colours);
+    let options = ClientOptions { url, usr, token, colours };
+    let host = options.url.authority().to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::OsError, "runtime", error))?;
 
     let is_interactive = stdin().is_terminal() && stdout().is_terminal() && !args.json;
-    let result = if is_interactive && terminal_name().is_some() {
-        let client = TerminalClient { url, usr, token, colours };
-        runtime.block_on(client.run()).map_err(PipeError::Stdout)
+    let result = if is_interactive && has_escapes {
+        runtime.block_on(run_on_terminal(options)).map_err(PipeError::Stdout)
     } else {
-        if token != TokenSource::None && url.exposes_tokens() {
-            eprintln!("wschat: {host}: the token is sent without encryption; use wss://");
+        if let Some(warning) = options.token_warning() {
+            eprintln!("wschat: {host}: {warning}");
         }
         let reads_stdin = is_interactive || !stdin_is_device();
-        let client = PipeClient { url, usr, token, json: args.json, colours, reads_stdin };
-        runtime.block_on(client.run())
+        runtime.block_on(run_in_pipe(options, args.json, reads_stdin))
     };
     // A name look-up may still block a thread of the runtime.
     runtime.shutdown_background();
@@ -95,32 +93,9 @@ pub fn run(args: JoinArgs) -> Outcome {
     Err(Failure::new(exit, what, error))
 }
 
-/// Keeps a token from the command line in a type that does not print it.
-fn token_text(text: &str) -> Result<TokenSource, Infallible> {
-    Ok(TokenSource::Text(text.to_owned()))
-}
-
-fn token_source(text: Option<TokenSource>, file: Option<PathBuf>) -> TokenSource {
-    let variable = || env::var("WSCHAT_TOKEN").ok().filter(|token| !token.is_empty());
-    file.map(TokenSource::File)
-        .or(text)
-        .or_else(|| variable().map(TokenSource::Text))
-        .unwrap_or_default()
-}
-
 fn login_name() -> String {
     let name = |variable| env::var(variable).ok().filter(|name| !name.trim().is_empty());
     name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| "guest".into())
-}
-
-/// Whether colours are possible and wanted (no-color.org).
-fn terminal_has_colours() -> bool {
-    terminal_name().is_some() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// The type of the terminal, if it supports escape sequences.
-fn terminal_name() -> Option<OsString> {
-    env::var_os("TERM").filter(|name| !name.is_empty() && name != "dumb")
 }
 
 /// Whether stdin is a device: a terminal, which other programs may use, or /dev/null,

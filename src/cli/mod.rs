@@ -28,7 +28,7 @@ use failure::Exit;
 pub use failure::{Failure, Outcome};
 
 /// One public WebSocket chat room
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = "wschat",
     version,
@@ -44,7 +44,7 @@ pub struct Cli {
     serve: serve::ServeArgs,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Run the room in the foreground (the default)
     Serve(serve::ServeArgs),

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::failure::{Exit, Failure, Outcome};
-use crate::zone;
+use crate::zone::Zone;
 
 /// Prints a text. A closed pipe is not an error: `wschat clients | head`.
 pub fn print(text: &str) -> Outcome {
@@ -33,5 +33,5 @@ pub fn json_line(answer: &impl Serialize) -> Result<String, Failure> {
 
 /// Date and time in the local time zone.
 pub fn local_time(time: DateTime<Utc>) -> String {
-    time.with_timezone(zone::here()).format("%F %T").to_string()
+    Zone::local().convert(time).format("%F %T").to_string()
 }

@@ -12,6 +12,7 @@
 
 mod connection;
 mod message;
+mod options;
 mod pipe;
 mod render;
 mod room_url;
@@ -20,9 +21,9 @@ mod terminal;
 mod token;
 
 pub use message::{Incoming, Kind};
-pub(crate) use pipe::{PipeClient, PipeError};
+pub(crate) use options::ClientOptions;
+pub(crate) use pipe::{PipeError, run as run_in_pipe};
 pub(crate) use render::Colours;
-pub(crate) use room_url::RoomUrl;
 pub(crate) use sanitize::sanitize_name;
-pub(crate) use terminal::TerminalClient;
+pub(crate) use terminal::run as run_on_terminal;
 pub(crate) use token::TokenSource;

@@ -12,11 +12,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connection::{ConnectionError, RoomConnection};
 use super::message::{Body, Incoming, Kind, encode, new_id};
-use super::render::{Colours, Renderer};
-use super::room_url::RoomUrl;
+use super::options::ClientOptions;
+use super::render::Renderer;
 use super::sanitize::{json_line, sanitize_text};
-use super::token::{TokenError, TokenSource};
-use crate::zone;
+use crate::zone::Zone;
 
 /// Bytes of the longest input line; no room accepts longer messages.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
@@ -26,23 +25,6 @@ const LINES_AHEAD_MAX: usize = 16;
 /// How long the client waits for its own message. A busy room reads messages late,
 /// so this is long.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The client for pipes and files.
-#[derive(Debug)]
-pub struct PipeClient {
-    /// The room.
-    pub url: RoomUrl,
-    /// The name to send messages under.
-    pub usr: String,
-    /// The token to send messages with.
-    pub token: TokenSource,
-    /// Whether to print messages as JSON.
-    pub json: bool,
-    /// Whether to print colours.
-    pub colours: Colours,
-    /// Whether to send lines from stdin. Otherwise the client only listens.
-    pub reads_stdin: bool,
-}
 
 /// Why the client stopped early.
 #[derive(Debug, thiserror::Error)]
@@ -54,111 +36,104 @@ pub enum PipeError {
     /// The server did not send a message; contains its notice.
     #[error("{0}")]
     NotSent(String),
-    #[error(transparent)]
-    Token(#[from] TokenError),
+    #[error("{0}")]
+    Token(io::Error),
     #[error("{0}")]
     Stdin(io::Error),
     #[error("{0}")]
     Stdout(io::Error),
 }
 
-impl PipeClient {
-    /// Sends each line and waits until the room has sent it back, then sends the
-    /// next one. Meanwhile it prints all messages. It repeats a line that was sent
-    /// too early when the time of the notice has passed.
-    ///
-    /// Returns after the last line. Without a line it listens until the connection
-    /// ends or stdout is closed.
-    pub async fn run(self) -> Result<(), PipeError> {
-        let jwt = self.token.read()?;
-        let mut connection = RoomConnection::open(&self.url).await?;
+/// Sends each line of stdin if `reads_stdin` is true, waits until the room has sent it
+/// back, then sends the next one. Meanwhile it prints all messages, as JSON if `json`
+/// is true. It repeats a line that was sent too early when the time of the notice has
+/// passed.
+///
+/// Returns after the last line. Without a line it listens until the connection ends or
+/// stdout is closed.
+pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Result<(), PipeError> {
+    let jwt = options.token.read().map_err(PipeError::Token)?;
+    let mut connection = RoomConnection::open(&options.url).await?;
 
-        let mut lines = self.reads_stdin.then(read_stdin);
-        let mut stdout_closed = pin!(stdout_closed());
-        let mut has_reader = true;
-        let mut has_sent = false;
-        let mut renderer = Renderer::new(zone::here().clone(), self.colours);
-        // One message at a time, so that a notice can only be about this one.
-        let mut in_flight: Option<InFlight> = None;
-        let mut warned = false;
-        loop {
-            let is_sending = lines.is_some() || in_flight.is_some();
-            if !is_sending && (has_sent || !has_reader || (self.reads_stdin && !self.json)) {
-                connection.close().await;
-                return Ok(());
-            }
-            let due = in_flight.as_ref().map_or_else(Instant::now, |message| message.due);
-            tokio::select! {
-                text = connection.next() => {
-                    let text = text?;
-                    let Some(message) = Incoming::parse(&text) else { continue };
-                    if let (Kind::Notice { retry_after }, Some(sent)) = (message.kind, &mut in_flight) {
-                        let notice = sanitize_text(&message.msg);
-                        let Some(wait) = retry_after else {
-                            connection.close().await;
-                            return Err(PipeError::NotSent(notice));
-                        };
-                        if !warned {
-                            eprintln!("wschat: {notice}; the message will be sent again");
-                        }
-                        warned = true;
-                        (sent.is_sent, sent.due) = (false, Instant::now() + wait);
-                        continue;
-                    }
-                    has_reader = has_reader && self.print(&text, &message, &mut renderer)?;
-                    in_flight.take_if(|sent| message.id.as_ref() == Some(&sent.id));
-                },
-                line = next_line(&mut lines), if in_flight.is_none() && lines.is_some() => match line {
-                    Some(line) => {
-                        let (msg, id) = (line.map_err(PipeError::Stdin)?, new_id());
-                        let json = encode(&self.usr, Body::Text { msg: &msg, id: &id }, jwt.as_deref());
-                        in_flight = Some(InFlight { id, json, is_sent: false, due: Instant::now() });
-                        has_sent = true;
-                    }
-                    None => lines = None,
-                },
-                () = sleep_until(due), if in_flight.is_some() => {
-                    let Some(message) = in_flight.as_mut().filter(|message| !message.is_sent) else {
-                        return Err(PipeError::NoEcho);
+    let mut lines = if reads_stdin { read_stdin() } else { mpsc::channel(1).1 };
+    let mut has_lines = reads_stdin;
+    let mut stdout_closed = pin!(stdout_closed());
+    let mut has_reader = true;
+    let mut has_sent = false;
+    let mut renderer = Renderer::new(Zone::local(), options.colours);
+    // One message at a time, so that a notice can only be about this one.
+    let mut in_flight: Option<InFlight> = None;
+    let mut warned = false;
+    loop {
+        let is_sending = has_lines || in_flight.is_some();
+        if !is_sending && (has_sent || !has_reader || (reads_stdin && !json)) {
+            connection.close().await;
+            return Ok(());
+        }
+        let due = in_flight.as_ref().map_or_else(Instant::now, |message| message.due);
+        tokio::select! {
+            text = connection.next() => {
+                let text = text?;
+                let Some(message) = Incoming::parse(&text) else { continue };
+                if let (Kind::Notice { retry_after }, Some(sent)) = (message.kind, &mut in_flight) {
+                    let notice = sanitize_text(&message.msg);
+                    let Some(wait) = retry_after else {
+                        connection.close().await;
+                        return Err(PipeError::NotSent(notice));
                     };
-                    (message.is_sent, message.due) = (true, Instant::now() + ECHO_TIMEOUT);
-                    connection.send(message.json.clone()).await?;
+                    if !warned {
+                        eprintln!("wschat: {notice}; the message will be sent again");
+                    }
+                    warned = true;
+                    (sent.is_sent, sent.due) = (false, Instant::now() + wait);
+                    continue;
                 }
-                () = &mut stdout_closed, if has_reader => has_reader = false,
+                let line = match json {
+                    true => json_line(&text),
+                    false => renderer.render(&message, |text, _| sanitize_text(text)),
+                };
+                has_reader = has_reader && print(&line)?;
+                in_flight.take_if(|sent| message.id.as_ref() == Some(&sent.id));
+            },
+            line = lines.recv(), if in_flight.is_none() && has_lines => match line {
+                Some(line) => {
+                    let (msg, id) = (line.map_err(PipeError::Stdin)?, new_id());
+                    let body = Body::Text { msg: &msg, id: &id };
+                    let text = encode(&options.usr, body, jwt.as_deref());
+                    in_flight = Some(InFlight { id, text, is_sent: false, due: Instant::now() });
+                    has_sent = true;
+                }
+                None => has_lines = false,
+            },
+            () = sleep_until(due), if in_flight.is_some() => {
+                let Some(message) = in_flight.as_mut().filter(|message| !message.is_sent) else {
+                    return Err(PipeError::NoEcho);
+                };
+                (message.is_sent, message.due) = (true, Instant::now() + ECHO_TIMEOUT);
+                connection.send(message.text.clone()).await?;
             }
+            () = &mut stdout_closed, if has_reader => has_reader = false,
         }
     }
+}
 
-    /// Prints a message and flushes it. Returns whether stdout is still open.
-    fn print(
-        &self,
-        text: &str,
-        message: &Incoming,
-        renderer: &mut Renderer<zone::Zone>,
-    ) -> Result<bool, PipeError> {
-        let line = if self.json { json_line(text) } else { renderer.line(message) };
-        let mut stdout = io::stdout().lock();
-        match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => Err(PipeError::Stdout(error)),
-        }
+/// Prints a line and flushes it. Returns whether stdout is still open.
+fn print(line: &str) -> Result<bool, PipeError> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(PipeError::Stdout(error)),
     }
 }
 
 /// A message that the room has not sent back yet.
 struct InFlight {
     id: String,
-    json: String,
+    text: String,
     is_sent: bool,
     /// When to send it or, after that, when to stop waiting for it.
     due: Instant,
-}
-
-async fn next_line(
-    lines: &mut Option<mpsc::Receiver<io::Result<String>>>,
-) -> Option<io::Result<String>> {
-    lines.as_mut()?.recv().await
 }
 
 /// Reads stdin on a thread of its own that nothing joins, because a blocking read

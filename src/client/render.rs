@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
-use chrono::{DateTime, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
+use unicode_width::UnicodeWidthStr;
 
 use super::message::{Incoming, Kind};
-use super::sanitize::{sanitize_name, sanitize_text};
+use super::sanitize::sanitize_name;
+use crate::zone::Zone;
 
 /// Messages whose sender is remembered, so that a retraction can name it.
 const RECENT_MAX: usize = 1000;
@@ -24,60 +26,37 @@ const NAME_COLOURS: [u8; 20] =
     [167, 160, 166, 130, 94, 100, 64, 28, 29, 30, 31, 32, 67, 27, 63, 99, 134, 164, 162, 132];
 
 /// Whether the output has colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colours {
-    Off,
-    On,
-}
+#[derive(Clone, Copy)]
+pub struct Colours(pub bool);
 
 impl Colours {
     /// The text in a style, the parameters of an SGR sequence.
     pub fn style(self, sgr: &str, text: &str) -> String {
-        match self {
-            Self::Off => text.to_owned(),
-            Self::On => format!("\x1b[{sgr}m{text}\x1b[0m"),
-        }
+        if self.0 { format!("\x1b[{sgr}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
-/// Formats messages in one time zone and remembers the senders of the last ones.
-#[derive(Debug)]
-pub struct Renderer<Z> {
-    zone: Z,
+/// Formats messages and remembers the senders of the last ones.
+pub struct Renderer {
+    zone: &'static Zone,
     pub colours: Colours,
     recent: VecDeque<(DateTime<Utc>, String)>,
 }
 
-/// A message in parts.
-#[derive(Debug)]
-pub struct Rendered {
-    /// The time of day in the style of the margin.
-    pub time: String,
-    /// The sender, or a symbol that no name can be; sanitized.
-    pub sender: String,
-    sender_style: String,
-    /// The text; not sanitized.
-    pub text: String,
-    text_style: Option<&'static str>,
-}
-
-impl Rendered {
-    /// The message in one string, with `text` instead of its own one.
-    pub fn join(&self, text: &str, colours: Colours) -> String {
-        let sender = colours.style(&self.sender_style, &self.sender);
-        let text = self.text_style.map_or(text.to_owned(), |style| colours.style(style, text));
-        format!("{} {sender} {text}", self.time)
-    }
-}
-
-impl<Z: TimeZone> Renderer<Z> {
-    pub fn new(zone: Z, colours: Colours) -> Self {
+impl Renderer {
+    pub fn new(zone: &'static Zone, colours: Colours) -> Self {
         Self { zone, colours, recent: VecDeque::new() }
     }
 
-    /// Formats a message and remembers its sender. `!` marks a notice, `--` an
-    /// acknowledged command, `*` what the server itself says.
-    pub fn render(&mut self, message: &Incoming) -> Rendered {
+    /// `HH:MM:SS sender: text`, and remembers the sender. Instead of a sender, `!`
+    /// marks a notice, `--` an acknowledged command, `*` what the server itself says.
+    ///
+    /// `layout` must sanitize the text; it also gets the width of the sender.
+    pub fn render(
+        &mut self,
+        message: &Incoming,
+        layout: impl FnOnce(&str, usize) -> String,
+    ) -> String {
         let name = sanitize_name(&message.usr);
         let can_be_retracted = matches!(message.kind, Kind::User | Kind::Server);
         if let Some(tim) = message.tim.filter(|_| can_be_retracted) {
@@ -93,36 +72,33 @@ impl<Z: TimeZone> Renderer<Z> {
         };
         let text = match message.kind {
             Kind::Retraction(tim) => {
-                let by = self.recent.iter().find(|(recent, _)| *recent == tim);
-                let by = by.map_or(String::new(), |(_, name)| format!(" by {name}"));
-                format!("a message{by} of {} was retracted", self.clock(Some(tim)))
+                let sender = self.recent.iter().find(|(recent, _)| *recent == tim);
+                let by = sender.map_or(String::new(), |(_, name)| format!(" by {name}"));
+                &format!("a message{by} of {} was retracted", self.time_of_day(tim))
             }
-            _ => message.msg.clone(),
+            _ => &message.msg,
         };
-        let time = self.colours.style(DIM, &self.clock(message.tim));
-        Rendered { time, sender, sender_style, text, text_style }
-    }
-
-    /// `HH:MM:SS name: text` on one line, sanitized.
-    pub fn line(&mut self, message: &Incoming) -> String {
-        let rendered = self.render(message);
-        rendered.join(&sanitize_text(&rendered.text), self.colours)
+        let text = layout(text, sender.width());
+        let text = text_style.map_or(text.clone(), |style| self.colours.style(style, &text));
+        let time = message.tim.map_or("--:--:--".into(), |tim| self.time_of_day(tim));
+        let (time, sender) =
+            (self.colours.style(DIM, &time), self.colours.style(&sender_style, &sender));
+        format!("{time} {sender} {text}")
     }
 
     /// The time stamps of the recent messages that were shown with this time of day.
     pub fn find(&self, time: &str) -> Vec<DateTime<Utc>> {
         let times = self.recent.iter().map(|(tim, _)| *tim);
-        times.filter(|tim| self.clock(Some(*tim)) == time).collect()
+        times.filter(|tim| self.time_of_day(*tim) == time).collect()
     }
 
-    /// A time in the time zone of this renderer.
-    pub fn local(&self, time: DateTime<Utc>) -> chrono::NaiveDateTime {
-        time.with_timezone(&self.zone).naive_local()
+    /// The day in the time zone of the renderer.
+    pub fn day(&self, time: DateTime<Utc>) -> NaiveDate {
+        self.zone.convert(time).date()
     }
 
-    /// The time of day in eight characters.
-    fn clock(&self, time: Option<DateTime<Utc>>) -> String {
-        time.map_or("--:--:--".into(), |time| self.local(time).format("%H:%M:%S").to_string())
+    fn time_of_day(&self, time: DateTime<Utc>) -> String {
+        self.zone.convert(time).format("%H:%M:%S").to_string()
     }
 }
 
@@ -137,37 +113,40 @@ fn name_colour(name: &str) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use chrono::FixedOffset;
-
     use super::*;
+    use crate::client::sanitize::sanitize_text;
 
-    fn line(renderer: &mut Renderer<impl TimeZone>, json: &str) -> String {
-        renderer.line(&Incoming::parse(json).unwrap())
+    fn renderer(utc_offset: i32, colours: bool) -> Renderer {
+        let zone = Zone::Rule(tz::TimeZone::fixed(utc_offset).unwrap());
+        Renderer::new(Box::leak(Box::new(zone)), Colours(colours))
+    }
+
+    fn render(renderer: &mut Renderer, json: &str) -> String {
+        renderer.render(&Incoming::parse(json).unwrap(), |text, _| sanitize_text(text))
     }
 
     #[test]
     fn lines() {
-        let zone = FixedOffset::east_opt(7200).unwrap();
         let check = |json: &str, colours, want: &str| {
-            assert_eq!(line(&mut Renderer::new(zone, colours), json), want);
+            assert_eq!(render(&mut renderer(7200, colours), json), want);
         };
         let user = r#"{"usr":"petr","msg":"a\nb","tim":"2020-08-11T22:26:58.118678679Z"}"#;
-        check(user, Colours::Off, "00:26:58 petr: a␊b");
-        check(user, Colours::On, "\x1b[2m00:26:58\x1b[0m \x1b[1;38;5;67mpetr:\x1b[0m a␊b");
-        check(r#"{"usr":"petr","msg":"x"}"#, Colours::Off, "--:--:-- petr: x");
+        check(user, false, "00:26:58 petr: a␊b");
+        check(user, true, "\x1b[2m00:26:58\x1b[0m \x1b[1;38;5;67mpetr:\x1b[0m a␊b");
+        check(r#"{"usr":"petr","msg":"x"}"#, false, "--:--:-- petr: x");
         let notice = r#"{"usr":"wschat","msg":"not sent: why","err":"x"}"#;
-        check(notice, Colours::Off, "--:--:-- ! not sent: why");
+        check(notice, false, "--:--:-- ! not sent: why");
         let ack = r#"{"usr":"wschat","msg":"done: muted bob","ack":"mute"}"#;
-        check(ack, Colours::Off, "--:--:-- -- done: muted bob");
+        check(ack, false, "--:--:-- -- done: muted bob");
         let server = r#"{"usr":"wschat","msg":"back in five minutes"}"#;
-        check(server, Colours::Off, "--:--:-- * back in five minutes");
-        check(server, Colours::On, "\x1b[2m--:--:--\x1b[0m \x1b[1m*\x1b[0m back in five minutes");
+        check(server, false, "--:--:-- * back in five minutes");
+        check(server, true, "\x1b[2m--:--:--\x1b[0m \x1b[1m*\x1b[0m back in five minutes");
     }
 
     #[test]
     fn a_retraction_names_the_sender() {
-        let mut renderer = Renderer::new(Utc, Colours::Off);
-        let mut check = |json: &str, want: &str| assert_eq!(line(&mut renderer, json), want);
+        let mut renderer = renderer(0, false);
+        let mut check = |json: &str, want: &str| assert_eq!(render(&mut renderer, json), want);
         let tim = "2020-08-11T22:26:58.118678679Z";
         check(&format!(r#"{{"usr":"eva\n","msg":"x","tim":"{tim}"}}"#), "22:26:58 eva␊: x");
         let retract = |usr: &str, tim: &str| {
@@ -182,11 +161,11 @@ mod tests {
 
     #[test]
     fn a_time_of_day_finds_messages() {
-        let mut renderer = Renderer::new(Utc, Colours::Off);
+        let mut renderer = renderer(0, false);
         for number in 0..2000 {
             let (minutes, secs, nanos) = (number / 120, number / 2 % 60, number % 2);
             let tim = format!("2020-08-11T22:{minutes:02}:{secs:02}.00000000{nanos}Z");
-            line(&mut renderer, &format!(r#"{{"usr":"eva","msg":"x","tim":"{tim}"}}"#));
+            render(&mut renderer, &format!(r#"{{"usr":"eva","msg":"x","tim":"{tim}"}}"#));
         }
         assert_eq!(renderer.recent.len(), RECENT_MAX);
         assert_eq!(renderer.find("22:16:39").len(), 2);

@@ -5,20 +5,19 @@ use std::collections::VecDeque;
 use std::mem::take;
 use std::time::Duration;
 
-use chrono::{NaiveDate, SecondsFormat, TimeZone};
+use chrono::{NaiveDate, SecondsFormat};
 use crossterm::event::KeyEvent;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use unicode_width::UnicodeWidthStr;
 
 use super::footer::{FooterContent, Size};
 use super::line_editor::{KeyAction, LineEditor};
-use super::reconnect::{ConnectionCommand, ConnectionEvent};
+use super::reconnect::{ConnectionCommand, ConnectionEvent, ConnectionState};
 use super::slash_command::{HELP, SlashCommand};
 use super::wrap::wrap;
 use crate::client::message::{Body, Incoming, Kind, encode, new_id};
+use crate::client::options::ClientOptions;
 use crate::client::render::{DIM, GREEN, RED, Renderer, WARNING, YELLOW};
-use crate::client::room_url::RoomUrl;
 use crate::client::sanitize::{sanitize_name, sanitize_text};
 use crate::client::token::TokenSource;
 
@@ -32,13 +31,11 @@ const QUIT_TIMEOUT: Duration = Duration::from_secs(3);
 const QUEUE_MAX: usize = 8;
 
 /// The state of the user interface.
-pub struct App<Z> {
-    url: RoomUrl,
-    usr: String,
-    token: TokenSource,
-    /// The token that was read from `token` when the connection opened.
+pub struct App {
+    options: ClientOptions,
+    /// The token that was read when the connection opened.
     jwt: Option<String>,
-    renderer: Renderer<Z>,
+    renderer: Renderer,
     connection: ConnectionState,
     editor: LineEditor,
     /// Messages without an answer. Only the first one is sent, so that a notice can
@@ -66,16 +63,6 @@ struct InFlight {
     since: Instant,
 }
 
-enum ConnectionState {
-    Connecting,
-    Connected,
-    Lost {
-        error: String,
-        /// The time of the next attempt.
-        next: Instant,
-    },
-}
-
 /// What the event loop must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScreenAction {
@@ -89,12 +76,11 @@ pub enum ScreenAction {
     Quit,
 }
 
-impl<Z: TimeZone> App<Z> {
-    pub fn new(url: RoomUrl, usr: String, token: TokenSource, renderer: Renderer<Z>) -> Self {
+impl App {
+    pub fn new(options: ClientOptions, renderer: Renderer) -> Self {
+        let warning = options.token_warning();
         let mut app = Self {
-            url,
-            usr,
-            token,
+            options,
             jwt: None,
             renderer,
             connection: ConnectionState::Connecting,
@@ -108,8 +94,8 @@ impl<Z: TimeZone> App<Z> {
             commands: vec![],
             quit_at: None,
         };
-        if app.token != TokenSource::None && app.url.exposes_tokens() {
-            app.print_info("the token is sent without encryption; use wss://");
+        if let Some(warning) = warning {
+            app.print_info(warning);
         }
         app
     }
@@ -131,14 +117,12 @@ impl<Z: TimeZone> App<Z> {
 
     pub fn event(&mut self, event: ConnectionEvent, size: Size, now: Instant) -> ScreenAction {
         match event {
-            ConnectionEvent::Connecting => self.connection = ConnectionState::Connecting,
-            ConnectionEvent::Connected => self.connected(now),
+            ConnectionEvent::State(state) => self.state_changed(state, now),
             ConnectionEvent::Received(text) => {
                 if let Some(message) = Incoming::parse(&text) {
                     self.received(&message, size, now);
                 }
             }
-            ConnectionEvent::Lost(error, next) => self.lost(error.to_string(), next),
         }
         match self.quit_at {
             Some(_) if self.queue.is_empty() => ScreenAction::Quit,
@@ -161,7 +145,7 @@ impl<Z: TimeZone> App<Z> {
             return ScreenAction::Draw;
         }
         match self.connection {
-            ConnectionState::Lost { .. } => ScreenAction::Draw,
+            ConnectionState::Lost(..) => ScreenAction::Draw,
             _ => ScreenAction::None,
         }
     }
@@ -185,7 +169,7 @@ impl<Z: TimeZone> App<Z> {
     fn line(&mut self, line: String, now: Instant) -> ScreenAction {
         self.warning = None;
         if line.trim().is_empty() {
-            if matches!(self.connection, ConnectionState::Lost { .. }) {
+            if matches!(self.connection, ConnectionState::Lost(..)) {
                 self.commands.push(ConnectionCommand::Reconnect);
             }
             return ScreenAction::Draw;
@@ -194,9 +178,9 @@ impl<Z: TimeZone> App<Z> {
             SlashCommand::Message(typed) => self.send(Queued { typed, cmd: None }, now),
             SlashCommand::Moderate(cmd) => self.send(Queued { typed: line, cmd: Some(cmd) }, now),
             SlashCommand::Retract(time) => self.retract(line, time, now),
-            SlashCommand::Name(name) => self.usr = name,
+            SlashCommand::Name(name) => self.options.usr = name,
             SlashCommand::Token(file) => {
-                self.token = TokenSource::File(file);
+                self.options.token = TokenSource::File(file);
                 self.read_token();
             }
             SlashCommand::Help => HELP.iter().for_each(|line| self.print_info(line)),
@@ -245,7 +229,7 @@ impl<Z: TimeZone> App<Z> {
             Some(cmd) => Body::Command { cmd },
             None => Body::Text { msg: typed, id: &id },
         };
-        let json = encode(&self.usr, body, self.jwt.as_deref());
+        let json = encode(&self.options.usr, body, self.jwt.as_deref());
         self.commands.push(ConnectionCommand::Send(json));
         self.in_flight = Some(InFlight { id, since: now });
     }
@@ -269,42 +253,46 @@ impl<Z: TimeZone> App<Z> {
     }
 
     fn print(&mut self, message: &Incoming, size: Size) {
-        if let Some(day) = message.tim.map(|tim| self.renderer.local(tim).date())
+        if let Some(day) = message.tim.map(|tim| self.renderer.day(tim))
             && self.last_day.replace(day).is_some_and(|last_day| last_day != day)
         {
             self.print_dim(&format!("── {}", day.format("%A, %-d %B %Y")));
         }
-        let rendered = self.renderer.render(message);
-        let head = MARGIN + rendered.sender.width() + 1;
-        let text = wrap(&rendered.text, head, MARGIN, size.columns);
-        self.output += &rendered.join(&text, self.renderer.colours);
+        let line = self
+            .renderer
+            .render(message, |text, sender| wrap(text, MARGIN + sender + 1, MARGIN, size.columns));
+        self.output += &line;
         self.output += "\r\n";
     }
 
-    fn connected(&mut self, now: Instant) {
-        if self.was_connected {
-            self.print_info("connected again; messages sent meanwhile are not shown");
+    fn state_changed(&mut self, state: ConnectionState, now: Instant) {
+        let was_open = matches!(self.connection, ConnectionState::Connected);
+        match &state {
+            ConnectionState::Connecting => {}
+            ConnectionState::Connected => {
+                if self.was_connected {
+                    self.print_info("connected again; messages sent meanwhile are not shown");
+                }
+                self.was_connected = true;
+                self.read_token();
+            }
+            ConnectionState::Lost(error, _) => {
+                if was_open {
+                    self.print_info(&error.to_string());
+                }
+                self.in_flight = None;
+                for Queued { typed, .. } in take(&mut self.queue) {
+                    self.print_info(&format!("perhaps not sent: {}", sanitize_text(&typed)));
+                    self.editor.restore(&typed);
+                }
+            }
         }
-        self.was_connected = true;
-        self.connection = ConnectionState::Connected;
-        self.read_token();
+        self.connection = state;
         self.send_next(now);
     }
 
-    fn lost(&mut self, error: String, next: Instant) {
-        if matches!(self.connection, ConnectionState::Connected) {
-            self.print_info(&error);
-        }
-        self.connection = ConnectionState::Lost { error, next };
-        self.in_flight = None;
-        for Queued { typed, .. } in take(&mut self.queue) {
-            self.print_info(&format!("perhaps not sent: {}", sanitize_text(&typed)));
-            self.editor.restore(&typed);
-        }
-    }
-
     fn read_token(&mut self) {
-        let token = self.token.read();
+        let token = self.options.token.read();
         if let Err(error) = &token {
             self.warning = Some(format!("token: {}", sanitize_text(&error.to_string())));
         }
@@ -335,18 +323,18 @@ impl<Z: TimeZone> App<Z> {
         if let Some(warning) = &self.warning {
             return (warning.clone(), WARNING);
         }
-        let host = sanitize_text(self.url.authority());
+        let host = sanitize_text(self.options.url.authority());
         match &self.connection {
             ConnectionState::Connecting => (format!("○ {host} · connecting"), YELLOW),
             ConnectionState::Connected => {
-                let name = sanitize_name(&self.usr);
+                let name = sanitize_name(&self.options.usr);
                 let sending = match self.queue.len() {
                     0 => String::new(),
                     count => format!(" · sending {count}"),
                 };
                 (format!("● {host} · {name}{sending}"), GREEN)
             }
-            ConnectionState::Lost { error, next } => {
+            ConnectionState::Lost(error, next) => {
                 let secs = next.saturating_duration_since(now).as_secs_f64().ceil();
                 (format!("✕ {host} · {error} · next attempt in {secs} s, or press Enter"), RED)
             }

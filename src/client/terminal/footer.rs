@@ -181,10 +181,10 @@ mod tests {
         let status = "status line".to_owned();
         let content = FooterContent { status, status_style: "2", text: "abcdefgh", cursor: 1 };
         let mut footer = Footer::default();
-        let first = footer.draw("message\r\n", content.clone(), size, Colours::Off);
+        let first = footer.draw("message\r\n", content.clone(), size, Colours(false));
         let want = "\r\x1b[Jmessage\r\n\x1b[?7lstatus lin\r\n> abcdefgh\r\x1b[3C\x1b[?7h";
         assert_eq!(first, format!("{BEGIN}{want}{END}"));
-        let second = footer.draw("", content, size, Colours::Off);
+        let second = footer.draw("", content, size, Colours(false));
         assert!(second.starts_with(&format!("{BEGIN}\r\x1b[1A\x1b[J")), "{second:?}");
         // The terminal wraps the status line into two rows.
         let narrow = Size { columns: 5, rows: 10 };

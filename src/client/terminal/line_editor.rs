@@ -1,7 +1,8 @@
 //! The line editor: keys and pasted text in, complete lines out.
 
+use std::collections::VecDeque;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use rustyline::history::{History, MemHistory, SearchDirection};
 use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer};
 use rustyline::{At, Movement, Word};
 
@@ -13,14 +14,14 @@ const HISTORY_MAX: usize = 500;
 /// The text that is being typed, its cursor and the history.
 pub struct LineEditor {
     text: LineBuffer,
-    history: MemHistory,
+    history: VecDeque<String>,
     /// The index of the history line that is shown; the length of the history if
     /// none is.
     history_index: usize,
     /// The text before a history line was shown.
     draft: String,
     /// The text that Ctrl-Y inserts.
-    killed: KillBuffer,
+    killed: Deleted,
 }
 
 /// The effect of a key, except for changes of the text.
@@ -38,16 +39,12 @@ pub enum KeyAction {
 
 impl Default for LineEditor {
     fn default() -> Self {
-        let mut history = MemHistory::new();
-        // Neither can fail in memory.
-        let _ = history.set_max_len(HISTORY_MAX);
-        let _ = history.ignore_dups(true);
         Self {
             text: LineBuffer::with_capacity(TEXT_BYTES_MAX),
-            history,
+            history: VecDeque::new(),
             history_index: 0,
             draft: String::new(),
-            killed: KillBuffer::default(),
+            killed: Deleted::default(),
         }
     }
 }
@@ -74,7 +71,7 @@ impl LineEditor {
         let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', "    ");
         let text: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
         // A copied line includes its line end.
-        self.text.yank(text.trim_end_matches('\n'), 1, &mut NoListener);
+        self.text.yank(text.trim_end_matches('\n'), 1, &mut Deleted::default());
     }
 
     /// Handles a key like readline(3).
@@ -90,12 +87,13 @@ impl LineEditor {
             (false, true) => "alt",
             (false, false) => "",
         };
+        let ignored = &mut Deleted::default();
         match (modifier, key.code) {
             ("ctrl", Char('c' | 'd')) if self.text.is_empty() => return KeyAction::Quit,
             ("ctrl", Char('l')) => return KeyAction::Redraw,
             ("ctrl", Char('z')) => return KeyAction::Suspend,
-            ("", Char(c)) => drop(self.text.insert(c, 1, &mut NoListener)),
-            (_, Enter) if alt || shift => drop(self.text.insert('\n', 1, &mut NoListener)),
+            ("", Char(c)) => drop(self.text.insert(c, 1, ignored)),
+            (_, Enter) if alt || shift => drop(self.text.insert('\n', 1, ignored)),
             ("ctrl", Char('j' | 'm')) | (_, Enter) => return self.submit(),
             ("ctrl", Char('c')) => self.replace(""),
             ("alt", Char('b')) | ("ctrl" | "alt", Left) => {
@@ -108,27 +106,27 @@ impl LineEditor {
             ("ctrl", Char('f')) | (_, Right) => drop(self.text.move_forward(1)),
             ("ctrl", Char('a')) | (_, Home) => drop(self.text.move_home()),
             ("ctrl", Char('e')) | (_, End) => drop(self.text.move_end()),
-            ("ctrl", Char('p')) | (_, Up) => self.show_older(),
-            ("ctrl", Char('n')) | (_, Down) => self.show_newer(),
+            ("ctrl", Char('p')) | (_, Up) => self.show(self.history_index.wrapping_sub(1)),
+            ("ctrl", Char('n')) | (_, Down) => self.show(self.history_index + 1),
             ("ctrl" | "alt", Backspace) => self.kill(Movement::BackwardWord(1, Word::Emacs)),
-            ("ctrl", Char('h')) | (_, Backspace) => drop(self.text.backspace(1, &mut NoListener)),
-            ("ctrl", Char('d')) | (_, Delete) => drop(self.text.delete(1, &mut NoListener)),
+            ("ctrl", Char('h')) | (_, Backspace) => drop(self.text.backspace(1, ignored)),
+            ("ctrl", Char('d')) | (_, Delete) => drop(self.text.delete(1, ignored)),
             ("alt", Char('d')) => self.kill(Movement::ForwardWord(1, At::AfterEnd, Word::Emacs)),
             ("ctrl", Char('k')) => self.kill(Movement::EndOfLine),
             ("ctrl", Char('u')) => self.kill(Movement::BeginningOfLine),
             ("ctrl", Char('w')) => self.kill(Movement::BackwardWord(1, Word::Big)),
-            ("ctrl", Char('y')) => drop(self.text.yank(&self.killed.0, 1, &mut NoListener)),
-            ("ctrl", Char('t')) => drop(self.text.transpose_chars(&mut NoListener)),
+            ("ctrl", Char('y')) => drop(self.text.yank(&self.killed.0, 1, ignored)),
+            ("ctrl", Char('t')) => drop(self.text.transpose_chars(ignored)),
             _ => {}
         }
         KeyAction::None
     }
 
     fn submit(&mut self) -> KeyAction {
-        let line = self.text.as_str().to_owned();
-        if !line.trim().is_empty() {
-            // It cannot fail in memory.
-            let _ = self.history.add(&line);
+        let line = self.text().to_owned();
+        if !line.trim().is_empty() && self.history.back() != Some(&line) {
+            self.history.push_back(line.clone());
+            self.history.drain(..self.history.len().saturating_sub(HISTORY_MAX));
         }
         self.replace("");
         self.history_index = self.history.len();
@@ -136,65 +134,44 @@ impl LineEditor {
     }
 
     fn kill(&mut self, movement: Movement) {
-        let mut killed = KillBuffer::default();
+        let mut killed = Deleted::default();
         if self.text.kill(&movement, &mut killed) {
             self.killed = killed;
         }
     }
 
-    fn show_older(&mut self) {
-        if self.history_index == self.history.len() {
-            self.draft = self.text.as_str().to_owned();
-        }
-        if let Some(index) = self.history_index.checked_sub(1) {
-            self.show(index);
-        }
-    }
-
-    fn show_newer(&mut self) {
-        let index = self.history_index + 1;
-        if index == self.history.len() {
-            self.history_index = index;
-            self.replace(&self.draft.clone());
-        } else {
-            self.show(index);
-        }
-    }
-
+    /// Shows a line of the history or, after the last one, the draft.
     fn show(&mut self, index: usize) {
-        if let Ok(Some(found)) = self.history.get(index, SearchDirection::Forward) {
-            let line = found.entry.into_owned();
+        if self.history_index == self.history.len() {
+            self.draft = self.text().to_owned();
+        }
+        let line = self.history.iter().chain([&self.draft]).nth(index).cloned();
+        if let Some(line) = line {
             self.history_index = index;
             self.replace(&line);
         }
     }
 
     fn replace(&mut self, text: &str) {
-        self.text.update(text, text.len(), &mut NoListener);
+        self.text.update(text, text.len(), &mut Deleted::default());
     }
 }
 
-/// Ignores changes.
-struct NoListener;
-
-impl DeleteListener for NoListener {
-    fn delete(&mut self, _: usize, _: &str, _: Direction) {}
-}
-
-impl ChangeListener for NoListener {
-    fn insert_char(&mut self, _: usize, _: char) {}
-    fn insert_str(&mut self, _: usize, _: &str) {}
-    fn replace(&mut self, _: usize, _: &str, _: &str) {}
-}
-
-/// Keeps the deleted text.
+/// The deleted text. [`LineBuffer`] requires a listener for every change; most are
+/// ignored.
 #[derive(Default)]
-struct KillBuffer(String);
+struct Deleted(String);
 
-impl DeleteListener for KillBuffer {
+impl DeleteListener for Deleted {
     fn delete(&mut self, _: usize, text: &str, _: Direction) {
         self.0 = text.to_owned();
     }
+}
+
+impl ChangeListener for Deleted {
+    fn insert_char(&mut self, _: usize, _: char) {}
+    fn insert_str(&mut self, _: usize, _: &str) {}
+    fn replace(&mut self, _: usize, _: &str, _: &str) {}
 }
 
 #[cfg(test)]

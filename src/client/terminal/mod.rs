@@ -24,10 +24,9 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::render::{Colours, Renderer};
-use super::room_url::RoomUrl;
-use super::token::TokenSource;
-use crate::zone;
+use super::options::ClientOptions;
+use super::render::Renderer;
+use crate::zone::Zone;
 use app::{App, ScreenAction};
 use footer::Footer;
 use screen::Screen;
@@ -43,96 +42,82 @@ const RESIZE_DELAY: Duration = Duration::from_millis(300);
 /// The interval in which the status line is updated.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The interactive client.
-#[derive(Debug)]
-pub struct TerminalClient {
-    /// The room.
-    pub url: RoomUrl,
-    /// The name to send messages under.
-    pub usr: String,
-    /// The token to send messages with.
-    pub token: TokenSource,
-    /// Whether to print colours.
-    pub colours: Colours,
-}
-
-impl TerminalClient {
-    /// Runs until the user exits. The only errors are those of the terminal.
-    pub async fn run(self) -> io::Result<()> {
-        let (commands, commands_receiver) = mpsc::channel(COMMANDS_MAX);
-        let (events_sender, mut events) = mpsc::channel(EVENTS_MAX);
-        let connection =
-            tokio::spawn(reconnect::run(self.url.clone(), commands_receiver, events_sender));
-        let mut keys = EventStream::new();
-        let mut stop = stop_signals()?;
-        let mut signal = [0];
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut resized: Option<Instant> = None;
-        let mut screen = Screen::enter()?;
-        let mut footer = Footer::default();
-        let renderer = Renderer::new(zone::here().clone(), self.colours);
-        let mut app = App::new(self.url, self.usr, self.token, renderer);
-        loop {
-            let action = tokio::select! {
-                key = keys.next() => match key {
-                    Some(Ok(Event::Key(key))) => app.key(key, Instant::now()),
-                    Some(Ok(Event::Paste(text))) => app.paste(&text),
-                    Some(Ok(Event::Resize(..))) => {
-                        resized = Some(Instant::now() + RESIZE_DELAY);
-                        ScreenAction::None
+/// Runs the interactive client until the user exits. The only errors are those of the
+/// terminal.
+pub async fn run(options: ClientOptions) -> io::Result<()> {
+    let (commands, commands_receiver) = mpsc::channel(COMMANDS_MAX);
+    let (events_sender, mut events) = mpsc::channel(EVENTS_MAX);
+    let connection =
+        tokio::spawn(reconnect::run(options.url.clone(), commands_receiver, events_sender));
+    let mut keys = EventStream::new();
+    let mut stop = stop_signals()?;
+    let mut signal = [0];
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut resized: Option<Instant> = None;
+    let mut screen = Screen::enter()?;
+    let mut footer = Footer::default();
+    let colours = options.colours;
+    let mut app = App::new(options, Renderer::new(Zone::local(), colours));
+    loop {
+        let action = tokio::select! {
+            key = keys.next() => match key {
+                Some(Ok(Event::Key(key))) => app.key(key, Instant::now()),
+                Some(Ok(Event::Paste(text))) => app.paste(&text),
+                Some(Ok(Event::Resize(..))) => {
+                    resized = Some(Instant::now() + RESIZE_DELAY);
+                    ScreenAction::None
+                }
+                Some(Ok(_)) => ScreenAction::None,
+                // The terminal is gone.
+                Some(Err(_)) | None => ScreenAction::Quit,
+            },
+            event = events.recv() => match event {
+                Some(event) => {
+                    let (size, now) = (screen.size(), Instant::now());
+                    let mut action = app.event(event, size, now);
+                    // Draw once for all events that are there.
+                    for _ in 0..EVENTS_MAX {
+                        let Ok(event) = events.try_recv() else { break };
+                        action = app.event(event, size, now);
                     }
-                    Some(Ok(_)) => ScreenAction::None,
-                    // The terminal is gone.
-                    Some(Err(_)) | None => ScreenAction::Quit,
-                },
-                event = events.recv() => match event {
-                    Some(event) => {
-                        let (size, now) = (screen.size(), Instant::now());
-                        let mut action = app.event(event, size, now);
-                        // Draw once for all events that are there.
-                        for _ in 0..EVENTS_MAX {
-                            let Ok(event) = events.try_recv() else { break };
-                            action = app.event(event, size, now);
-                        }
-                        action
-                    }
-                    None => ScreenAction::Quit,
-                },
-                () = sleep_until(resized.unwrap_or_else(Instant::now)), if resized.is_some() => {
-                    resized = None;
-                    ScreenAction::Draw
+                    action
                 }
-                _ = ticks.tick() => app.tick(Instant::now()),
-                _ = stop.read(&mut signal) => ScreenAction::Quit,
-            };
-            for command in app.take_commands() {
-                // The receiver lives as long as `events`.
-                let _ = commands.try_send(command);
+                None => ScreenAction::Quit,
+            },
+            () = sleep_until(resized.unwrap_or_else(Instant::now)), if resized.is_some() => {
+                resized = None;
+                ScreenAction::Draw
             }
-            match action {
-                ScreenAction::None => continue,
-                ScreenAction::Draw if resized.is_some() => continue,
-                ScreenAction::Draw => {}
-                ScreenAction::Redraw => {
-                    footer = Footer::default();
-                    screen.write("\x1b[H\x1b[2J")?;
-                }
-                ScreenAction::Suspend => {
-                    screen.write(&footer.erase(screen.size()))?;
-                    screen = screen.suspend()?;
-                }
-                ScreenAction::Quit => break,
-            }
-            let (above, content) = (app.take_output(), app.footer(Instant::now()));
-            screen.write(&footer.draw(&above, content, screen.size(), self.colours))?;
+            _ = ticks.tick() => app.tick(Instant::now()),
+            _ = stop.read(&mut signal) => ScreenAction::Quit,
+        };
+        for command in app.take_commands() {
+            // The receiver lives as long as `events`.
+            let _ = commands.try_send(command);
         }
-        // If the terminal is gone, this fails, and the client exits anyway.
-        let _ = screen.write(&format!("{}{}", footer.erase(screen.size()), app.take_output()));
-        drop((commands, events));
-        let _ = timeout(TICK, connection).await;
-        Ok(())
+        match action {
+            ScreenAction::None => continue,
+            ScreenAction::Draw if resized.is_some() => continue,
+            ScreenAction::Draw => {}
+            ScreenAction::Redraw => {
+                footer = Footer::default();
+                screen.write("\x1b[H\x1b[2J")?;
+            }
+            ScreenAction::Suspend => {
+                screen.write(&footer.erase(screen.size()))?;
+                screen = screen.suspend()?;
+            }
+            ScreenAction::Quit => break,
+        }
+        let (above, content) = (app.take_output(), app.footer(Instant::now()));
+        screen.write(&footer.draw(&above, content, screen.size(), colours))?;
     }
+    // If the terminal is gone, this fails, and the client exits anyway.
+    let _ = screen.write(&format!("{}{}", footer.erase(screen.size()), app.take_output()));
+    drop((commands, events));
+    let _ = timeout(TICK, connection).await;
+    Ok(())
 }
 
 /// A stream that becomes readable with SIGTERM or SIGHUP, so that the client restores

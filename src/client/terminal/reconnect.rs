@@ -26,12 +26,15 @@ pub enum ConnectionCommand {
 }
 
 /// What the connection tells the user interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionEvent {
-    Connecting,
-    Connected,
+    State(ConnectionState),
     /// A text message.
     Received(String),
+}
+
+pub enum ConnectionState {
+    Connecting,
+    Connected,
     /// Why there is no connection, and the time of the next attempt.
     Lost(ConnectionError, Instant),
 }
@@ -42,8 +45,9 @@ pub async fn run(
     mut commands: Receiver<ConnectionCommand>,
     events: Sender<ConnectionEvent>,
 ) {
+    use ConnectionState::*;
     let mut attempts = 0;
-    while events.send(ConnectionEvent::Connecting).await.is_ok() {
+    while events.send(ConnectionEvent::State(Connecting)).await.is_ok() {
         let error = match RoomConnection::open(&url).await {
             Ok(connection) => {
                 let connected = Instant::now();
@@ -62,7 +66,7 @@ pub async fn run(
         let _ = rand::fill(&mut random);
         let next = Instant::now() + delay(attempts, u16::from_ne_bytes(random));
         attempts = attempts.saturating_add(1);
-        let sent = events.send(ConnectionEvent::Lost(error, next)).await;
+        let sent = events.send(ConnectionEvent::State(Lost(error, next))).await;
         if sent.is_err() || !wait(next, &mut commands).await {
             return;
         }
@@ -76,7 +80,7 @@ async fn exchange(
     commands: &mut Receiver<ConnectionCommand>,
     events: &Sender<ConnectionEvent>,
 ) -> Option<ConnectionError> {
-    events.send(ConnectionEvent::Connected).await.ok()?;
+    events.send(ConnectionEvent::State(ConnectionState::Connected)).await.ok()?;
     loop {
         tokio::select! {
             text = connection.next() => match text {

@@ -1,31 +1,31 @@
-use chrono::Utc;
-
 use super::*;
 use crate::client::connection::ConnectionError;
 use crate::client::render::Colours;
+use crate::zone::Zone;
 
 const SIZE: Size = Size { columns: 80, rows: 24 };
 
 /// A connected [`App`], and the time.
-struct Fixture(App<Utc>, Instant);
+struct Fixture(App, Instant);
 
 impl Fixture {
     fn new() -> Self {
-        let renderer = Renderer::new(Utc, Colours::Off);
-        let url = "ws://room.example".parse().unwrap();
-        let app = App::new(url, "petr".into(), TokenSource::None, renderer);
-        let mut fixture = Self(app, Instant::now());
-        fixture.event(ConnectionEvent::Connecting);
-        fixture.event(ConnectionEvent::Connected);
+        let (url, usr) = ("ws://room.example".parse().unwrap(), "petr".into());
+        let (token, colours) = (TokenSource::None, Colours(false));
+        let zone = Box::leak(Box::new(Zone::Rule(tz::TimeZone::utc())));
+        let options = ClientOptions { url, usr, token, colours };
+        let mut fixture = Self(App::new(options, Renderer::new(zone, colours)), Instant::now());
+        fixture.state(ConnectionState::Connecting);
+        fixture.state(ConnectionState::Connected);
         fixture
     }
 
-    fn event(&mut self, event: ConnectionEvent) -> ScreenAction {
-        self.0.event(event, SIZE, self.1)
+    fn state(&mut self, state: ConnectionState) {
+        self.0.event(ConnectionEvent::State(state), SIZE, self.1);
     }
 
     fn receive(&mut self, message: Value) -> ScreenAction {
-        self.event(ConnectionEvent::Received(message.to_string()))
+        self.0.event(ConnectionEvent::Received(message.to_string()), SIZE, self.1)
     }
 
     fn receive_notice(&mut self) {
@@ -117,14 +117,14 @@ fn messages_of_a_lost_connection_are_shown_and_not_repeated() {
     app.line("one");
     app.0.take_commands();
     let error = ConnectionError("gone".into());
-    app.event(ConnectionEvent::Lost(error, app.1 + Duration::from_millis(2500)));
+    app.state(ConnectionState::Lost(error, app.1 + Duration::from_millis(2500)));
     assert_eq!(app.0.take_output(), "-- gone\r\n-- perhaps not sent: one\r\n");
     let status = "✕ room.example · gone · next attempt in 3 s, or press Enter";
     app.check_footer(status, "one");
     app.line("");
     assert_eq!(app.0.take_commands(), [ConnectionCommand::Reconnect]);
-    app.event(ConnectionEvent::Connecting);
-    app.event(ConnectionEvent::Connected);
+    app.state(ConnectionState::Connecting);
+    app.state(ConnectionState::Connected);
     // The room may have received it.
     assert_eq!(app.0.take_commands(), []);
 }

@@ -1,0 +1,23 @@
+//! The options of both clients.
+
+use super::render::Colours;
+use super::room_url::RoomUrl;
+use super::token::TokenSource;
+
+/// The options of both clients.
+pub struct ClientOptions {
+    pub url: RoomUrl,
+    /// The name to send messages under.
+    pub usr: String,
+    /// The token to send messages with.
+    pub token: TokenSource,
+    pub colours: Colours,
+}
+
+impl ClientOptions {
+    /// The warning to print if others on the network could read the token.
+    pub fn token_warning(&self) -> Option<&'static str> {
+        let is_exposed = !matches!(self.token, TokenSource::None) && self.url.exposes_tokens();
+        is_exposed.then_some("the token is sent without encryption; use wss://")
+    }
+}
