@@ -1,26 +1,36 @@
-//! A limit for log lines that a client or a lasting fault could repeat without end.
+//! A limit for log lines that a client or a lasting problem could repeat without end.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Lets one log line pass in each interval.
+use crate::mutex::lock;
+
+/// Lets the log line of a problem pass once per interval, and that of its end after it.
 #[derive(Debug)]
 pub(crate) struct LogLimit {
     interval: Duration,
-    last: Option<Instant>,
+    /// When the problem was last logged, and whether its end is to be logged.
+    last: Mutex<(Option<Instant>, bool)>,
 }
 
 impl LogLimit {
     pub const fn new(interval: Duration) -> Self {
-        Self { interval, last: None }
+        Self { interval, last: Mutex::new((None, false)) }
     }
 
-    /// Whether a line may be logged at `now`; if so, the next interval begins.
-    pub fn allows(&mut self, now: Instant) -> bool {
-        let due = self.last.is_none_or(|last| now.duration_since(last) >= self.interval);
-        if due {
-            self.last = Some(now);
+    /// Whether a problem at `now` is to be logged.
+    pub fn problem(&self, now: Instant) -> bool {
+        let mut last = lock(&self.last);
+        let is_due = last.0.is_none_or(|last| now.duration_since(last) >= self.interval);
+        if is_due {
+            *last = (Some(now), true);
         }
-        due
+        is_due
+    }
+
+    /// Whether the end of the problem is to be logged: if it was logged itself.
+    pub fn end(&self) -> bool {
+        std::mem::take(&mut lock(&self.last).1)
     }
 }
 
@@ -29,11 +39,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_in_each_interval() {
-        let mut limit = LogLimit::new(Duration::from_secs(600));
+    fn one_line_per_interval_and_one_at_the_end() {
+        let limit = LogLimit::new(Duration::from_secs(600));
         let start = Instant::now();
-        let allowed = [0, 1, 599, 600, 601, 1_199, 1_200]
-            .map(|secs| limit.allows(start + Duration::from_secs(secs)));
-        assert_eq!(allowed, [true, false, false, true, false, false, true]);
+        assert!(!limit.end());
+        let logged = [0, 1, 599, 600, 601, 1_199, 1_200]
+            .map(|secs| limit.problem(start + Duration::from_secs(secs)));
+        assert_eq!(logged, [true, false, false, true, false, false, true]);
+        assert!(limit.end() && !limit.end());
+        assert!(!limit.problem(start + Duration::from_secs(1_201)) && !limit.end());
     }
 }

@@ -39,7 +39,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 ///
 /// The system's, if it cannot be polled.
 pub async fn serve_metrics(listener: ListeningSocket, desk: Arc<Service>) -> io::Result<()> {
-    let mut acceptor = Acceptor::new(listener)?;
+    let acceptor = Acceptor::new(listener)?;
     let slots = Arc::<HandshakeSlots>::default();
     let mut guests = JoinSet::new();
     loop {

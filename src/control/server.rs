@@ -59,7 +59,7 @@ impl Server {
     ///
     /// The system's, if the socket cannot be polled.
     pub async fn serve(self, desk: Arc<Service>) -> io::Result<()> {
-        let mut acceptor = Acceptor::new(self.listener)?;
+        let acceptor = Acceptor::new(self.listener)?;
         let path: Arc<Path> = self.path.into();
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut callers = JoinSet::new();

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::task::coop::consume_budget;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -24,11 +23,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Acceptor {
     socket: AsyncFd<ListeningSocket>,
-    /// The last call accepted a connection, so more may wait.
-    may_have_more: bool,
     log_limit: LogLimit,
-    /// The log says that accepting pauses.
-    pause_is_logged: bool,
 }
 
 impl Acceptor {
@@ -39,12 +34,8 @@ impl Acceptor {
     /// The system's, if the socket cannot be registered.
     #[expect(deprecated, reason = "the successor is unsafe; the socket keeps its descriptor")]
     pub fn new(socket: ListeningSocket) -> io::Result<Self> {
-        Ok(Self {
-            socket: AsyncFd::with_interest(socket, Interest::READABLE)?,
-            may_have_more: false,
-            log_limit: LogLimit::new(LOG_INTERVAL),
-            pause_is_logged: false,
-        })
+        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        Ok(Self { socket, log_limit: LogLimit::new(LOG_INTERVAL) })
     }
 
     /// Waits for the next connection. Its socket does not block, and is registered with no
@@ -53,19 +44,18 @@ impl Acceptor {
     /// An error of one connection affects only that connection. If descriptors or memory have
     /// run out, `free_resources` is called, new connections stay in the kernel's backlog, and
     /// accepting is tried again ten times a second.
-    pub async fn accept(&mut self, free_resources: impl Fn()) -> (Socket, Peer) {
+    pub async fn accept(&self, free_resources: impl Fn()) -> (Socket, Peer) {
         loop {
-            match self.try_accept().await {
+            match self.socket.async_io(Interest::READABLE, ListeningSocket::accept).await {
                 Ok(accepted) => {
-                    if std::mem::take(&mut self.pause_is_logged) {
+                    if self.log_limit.end() {
                         info!(listener = %self, "accepting on {self} again");
                     }
                     return accepted;
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if self.log_limit.allows(Instant::now()) {
-                        self.pause_is_logged = true;
+                    if self.log_limit.problem(Instant::now()) {
                         warn!(
                             listener = %self, %error,
                             "cannot accept on {self}: {error}; new connections wait"
@@ -76,21 +66,6 @@ impl Acceptor {
                 }
             }
         }
-    }
-
-    async fn try_accept(&mut self) -> io::Result<(Socket, Peer)> {
-        // Lets other tasks run, even if connections arrive without a break.
-        consume_budget().await;
-        if self.may_have_more {
-            match self.socket.get_ref().accept() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
-            }
-        }
-        self.may_have_more = false;
-        let accepted = self.socket.async_io(Interest::READABLE, ListeningSocket::accept).await?;
-        self.may_have_more = true;
-        Ok(accepted)
     }
 }
 

@@ -9,7 +9,7 @@ use wschat::ws::frame::client_frame;
 
 use crate::harness::{Client, DEADLINE, Daemon, Setup, UPGRADE, until};
 
-/// Reads until what has come ends with `end`.
+/// Reads until the bytes end with `end`.
 fn read_until(stream: &mut impl Read, end: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut byte = [0];
@@ -28,125 +28,317 @@ fn raw(daemon: &Daemon) -> TcpStream {
     stream
 }
 
+/// Sends a request whose lines are separated by `|`, and returns the response.
+fn respond(daemon: &Daemon, lines: &str) -> String {
+    let mut stream = raw(daemon);
+    let request = format!("{}\r\n\r\n", lines.replace('|', "\r\n"));
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = read_until(&mut stream, b"\r\n\r\n");
+    if !response.starts_with(b"HTTP/1.1 101 ") {
+        stream.read_to_end(&mut response).unwrap();
+    }
+    String::from_utf8(response).unwrap()
+}
+
+fn check(daemon: &Daemon, lines: &str, want: &str) -> String {
+    let response = respond(daemon, lines);
+    let line = response.lines().next().unwrap();
+    assert!(line.starts_with("HTTP/1.") && line[7..].starts_with(want), "{lines}\n{response}");
+    response
+}
+
+/// The value of a header field, or nothing.
+fn field<'a>(response: &'a str, name: &str) -> &'a str {
+    let name = format!("{name}: ");
+    response.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_default()
+}
+
+const GET: &str = "GET / HTTP/1.1|Host: h";
+const HANDSHAKE: &str = "GET / HTTP/1.1|Host: h|Upgrade: websocket|Connection: Upgrade|\
+    Sec-WebSocket-Version: 13|Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+
 #[test]
-fn requests_and_their_first_line() {
+fn requests_and_their_status() {
     let daemon = Daemon::start("");
-    for (request, want) in [
-        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK"),
-        ("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK"),
-        ("GET /wschat.js HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK"),
-        ("GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 404 Not Found"),
-        ("DELETE / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 405 Method Not Allowed"),
-        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request"),
-        ("nonsense\r\n\r\n", "HTTP/1.1 400 Bad Request"),
-        (&UPGRADE.replace("Version: 13", "Version: 8"), "HTTP/1.1 426 Upgrade Required"),
-        (&UPGRADE.replace("Key: d", "Key: "), "HTTP/1.1 400 Bad Request"),
-        (&UPGRADE.replace("HTTP/1.1", "HTTP/1.0"), "HTTP/1.0 200 OK"),
-        (&UPGRADE.replace("Host: h", "Host: h/"), "HTTP/1.1 400 Bad Request"),
-        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "HTTP/1.1 400 Bad Request"),
-        ("GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", "HTTP/1.1 400 Bad Request"),
-        ("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "HTTP/1.1 200 OK"),
-        ("GET / HTTP/1.1\r\nHost:\r\n\r\n", "HTTP/1.1 200 OK"),
-        // The default check of HAProxy.
-        ("OPTIONS / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK"),
-        ("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK"),
-        // Later versions are served as the one that is spoken.
-        ("GET / HTTP/1.2\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK"),
-        ("\r\nGET /nowhere HTTP/1.9\r\nHost: h\r\n\r\n", "HTTP/1.1 404 Not Found"),
-        ("GET / HTTP/1.2\r\n\r\n", "HTTP/1.1 400 Bad Request"),
-        ("GET / HTTP/1.12\r\nHost: h\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+    for (lines, want) in [
+        (GET, "1 200 OK"),
+        ("GET / HTTP/1.0", "0 200 OK"),
+        ("HEAD / HTTP/1.1|Host: h", "1 200"),
+        ("GET /?token=x HTTP/1.1|Host: h", "1 200"),
+        ("GET /wschat.js HTTP/1.1|Host: h", "1 200"),
+        ("GET /wschat.css HTTP/1.1|Host: h", "1 200"),
+        ("GET /icon.svg HTTP/1.1|Host: h", "1 200"),
+        ("GET /nowhere HTTP/1.1|Host: h", "1 404 Not Found"),
+        ("GET /index.html HTTP/1.1|Host: h", "1 404"),
+        ("GET /favicon.ico HTTP/1.1|Host: h", "1 404"),
+        ("GET // HTTP/1.1|Host: h", "1 404"),
+        ("GET /../etc/passwd HTTP/1.1|Host: h", "1 404"),
+        ("GET * HTTP/1.1|Host: h", "1 404"),
+        ("POST /nowhere HTTP/1.1|Host: h", "1 404"),
+        ("POST / HTTP/1.1|Host: h", "1 405"),
+        ("DELETE / HTTP/1.1|Host: h", "1 405 Method Not Allowed"),
+        ("PUT /wschat.js HTTP/1.1|Host: h", "1 405"),
+        ("OPTIONS / HTTP/1.1|Host: h", "1 200"),
+        // The default health check of HAProxy.
+        ("OPTIONS / HTTP/1.0", "0 200 OK"),
+        ("OPTIONS * HTTP/1.1|Host: h", "1 200 OK"),
+        ("OPTIONS /wschat.js HTTP/1.1|Host: h", "1 200"),
+        ("OPTIONS /nowhere HTTP/1.1|Host: h", "1 404"),
+        ("OPTIONS / HTTP/1.1", "1 400"),
+        ("nonsense", "1 400 Bad Request"),
+        // The server ignores an upgrade to another protocol.
+        ("GET / HTTP/1.1|Host: h|Upgrade: h2c|Connection: Upgrade", "1 200"),
+        // One valid Host.
+        ("GET http://h/ HTTP/1.1|Host: h", "1 200"),
+        ("GET http://h/ HTTP/1.1|Host: a b", "1 400"),
+        ("GET / HTTP/1.0|Host: h", "0 200"),
+        ("GET / HTTP/1.0|Host: ", "0 200"),
+        ("GET / HTTP/1.1", "1 400 Bad Request"),
+        ("GET / HTTP/1.1|Host: h|Host: h", "1 400"),
+        ("GET / HTTP/1.1|Host: |Host: ", "1 400"),
+        ("GET /nowhere HTTP/1.1|Host: a@b", "1 400"),
+        ("GET / HTTP/1.0|Host: a/b", "0 400"),
+        ("GET / HTTP/1.0|Host: h|Host: h", "0 400"),
+        // A later minor version is served like HTTP/1.1.
+        ("GET / HTTP/1.2|Host: h", "1 200 OK"),
+        ("|GET /nowhere HTTP/1.9|Host: h", "1 404 Not Found"),
+        ("GET / HTTP/1.2", "1 400"),
+        ("GET / HTTP/1.12|Host: h", "1 400"),
     ] {
-        let answer = daemon.http(request);
-        assert_eq!(answer.lines().next(), Some(want), "{request}\n{answer}");
+        check(&daemon, lines, want);
     }
 }
 
 #[test]
-fn head_is_get_without_the_body() {
+fn hosts_that_are_valid() {
     let daemon = Daemon::start("");
-    let get = daemon.http("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    let head = daemon.http("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
-    let split = |answer: &str| {
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let lines = head.lines().filter(|line| !line.starts_with("date: "));
-        (lines.map(str::to_owned).collect::<Vec<_>>(), body.to_owned())
-    };
-    let ((get_head, page), (head_head, nothing)) = (split(&get), split(&head));
-    assert_eq!(get_head, head_head);
-    assert!(get_head.contains(&format!("content-length: {}", page.len())));
-    assert!(page.starts_with("<!doctype html>"), "{page}");
-    assert_eq!(nothing, "");
+    // A client that has no host sends an empty one (RFC 9112, 3.2).
+    let valid = "\n:80\nchat.example\nchat.example.\nCHAT.example:8080\nchat.example:\n\
+        127.0.0.1:80\n[::1]\n[::ffff:192.0.2.1]:80\n[::1]:\n[v1.a:b]\na_b-c~d\n\
+        b%C3%BCcher.example\na,b;c=d";
+    let invalid = "a b\na\tb\na/b\na?b\na#b\na@b\nuser:password@h\nhttp://h\nh:80:80\nh:8o\n\
+        h:-1\nh: 80\na\\b\n<h>\n\"h\"\nh^\nh|\n{h}\nh%\nh%2\nh%zz\nb\u{fc}cher.example\n::1\n\
+        [::1\n::1]\n[::1]80\n[::1]:8o\n[::1]]\n[]\n[h]\n[127.0.0.1]\n[fe80::1%eth0]\n[v.a]\n\
+        [v1.]";
+    for (hosts, want) in [(valid, "HTTP/1.1 200 "), (invalid, "HTTP/1.1 400 ")] {
+        for host in hosts.split('\n') {
+            let response = daemon.http(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            assert!(response.starts_with(want), "{host:?}\n{response}");
+        }
+    }
 }
 
 #[test]
-fn a_body_that_nobody_reads_does_not_cost_the_answer() {
+fn handshakes_and_their_status() {
+    let daemon = Daemon::start("");
+    let response = check(&daemon, HANDSHAKE, "1 101 Switching Protocols");
+    // The example of RFC 6455, 1.3.
+    assert_eq!(field(&response, "sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_eq!(field(&response, "upgrade"), "websocket");
+    assert_eq!(field(&response, "connection"), "Upgrade");
+    for (from, to, want) in [
+        ("GET /", "GET /?a=b", "1 101"),
+        ("GET /", "GET /chat", "1 404"),
+        ("GET /", "GET /wschat.js", "1 200"),
+        ("GET /", "HEAD /", "1 200"),
+        ("GET /", "POST /", "1 405"),
+        ("GET /", "OPTIONS /", "1 200"),
+        ("HTTP/1.1", "HTTP/1.0", "0 200 OK"),
+        ("|Host: h", "", "1 400"),
+        ("|Host: h", "|Host: h/", "1 400"),
+        ("Upgrade: websocket", "Upgrade: WebSocket", "1 101"),
+        ("Upgrade: websocket", "Upgrade: h2c, websocket", "1 101"),
+        ("Upgrade: websocket|", "", "1 400"),
+        ("Connection: Upgrade", "Connection: keep-alive, upgrade", "1 101"),
+        ("Connection: Upgrade", "Connection: keep-alive|Connection: upgrade", "1 101"),
+        ("Connection: Upgrade", "Connection: close", "1 400"),
+        ("Sec-WebSocket-Version: 13|", "", "1 400"),
+        ("Version: 13", "Version: 8", "1 426 Upgrade Required"),
+        ("Version: 13", "Version: 14", "1 426"),
+        ("Version: 13", "Version: x", "1 426"),
+        ("Version: 13", "Version: 13|Sec-WebSocket-Version: 13", "1 400"),
+        ("|Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", "1 400"),
+        ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ", "1 400"),
+        ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25=", "1 400"),
+        ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbX!sZSBub25jZQ==", "1 400"),
+        (
+            "|Sec-WebSocket-Key",
+            "|Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==|Sec-WebSocket-Key",
+            "1 400",
+        ),
+        ("|Host: h", "|Host: h|Content-Length: 0", "1 101"),
+        ("|Host: h", "|Host: h|Content-Length: 1", "1 400"),
+    ] {
+        let changed = HANDSHAKE.replacen(from, to, 1);
+        assert_ne!(changed, HANDSHAKE, "{from} is in the request");
+        check(&daemon, &changed, want);
+    }
+}
+
+#[test]
+fn header_fields_of_responses() {
+    let daemon = Daemon::start("");
+    let response = check(&daemon, &HANDSHAKE.replace("Version: 13", "Version: 7"), "1 426");
+    assert_eq!(field(&response, "sec-websocket-version"), "13");
+    assert_eq!(field(&response, "upgrade"), "websocket");
+    let response = check(&daemon, &HANDSHAKE.replace("Upgrade: websocket|", ""), "1 400");
+    assert_eq!(field(&response, "content-type"), "text/plain; charset=utf-8");
+    assert_eq!(field(&response, "x-content-type-options"), "nosniff");
+    let sentence = "The request has no `Upgrade: websocket`; a proxy may have removed it.\n";
+    assert_eq!(response.split_once("\r\n\r\n").unwrap().1, sentence);
+    let response = check(&daemon, "POST / HTTP/1.1|Host: h", "1 405");
+    assert_eq!(field(&response, "allow"), "GET, HEAD, OPTIONS");
+    let response = check(&daemon, "OPTIONS / HTTP/1.1|Host: h", "1 200");
+    assert_eq!(field(&response, "allow"), "GET, HEAD, OPTIONS");
+    assert_eq!(field(&response, "connection"), "close");
+    assert!(response.ends_with("\r\n\r\n"), "{response}");
+}
+
+#[test]
+fn without_the_page_only_websockets_are_served() {
+    let daemon = Daemon::start("page.enabled = false");
+    for (lines, want) in [
+        (HANDSHAKE, "1 101"),
+        (GET, "1 426"),
+        ("HEAD / HTTP/1.1|Host: h", "1 426"),
+        ("GET / HTTP/1.0", "0 426"),
+        ("GET /wschat.js HTTP/1.1|Host: h", "1 404"),
+        ("OPTIONS / HTTP/1.0", "0 200"),
+        ("OPTIONS /wschat.js HTTP/1.0", "0 404"),
+    ] {
+        check(&daemon, lines, want);
+    }
+}
+
+/// With the header fields that restrict it, and again only if it has changed.
+#[test]
+fn files_of_the_page() {
+    let daemon = Daemon::start("");
+    for (path, file, media_type) in [
+        ("/", "index.html", "text/html; charset=utf-8"),
+        ("/page.js", "page.js", "text/javascript; charset=utf-8"),
+        ("/list.js", "list.js", "text/javascript; charset=utf-8"),
+        ("/texts.js", "texts.js", "text/javascript; charset=utf-8"),
+        ("/wschat.js", "wschat.js", "text/javascript; charset=utf-8"),
+        ("/wschat.css", "wschat.css", "text/css; charset=utf-8"),
+        ("/icon.svg", "icon.svg", "image/svg+xml"),
+    ] {
+        let get = format!("GET {path} HTTP/1.1|Host: h");
+        let response = check(&daemon, &get, "1 200");
+        assert!(field(&response, "content-security-policy").starts_with("default-src 'none';"));
+        assert_eq!(field(&response, "x-content-type-options"), "nosniff");
+        assert_eq!(field(&response, "cache-control"), "no-cache");
+        assert_eq!(field(&response, "content-type"), media_type);
+        let body = fs::read_to_string(format!("static/{file}")).unwrap();
+        assert_eq!(response.split_once("\r\n\r\n").unwrap().1, body);
+        let etag = field(&response, "etag");
+        assert!(etag.len() > 10, "{etag}");
+        for (condition, want) in [
+            (etag, "1 304"),
+            (&format!("W/{etag}"), "1 304"),
+            (&format!("\"other\", {etag}"), "1 304"),
+            ("*", "1 304"),
+            ("\"other\"", "1 200"),
+        ] {
+            let response = check(&daemon, &format!("{get}|If-None-Match: {condition}"), want);
+            assert_eq!(field(&response, "etag"), etag);
+        }
+    }
+}
+
+#[test]
+fn the_page_contains_the_longest_message() {
+    let daemon = Daemon::start("limits.message_bytes_max = 1000");
+    let response = check(&daemon, GET, "1 200");
+    assert!(response.contains("<body data-bytes-max=\"1000\">"), "{response}");
+    let cached = format!("{GET}|If-None-Match: {}", field(&response, "etag"));
+    check(&daemon, &cached, "1 304");
+    daemon.reload("limits.message_bytes_max = 1001");
+    check(&daemon, &cached, "1 200");
+}
+
+#[test]
+fn a_response_to_head_has_no_body() {
+    let daemon = Daemon::start("");
+    let split = |response: String| {
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        let lines = head.lines().filter(|line| !line.starts_with("date: "));
+        (lines.map(str::to_owned).collect::<Vec<_>>(), body.to_owned())
+    };
+    let (get_head, page) = split(respond(&daemon, GET));
+    assert!(get_head.contains(&format!("content-length: {}", page.len())));
+    assert!(page.starts_with("<!doctype html>"), "{page}");
+    assert_eq!(split(respond(&daemon, &GET.replace("GET", "HEAD"))), (get_head, String::new()));
+}
+
+#[test]
+fn an_unread_request_body_does_not_lose_the_response() {
     let daemon = Daemon::start("");
     let body = "x".repeat(60_000);
     let length = body.len();
     let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
-    let answer = daemon.http(&(head + &body));
-    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
-    assert!(answer.ends_with(" here.\n"), "{answer}");
+    let response = daemon.http(&(head + &body));
+    assert!(response.starts_with("HTTP/1.1 405 "), "{response}");
+    assert!(response.ends_with(" here.\n"), "{response}");
 }
 
 #[test]
-fn a_head_that_is_too_long_is_refused() {
+fn a_head_that_is_too_long_is_rejected() {
     let daemon = Daemon::start("");
     let cookie = "x".repeat(20_000);
-    let answer = daemon.http(&format!("GET / HTTP/1.1\r\nHost: h\r\nCookie: {cookie}\r\n\r\n"));
-    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    check(&daemon, &format!("{GET}|Cookie: {cookie}"), "1 431");
 }
 
 #[test]
-fn a_client_that_does_not_finish_its_request_is_cut() {
+fn an_incomplete_request_times_out() {
     let daemon = Daemon::start("[limits]\nhandshake_timeout_secs = 1\n");
     for half in ["", "GET / HTTP/1.1\r\nHost: h\r\n"] {
         let mut stream = raw(&daemon);
         stream.write_all(half.as_bytes()).unwrap();
         let mut rest = Vec::new();
-        // A reset is as good as an end; the deadline would be another error.
+        // A reset is allowed; the deadline would be another error.
         if let Err(error) = stream.read_to_end(&mut rest) {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
         }
         assert_eq!(rest, b"");
     }
-    // One that did is not.
+    // The timeout does not apply to a WebSocket.
     let mut client = daemon.connect();
     client.say("ann", "still here");
     assert_eq!(client.hear(), "still here");
 }
 
-/// More of them than the door has places, and each has a lot of time.
+/// More connections than there are slots, with a long timeout.
 #[test]
-fn who_takes_long_gives_way_to_who_comes() {
-    const PLACES: usize = 1024;
+fn a_new_connection_evicts_the_oldest_handshake() {
+    const SLOTS: usize = 1024;
     let daemon = Daemon::start("limits.handshake_timeout_secs = 120");
-    let mut slow: Vec<TcpStream> = (0..PLACES + 100).map(|_| raw(&daemon)).collect();
-    for guest in &mut slow[PLACES / 2..] {
-        guest.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nX-Slow: ").unwrap();
+    let mut slow: Vec<TcpStream> = (0..SLOTS + 100).map(|_| raw(&daemon)).collect();
+    for stream in &mut slow[SLOTS / 2..] {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nX-Slow: ").unwrap();
     }
     let mut client = daemon.connect();
     client.say("ann", "at once");
     assert_eq!(client.hear(), "at once");
-    // Those who came first are gone, the others may go on.
-    for guest in &mut slow[..100] {
-        assert_eq!(guest.read(&mut [0]).unwrap_or(0), 0);
+    // The oldest are closed; the newest can finish their request.
+    for stream in &mut slow[..100] {
+        assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
     }
     let last = slow.last_mut().unwrap();
     last.write_all(b"no longer\r\n\r\n").unwrap();
     assert!(read_until(last, b"\r\n").starts_with(b"HTTP/1.1 200 OK"));
     let out = daemon.command(&["status"]).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
-    // Whoever has asked when it is let in needs no place.
+    // A client whose request is complete when it is accepted needs no slot.
     assert!(text.contains("crowded 100\n") || text.contains("crowded 101\n"), "{text}");
 }
 
 #[test]
-fn what_comes_with_the_request_is_not_lost() {
+fn frames_that_follow_the_request_are_not_lost() {
     let daemon = Daemon::start("");
     let text = r#"{"usr":"ann","msg":"early"}"#;
     let whole = [UPGRADE.as_bytes(), &client_frame(0x81, text.as_bytes())].concat();
-    // Also cut inside of the frame, where a part of it is with the shard later.
+    // Cut inside the request as well, and inside the frame: then a shard gets the first part.
     for cut in [whole.len(), UPGRADE.len(), UPGRADE.len() + 1, UPGRADE.len() + 9, 20] {
         let mut stream = raw(&daemon);
         stream.write_all(&whole[..cut]).unwrap();
@@ -154,51 +346,47 @@ fn what_comes_with_the_request_is_not_lost() {
             read_until(&mut stream, b"\r\n\r\n");
         }
         stream.write_all(&whole[cut..]).unwrap();
-        let answer = read_until(&mut stream, b"\"early\"");
-        assert!(answer.ends_with(br#"{"usr":"ann","msg":"early""#), "cut at {cut}");
+        let received = read_until(&mut stream, b"\"early\"");
+        assert!(received.ends_with(br#"{"usr":"ann","msg":"early""#), "cut at {cut}");
     }
 }
 
 #[test]
-fn a_request_in_pieces_gets_the_answer_of_a_whole_one() {
+fn a_request_in_pieces_gets_the_same_response() {
     let daemon = Daemon::start("");
-    let answer = |pieces: &[&str]| {
+    let respond = |pieces: &[&str]| {
         let mut stream = raw(&daemon);
         for piece in pieces {
             stream.write_all(piece.as_bytes()).unwrap();
-            // Nothing tells a client that its bytes were read, but another who came later is in.
+            // When a later client has connected, the server has read these bytes.
             daemon.connect();
         }
-        let answer = String::from_utf8(read_until(&mut stream, b"\r\n\r\n")).unwrap();
-        let mut lines: Vec<_> = answer.lines().map(str::to_owned).collect();
+        let response = String::from_utf8(read_until(&mut stream, b"\r\n\r\n")).unwrap();
+        let mut lines: Vec<_> = response.lines().map(str::to_owned).collect();
         lines.retain(|line| !line.starts_with("date: "));
         lines[1..].sort();
         lines
     };
     let (begin, end) = UPGRADE.split_at(40);
-    assert_eq!(answer(&[begin, end]), answer(&[UPGRADE]));
+    assert_eq!(respond(&[begin, end]), respond(&[UPGRADE]));
 }
 
 #[test]
-fn a_full_room_refuses_until_somebody_leaves() {
+fn a_full_room_rejects_until_a_client_leaves() {
     let daemon = Daemon::start("[limits]\nconnections_max = 2\n");
     let first = daemon.connect();
     let _second = daemon.connect();
-    let answer = daemon.http(UPGRADE);
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(answer.contains("\r\nretry-after: 10\r\n"), "{answer}");
-    assert!(daemon.http("GET / HTTP/1.1\r\nHost: h\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    let response = check(&daemon, HANDSHAKE, "1 503");
+    assert_eq!(field(&response, "retry-after"), "10");
+    check(&daemon, GET, "1 200");
+    check(&daemon, &HANDSHAKE.replace("Version: 13", "Version: 7"), "1 426");
     drop(first);
-    until("a free seat", || {
-        let mut stream = raw(&daemon);
-        stream.write_all(UPGRADE.as_bytes()).unwrap();
-        read_until(&mut stream, b"\r\n\r\n").starts_with(b"HTTP/1.1 101 ").then_some(())
-    });
+    until("a permit", || respond(&daemon, HANDSHAKE).starts_with("HTTP/1.1 101 ").then_some(()));
 }
 
-/// In pieces as well, and with a message behind it.
+/// In pieces as well, and with a message after it.
 #[test]
-fn a_websocket_is_opened_by_a_later_version_of_http() {
+fn a_later_version_of_http_opens_a_websocket() {
     let daemon = Daemon::start("");
     let text = client_frame(0x81, br#"{"usr":"ann","msg":"later"}"#);
     let request = UPGRADE.replace("HTTP/1.1", "HTTP/1.7");
@@ -214,21 +402,21 @@ fn a_websocket_is_opened_by_a_later_version_of_http() {
 }
 
 #[test]
-fn half_a_connection_still_gets_its_answer() {
+fn a_half_closed_connection_gets_its_response() {
     let daemon = Daemon::start("");
     let mut stream = raw(&daemon);
     stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
 }
 
 #[test]
-fn a_unix_socket_is_a_way_in_too() {
+fn the_room_listens_on_a_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("room.sock");
-    // One that an earlier run left behind.
+    // A socket file that an earlier process left behind.
     drop(UnixListener::bind(&path).unwrap());
     let listen = format!("[listen]\naddresses = ['127.0.0.1:0', 'unix:{}']\n", path.display());
     let mut daemon = Setup::new(&listen).without_listen().start();
@@ -252,19 +440,18 @@ fn a_unix_socket_is_a_way_in_too() {
     assert!(!fs::exists(&path).unwrap(), "the socket file is gone");
 }
 
-/// A daemon that may open so many descriptors, and whose guests have time.
+/// A daemon that may open so many descriptors, with a long handshake timeout.
 fn limited(descriptors: usize, more: &str) -> Daemon {
     let script = format!("ulimit -n {descriptors}; exec \"$@\"");
     let config = format!("limits.handshake_timeout_secs = 120\n{more}");
     Setup::new(&config).wrapper(&["sh", "-c", &script, "sh"]).start()
 }
 
-/// They have more time than this test, but not the places of others.
 #[test]
-fn silent_guests_keep_nobody_out_where_descriptors_are_few() {
+fn idle_connections_keep_nobody_out_when_descriptors_are_few() {
     for descriptors in [128, 512, 1024] {
         let daemon = limited(descriptors, "");
-        let _silent: Vec<TcpStream> = (0..descriptors + 100).map(|_| raw(&daemon)).collect();
+        let _idle: Vec<TcpStream> = (0..descriptors + 100).map(|_| raw(&daemon)).collect();
         let mut client = daemon.connect();
         client.say("ann", "at once");
         assert_eq!(client.hear(), "at once");
@@ -275,7 +462,7 @@ fn silent_guests_keep_nobody_out_where_descriptors_are_few() {
 }
 
 #[test]
-fn a_room_that_is_full_to_its_descriptors_says_so_at_once() {
+fn a_room_without_free_descriptors_responds_with_503() {
     let daemon = limited(256, "metrics.address = '127.0.0.1:0'\n");
     let enter = || {
         let mut stream = raw(&daemon);
@@ -284,16 +471,16 @@ fn a_room_that_is_full_to_its_descriptors_says_so_at_once() {
         (stream, head)
     };
     let mut members = Vec::new();
-    let refused = loop {
+    let rejected = loop {
         let (stream, head) = enter();
         match head.starts_with(b"HTTP/1.1 101 ") {
             true => members.push(stream),
             false => break head,
         }
     };
-    assert!(refused.starts_with(b"HTTP/1.1 503 "), "{}", String::from_utf8_lossy(&refused));
+    assert!(rejected.starts_with(b"HTTP/1.1 503 "), "{}", String::from_utf8_lossy(&rejected));
     assert!(members.len() > 128, "{} are in", members.len());
-    let _silent: Vec<TcpStream> = (0..300).map(|_| raw(&daemon)).collect();
+    let _idle: Vec<TcpStream> = (0..300).map(|_| raw(&daemon)).collect();
     assert!(enter().1.starts_with(b"HTTP/1.1 503 "));
     let line = daemon.wait_for_log("metrics at http://");
     let (_, address) = line.split_once("http://").unwrap();
@@ -303,18 +490,17 @@ fn a_room_that_is_full_to_its_descriptors_says_so_at_once() {
     assert!(read_until(&mut health, b"\r\n\r\n").starts_with(b"HTTP/1.1 200 "));
     let mut files: Vec<_> = (0..3).map(|_| daemon.command(&["status"])).collect();
     assert!(files.iter_mut().all(|ask| ask.status().unwrap().success()));
-    // Somebody leaves, and another comes in.
+    // A client leaves, and another can connect.
     members.pop();
-    until("a place", || enter().1.starts_with(b"HTTP/1.1 101 ").then_some(()));
+    until("a permit", || enter().1.starts_with(b"HTTP/1.1 101 ").then_some(()));
 }
 
-/// Somebody else has all descriptors: those who come wait, and get in when there
-/// are some.
+/// New connections wait for a descriptor.
 #[test]
 fn running_out_of_descriptors_is_only_a_pause() {
     let daemon = Daemon::start("");
     let mut early = daemon.connect();
-    // Up to the first number that is free, so that none is.
+    // The limit becomes the first free number, so that no descriptor is left.
     let is_open = |number: &u64| fs::exists(format!("/proc/{}/fd/{number}", daemon.pid()));
     let open = (0..).find(|number| !is_open(number).unwrap()).unwrap();
     let before = limit(&daemon, open);
@@ -323,7 +509,7 @@ fn running_out_of_descriptors_is_only_a_pause() {
     daemon.wait_for_log("cannot accept on");
 
     let ticks = cpu_ticks(&daemon);
-    // The room itself does not mind, for as long as the pause lasts.
+    // Meanwhile the room works.
     for number in 0..10 {
         early.say("ann", &number.to_string());
         assert_eq!(early.hear(), number.to_string());
@@ -339,8 +525,7 @@ fn running_out_of_descriptors_is_only_a_pause() {
     assert_eq!(daemon.log().matches("cannot accept on").count(), 1, "{}", daemon.log());
 }
 
-/// Bounds the descriptors of a daemon from now on; gives back how many it could
-/// open before.
+/// Limits the descriptors of a daemon, and returns the limit before.
 fn limit(daemon: &Daemon, descriptors: u64) -> u64 {
     use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
     let pid = Pid::from_raw(daemon.pid() as i32);
@@ -352,7 +537,7 @@ fn limit(daemon: &Daemon, descriptors: u64) -> u64 {
 /// The processor time that a daemon has used, in hundredths of a second.
 fn cpu_ticks(daemon: &Daemon) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
-    // The name in brackets may hold spaces; utime and stime are 14 and 15.
+    // The name in brackets may contain spaces; utime and stime are fields 14 and 15.
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     let fields: Vec<&str> = fields.split(' ').collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()

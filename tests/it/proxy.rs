@@ -152,10 +152,22 @@ fn half_an_introduction_does_not_hold_a_place_for_ever() {
 
 #[test]
 fn only_pages_of_listed_origins_may_enter() {
-    let daemon = Daemon::start("listen.origins = ['https://chat.example']");
+    let daemon = Daemon::start(
+        "listen.origins = ['https://Chat.example', 'http://b\u{fc}cher.example:8080', \
+         'http://[::1]']",
+    );
     for (origin, want) in [
         ("", "101"),
         ("Origin: https://chat.example\r\n", "101"),
+        ("Origin: HTTPS://CHAT.EXAMPLE:443\r\n", "101"),
+        ("Origin: http://xn--bcher-kva.example:8080\r\n", "101"),
+        ("Origin: http://[::1]\r\n", "101"),
+        ("Origin: http://chat.example\r\n", "403"),
+        ("Origin: https://chat.example:8443\r\n", "403"),
+        ("Origin: https://chat.example.\r\n", "403"),
+        ("Origin: https://a.chat.example\r\n", "403"),
+        ("Origin: https://chat.example\r\nOrigin: https://evil.example\r\n", "403"),
+        ("Origin: \r\n", "403"),
         ("Origin: https://chat.example.evil.example\r\n", "403"),
         ("Origin: null\r\n", "403"),
     ] {

@@ -42,26 +42,19 @@ pub struct EpollWatches {
     /// The reserve is not complete.
     are_exhausted: AtomicBool,
     reserve: Mutex<WatchReserve>,
+    log_limit: LogLimit,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct WatchReserve {
     parts: [Option<ReservedWatches>; RESERVED.len()],
     tried_at: Option<Instant>,
-    log_limit: LogLimit,
-    /// The log says that no watch is left.
-    lack_is_logged: bool,
 }
 
 impl Default for EpollWatches {
     fn default() -> Self {
-        let reserve = WatchReserve {
-            parts: Default::default(),
-            tried_at: None,
-            log_limit: LogLimit::new(LOG_INTERVAL),
-            lack_is_logged: false,
-        };
-        let watches = Self { are_exhausted: true.into(), reserve: reserve.into() };
+        let log_limit = LogLimit::new(LOG_INTERVAL);
+        let watches = Self { are_exhausted: true.into(), reserve: Mutex::default(), log_limit };
         watches.complete_reserve();
         watches
     }
@@ -95,8 +88,7 @@ impl EpollWatches {
         let mut reserve = lock(&self.reserve);
         self.are_exhausted.store(true, Ordering::Relaxed);
         let now = Instant::now();
-        if reserve.log_limit.allows(now) {
-            reserve.lack_is_logged = true;
+        if self.log_limit.problem(now) {
             warn!(
                 "no epoll watch is left for this user (fs.epoll.max_user_watches); new clients \
                  get status 503"
@@ -132,7 +124,7 @@ impl EpollWatches {
         }
         let is_complete = reserve.parts.iter().all(Option::is_some);
         self.are_exhausted.store(!is_complete, Ordering::Relaxed);
-        if is_complete && std::mem::take(&mut reserve.lack_is_logged) {
+        if is_complete && self.log_limit.end() {
             info!("epoll watches are available again");
         }
         is_complete

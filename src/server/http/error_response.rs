@@ -3,30 +3,28 @@
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName};
 
-use super::response::{FullResponse, METHODS, last_response, set};
+use super::response::{FullResponse, last_response, set};
 use crate::server::admission::rejection::Rejection;
 
 /// The version of the WebSocket protocol that the server speaks (RFC 6455, 4.1).
 pub(crate) const WEBSOCKET_VERSION: &str = "13";
 /// Seconds after which a rejected client may try again.
-pub(crate) const RETRY_AFTER_SECS: &str = "10";
+const RETRY_AFTER_SECS: &str = "10";
 /// The same for a client that connected too fast: the lowest rate is one per second.
-pub(crate) const RETRY_AFTER_RATE_SECS: &str = "1";
+const RETRY_AFTER_RATE_SECS: &str = "1";
 
-/// 400.
-pub(crate) fn bad_request(sentence: &str) -> FullResponse {
-    error(StatusCode::BAD_REQUEST, sentence, &[])
-}
-
-/// 404.
-pub(crate) fn not_found(sentence: &str) -> FullResponse {
-    error(StatusCode::NOT_FOUND, sentence, &[])
-}
-
-/// 405.
-pub(crate) fn method_not_allowed() -> FullResponse {
-    let sentence = "Only GET, HEAD and OPTIONS are supported here.";
-    error(StatusCode::METHOD_NOT_ALLOWED, sentence, &[(header::ALLOW, METHODS)])
+/// A response with this status, `sentence` and further header fields.
+pub(crate) fn error(
+    status: StatusCode,
+    sentence: &str,
+    fields: &[(HeaderName, &'static str)],
+) -> FullResponse {
+    let mut response = last_response(status, format!("{sentence}\n").into(), fields);
+    set(
+        response.headers_mut(),
+        &[(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")],
+    );
+    response
 }
 
 /// 426, with the protocol to upgrade to and its version.
@@ -41,47 +39,32 @@ pub(crate) fn upgrade_required(sentence: &str) -> FullResponse {
 
 /// The response to a valid handshake of a client that is not admitted.
 pub(crate) fn rejected(rejection: Rejection) -> FullResponse {
-    let (status, retry_after, sentence) = match rejection {
-        Rejection::Full => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Some(RETRY_AFTER_SECS),
-            "The room is full; try again later.",
-        ),
+    let (status, sentence) = match rejection {
+        Rejection::Full => (StatusCode::SERVICE_UNAVAILABLE, "The room is full; try again later."),
         Rejection::System => (
             StatusCode::SERVICE_UNAVAILABLE,
-            Some(RETRY_AFTER_SECS),
             "The system has no resources for another connection; try again later.",
         ),
         Rejection::AddressFull => (
             StatusCode::TOO_MANY_REQUESTS,
-            Some(RETRY_AFTER_SECS),
             "This address has too many open connections; try again later.",
         ),
         Rejection::AddressRate => (
             StatusCode::TOO_MANY_REQUESTS,
-            Some(RETRY_AFTER_RATE_SECS),
             "This address opens connections too fast; try again more slowly.",
         ),
         Rejection::Origin => {
-            (StatusCode::FORBIDDEN, None, "Pages of this origin cannot connect to the room.")
+            (StatusCode::FORBIDDEN, "Pages of this origin cannot connect to the room.")
         }
         Rejection::Late | Rejection::Crowded => {
-            (StatusCode::REQUEST_TIMEOUT, None, "The request was not complete in time.")
+            (StatusCode::REQUEST_TIMEOUT, "The request was not complete in time.")
         }
+    };
+    let retry_after = match rejection {
+        Rejection::Full | Rejection::System | Rejection::AddressFull => Some(RETRY_AFTER_SECS),
+        Rejection::AddressRate => Some(RETRY_AFTER_RATE_SECS),
+        Rejection::Origin | Rejection::Late | Rejection::Crowded => None,
     };
     let retry_after = retry_after.map(|secs| (header::RETRY_AFTER, secs));
     error(status, sentence, retry_after.as_slice())
-}
-
-fn error(
-    status: StatusCode,
-    sentence: &str,
-    fields: &[(HeaderName, &'static str)],
-) -> FullResponse {
-    let mut response = last_response(status, format!("{sentence}\n").into(), fields);
-    set(
-        response.headers_mut(),
-        &[(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")],
-    );
-    response
 }

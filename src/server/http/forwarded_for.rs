@@ -1,7 +1,6 @@
 //! The client's address from `X-Forwarded-For`, if a trusted proxy sent it.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
@@ -9,12 +8,12 @@ use tracing::warn;
 
 use crate::config::TrustedProxy;
 use crate::log_limit::LogLimit;
-use crate::mutex::lock;
 use crate::server::socket::Peer;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// The shortest time between two warnings about proxies that are not listed.
-const LOG_INTERVAL: Duration = Duration::from_secs(600);
+/// The shortest time between two warnings about `X-Forwarded-For` from a peer that is not
+/// trusted: every client can send this field.
+pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Whether `peer` is in `listen.trusted_proxies`.
 pub(crate) fn is_trusted(proxies: &[TrustedProxy], peer: Peer) -> bool {
@@ -64,26 +63,18 @@ fn parse_v6(text: &str) -> Option<Ipv6Addr> {
     if zone.is_empty() { None } else { ip.parse().ok() }
 }
 
-/// Warns about `X-Forwarded-For` from peers that are not trusted, at intervals: every client
-/// can send this field.
-#[derive(Debug)]
-pub(crate) struct IgnoredWarning(Mutex<LogLimit>);
-
-impl Default for IgnoredWarning {
-    fn default() -> Self {
-        Self(LogLimit::new(LOG_INTERVAL).into())
-    }
-}
-
-impl IgnoredWarning {
-    /// Checks a request with these `headers` from `peer`.
-    pub fn check(&self, headers: &HeaderMap, peer: Peer, proxies: &[TrustedProxy]) {
-        if is_ignored(headers, peer, proxies) && lock(&self.0).allows(Instant::now()) {
-            warn!(
-                "X-Forwarded-For from {peer} is ignored: listen.trusted_proxies does not list \
-                 {peer}; if it is a proxy, all its clients count as one"
-            );
-        }
+/// Warns about the field if `peer` is not trusted.
+pub(crate) fn warn_if_ignored(
+    headers: &HeaderMap,
+    peer: Peer,
+    proxies: &[TrustedProxy],
+    log_limit: &LogLimit,
+) {
+    if is_ignored(headers, peer, proxies) && log_limit.problem(Instant::now()) {
+        warn!(
+            "X-Forwarded-For from {peer} is ignored: listen.trusted_proxies does not list \
+             {peer}; if it is a proxy, all its clients count as one"
+        );
     }
 }
 

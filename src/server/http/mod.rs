@@ -30,6 +30,4 @@ mod proxy_header;
 mod response;
 mod routes;
 pub(crate) mod server;
-#[cfg(test)]
-mod tests;
 mod upgrade;

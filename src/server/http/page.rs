@@ -11,14 +11,14 @@ use super::response::{FullResponse, last_response};
 
 /// One file of the page.
 pub(crate) struct PageFile {
-    pub path: &'static str,
-    pub media_type: &'static str,
-    pub bytes: &'static [u8],
+    path: &'static str,
+    media_type: &'static str,
+    bytes: &'static [u8],
     /// The start of the content's SHA-256: it changes with the file, but not with each build.
     hash: String,
 }
 
-pub(crate) static FILES: LazyLock<[PageFile; 7]> = LazyLock::new(|| {
+static FILES: LazyLock<[PageFile; 7]> = LazyLock::new(|| {
     [
         PageFile::new(ROOT, HTML, include_bytes!("../../../static/index.html")),
         PageFile::new("/page.js", SCRIPT, include_bytes!("../../../static/page.js")),

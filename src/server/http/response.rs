@@ -8,9 +8,6 @@ use hyper::{Response, StatusCode};
 /// A response with its whole body.
 pub(crate) type FullResponse = Response<Full<Bytes>>;
 
-/// The methods that are supported (`Allow`).
-pub(crate) const METHODS: &str = "GET, HEAD, OPTIONS";
-
 /// Restricts a page to its own files and to this server's WebSocket; no site can embed it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; \
     style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \

@@ -4,11 +4,14 @@ use bytes::Bytes;
 use hyper::body::Body;
 use hyper::{Method, Request, StatusCode, header};
 
-use super::error_response::{bad_request, method_not_allowed, not_found, upgrade_required};
+use super::error_response::{error, upgrade_required};
 use super::host_check::check_host;
 use super::page::PageFile;
-use super::response::{FullResponse, METHODS, last_response};
+use super::response::{FullResponse, last_response};
 use super::upgrade::{is_upgrade, upgrade};
+
+/// The methods that are supported (`Allow`).
+const METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// The response to `request`. Its status is 101 if and only if the request is a valid
 /// WebSocket handshake.
@@ -21,18 +24,19 @@ pub(crate) fn respond(
     message_bytes_max: usize,
 ) -> FullResponse {
     if let Err(sentence) = check_host(request) {
-        return bad_request(sentence);
+        return error(StatusCode::BAD_REQUEST, sentence, &[]);
     }
     let (method, path) = (request.method(), request.uri().path());
     if method == Method::OPTIONS && path == "*" {
         return options();
     }
     let Some(file) = PageFile::find(path) else {
-        return not_found("There is nothing at this path; the room is at /.");
+        let sentence = "There is nothing at this path; the room is at /.";
+        return error(StatusCode::NOT_FOUND, sentence, &[]);
     };
     let is_root = path == "/";
     if !page_is_enabled && !is_root {
-        return not_found("The page is disabled; the room is at /.");
+        return error(StatusCode::NOT_FOUND, "The page is disabled; the room is at /.", &[]);
     }
     match *method {
         Method::OPTIONS => options(),
@@ -43,7 +47,11 @@ pub(crate) fn respond(
         Method::GET | Method::HEAD => upgrade_required(
             "This is a WebSocket room without a page: connect with a WebSocket client.",
         ),
-        _ => method_not_allowed(),
+        _ => error(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Only GET, HEAD and OPTIONS are supported here.",
+            &[(header::ALLOW, METHODS)],
+        ),
     }
 }
 

@@ -22,13 +22,14 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::forwarded_for::{self, IgnoredWarning, is_trusted};
+use super::forwarded_for::{self, is_trusted};
 use super::handshake_stream::HandshakeStream;
 use super::http11_reader::Http11Reader;
 use super::proxy_header::read_proxy_header;
 use super::response::FullResponse;
 use super::{error_response, fast_path, origin_check, routes};
 use crate::config::descriptors::HANDSHAKES_MIN;
+use crate::log_limit::LogLimit;
 use crate::mutex::lock;
 use crate::server::acceptor::Acceptor;
 use crate::server::admission::handshake_slots::HandshakeSlots;
@@ -56,7 +57,7 @@ pub struct HttpServer {
     shards: ShardPool,
     settings: watch::Receiver<Arc<Settings>>,
     slots: Arc<HandshakeSlots>,
-    forwarded_for_warning: IgnoredWarning,
+    forwarded_for_log: LogLimit,
     is_closed: watch::Sender<bool>,
 }
 
@@ -73,7 +74,7 @@ impl HttpServer {
             shards,
             settings,
             slots: Arc::default(),
-            forwarded_for_warning: IgnoredWarning::default(),
+            forwarded_for_log: LogLimit::new(forwarded_for::LOG_INTERVAL),
             is_closed: watch::Sender::new(false),
         })
     }
@@ -85,7 +86,7 @@ impl HttpServer {
 
     /// Serves the connections of `acceptor` until the server is closed; then waits a moment
     /// for handshakes. Dropping this closes all connections that are no WebSockets yet.
-    pub async fn serve(self: Arc<Self>, mut acceptor: Acceptor) {
+    pub async fn serve(self: Arc<Self>, acceptor: Acceptor) {
         let mut handshakes = JoinSet::new();
         let mut is_closed = self.is_closed.subscribe();
         let mut admitted = 0_u64;
@@ -270,7 +271,7 @@ impl HttpServer {
         if !origin_check::is_allowed(headers, origins) {
             return rejected(Rejection::Origin);
         }
-        self.forwarded_for_warning.check(headers, peer, trusted_proxies);
+        forwarded_for::warn_if_ignored(headers, peer, trusted_proxies, &self.forwarded_for_log);
         let client = forwarded_for::client(headers, peer, trusted_proxies);
         match self.shards.seat(client, limits) {
             Ok(permit) => (response, Ok(Admitted { client, permit })),

@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
-use super::error_response::{WEBSOCKET_VERSION, bad_request, upgrade_required};
+use super::error_response::{WEBSOCKET_VERSION, error, upgrade_required};
 use super::response::{FullResponse, set};
 
 /// Whether this GET request is a WebSocket handshake, valid or not. HTTP/1.0 has no upgrade,
@@ -22,6 +22,7 @@ pub(crate) fn is_upgrade<B>(request: &Request<B>) -> bool {
 
 /// Status 101 if the handshake is valid.
 pub(crate) fn upgrade(request: &Request<impl Body>) -> FullResponse {
+    let bad_request = |sentence| error(StatusCode::BAD_REQUEST, sentence, &[]);
     let headers = request.headers();
     if !has_token(headers, header::UPGRADE, "websocket") {
         return bad_request(
