@@ -1,19 +1,19 @@
-//! Work that may take long, or may not end at all, away from the event loops.
+//! Work that may block, away from the event loops.
 
 use std::io;
 use std::thread;
 
 use tokio::sync::oneshot::{self, Receiver};
 
-/// Runs `work` on a new thread called `name`. The result comes out of the
-/// receiver; an error comes out if `work` panics.
+/// Runs `work` on a new thread called `name`. The receiver gets its result, or an error
+/// if `work` panics.
 ///
-/// Unlike a runtime's pool this reports that the system has no thread left, and
-/// a thread that is blocked for ever does not keep the process from ending.
+/// A runtime's pool panics if the system has no thread left, and waits for blocked
+/// threads when the process ends.
 ///
 /// # Errors
 ///
-/// The system's, if it has no thread left.
+/// The system has no thread left.
 ///
 /// # Examples
 ///
@@ -27,7 +27,7 @@ pub fn on_thread<T: Send + 'static>(
 ) -> io::Result<Receiver<T>> {
     let (sender, receiver) = oneshot::channel();
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        // Whoever asked may have stopped waiting.
+        // The receiver may be dropped.
         let _ = sender.send(work());
     })?;
     Ok(receiver)

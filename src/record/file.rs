@@ -1,16 +1,14 @@
-//! The file of a day: appending whole lines, whatever others do to it.
+//! The file of a day, to which whole lines are appended.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The mode of a file that we make, whatever the umask: messages are for the
-/// room's user and group.
+/// The mode of a new file, whatever the umask: for the daemon's user and group.
 const MODE: u32 = 0o640;
 
-/// A file that is open for appending, and the path under which it has to be
-/// found: logrotate may move it away.
+/// A file that is open for appending, and its path: logrotate may move it away.
 #[derive(Debug)]
 pub(super) struct DayFile {
     path: PathBuf,
@@ -20,11 +18,7 @@ pub(super) struct DayFile {
 }
 
 impl DayFile {
-    /// Opens `path` for appending; makes it if it is not there.
-    ///
-    /// # Errors
-    ///
-    /// The system's: no such directory, no permission, no space.
+    /// Opens `path` for appending, and creates it if it does not exist.
     pub fn open(path: PathBuf) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).append(true);
@@ -38,20 +32,16 @@ impl DayFile {
         };
         let identity = identity(&file.metadata()?);
         let mut opened = Self { path, file, identity };
-        opened.end_torn_line()?;
+        opened.end_incomplete_line()?;
         Ok(opened)
     }
 
-    /// Whether this is still the file at `path`.
+    /// Whether `path` still names this file.
     pub fn is_at(&self, path: &Path) -> bool {
         self.path == path && fs::metadata(path).is_ok_and(|found| identity(&found) == self.identity)
     }
 
-    /// One write. Gives back how much of `text` is in the file.
-    ///
-    /// # Errors
-    ///
-    /// The system's: no space, a device that is gone.
+    /// Appends with one system call. Returns how many bytes of `text` the file got.
     pub fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         loop {
             match self.file.write(text) {
@@ -61,19 +51,14 @@ impl DayFile {
         }
     }
 
-    /// Takes the last `bytes` bytes off again, a line that did not fit.
-    ///
-    /// # Errors
-    ///
-    /// The system's, if this cannot be cut.
+    /// Removes the last bytes, the beginning of a line that did not fit.
     pub fn cut(&mut self, bytes: usize) -> io::Result<()> {
         let len = self.file.metadata()?.len();
         self.file.set_len(len.saturating_sub(bytes as u64))
     }
 
-    /// Where a power failure or a full disk left half a line, what follows is
-    /// at least a line of its own.
-    fn end_torn_line(&mut self) -> io::Result<()> {
+    /// Ends a line that a power failure or a full disk left incomplete.
+    fn end_incomplete_line(&mut self) -> io::Result<()> {
         let found = self.file.metadata()?;
         if !found.is_file() || found.len() == 0 {
             return Ok(());
@@ -98,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_is_for_owner_and_group_and_an_old_one_as_it_was() {
+    fn a_new_file_is_for_owner_and_group_and_an_old_one_keeps_its_mode() {
         let folder = tempfile::tempdir().unwrap();
         let (new, old) = (folder.path().join("new"), folder.path().join("old"));
         DayFile::open(new.clone()).unwrap().write(b"a\n").unwrap();
@@ -110,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_moved_or_removed_is_not_there_any_more() {
+    fn a_moved_or_removed_file_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("day");
         let file = DayFile::open(path.clone()).unwrap();
@@ -124,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_spoils_no_other() {
+    fn an_incomplete_line_damages_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("day");
         for (before, want) in [("", "b\n"), ("a\n", "a\nb\n"), ("a", "a\nb\n")] {
@@ -133,7 +118,7 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), want);
         }
         let mut file = DayFile::open(path.clone()).unwrap();
-        file.write(b"torn").unwrap();
+        file.write(b"half").unwrap();
         file.cut(4).unwrap();
         file.write(b"c\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\nc\n");

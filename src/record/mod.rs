@@ -1,246 +1,245 @@
-//! The record of messages: a JSON line for each, in a file for each day (UTC).
+//! The record of messages: one JSON line for each, in one file for each day (UTC).
 //!
 //! ```text
-//! room ─► feed ─► recorder (a cursor, on a thread of its own) ─► DIR/YYYY-MM-DD
+//! room ─► feed ─► recorder (a cursor, on its own thread) ─► DIR/YYYY-MM-DD
 //! ```
 //!
-//! The recorder is one more reader of the feed, whose tail is its buffer. It
-//! never holds back the tail: where writing takes too long or fails, the tail
-//! passes the cursor, the messages in the gap are counted, and the recorder
-//! goes on with the oldest that is left. So no disk can delay a listener.
+//! The recorder is one more reader of the feed. It never holds back the feed's tail: if
+//! writing takes too long or fails, the tail passes the cursor, the skipped messages are
+//! counted, and the recorder continues with the oldest message that is left. So no disk
+//! can delay a listener.
 //!
-//! The lines are those that listeners got. They reach the system with every
-//! batch, and the disk when the system thinks it right.
+//! A line is the message as listeners received it. Each batch of lines is one `write`;
+//! the kernel decides when it reaches the disk.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod file;
 mod lines;
-mod trouble;
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
 use crate::feed::Pieces;
-use crate::mutex::lock;
 use crate::room::Room;
 use file::DayFile;
 use lines::Lines;
-use trouble::Troubles;
 
-/// The feed's bytes in one batch, about: a write that is worth its call, and
-/// all the memory that a stuck one holds.
+/// The approximate size of a batch: large enough for its system call, and the most
+/// memory that a blocked write holds.
 const BATCH_BYTES: usize = 128 * 1024;
-/// How long more messages may join the first one of a batch.
+/// How long to wait for more messages after the first one of a batch.
 const LINGER: Duration = Duration::from_millis(10);
-/// How long to wait after a failure before the next try.
+/// How long to wait after an error before the next attempt.
 const RETRY: Duration = Duration::from_secs(1);
+/// The shortest time between two logged failures, so that a disk which is full again and
+/// again does not fill the log.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A hold on the recorder's thread.
+/// Controls the recorder's thread.
 #[derive(Debug)]
 pub struct Recorder {
     room: Arc<Room>,
-    figures: Arc<Figures>,
-    orders: Sender<Order>,
+    stats: Arc<Mutex<Stats>>,
+    commands: Sender<Command>,
     thread: Thread,
 }
 
-/// The figures of the record.
+/// What was recorded so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Messages that were written.
     pub recorded: u64,
-    /// Messages that were not, and will not be.
+    /// Messages that were skipped.
     pub dropped: u64,
-    /// Why nothing can be written now; none if all is well.
+    /// Why nothing can be written now; `None` without an error.
     pub failing: Option<String>,
 }
 
-/// What the thread tells.
-#[derive(Debug, Default)]
-struct Figures {
-    recorded: AtomicU64,
-    dropped: AtomicU64,
-    failing: Mutex<Option<String>>,
+fn change<T>(stats: &Mutex<Stats>, change: impl FnOnce(&mut Stats) -> T) -> T {
+    change(&mut stats.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What the thread is told.
 #[derive(Debug)]
-enum Order {
-    /// Record there what is sent from the mark on; nothing without a directory.
-    Record(Option<PathBuf>, Mark),
-    /// Write what there is, tell, and end.
-    End(Sender<()>),
+enum Command {
+    /// Record messages behind this position, or none without a directory.
+    SetDir(Option<PathBuf>, Position),
+    /// Write everything, reply, and end.
+    Finish(Sender<()>),
 }
 
-/// A place in the feed.
+/// A position in the feed.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mark {
+struct Position {
     cursor: u64,
     /// How many messages are before it.
     messages: u64,
 }
 
-impl Recorder {
-    /// Starts to record in `dir` what is sent in the room of this process;
-    /// without it, waits for [`Recorder::set_dir`].
-    ///
-    /// # Errors
-    ///
-    /// The system's, if there can be no thread. A directory that cannot be
-    /// written to is no error here: that may change.
-    pub fn start(room: Arc<Room>, dir: Option<PathBuf>) -> io::Result<Self> {
-        let figures = Arc::<Figures>::default();
-        let (orders, received) = mpsc::channel();
-        let writer = Writer::new(Arc::clone(&room), Arc::clone(&figures));
-        let handle = thread::Builder::new()
-            .name("record".to_owned())
-            .spawn(move || writer.run(&received))?;
-        let (cursor, messages) = room.start_position();
-        let recorder = Self { room, figures, orders, thread: handle.thread().clone() };
-        recorder.order(Order::Record(dir, Mark { cursor, messages }));
-        Ok(recorder)
-    }
-
-    /// Records from now on in `dir`, or nothing.
-    pub fn set_dir(&self, dir: Option<PathBuf>) {
-        self.order(Order::Record(dir, Mark::end_of(&self.room)));
-    }
-
-    /// The figures so far.
-    pub fn stats(&self) -> Stats {
-        Stats {
-            recorded: self.figures.recorded.load(Ordering::Relaxed),
-            dropped: self.figures.dropped.load(Ordering::Relaxed),
-            failing: lock(&self.figures.failing).clone(),
-        }
-    }
-
-    /// Writes everything up to the feed's end and ends the record. To be called
-    /// when nothing is sent any more; waits for `patience` at most.
-    pub fn finish(&self, patience: Duration) {
-        let (done, ended) = mpsc::channel();
-        self.order(Order::End(done));
-        if ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-            warn!("the record of messages is not finished: its device does not answer");
-        }
-    }
-
-    fn order(&self, order: Order) {
-        // It can only fail when the thread has ended, as it was told to.
-        let _ = self.orders.send(order);
-        self.thread.unpark();
-    }
-}
-
-impl Mark {
+impl Position {
     fn end_of(room: &Room) -> Self {
         let (cursor, messages) = room.inspect(|log, _| (log.end(), log.messages()));
         Self { cursor, messages }
     }
 }
 
-/// The state of the recorder's thread.
-struct Writer {
-    room: Arc<Room>,
-    figures: Arc<Figures>,
-    /// Where the record goes, if there is one.
-    dir: Option<PathBuf>,
-    /// All before this is written or lost.
-    at: Mark,
-    file: Option<DayFile>,
-    lines: Lines,
-    troubles: Troubles,
-}
+impl Recorder {
+    /// Starts the thread. It records the messages that this process sends in `dir`, or
+    /// none until [`Recorder::set_dir`].
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread left. A directory that cannot be written to is no error
+    /// here, because that may change.
+    pub fn start(room: Arc<Room>, dir: Option<PathBuf>) -> io::Result<Self> {
+        let stats = Arc::<Mutex<Stats>>::default();
+        let (commands, received) = mpsc::channel();
+        let writer = Writer::new(Arc::clone(&room), Arc::clone(&stats));
+        let handle = thread::Builder::new()
+            .name("record".to_owned())
+            .spawn(move || writer.run(&received))?;
+        let (cursor, messages) = room.start_position();
+        let recorder = Self { room, stats, commands, thread: handle.thread().clone() };
+        recorder.send(Command::SetDir(dir, Position { cursor, messages }));
+        Ok(recorder)
+    }
 
-impl Writer {
-    fn new(room: Arc<Room>, figures: Arc<Figures>) -> Self {
-        Self {
-            room,
-            figures,
-            dir: None,
-            at: Mark::default(),
-            file: None,
-            lines: Lines::default(),
-            troubles: Troubles::default(),
+    /// Records later messages in `dir`, or none.
+    pub fn set_dir(&self, dir: Option<PathBuf>) {
+        self.send(Command::SetDir(dir, Position::end_of(&self.room)));
+    }
+
+    /// What was recorded so far.
+    pub fn stats(&self) -> Stats {
+        change(&self.stats, |stats| stats.clone())
+    }
+
+    /// Writes everything up to the feed's end and ends the thread. Call it when no
+    /// message is sent any more; it waits for `timeout` at most.
+    pub fn finish(&self, timeout: Duration) {
+        let (done, finished) = mpsc::channel();
+        self.send(Command::Finish(done));
+        if finished.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
+            warn!("the record of messages is incomplete: its device does not respond");
         }
     }
 
-    fn run(mut self, orders: &Receiver<Order>) {
+    fn send(&self, command: Command) {
+        // This fails only after `finish`.
+        let _ = self.commands.send(command);
+        self.thread.unpark();
+    }
+}
+
+/// The state of the recorder's thread.
+struct Writer {
+    room: Arc<Room>,
+    stats: Arc<Mutex<Stats>>,
+    dir: Option<PathBuf>,
+    /// Everything before it is written or skipped.
+    position: Position,
+    file: Option<DayFile>,
+    lines: Lines,
+    failure: Option<Failure>,
+    /// When a failure was last logged.
+    logged: Option<Instant>,
+}
+
+/// Messages cannot be written, or not fast enough.
+struct Failure {
+    dropped_before: u64,
+    is_logged: bool,
+}
+
+impl Writer {
+    fn new(room: Arc<Room>, stats: Arc<Mutex<Stats>>) -> Self {
+        Self {
+            room,
+            stats,
+            dir: None,
+            position: Position::default(),
+            file: None,
+            lines: Lines::default(),
+            failure: None,
+            logged: None,
+        }
+    }
+
+    fn run(mut self, commands: &Receiver<Command>) {
         loop {
-            // The news before the orders: so what was sent after an order was
-            // given is never written without it.
-            let news = self.room.since(self.at.cursor, BATCH_BYTES);
-            match orders.try_recv() {
-                Ok(Order::Record(dir, from)) => self.turn_to(dir, from),
-                Ok(Order::End(done)) => {
-                    self.write_out(Mark::end_of(&self.room));
-                    // Whoever asked may have run out of patience.
+            // The messages are taken before the command, so that none is written that
+            // was sent after a command which is still to be executed.
+            let messages = self.room.since(self.position.cursor, BATCH_BYTES);
+            match commands.try_recv() {
+                Ok(Command::SetDir(dir, from)) => self.set_dir(dir, from),
+                Ok(Command::Finish(done)) => {
+                    self.write_until(Position::end_of(&self.room));
+                    // `finish` may have timed out.
                     let _ = done.send(());
                     return;
                 }
                 Err(TryRecvError::Disconnected) => return,
-                Err(TryRecvError::Empty) => self.go_on(&news),
+                Err(TryRecvError::Empty) => self.write_or_wait(&messages),
             }
         }
     }
 
-    /// Records from here on in `dir`.
-    fn turn_to(&mut self, dir: Option<PathBuf>, from: Mark) {
+    fn set_dir(&mut self, dir: Option<PathBuf>, from: Position) {
         if dir == self.dir {
             return;
         }
         match (&self.dir, &dir) {
-            (None, _) => self.at = from,
-            (Some(_), None) => self.write_out(from),
-            // What is not written yet is for the new directory.
+            (None, _) => self.position = from,
+            (Some(_), None) => self.write_until(from),
+            // What is not written yet goes to the new directory.
             (Some(_), Some(_)) => {}
         }
         match &dir {
             Some(dir) => info!(dir = %dir.display(), "recording messages in {}", dir.display()),
-            None => info!("messages are not recorded any more"),
+            None => info!("recording of messages stopped"),
         }
         self.dir = dir;
         self.file = None;
     }
 
-    /// Writes the news, or waits for some.
-    fn go_on(&mut self, news: &Pieces) {
+    fn write_or_wait(&mut self, messages: &Pieces) {
         let Some(dir) = self.dir.clone() else { return thread::park() };
-        if news.is_empty() {
+        if messages.is_empty() {
             return self.wait();
         }
-        if let Err(error) = self.step(&dir, news) {
-            self.fails(&dir, &error.to_string());
+        if let Err(error) = self.write_batch(&dir, messages) {
+            self.set_failing(&dir, &error.to_string());
             thread::park_timeout(RETRY);
         }
     }
 
     /// Waits for the next message, and a little longer for more of them.
     fn wait(&mut self) {
-        self.recovers();
-        if !self.room.has_news(self.at.cursor, &thread::current()) {
+        self.clear_failing();
+        if !self.room.has_news(self.position.cursor, &thread::current()) {
             thread::park();
         }
-        if self.room.end() - self.at.cursor < BATCH_BYTES as u64 {
+        if self.room.end() - self.position.cursor < BATCH_BYTES as u64 {
             thread::park_timeout(LINGER);
         }
     }
 
-    /// Writes the first of `news`, which are not empty.
-    fn step(&mut self, dir: &Path, news: &Pieces) -> io::Result<()> {
-        if let Some(first) = news.iter().next().filter(|first| first.start > self.at.cursor) {
-            self.lose(Mark { cursor: first.start, messages: first.messages_before }, dir);
+    /// Writes the first of `messages`, which are not empty.
+    fn write_batch(&mut self, dir: &Path, messages: &Pieces) -> io::Result<()> {
+        let first = messages.iter().next();
+        if let Some(first) = first.filter(|first| first.start > self.position.cursor) {
+            let left = Position { cursor: first.start, messages: first.messages_before };
+            self.set_failing(dir, "it is too slow");
+            self.drop_until(left);
         }
-        self.lines.fill(news, self.at.cursor);
+        self.lines.fill(messages, self.position.cursor);
         let written = match self.lines.day {
             Some(day) => self.write(dir.join(String::from_utf8_lossy(&day).as_ref()))?,
             None => 0,
@@ -248,59 +247,77 @@ impl Writer {
         let Some(whole) = self.lines.whole(written) else {
             return Err(ErrorKind::StorageFull.into());
         };
-        self.at = Mark { cursor: whole.cursor, messages: self.at.messages + whole.lines };
-        self.figures.recorded.fetch_add(whole.lines, Ordering::Relaxed);
+        let messages = self.position.messages + whole.lines;
+        self.position = Position { cursor: whole.cursor, messages };
+        change(&self.stats, |stats| stats.recorded += whole.lines);
         Ok(())
     }
 
-    /// Writes the lines to the file at `path`; gives back how many bytes are in
-    /// it, and leaves none there of a line that did not fit.
+    /// Writes the lines to the file at `path`. Returns how many bytes the file got, and
+    /// removes the beginning of a line that did not fit.
     fn write(&mut self, path: PathBuf) -> io::Result<usize> {
         let mut file = match self.file.take() {
             Some(file) if file.is_at(&path) => file,
             _ => DayFile::open(path)?,
         };
         let written = file.write(&self.lines.text)?;
-        let torn = written - self.lines.whole(written).map_or(0, |whole| whole.bytes);
-        // If it cannot be cut off, opening the file anew ends the line.
-        if torn == 0 || file.cut(torn).is_ok() {
+        let incomplete = written - self.lines.whole(written).map_or(0, |whole| whole.bytes);
+        // If it cannot be removed, the next `DayFile::open` ends the line.
+        if incomplete == 0 || file.cut(incomplete).is_ok() {
             self.file = Some(file);
         }
         Ok(written)
     }
 
-    /// The last chance for what comes before `end` and is not written yet.
-    fn write_out(&mut self, end: Mark) {
+    /// Writes everything before `end`, and gives up at the first error.
+    fn write_until(&mut self, end: Position) {
         let Some(dir) = self.dir.clone() else { return };
-        while self.at.cursor < end.cursor {
-            let left_bytes = end.cursor - self.at.cursor;
-            let news = self.room.since(self.at.cursor, BATCH_BYTES.min(left_bytes as usize));
-            if let Err(error) = self.step(&dir, &news) {
-                let lost = end.messages.saturating_sub(self.at.messages);
-                warn!(lost, "{lost} messages at the end of the record are lost: {error}");
-                self.figures.dropped.fetch_add(lost, Ordering::Relaxed);
-                return;
+        while self.position.cursor < end.cursor {
+            let left_bytes = end.cursor - self.position.cursor;
+            let bytes_max = BATCH_BYTES.min(left_bytes as usize);
+            let messages = self.room.since(self.position.cursor, bytes_max);
+            if let Err(error) = self.write_batch(&dir, &messages) {
+                let lost = self.drop_until(end);
+                return warn!(lost, "the last {lost} messages were not recorded: {error}");
             }
         }
-        self.recovers();
+        self.clear_failing();
     }
 
-    /// Nothing before `mark` can be recorded any more.
-    fn lose(&mut self, mark: Mark, dir: &Path) {
-        let lost = mark.messages.saturating_sub(self.at.messages);
-        self.fails(dir, "it is too slow");
-        self.figures.dropped.fetch_add(lost, Ordering::Relaxed);
-        self.at = mark;
+    /// Skips all messages before `position`. Returns how many they are.
+    fn drop_until(&mut self, position: Position) -> u64 {
+        let dropped = position.messages.saturating_sub(self.position.messages);
+        change(&self.stats, |stats| stats.dropped += dropped);
+        self.position = position;
+        dropped
     }
 
-    fn fails(&mut self, dir: &Path, why: &str) {
-        *lock(&self.figures.failing) = Some(why.to_owned());
-        self.troubles.begin(dir, why, self.figures.dropped.load(Ordering::Relaxed));
+    fn set_failing(&mut self, dir: &Path, error: &str) {
+        let dropped_before = change(&self.stats, |stats| {
+            stats.failing = Some(error.to_owned());
+            stats.dropped
+        });
+        if self.failure.is_some() {
+            return;
+        }
+        let is_logged = self.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL);
+        if is_logged {
+            self.logged = Some(Instant::now());
+            let dir = dir.display();
+            warn!(%dir, why = error, "cannot record messages in {dir}: {error}; they are still sent");
+        }
+        self.failure = Some(Failure { dropped_before, is_logged });
     }
 
-    fn recovers(&mut self) {
-        if self.troubles.end(self.figures.dropped.load(Ordering::Relaxed)) {
-            *lock(&self.figures.failing) = None;
+    /// Every message of the feed is written.
+    fn clear_failing(&mut self) {
+        let Some(failure) = self.failure.take() else { return };
+        let dropped = change(&self.stats, |stats| {
+            stats.failing = None;
+            stats.dropped - failure.dropped_before
+        });
+        if failure.is_logged {
+            info!(dropped, "recording messages again; {dropped} were not recorded");
         }
     }
 }
