@@ -8,17 +8,17 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use serde_bytes::{ByteBuf, Bytes};
 use serde_json::Value;
-use wschat::chat::{Rules, Speaker, Tim, ChatRequest, ModAction, look, notice, stamp};
+use wschat::chat::{Rules, Speaker, Tim, ChatRequest, ModAction, notice, skeleton, stamp};
 use wschat::client::{Incoming, Kind};
 
 fuzz_target!(|text: &str| {
     // Every value could also be a moderator's command.
     ModAction::from_command(text);
     let mut out = Vec::new();
-    match Rules::open().admit(text, &mut Speaker::default(), Tim::default()) {
+    match Rules::open().admit(text, &mut Speaker::default(), Tim::default()).request {
         Ok(ChatRequest::Moderate(..)) => unreachable!("there are no moderators"),
         Ok(ChatRequest::Say(message)) => {
-            look(message.usr());
+            skeleton(message.usr());
             message.encode(&mut out);
             assert_eq!(out.len(), message.encoded_len());
             stamp(&mut out, Tim::default());

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use wschat::chat::{Revocation, Revoked};
+use wschat::chat::{Revocation, Revocations};
 use wschat::config::read_revoked;
 
 fuzz_target!(|text: &str| {
@@ -20,7 +20,7 @@ fuzz_target!(|text: &str| {
                 }
             }
             let count = revocations.len();
-            let revoked: Revoked = revocations.into_iter().collect();
+            let revoked: Revocations = revocations.into_iter().collect();
             assert!(revoked.len() <= count && revoked.is_empty() == (count == 0));
         }
         Err(problems) => {

@@ -11,7 +11,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use wschat::chat::{AuthSettings, RateLimit, Refusal, Revocation, Rules, Speaker, Tim, TokenKey};
+use wschat::chat::{AuthSettings, RateLimit, Refusal, Revocation, Rules, Speaker, Tim, TokenKey, read_public_keys};
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 const JWKS: &[u8] = br#"{"keys":[
@@ -21,13 +21,13 @@ const JWKS: &[u8] = br#"{"keys":[
 
 static RULES: LazyLock<Rules> = LazyLock::new(|| {
     let secret = TokenKey::secret(None, Algorithm::HS256, SECRET).expect("a secret");
-    let mut keys = TokenKey::public(None, None, JWKS).expect("two keys").keys;
+    let mut keys = read_public_keys(None, None, JWKS).expect("two keys").keys;
     keys.push(secret);
     let settings = AuthSettings {
         keys,
         bind_usr: Some("sub".into()),
         moderator_claim: Some("mod".into()),
-        revoked: [Revocation::Token("7".into()), Revocation::IssuedBefore("eve".into(), 5.0)]
+        revocations: [Revocation::Token("7".into()), Revocation::IssuedBefore("eve".into(), 5.0)]
             .into_iter()
             .collect(),
         check_exp: true,
@@ -69,6 +69,6 @@ fn admit(token: &str) -> Result<Option<String>, Refusal> {
     let token = serde_json::to_string(token).unwrap_or_default();
     let text = format!(r#"{{"usr":"ann","msg":"b","jwt":{token}}}"#);
     let mut speaker = Speaker::default();
-    RULES.admit(&text, &mut speaker, Tim::from_nanos(1_600_000_000_000_000_000))?;
+    RULES.admit(&text, &mut speaker, Tim::from_nanos(1_600_000_000_000_000_000)).request?;
     Ok(speaker.sub().map(Into::into))
 }

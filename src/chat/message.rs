@@ -1,7 +1,7 @@
-//! A message: from the client's JSON text to the text that everybody gets.
+//! A message: from the JSON text of a client to the text that every listener gets.
 //!
-//! What the client wrote stays as it wrote it: names and values are slices of
-//! its text, and only what is between them is left out.
+//! Names and values stay as the client wrote them: they are slices of its text. Only
+//! white space between them is removed.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,37 +12,15 @@ use serde::de::{MapAccess, Visitor};
 use serde_bytes::ByteBuf;
 use serde_json::value::RawValue;
 
-use super::name::{looks, shown};
-use super::refusal::Refusal;
-use super::tim::Tim;
+use super::name::{SERVER_NAME, displayed, skeletons};
+use super::notices::Refusal;
+use super::tim::TIM_PLACEHOLDER;
 
-/// The name under which the server speaks, and nobody else.
-pub const NAME_OF_SERVER: &str = "wschat";
-
-/// Levels of nesting that a message may have; its own braces are the first.
+/// The maximum depth of a message; its own braces are the first level.
 pub const DEPTH_MAX: usize = 64;
 
-/// How every text for listeners ends; the zeros are where [`stamp`] writes.
-pub(super) const TIM_LAST: &str = "\"tim\":\"0000-00-00T00:00:00.000000000Z\"}";
-
-/// What follows the time in [`TIM_LAST`]: a quote and a brace.
-const AFTER_TIM: usize = 2;
-
-/// Writes `tim` over the placeholder at the end of an encoded message.
-///
-/// A text that is too short to have one is left alone.
-pub fn stamp(text: &mut [u8], tim: Tim) {
-    let place = text.len().checked_sub(AFTER_TIM).and_then(|end| text.get_mut(..end));
-    if let Some(place) = place.and_then(|text| text.last_chunk_mut()) {
-        tim.write(place);
-    }
-}
-
-/// A message that may be sent: an object with `usr` and `msg`, without a token
-/// and without the fields that only the server sets.
-///
-/// It borrows from the client's text and is made by
-/// [`Rules::admit`](super::Rules::admit) alone.
+/// A valid message: an object with `usr` and `msg`, without a token and without the
+/// fields that only the server sets. It borrows from the text of the client.
 pub struct Message<'a> {
     fields: Vec<Field<'a>>,
     usr: Cow<'a, str>,
@@ -50,31 +28,31 @@ pub struct Message<'a> {
 }
 
 impl fmt::Debug for Message<'_> {
-    // What people say does not belong into a log.
+    // A log must not contain what people say.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Message").field("fields", &self.fields).finish_non_exhaustive()
     }
 }
 
 impl Message<'_> {
-    /// Who says it: the value of `usr` without escapes.
+    /// The value of `usr` without escapes.
     pub fn usr(&self) -> &str {
         &self.usr
     }
 
-    /// What is said: the value of `msg` without escapes.
+    /// The value of `msg` without escapes.
     pub fn msg(&self) -> &str {
         &self.msg
     }
 
-    /// Bytes that [`encode`](Self::encode) appends.
+    /// The number of bytes that [`encode`](Self::encode) appends.
     pub fn encoded_len(&self) -> usize {
         let fields: usize = self.fields.iter().map(|f| f.name.len() + f.value.len() + 2).sum();
-        1 + fields + TIM_LAST.len()
+        1 + fields + TIM_PLACEHOLDER.len()
     }
 
-    /// Appends the text that every listener gets: the fields in the client's
-    /// order, then `tim`, which [`stamp`] fills in.
+    /// Appends the text that every listener gets: the fields in the order of the
+    /// client, then `tim`, which [`stamp`](super::stamp) sets.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.reserve(self.encoded_len());
         out.push(b'{');
@@ -84,23 +62,22 @@ impl Message<'_> {
             out.extend_from_slice(field.value.as_bytes());
             out.push(b',');
         }
-        out.extend_from_slice(TIM_LAST.as_bytes());
+        out.extend_from_slice(TIM_PLACEHOLDER.as_bytes());
     }
 }
 
-/// A message whose form is right, before anybody asked who speaks.
-///
-/// It has no `Debug`: it still holds the token.
+/// A message whose form is valid, before its token and its name are checked. It has no
+/// `Debug` because it contains the token.
 pub(super) struct ParsedMessage<'a> {
     fields: Vec<Field<'a>>,
-    usr: Member<'a>,
-    msg: Member<'a>,
-    jwt: Member<'a>,
+    usr: FieldValue<'a>,
+    msg: FieldValue<'a>,
+    jwt: FieldValue<'a>,
     cmd: Option<&'a str>,
 }
 
-/// What an object has under a name that matters here.
-pub(super) enum Member<'a> {
+/// The value of a field that the server uses.
+pub(super) enum FieldValue<'a> {
     Missing,
     Null,
     /// A string, without escapes.
@@ -118,137 +95,137 @@ impl<'a> ParsedMessage<'a> {
     /// [`Refusal::DuplicateField`].
     pub(super) fn parse(text: &'a str) -> Result<Self, Refusal> {
         let mut fields = fields(text)?;
-        let (mut usr, mut msg, mut jwt) = (Member::Missing, Member::Missing, Member::Missing);
+        let [mut usr, mut msg, mut jwt] = [const { FieldValue::Missing }; 3];
         let mut cmd = None;
         for field in &fields {
             if depth(field.value) >= DEPTH_MAX {
                 return Err(Refusal::BadJson);
             }
-            match field.kind {
-                Kind::Usr => usr = Member::of_unicode(field.value)?,
-                Kind::Msg => msg = Member::of_unicode(field.value)?,
-                Kind::Jwt => jwt = Member::of(field.value),
-                Kind::Cmd => cmd = Some(field.value),
-                Kind::Server | Kind::Other => {}
+            match field.role {
+                FieldRole::Usr => usr = FieldValue::parse_unicode(field.value)?,
+                FieldRole::Msg => msg = FieldValue::parse_unicode(field.value)?,
+                FieldRole::Jwt => jwt = FieldValue::parse(field.value),
+                FieldRole::Cmd => cmd = Some(field.value),
+                FieldRole::Server | FieldRole::Other => {}
             }
         }
         if has_duplicate(&fields) {
             return Err(Refusal::DuplicateField);
         }
-        fields.retain(|field| !matches!(field.kind, Kind::Jwt | Kind::Server));
+        fields.retain(|field| !matches!(field.role, FieldRole::Jwt | FieldRole::Server));
         Ok(Self { fields, usr, msg, jwt, cmd })
     }
 
-    /// Takes the token out, so that nothing that follows can show it.
-    pub(super) fn take_jwt(&mut self) -> Member<'a> {
-        std::mem::replace(&mut self.jwt, Member::Missing)
+    /// Removes the token, so that nothing later can reveal it.
+    pub(super) fn take_jwt(&mut self) -> FieldValue<'a> {
+        std::mem::replace(&mut self.jwt, FieldValue::Missing)
     }
 
-    /// Who says it, if there is a string.
+    /// The value of `usr`, if it is a string.
     pub(super) fn usr(&self) -> Option<&str> {
         match &self.usr {
-            Member::Text(usr) => Some(usr),
-            Member::Missing | Member::Null | Member::Other => None,
+            FieldValue::Text(usr) => Some(usr),
+            FieldValue::Missing | FieldValue::Null | FieldValue::Other => None,
         }
     }
 
-    /// What stands in `cmd`, as JSON.
+    /// The value of `cmd`, as JSON.
     pub(super) fn cmd(&self) -> Option<&'a str> {
         self.cmd
     }
 
-    /// Checks `usr`, then `msg`, then whether the name is free.
+    /// Checks `usr`, then `msg`, then whether the name is allowed.
     ///
     /// # Errors
     ///
     /// [`Refusal::MissingUsr`], [`Refusal::MissingMsg`], [`Refusal::BadType`]
     /// or [`Refusal::NameReserved`].
-    pub(super) fn finish(self) -> Result<Message<'a>, Refusal> {
-        let usr = self.usr.usr()?;
+    pub(super) fn into_message(self) -> Result<Message<'a>, Refusal> {
+        let usr = self.usr.into_usr()?;
         let msg = match self.msg {
-            Member::Missing => return Err(Refusal::MissingMsg),
-            Member::Text(msg) => msg,
-            Member::Null | Member::Other => return Err(Refusal::BadType),
+            FieldValue::Missing => return Err(Refusal::MissingMsg),
+            FieldValue::Text(msg) => msg,
+            FieldValue::Null | FieldValue::Other => return Err(Refusal::BadType),
         };
         check_name(&usr)?;
         Ok(Message { fields: self.fields, usr, msg })
     }
 
-    /// As [`finish`](Self::finish), for a message that is a command. Gives back
-    /// the name, and whether there is no `msg` beside it.
-    pub(super) fn finish_command(self) -> Result<(Cow<'a, str>, bool), Refusal> {
-        let usr = self.usr.usr()?;
+    /// As [`into_message`](Self::into_message), for a command. Returns `usr`, and whether
+    /// `msg` is missing, as it must be.
+    pub(super) fn into_command(self) -> Result<(Cow<'a, str>, bool), Refusal> {
+        let usr = self.usr.into_usr()?;
         check_name(&usr)?;
-        Ok((usr, matches!(self.msg, Member::Missing)))
+        Ok((usr, matches!(self.msg, FieldValue::Missing)))
     }
 }
 
-/// The server's name is its own look, as a test of names knows.
+/// Refuses names that look like the name of the server, which is its own skeleton.
 fn check_name(usr: &str) -> Result<(), Refusal> {
-    let is_servers = looks(usr).iter().any(|look| look == NAME_OF_SERVER);
-    if is_servers { Err(Refusal::NameReserved) } else { Ok(()) }
+    let is_reserved = skeletons(usr).iter().any(|skeleton| skeleton == SERVER_NAME);
+    if is_reserved { Err(Refusal::NameReserved) } else { Ok(()) }
 }
 
-impl<'a> Member<'a> {
-    fn of(value: &'a str) -> Self {
+impl<'a> FieldValue<'a> {
+    fn parse(value: &'a str) -> Self {
         match value {
             "null" => Self::Null,
             _ if !value.starts_with('"') => Self::Other,
-            _ if !value.contains('\\') => Self::Text(Cow::Borrowed(inner(value))),
+            _ if !value.contains('\\') => Self::Text(Cow::Borrowed(unquoted(value))),
             _ => {
                 serde_json::from_str(value).map_or(Self::Other, |text| Self::Text(Cow::Owned(text)))
             }
         }
     }
 
-    /// A name: text of which something is visible.
-    fn usr(self) -> Result<Cow<'a, str>, Refusal> {
+    /// The text of `usr`, of which something must be visible.
+    fn into_usr(self) -> Result<Cow<'a, str>, Refusal> {
         match self {
             Self::Missing => Err(Refusal::MissingUsr),
-            Self::Text(usr) if shown(&usr).is_empty() => Err(Refusal::MissingUsr),
+            Self::Text(usr) if displayed(&usr).is_empty() => Err(Refusal::MissingUsr),
             Self::Text(usr) => Ok(usr),
             Self::Null | Self::Other => Err(Refusal::BadType),
         }
     }
 
-    /// As [`of`](Self::of), for the fields whose text people read.
-    fn of_unicode(value: &'a str) -> Result<Self, Refusal> {
-        match Self::of(value) {
+    /// As [`parse`](Self::parse), for the fields that people read.
+    fn parse_unicode(value: &'a str) -> Result<Self, Refusal> {
+        match Self::parse(value) {
             Self::Other if value.starts_with('"') => Err(Refusal::BadJson),
-            member => Ok(member),
+            value => Ok(value),
         }
     }
 }
 
-/// A member of the object, both parts byte for byte as they came.
+/// A member of the object; both parts are the bytes of the client.
 struct Field<'a> {
-    /// With its quotes and escapes.
+    /// With quotes and escapes.
     name: &'a str,
     value: &'a str,
-    kind: Kind,
+    role: FieldRole,
 }
 
 impl fmt::Debug for Field<'_> {
-    // Values are what people say; a log needs no more than the names.
+    // A log must not contain what people say.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.name)
     }
 }
 
-/// What a name means to the server.
+/// What a field is for the server.
 #[derive(Clone, Copy)]
-enum Kind {
+enum FieldRole {
     Usr,
     Msg,
     Jwt,
-    /// A command, where there are moderators.
+    /// A command, if the rules have moderators.
     Cmd,
-    /// Only the server sets it: what a client sends there is dropped.
+    /// Only the server sets it; it is removed from a message of a client.
     Server,
     Other,
 }
 
-impl Kind {
+impl FieldRole {
     fn of(name: &[u8]) -> Self {
         match name {
             b"usr" => Self::Usr,
@@ -267,7 +244,7 @@ fn fields(text: &str) -> Result<Vec<Field<'_>>, Refusal> {
     let fields = json.deserialize_map(Fields);
     match fields.and_then(|fields| json.end().map(|()| fields)) {
         Ok(fields) => Ok(fields),
-        // What is not an object may still be JSON.
+        // It may still be valid JSON.
         Err(_) => match serde_json::from_str::<&RawValue>(text) {
             Ok(value) if depth(value.get()) <= DEPTH_MAX => Err(Refusal::NotAnObject),
             _ => Err(Refusal::BadJson),
@@ -289,15 +266,15 @@ impl<'a> Visitor<'a> for Fields {
         let mut fields = Vec::with_capacity(4);
         while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             let (name, value) = (name.get(), value.get());
-            fields.push(Field { name, value, kind: Kind::of(&unescaped(name)) });
+            fields.push(Field { name, value, role: FieldRole::of(&unescaped(name)) });
         }
         Ok(fields)
     }
 }
 
-/// Whether two fields have the same name, however they are written.
+/// Whether two fields have the same name, with or without escapes.
 fn has_duplicate(fields: &[Field<'_>]) -> bool {
-    /// Up to so many fields are compared each with each, which is quicker.
+    /// Up to this number of fields it is faster to compare each with each.
     const FEW: usize = 16;
     if fields.len() <= FEW {
         let mut rest = fields;
@@ -318,22 +295,22 @@ fn is_same_name(one: &str, other: &str) -> bool {
         || ((one.contains('\\') || other.contains('\\')) && unescaped(one) == unescaped(other))
 }
 
-/// The string that a JSON string stands for, as bytes: a surrogate alone, which
-/// a name may hold, has no place in a `str`.
+/// The value of a JSON string, as bytes: a name may contain a lone surrogate, which a
+/// `str` cannot.
 fn unescaped(json: &str) -> Cow<'_, [u8]> {
     if !json.contains('\\') {
-        return Cow::Borrowed(inner(json).as_bytes());
+        return Cow::Borrowed(unquoted(json).as_bytes());
     }
-    // It has been parsed before, so that there is nothing to fail.
+    // It was parsed before, so this cannot fail.
     Cow::Owned(serde_json::from_str::<ByteBuf>(json).unwrap_or_default().into_vec())
 }
 
 /// A JSON string without its quotes.
-fn inner(json: &str) -> &str {
+fn unquoted(json: &str) -> &str {
     json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or_default()
 }
 
-/// The levels of nesting in a valid JSON value: 0 for a string, 1 for `[]`.
+/// The depth of a valid JSON value: 0 for a string, 1 for `[]`.
 fn depth(json: &str) -> usize {
     if !json.starts_with(['{', '[']) {
         return 0;

@@ -1,41 +1,38 @@
-//! The rules of the chat: what a message is, who may speak, what a refusal says.
+//! The rules of the chat, as pure code: values in, values out. Nothing here has a
+//! lock, a thread, a clock, a socket or a file.
 //!
-//! Pure: text and the time go in, values come out. A text from a client goes
-//! through [`Rules::admit`]; what comes back is either a [`Message`], which is
-//! encoded once for everybody and gets its [`Tim`] from the room, or a
-//! [`Refusal`], whose [`notice()`] goes to the sender alone.
+//! [`Rules::admit`] turns the text of a client into a [`ChatRequest`] or a [`Refusal`].
+//! The room then checks what depends on its state, gives a [`Message`] its [`Tim`], and
+//! answers a refusal with a [`notice()`].
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-mod auth;
-mod bucket;
-mod claims;
-mod header;
-mod keys;
+mod address_block;
 mod message;
 mod mod_action;
 mod moderation;
 mod name;
-mod notice;
+mod notices;
 mod policy;
 mod rate;
-mod refusal;
-mod revoked;
+mod speaker;
 mod tim;
+mod tokens;
 
-pub use auth::AuthSettings;
-pub use bucket::{Bucket, Fill};
-pub use keys::{KeyError, PublicKeys, TokenKey, Unusable};
-pub use message::{DEPTH_MAX, Message, NAME_OF_SERVER, stamp};
+pub use address_block::AddressBlock;
+pub use message::{DEPTH_MAX, Message};
 pub use mod_action::{
     Actor, InvalidModAction, ModAction, ModActionError, SECS_MAX, SpeakerId, Target,
 };
 pub use moderation::{Moderation, Mute};
-pub use name::{look, looks};
-pub use notice::{ack, announcement, nack, notice, retraction};
-pub use policy::{ChatRequest, NOTICES, Rules, Speaker};
-pub use rate::{Account, AccountKey, AccountSnapshot, Accounts, AddressBlock, RateLimit};
-pub use refusal::{Refusal, Refused};
-pub use revoked::{Revocation, Revoked};
-pub use tim::{Now, ParseTimError, Stamper, Tim};
+pub use name::{SERVER_NAME, skeleton};
+pub use notices::{Refusal, Refused, ack, announcement, nack, notice, retraction};
+pub use policy::{Admission, ChatRequest, Rules};
+pub use rate::{Bucket, RateLimit, RefillRate, Usage};
+pub use speaker::{NOTICES, Speaker};
+pub use tim::{Now, ParseTimError, Stamper, Tim, stamp};
+pub use tokens::{
+    AuthSettings, KeyError, PublicKeys, Revocation, Revocations, TokenKey, UnusableKey,
+    read_public_keys,
+};

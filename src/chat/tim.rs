@@ -1,4 +1,4 @@
-//! `tim`: when the room took a message, and so the message's id.
+//! `tim`: the time at which the room ordered a message, which is also its id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 /// A time in nanoseconds since the Unix epoch, written as RFC 3339 in UTC with
 /// nine fractional digits: `2020-08-11T22:26:58.118678679Z`.
 ///
-/// The texts have one length and one form, so they sort as the times do. The
-/// last time that can be written is in the year 2554.
+/// All texts have the same length and form, so they sort like the times. The last
+/// time is in the year 2554.
 ///
 /// # Examples
 ///
@@ -27,10 +27,10 @@ use serde::{Deserialize, Serialize};
 pub struct Tim(u64);
 
 impl Tim {
-    /// Bytes of every `tim` in a message, without the quotes.
+    /// The length of the text in bytes.
     pub const LEN: usize = 30;
 
-    /// The time that many nanoseconds after the Unix epoch.
+    /// The time this many nanoseconds after the Unix epoch.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -40,7 +40,7 @@ impl Tim {
         self.0
     }
 
-    /// Seconds since the Unix epoch, as tokens count them (RFC 7519, NumericDate).
+    /// Seconds since the Unix epoch, as in a token (RFC 7519, NumericDate).
     pub(super) fn secs(self) -> f64 {
         self.0 as f64 / 1e9
     }
@@ -54,7 +54,7 @@ impl Tim {
     pub fn write(self, out: &mut [u8; Self::LEN]) {
         let nanos = i64::try_from(self.0 % 1_000_000_000).unwrap_or_default();
         let secs = i64::try_from(self.0 / 1_000_000_000).unwrap_or_default();
-        // Every count of seconds that fits 64 bits of nanoseconds is a date.
+        // chrono has a date for each of these seconds.
         let date = DateTime::from_timestamp(secs, 0).unwrap_or_default();
         *out = *b"0000-00-00T00:00:00.000000000Z";
         digits(&mut out[0..4], date.year().unsigned_abs());
@@ -64,6 +64,21 @@ impl Tim {
         digits(&mut out[14..16], date.minute());
         digits(&mut out[17..19], date.second());
         digits(&mut out[20..29], nanos as u32);
+    }
+}
+
+/// The end of every encoded message, with a placeholder that [`stamp`] replaces.
+pub(super) const TIM_PLACEHOLDER: &str = "\"tim\":\"0000-00-00T00:00:00.000000000Z\"}";
+
+/// The quote and the brace behind the time in [`TIM_PLACEHOLDER`].
+const AFTER_TIM_BYTES: usize = 2;
+
+/// Writes `tim` over the placeholder at the end of an encoded message. A text that is
+/// too short for a placeholder stays as it is.
+pub fn stamp(text: &mut [u8], tim: Tim) {
+    let end = text.len().checked_sub(AFTER_TIM_BYTES).and_then(|end| text.get_mut(..end));
+    if let Some(place) = end.and_then(|text| text.last_chunk_mut()) {
+        tim.write(place);
     }
 }
 
@@ -82,12 +97,12 @@ impl fmt::Display for Tim {
     }
 }
 
-/// The time, taken once in a turn.
+/// The current time, which a shard reads once per turn.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Now {
-    /// Milliseconds of a clock that never steps, the same for all shards.
+    /// Milliseconds of a monotonic clock that all shards share.
     pub ms: u64,
-    /// The time of day.
+    /// The time of the system clock.
     pub tim: Tim,
 }
 
@@ -99,8 +114,7 @@ pub struct ParseTimError;
 impl FromStr for Tim {
     type Err = ParseTimError;
 
-    /// Takes only the form that [`Tim::write`] gives: a `tim` is an id, and an
-    /// id has one spelling.
+    /// Accepts only the form of [`Tim::write`], because an id has only one spelling.
     fn from_str(text: &str) -> Result<Self, ParseTimError> {
         let date = DateTime::parse_from_rfc3339(text).map_err(|_| ParseTimError)?;
         let nanos = date.timestamp_nanos_opt().ok_or(ParseTimError)?;
@@ -125,8 +139,8 @@ impl From<Tim> for String {
     }
 }
 
-/// Gives every message of the room its `tim`: the clock's time, or a nanosecond
-/// after the last one where the clock stands still or steps back.
+/// Gives every message its `tim`: the time of the clock, or one nanosecond more than
+/// the last `tim` if the clock stands still or steps back.
 ///
 /// # Examples
 ///
@@ -142,17 +156,17 @@ pub struct Stamper {
 }
 
 impl Stamper {
-    /// A stamper that goes on after `last`, the room's newest `tim`.
+    /// A stamper that continues after `last`, the newest `tim` of the room.
     pub const fn after(last: Tim) -> Self {
         Self { last }
     }
 
-    /// The newest `tim` that was given; zero before the first.
+    /// The newest `tim`; zero before the first.
     pub const fn last(&self) -> Tim {
         self.last
     }
 
-    /// The next `tim`, later than every one before it; `now` is the clock's.
+    /// The next `tim`, later than all before; `now` is the time of the clock.
     pub fn next(&mut self, now: Tim) -> Tim {
         self.last = Tim(now.0.max(self.last.0.saturating_add(1)));
         self.last

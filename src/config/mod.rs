@@ -37,7 +37,7 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use tracing::Level;
 
-use crate::chat::{Revocation, Revoked, TokenKey};
+use crate::chat::{Revocation, Revocations, TokenKey};
 
 pub use address::{AddressError, ListenAddress};
 pub use file::{open_regular, read_all, read_file};
@@ -156,7 +156,7 @@ impl Auth {
     }
 
     /// All that is revoked.
-    pub fn revocations(&self) -> Revoked {
+    pub fn revocations(&self) -> Revocations {
         self.revoked.iter().chain(&self.revoked_in_file).cloned().collect()
     }
 }

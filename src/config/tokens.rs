@@ -10,7 +10,7 @@ use super::keys::{name_in, one_of};
 use super::problem::{Position, Problem};
 use super::rows::{self, Column, Row, Wrong};
 use super::{Auth, Config, KeyEntry, KeyFile};
-use crate::chat::{KeyError, PublicKeys, Revocation, TokenKey};
+use crate::chat::{KeyError, PublicKeys, Revocation, TokenKey, read_public_keys};
 
 /// Keys that a token may have to be tried with, and so what one costs at most.
 pub(super) const KEYS_MAX: usize = 64;
@@ -179,7 +179,7 @@ pub fn read_revoked(file: &Path, text: &str) -> Result<Vec<Revocation>, Vec<Prob
 pub(super) fn keys_of(entry: &KeyEntry, content: &[u8]) -> Result<PublicKeys, KeyError> {
     let kid = entry.kid.as_deref();
     match &entry.file {
-        KeyFile::Public(_) => TokenKey::public(kid, entry.algorithm, content),
+        KeyFile::Public(_) => read_public_keys(kid, entry.algorithm, content),
         KeyFile::Secret(_) => {
             let algorithm = entry.algorithm.ok_or(KeyError::AlgorithmMissing)?;
             let key = TokenKey::secret(kid, algorithm, content)?;

@@ -199,7 +199,7 @@ impl Service {
             mutes: decided.mutes,
             locked: decided.locked,
             slow_mode_secs: decided.slow_mode_secs,
-            messages_per_sec_max: self.settings.borrow().rules.pace().per_sec,
+            messages_per_sec_max: self.settings.borrow().rules.rate_limit().per_sec,
             kicked: counters.kicked,
         }
     }
@@ -207,7 +207,7 @@ impl Service {
     fn decided(&self) -> PolicyStats {
         let (settings, moderation) = (self.settings.borrow().clone(), self.hub.moderation());
         let (keys, revocations) = settings.rules.counts();
-        let configured_secs = settings.rules.pace().slow_ms.div_ceil(1000);
+        let configured_secs = settings.rules.rate_limit().slow_ms.div_ceil(1000);
         PolicyStats {
             keys,
             revocations,

@@ -194,7 +194,7 @@ mod tests {
             ModAction::Mute { target: Target::name(name), secs: None },
             Actor::Operator { uid: 0 },
         );
-        moderation.decide(&act, &by, Tim::default()).unwrap();
+        moderation.apply(&act, &by, Tim::default()).unwrap();
         moderation
     }
 

@@ -250,7 +250,7 @@ fn open(
 /// be closed.
 async fn hand_over(manager: &Manager, hub: &ShardPool, reloader: &Reloader) -> Option<ShardPool> {
     let settings = reloader.settings().borrow().clone();
-    let (state, sockets) = hub.hand_over(settings.rules.pace()).await;
+    let (state, sockets) = hub.hand_over(settings.rules.rate_limit()).await;
     let listeners = sockets.len();
     let Err(error) = handover::give(manager, &state, &sockets) else {
         info!(listeners, "handed over the room, listeners: {listeners}");

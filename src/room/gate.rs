@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::chat::Account;
+use super::accounts::Account;
 
 /// The gate closes when the feed is this part of its tail ahead of the slowest
 /// sweep: far enough for batches to grow, and far from the tail's end.
@@ -204,7 +204,8 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{AccountKey, Accounts, RateLimit};
+    use crate::chat::RateLimit;
+    use crate::room::accounts::{AccountKey, Accounts};
 
     #[test]
     fn it_closes_before_the_tail_can_pass_who_reads() {

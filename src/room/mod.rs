@@ -8,21 +8,20 @@
 
 #![deny(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
 
+mod accounts;
 mod gate;
+mod participant;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::Thread;
 
-use crate::chat::Moderation;
-use crate::chat::stamp;
-use crate::chat::{Account, AccountKey, AccountSnapshot, Accounts, AddressBlock, RateLimit};
-use crate::chat::{Actor, ModAction, ModActionError};
-use crate::chat::{ChatRequest, Speaker};
-use crate::chat::{Now, Stamper, Tim};
-use crate::chat::{Refusal, Refused};
+use crate::chat::{Actor, AddressBlock, ChatRequest, ModAction, ModActionError, Moderation, Now};
+use crate::chat::{RateLimit, Refusal, Refused, Stamper, Tim, stamp};
 use crate::feed::{Log, Pieces};
 use crate::ws::frame::{self, Opcode};
+pub use accounts::{Account, AccountKey, AccountSnapshot, Accounts};
 pub use gate::Gate;
+pub use participant::Participant;
 
 /// Messages that are ready to be sent but for their `tim`.
 #[derive(Debug, Default)]
@@ -117,8 +116,8 @@ impl Room {
         }
     }
 
-    /// Whether the room hears this wish of somebody who comes from there: it is
-    /// not locked, and who wishes it is neither muted nor too fast.
+    /// Checks what depends on the state of the room: whether it is locked, and whether
+    /// the speaker is muted or too fast. Counts the request if it may be carried out.
     ///
     /// # Errors
     ///
@@ -127,31 +126,34 @@ impl Room {
     pub fn check_now(
         &self,
         request: &ChatRequest<'_>,
-        speaker: &mut Speaker,
-        from: AddressBlock,
-        pace: &RateLimit,
+        participant: &mut Participant,
+        address: AddressBlock,
+        limit: &RateLimit,
         now: Now,
     ) -> Result<(), Refused> {
         let moderation = self.moderation();
-        let for_all = moderation.pace(pace);
-        let find = |who: &AccountKey| self.accounts.account(who, now.ms, &for_all);
-        let took = match request {
+        let limit = moderation.rate_limit(limit);
+        let find = |key: &AccountKey| self.accounts.account(key, now.ms, &limit);
+        let counted = match request {
             ChatRequest::Say(message) => {
-                let voice = speaker.voice(message.usr(), from);
-                moderation.check_now(&voice, now.tim)?;
-                let slow_ms = if voice.is_moderator { 0 } else { for_all.slow_ms };
-                let own = RateLimit { slow_ms, ..for_all };
-                speaker.account(from, find).take(&own, message.msg(), now.ms)
+                let speaker = participant.speaker().id(message.usr(), address);
+                moderation.check(&speaker, now.tim)?;
+                let slow_ms = if speaker.is_moderator { 0 } else { limit.slow_ms };
+                let own_limit = RateLimit { slow_ms, ..limit };
+                let account = participant.account(address, find);
+                account.usage().count_message(&own_limit, message.msg(), now.ms)
             }
-            // Who may moderate must not have to wait for it, or be kept from it.
-            ChatRequest::Moderate(..) => speaker.account(from, find).take_command(&for_all, now.ms),
+            // Moderators can act even if the room is locked or they are muted.
+            ChatRequest::Moderate(_) => {
+                participant.account(address, find).usage().count_command(&limit, now.ms)
+            }
         };
-        took.map_err(|wait_ms| Refused {
+        counted.map_err(|wait_ms| Refused {
             refusal: Refusal::RateLimited,
             wait_secs: Some(wait_ms.div_ceil(1000)),
         })?;
         if let ChatRequest::Say(message) = request {
-            speaker.is_heard_as(message.usr());
+            participant.speaker_mut().name_sent(message.usr());
         }
         Ok(())
     }
@@ -169,7 +171,7 @@ impl Room {
             return Err(ModActionError::NoMessage);
         }
         let mut moderation = self.moderation.write().unwrap_or_else(PoisonError::into_inner);
-        moderation.decide(act, by, now)
+        moderation.apply(act, by, now)
     }
 
     /// What moderators and operators have decided.
@@ -180,12 +182,12 @@ impl Room {
 
     /// The speakers whose budgets are known.
     pub fn speakers(&self) -> usize {
-        self.accounts.len()
+        self.accounts.count()
     }
 
     /// What the speakers have used up, for a handover.
-    pub fn account_snapshots(&self, pace: &RateLimit, now_ms: u64) -> Vec<AccountSnapshot> {
-        self.accounts.account_snapshots(now_ms, &self.moderation().pace(pace))
+    pub fn account_snapshots(&self, limit: &RateLimit, now_ms: u64) -> Vec<AccountSnapshot> {
+        self.accounts.snapshots(now_ms, &self.moderation().rate_limit(limit))
     }
 
     /// Where the feed ended when this room was made, and how many messages it
@@ -212,17 +214,18 @@ impl Room {
         reserved.is_some()
     }
 
-    /// The account that pays for what a connection from there sends, as far as is
-    /// known before its next message is read.
-    pub fn payer<'a>(
+    /// The account of a connection, as far as it is known before its next message is
+    /// read.
+    pub fn account<'a>(
         &self,
-        speaker: &'a mut Speaker,
-        from: AddressBlock,
-        pace: &RateLimit,
+        participant: &'a mut Participant,
+        address: AddressBlock,
+        limit: &RateLimit,
         now_ms: u64,
     ) -> &'a Account {
-        speaker
-            .account(from, |who| self.accounts.account(who, now_ms, &self.moderation().pace(pace)))
+        participant.account(address, |key| {
+            self.accounts.account(key, now_ms, &self.moderation().rate_limit(limit))
+        })
     }
 
     /// Gives the messages their order and their `tim`, and sends them.
@@ -452,13 +455,13 @@ mod tests {
     #[test]
     fn who_is_heard_now() {
         let (room, rules) = (Room::new(1, 4_000), Rules::open());
-        let pace = RateLimit { per_sec: 1, burst: 2, ..RateLimit::default() };
-        let mut speaker = Speaker::default();
+        let limit = RateLimit { per_sec: 1, burst: 2, ..RateLimit::default() };
+        let mut participant = Participant::default();
         let mut check_now = |usr: &str, secs: u64| {
             let text = format!(r#"{{"usr":"{usr}","msg":"hi"}}"#);
             let now = Now { ms: secs * 1000, tim: Tim::from_nanos(secs * 1_000_000_000) };
-            let request = rules.admit(&text, &mut speaker, now.tim).unwrap();
-            room.check_now(&request, &mut speaker, AddressBlock::UNIX, &pace, now)
+            let request = rules.admit(&text, participant.speaker_mut(), now.tim).request.unwrap();
+            room.check_now(&request, &mut participant, AddressBlock::UNIX, &limit, now)
         };
         let decide =
             |act: ModAction| room.decide(&act, &Actor::Operator { uid: 0 }, Tim::default());
@@ -489,27 +492,27 @@ mod tests {
     }
 
     /// Says `hi` as `usr`, from a place of its own.
-    fn says(room: &Room, usr: &str, pace: &RateLimit, secs: u64) -> Result<(), Refused> {
-        let mut speaker = Speaker::default();
+    fn says(room: &Room, usr: &str, limit: &RateLimit, secs: u64) -> Result<(), Refused> {
+        let mut participant = Participant::default();
         let text = format!(r#"{{"usr":"{usr}","msg":"hi"}}"#);
         let now = Now { ms: secs * 1000, tim: Tim::from_nanos(secs * 1_000_000_000) };
         let mut place = [0; 16];
         place.iter_mut().zip(usr.bytes()).for_each(|(to, byte)| *to = byte);
         let rules = Rules::open();
-        let request = rules.admit(&text, &mut speaker, now.tim).unwrap();
-        room.check_now(&request, &mut speaker, AddressBlock(place), pace, now)
+        let request = rules.admit(&text, participant.speaker_mut(), now.tim).request.unwrap();
+        room.check_now(&request, &mut participant, AddressBlock(place), limit, now)
     }
 
     #[test]
     fn the_next_room_knows_who_has_to_wait_for_slow_mode() {
-        let pace = RateLimit { repeat_ms: 7_000_000, ..RateLimit::default() };
+        let limit = RateLimit { repeat_ms: 7_000_000, ..RateLimit::default() };
         for (slow_secs, before, after) in [(30, 20, 9), (20_000, 10_000, 9_999)] {
             let room = Room::new(1, 4_000);
             let by = Actor::Operator { uid: 0 };
             // Slow mode may come after what was said.
-            assert_eq!(says(&room, "ann", &pace, 100), Ok(()));
+            assert_eq!(says(&room, "ann", &limit, 100), Ok(()));
             room.decide(&ModAction::Slow { secs: Some(slow_secs) }, &by, Tim::default()).unwrap();
-            let account_snapshots = room.account_snapshots(&pace, (100 + before) * 1000);
+            let account_snapshots = room.account_snapshots(&limit, (100 + before) * 1000);
             let next = 40_000_000;
             let past = RoomState {
                 moderation: room.moderation().clone(),
@@ -519,20 +522,25 @@ mod tests {
             let room = Room::resume(1, 4_000, past);
             let refused = says(&room, "ann", &RateLimit::default(), next + 1).unwrap_err();
             assert_eq!(refused.wait_secs, Some(after));
-            assert_eq!(says(&room, "bob", &pace, next), Ok(()));
+            assert_eq!(says(&room, "bob", &limit, next), Ok(()));
         }
     }
 
     #[test]
     fn whoever_waits_for_slow_mode_is_not_forgotten_for_others() {
-        let (room, pace) = (Room::new(1, 4_000), RateLimit::default());
+        let (room, limit) = (Room::new(1, 4_000), RateLimit::default());
         let by = Actor::Operator { uid: 0 };
         room.decide(&ModAction::Slow { secs: Some(30) }, &by, Tim::default()).unwrap();
-        assert_eq!(says(&room, "ann", &pace, 100), Ok(()));
+        assert_eq!(says(&room, "ann", &limit, 100), Ok(()));
         for number in 0..3_000u128 {
-            room.payer(&mut Speaker::default(), AddressBlock(number.to_be_bytes()), &pace, 101_000);
+            room.account(
+                &mut Participant::default(),
+                AddressBlock(number.to_be_bytes()),
+                &limit,
+                101_000,
+            );
         }
-        assert_eq!(says(&room, "ann", &pace, 102).unwrap_err().wait_secs, Some(28));
+        assert_eq!(says(&room, "ann", &limit, 102).unwrap_err().wait_secs, Some(28));
     }
 
     #[test]
@@ -543,17 +551,17 @@ mod tests {
             moderator_claim: Some("mod".into()),
             ..AuthSettings::default()
         };
-        let pace = RateLimit { slow_ms: 60_000, repeat_ms: 60_000, ..RateLimit::default() };
-        let (room, rules) = (Room::new(1, 4_000), Rules::new(settings, pace));
+        let limit = RateLimit { slow_ms: 60_000, repeat_ms: 60_000, ..RateLimit::default() };
+        let (room, rules) = (Room::new(1, 4_000), Rules::new(settings, limit));
         let now = Now { ms: 1_000, tim: Tim::default() };
         let says = |sub: &str, is_moderator: bool, rest: &str, ms| {
             let claims = serde_json::json!({ "sub": sub, "mod": is_moderator });
             let key = EncodingKey::from_secret(secret);
             let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
             let text = format!(r#"{{"usr":"a","jwt":"{token}",{rest}}}"#);
-            let (mut speaker, now) = (Speaker::default(), Now { ms, ..now });
-            let request = rules.admit(&text, &mut speaker, now.tim).unwrap();
-            room.check_now(&request, &mut speaker, AddressBlock::UNIX, &pace, now)
+            let (mut participant, now) = (Participant::default(), Now { ms, ..now });
+            let request = rules.admit(&text, participant.speaker_mut(), now.tim).request.unwrap();
+            room.check_now(&request, &mut participant, AddressBlock::UNIX, &limit, now)
         };
         let msg = r#""msg":"hi""#;
         // More than are kept without being looked through.

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
-use crate::chat::{Accounts, RateLimit, Stamper};
-use crate::room::{Room, RoomState};
+use crate::chat::{RateLimit, Stamper};
+use crate::room::{Accounts, Room, RoomState};
 use crate::server::pool::{CLOCK_START_MS, Carryover, ShardCommand, ShardPool};
 use crate::server::settings::Settings;
 use crate::server::snapshot::{ConnectionSnapshot, Snapshot};
@@ -127,8 +127,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::chat::{AccountKey, AccountSnapshot, Actor, ModAction, SECS_MAX};
+    use crate::chat::{Actor, ModAction, SECS_MAX};
     use crate::config::{Config, Secret};
+    use crate::room::{AccountKey, AccountSnapshot};
     use crate::server::Peer;
     use crate::ws::frame::client_frame;
 
@@ -175,7 +176,7 @@ mod tests {
         let asks = asks.map(|cmd| message(json!({ "usr": "ann", "cmd": cmd })));
         join(asks.concat());
 
-        let (state, sockets) = hub.hand_over(settings.rules.pace()).await;
+        let (state, sockets) = hub.hand_over(settings.rules.rate_limit()).await;
         assert_eq!(sockets.len(), LISTENERS + 1);
         assert_eq!(state.moderation.mutes(hub.now()).count(), 1);
         let log = state.log(65_536);
@@ -201,16 +202,16 @@ mod tests {
     async fn who_spoke_long_ago_waits_as_long_as_before() {
         const DAY_MS: u64 = 86_400_000;
         let settings = Arc::new(Settings::new(&Config::default()));
-        let who = AccountKey::Sub("ann".into());
-        let balance = AccountSnapshot { who, whole_in_us: 0, said: vec![(300 * DAY_MS, 7)] };
+        let key = AccountKey::Sub("ann".into());
+        let balance = AccountSnapshot { key, full_in_us: 0, sent_ago: vec![(300 * DAY_MS, 7)] };
         let mut state = Snapshot { account_snapshots: vec![balance], ..Snapshot::default() };
         let slow = ModAction::Slow { secs: Some(SECS_MAX) };
-        state.moderation.decide(&slow, &Actor::Operator { uid: 0 }, Default::default()).unwrap();
+        state.moderation.apply(&slow, &Actor::Operator { uid: 0 }, Default::default()).unwrap();
         for _ in 0..2 {
             let hub = ShardPool::resume(1, Arc::clone(&settings), &state, Vec::new()).unwrap();
-            state = hub.hand_over(settings.rules.pace()).await.0;
+            state = hub.hand_over(settings.rules.rate_limit()).await.0;
             let said: Vec<_> =
-                state.account_snapshots.iter().flat_map(|one| one.said.clone()).collect();
+                state.account_snapshots.iter().flat_map(|one| one.sent_ago.clone()).collect();
             let [(ago_ms, 7)] = said[..] else { panic!("{said:?}") };
             assert!((300 * DAY_MS..301 * DAY_MS).contains(&ago_ms), "{ago_ms}");
         }

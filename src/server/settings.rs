@@ -36,7 +36,7 @@ impl Settings {
             audience: auth.audience.clone(),
             bind_usr: auth.bind_usr.clone(),
             moderator_claim: auth.moderator_claim.clone(),
-            revoked: auth.revocations(),
+            revocations: auth.revocations(),
             check_exp: auth.check_exp,
             leeway: auth.leeway,
         };

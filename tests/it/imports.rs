@@ -10,8 +10,6 @@ use crate::rules::sources;
 
 /// Pairs that are still to be taken apart.
 const KNOWN: &[(&str, &str)] = &[
-    ("src/chat/keys.rs", "src/chat/keys/jwks.rs"),
-    ("src/chat/keys.rs", "src/chat/keys/pem.rs"),
     ("src/config/keys.rs", "src/config/tokens.rs"),
     ("src/control/metrics.rs", "src/control/service.rs"),
     ("src/daemon/control.rs", "src/daemon/run.rs"),

@@ -54,7 +54,7 @@ fn a_speaker_is_slowed_and_told_how_long_wherever_it_connects() {
     let notice = answer(&mut client, &message);
     assert_eq!(notice["err"], "rate-limited");
     assert_eq!(notice["wait"], 1);
-    assert_eq!(notice["msg"], "not sent: too fast, or the same again; wait 1 s");
+    assert_eq!(notice["msg"], "not sent: too fast, or the same text again; wait 1 s");
     drop(client);
     let mut again = daemon.connect();
     assert_eq!(verdict(&mut again, &message), "rate-limited", "the budget is the address's");

@@ -3,9 +3,9 @@
 
 use std::io::Write;
 
-use wschat::chat::{Accounts, Stamper};
+use wschat::chat::Stamper;
 use wschat::feed::Log;
-use wschat::room::{Room, RoomState};
+use wschat::room::{Accounts, Room, RoomState};
 use wschat::server::{ConnectionSnapshot, Snapshot};
 use wschat::ws::{close, frame};
 
@@ -76,7 +76,9 @@ impl World {
         self.shards.clear();
         self.look();
         let mut state = Snapshot {
-            account_snapshots: self.room.account_snapshots(self.settings.rules.pace(), now.ms),
+            account_snapshots: self
+                .room
+                .account_snapshots(self.settings.rules.rate_limit(), now.ms),
             moderation: self.room.moderation().clone(),
             ..Snapshot::default()
         };

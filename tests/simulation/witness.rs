@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use wschat::chat::NAME_OF_SERVER;
+use wschat::chat::SERVER_NAME;
 use wschat::room::Room;
 
 /// The whole feed, from its first byte.
@@ -66,7 +66,7 @@ impl Witness {
 
 fn spoken(text: &str) -> Option<Said> {
     let (usr, rest) = text.strip_prefix(r#"{"usr":""#)?.split_once(r#"","msg":""#)?;
-    if usr == NAME_OF_SERVER {
+    if usr == SERVER_NAME {
         return None;
     }
     let number = rest.split(' ').next()?.parse().expect("a message has a number");

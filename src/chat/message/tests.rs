@@ -1,17 +1,16 @@
-//! Tables and properties of a message's form.
-
 use super::*;
+use crate::chat::tim::{Tim, stamp};
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// What becomes of `text`: the text for listeners without its `tim`, or why not.
+/// The text for listeners without its `tim`, or the refusal.
 fn sent(text: &str) -> Result<String, Refusal> {
-    let message = ParsedMessage::parse(text)?.finish()?;
+    let message = ParsedMessage::parse(text)?.into_message()?;
     let mut out = b"before".to_vec();
     message.encode(&mut out);
     assert_eq!(out.len(), "before".len() + message.encoded_len());
     let out = String::from_utf8(out).unwrap();
-    let members = out.strip_prefix("before").unwrap().strip_suffix(TIM_LAST).unwrap();
+    let members = out.strip_prefix("before").unwrap().strip_suffix(TIM_PLACEHOLDER).unwrap();
     Ok(format!("{}}}", members.strip_suffix(',').unwrap()))
 }
 
@@ -25,7 +24,7 @@ fn check_unchanged(text: &str) {
 }
 
 #[test]
-fn every_field_stays_as_it_came() {
+fn fields_keep_their_bytes() {
     for text in [
         r#"{"usr":"a","msg":"b"}"#,
         r#"{"msg":"b","usr":"a"}"#,
@@ -37,7 +36,7 @@ fn every_field_stays_as_it_came() {
         r#"{"usr":"a","msg":"b","n":[1.50E+05,-0,0.0,1e999,123456789012345678901234567890]}"#,
         r#"{"usr":"a","msg":"b","n":{ "b" : 1, "a": [ 1 , 2 ],"b":2,"jwt":"x","tim":3}}"#,
         r#"{"usr":"a","msg":"b","":null,"t":true,"f":false,"usr ":"c","USR":"d","Jwt":0}"#,
-        // What is no Unicode text is so only to those who look.
+        // A lone surrogate is an error only in `usr` and `msg`.
         r#"{"usr":"a","msg":"b","x":"\ud800","y":["\udc00"],"\ud800":1,"\udc00":2}"#,
         r#"{"usr":"a","msg":"b","$serde_json::private::RawValue":{"$serde_json::private::RawValue":1}}"#,
     ] {
@@ -46,7 +45,7 @@ fn every_field_stays_as_it_came() {
 }
 
 #[test]
-fn white_space_between_members_goes() {
+fn white_space_between_members_is_removed() {
     check(
         "\r\n\t { \"usr\" \t: \"a\"\n,\"msg\":\"b\" , \"x\" : [ 1,\n2 ] } \n",
         "{\"usr\":\"a\",\"msg\":\"b\",\"x\":[ 1,\n2 ]}",
@@ -54,7 +53,7 @@ fn white_space_between_members_goes() {
 }
 
 #[test]
-fn fields_of_the_server_are_dropped() {
+fn fields_of_the_server_are_removed() {
     for text in [
         r#"{"tim":"x","usr":"a","msg":"b"}"#,
         r#"{"usr":"a","err":{"deep":[]},"msg":"b"}"#,
@@ -66,7 +65,7 @@ fn fields_of_the_server_are_dropped() {
 }
 
 #[test]
-fn what_is_not_json() {
+fn texts_that_are_not_json() {
     for text in [
         "",
         " ",
@@ -74,6 +73,9 @@ fn what_is_not_json() {
         "}",
         "{]",
         "nul",
+        "[1",
+        "[] []",
+        "\"\\x\"",
         "\u{feff}{\"usr\":\"a\",\"msg\":\"b\"}",
         r#"{"usr":"a","msg":"b"} x"#,
         r#"{"usr":"a","msg":"b"}{}"#,
@@ -84,38 +86,28 @@ fn what_is_not_json() {
         r#"{"usr":"a","msg":"b"#,
         r#"{usr:"a","msg":"b"}"#,
         r#"{'usr':'a','msg':'b'}"#,
-        r#"{"usr":"a","msg":"b","x":01}"#,
-        r#"{"usr":"a","msg":"b","x":1.}"#,
-        r#"{"usr":"a","msg":"b","x":.5}"#,
-        r#"{"usr":"a","msg":"b","x":+1}"#,
-        r#"{"usr":"a","msg":"b","x":1e}"#,
-        r#"{"usr":"a","msg":"b","x":NaN}"#,
-        r#"{"usr":"a","msg":"b","x":[1,]}"#,
-        r#"{"usr":"a","msg":"b","x":{"y"}}"#,
-        r#"{"usr":"a","msg":"b","x":"\x"}"#,
-        r#"{"usr":"a","msg":"b","x":"\u12g4"}"#,
         r#"{"usr":"a","msg":"b","\u":1}"#,
         r#"{"usr":"a","msg":"b"/* c */}"#,
         "{\"usr\":\"a\",\"msg\":\"b\nc\"}",
-        "{\"usr\":\"a\",\"msg\":\"b\",\"x\":\"\0\"}",
         "{\"usr\":\"a\",\"msg\":\"b\",\u{a0}\"x\":1}",
-        "[1",
-        "[] []",
-        "\"\\x\"",
     ] {
         check(text, "bad-json");
+    }
+    let values = ["01", "1.", ".5", "+1", "1e", "NaN", "[1,]", r#"{"y"}"#, r#""\x""#, "\"\0\""];
+    for value in values.into_iter().chain([r#""\u12g4""#]) {
+        check(&format!(r#"{{"usr":"a","msg":"b","x":{value}}}"#), "bad-json");
     }
 }
 
 #[test]
-fn a_surrogate_alone_is_no_text() {
+fn lone_surrogates_in_usr_and_msg() {
     for text in [
         r#"{"usr":"\ud800","msg":"b"}"#,
         r#"{"usr":"a","msg":"\udc00"}"#,
         r#"{"usr":"a","msg":"\ud800\n"}"#,
         r#"{"usr":"a","msg":"\ud800\ud800"}"#,
         r#"{"usr":"a","\u006dsg":"\udfff"}"#,
-        // Before anything else that could be said.
+        // This is checked before everything else.
         r#"{"msg":"\ud800"}"#,
         r#"{"usr":"\ud800","usr":"a"}"#,
         r#"{"usr":"a","usr":"\ud800"}"#,
@@ -126,14 +118,14 @@ fn a_surrogate_alone_is_no_text() {
 }
 
 #[test]
-fn what_is_not_an_object() {
+fn json_that_is_not_an_object() {
     for text in ["[]", " [{}] ", "null", "true", "1", "-1.5e3", "\"\"", r#""{\"usr\":1}""#] {
         check(text, "not-an-object");
     }
 }
 
 #[test]
-fn nesting_has_a_bound() {
+fn the_depth_is_bounded() {
     let nested = |levels: usize, open: &str, inside: &str, close: &str| {
         [&open.repeat(levels), inside, &close.repeat(levels)].concat()
     };
@@ -154,7 +146,7 @@ fn nesting_has_a_bound() {
 }
 
 #[test]
-fn a_name_twice() {
+fn duplicate_names() {
     for text in [
         r#"{"usr":"a","usr":"a","msg":"b"}"#,
         r#"{"usr":"a","msg":"b","x":1,"x":2}"#,
@@ -207,19 +199,16 @@ fn usr_and_msg() {
 }
 
 #[test]
-fn the_name_is_told_without_escapes() {
-    let text = r#"{"usr":"\u0061nn","msg":"b"}"#;
-    assert_eq!(ParsedMessage::parse(text).unwrap().finish().unwrap().usr(), "ann");
-}
-
-#[test]
-fn the_time_is_written_into_its_place() {
+fn a_message_has_its_name_its_time_and_no_debug_text() {
+    let message = r#"{"usr":"\u0061nn","msg":"quiet"}"#;
+    let message = ParsedMessage::parse(message).unwrap().into_message().unwrap();
+    assert_eq!((message.usr(), message.msg()), ("ann", "quiet"));
+    assert!(!format!("{message:?}").contains("quiet"));
     let mut text = Vec::new();
-    let message = ParsedMessage::parse(r#"{"usr":"a","msg":"b"}"#).unwrap().finish().unwrap();
     message.encode(&mut text);
     stamp(&mut text, "2020-08-11T22:26:58.118678679Z".parse().unwrap());
-    let expected = br#"{"usr":"a","msg":"b","tim":"2020-08-11T22:26:58.118678679Z"}"#;
-    assert_eq!(text, expected);
+    let stamped = br#"{"usr":"\u0061nn","msg":"quiet","tim":"2020-08-11T22:26:58.118678679Z"}"#;
+    assert_eq!(text, stamped);
     for len in 0..32 {
         let mut short = vec![b'x'; len];
         stamp(&mut short, Tim::default());
@@ -227,13 +216,7 @@ fn the_time_is_written_into_its_place() {
     }
 }
 
-#[test]
-fn what_is_said_does_not_reach_a_log() {
-    let message = ParsedMessage::parse(r#"{"usr":"a","msg":"quiet"}"#).unwrap().finish().unwrap();
-    assert!(!format!("{message:?}").contains("quiet"));
-}
-
-/// Any JSON value, spelt in one of several ways.
+/// Any JSON value, written in one of several ways.
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -254,7 +237,7 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-/// Any JSON string, some of its characters as escapes.
+/// Any JSON string, with or without escapes.
 fn string() -> impl Strategy<Value = String> {
     ("\\PC{0,8}", any::<bool>()).prop_map(|(text, escaped)| {
         if !escaped {
@@ -267,7 +250,7 @@ fn string() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn fields_keep_their_bytes_and_their_order(
+    fn fields_keep_their_bytes_and_order(
         fields in prop::collection::vec((string(), json()), 0..20),
         usr_at: prop::sample::Index,
         msg_at: prop::sample::Index,
@@ -293,7 +276,7 @@ proptest! {
     }
 
     #[test]
-    fn a_part_of_a_message_is_no_message(value in json(), cut: prop::sample::Index) {
+    fn a_truncated_message_is_not_json(value in json(), cut: prop::sample::Index) {
         let text = format!(r#"{{"usr":"ann","msg":"hi","x":{value}}}"#);
         let cut = cut.index(text.chars().count());
         let part: String = text.chars().take(cut).collect();
@@ -301,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_sent_is_json_with_a_name_a_text_and_no_token(text in "[{}\\[\\]\",:\\\\ud80jwtsrmg1 -]{0,40}") {
+    fn a_sent_message_has_strings_and_no_token(text in "[{}\\[\\]\",:\\\\ud80jwtsrmg1 -]{0,40}") {
         for text in [&text, &format!(r#"{{"usr":"a","msg":"b",{text}}}"#)] {
             match sent(text) {
                 Ok(sent) => {
@@ -316,7 +299,7 @@ proptest! {
     }
 
     #[test]
-    fn names_are_compared_as_what_they_stand_for(one in string(), other in string()) {
+    fn names_are_compared_without_escapes(one in string(), other in string()) {
         let same = serde_json::from_str::<String>(&one).unwrap()
             == serde_json::from_str::<String>(&other).unwrap();
         prop_assert_eq!(is_same_name(&one, &other), same);

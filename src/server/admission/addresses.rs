@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use crate::chat::{AddressBlock, Bucket, Fill};
+use crate::chat::{AddressBlock, Bucket, RefillRate};
 use crate::mutex::lock;
 
 /// An address may open the connections of so many seconds at once: all clients of an office
@@ -67,8 +67,8 @@ impl Addresses {
         let mut rates = lock(&self.rates);
         rates.forget_full(now_us);
         let mut bucket = rates.buckets.get(&block).copied().unwrap_or_default();
-        let fill = Fill::per_sec(per_sec, u64::from(per_sec) * BURST_SECS);
-        let may_connect = bucket.take(now_us, fill).is_ok();
+        let refill = RefillRate::per_sec(per_sec, u64::from(per_sec) * BURST_SECS);
+        let may_connect = bucket.try_take(now_us, refill).is_ok();
         if may_connect && (rates.buckets.len() < RATES_MAX || rates.buckets.contains_key(&block)) {
             rates.buckets.insert(block, bucket);
         }
@@ -88,7 +88,7 @@ impl ConnectRates {
             return;
         }
         self.forget_at_us = now_us.saturating_add(FORGET_AFTER_US);
-        self.buckets.retain(|_, bucket| bucket.whole_in_us(now_us) > 0);
+        self.buckets.retain(|_, bucket| bucket.full_in_us(now_us) > 0);
         shrink(&mut self.buckets);
     }
 }

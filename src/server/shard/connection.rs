@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::{Bucket, Speaker};
 use crate::feed::{Pieces, Span};
+use crate::room::Participant;
 use crate::room::messages_before;
 use crate::server::snapshot::{ConnectionSnapshot, DETACHED};
 use crate::server::socket::Peer;
@@ -110,7 +111,7 @@ pub(crate) struct ColdState {
     pub pinged_ms: u64,
     /// While it is lagging: how long it counts as one that reads.
     pub reads_until_ms: u64,
-    pub speaker: Speaker,
+    pub participant: Participant,
 }
 
 impl ColdState {
@@ -126,11 +127,11 @@ impl ColdState {
             ping_due_ms: ms.saturating_add(row.ping_in_ms),
             pinged_ms: NEVER,
             reads_until_ms: 0,
-            speaker: match (row.notices_whole_in_ms, row.name.as_str()) {
-                (0, "") => Speaker::default(),
+            participant: match (row.notices_whole_in_ms, row.name.as_str()) {
+                (0, "") => Participant::default(),
                 (whole_in_ms, name) => {
                     let notices = Bucket::resume(now_ms * 1000, whole_in_ms.saturating_mul(1000));
-                    Speaker::resume(notices, name.to_owned(), row.messages > 0)
+                    Participant::resume(Speaker::resume(notices, name.to_owned(), row.messages > 0))
                 }
             },
         }
@@ -227,8 +228,9 @@ impl<S: Stream> Connection<S> {
             outbox: outbox.bytes.get(outbox.sent..).unwrap_or_default().to_vec(),
             outbox_begun: outbox.is_begun(),
             closing: outbox.close.map(closing),
-            notices_whole_in_ms: cold.speaker.notices().whole_in_us(now_ms * 1000) / 1000,
-            name: cold.speaker.name().to_owned(),
+            notices_whole_in_ms: cold.participant.speaker().notices().full_in_us(now_ms * 1000)
+                / 1000,
+            name: cold.participant.speaker().name().to_owned(),
         };
         (row, self.stream)
     }
@@ -482,7 +484,7 @@ mod tests {
             ping_due_ms: 0,
             pinged_ms: NEVER,
             reads_until_ms: 0,
-            speaker: Speaker::default(),
+            participant: Participant::default(),
         }
     }
 

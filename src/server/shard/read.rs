@@ -3,7 +3,8 @@
 use std::io::ErrorKind;
 
 use crate::chat::notice;
-use crate::chat::{Account, Actor, ChatRequest, Now, Refusal, Refused};
+use crate::chat::{Actor, Admission, ChatRequest, Now, Refusal, Refused};
+use crate::room::Account;
 use crate::server::counters::Counters;
 use crate::server::shard::connection::{ColdState, Connection, NEVER, Stream};
 use crate::server::shard::held::Held;
@@ -92,8 +93,8 @@ impl Budget {
 impl ColdState {
     /// Who pays for what it sends next, as far as is known.
     fn payer(&mut self, turn: &Turn<'_>) -> &Account {
-        let (from, pace) = (self.peer.block(), turn.rules.pace());
-        turn.room.payer(&mut self.speaker, from, pace, turn.now.ms)
+        let (from, pace) = (self.peer.block(), turn.rules.rate_limit());
+        turn.room.account(&mut self.participant, from, pace, turn.now.ms)
     }
 }
 
@@ -320,11 +321,15 @@ fn handle<S: Stream>(
     counters: &mut Counters,
     turn: &mut Turn<'_>,
 ) -> bool {
-    let verifications = cold.speaker.verifications();
-    let request = hear(text, cold, turn);
-    let verified = cold.speaker.verifications() != verifications;
+    let speaker = cold.participant.speaker_mut();
+    let Admission { request, token_verified } = turn.rules.admit(text, speaker, turn.now.tim);
+    let request = request.map_err(Refused::from).and_then(|request| {
+        let (address, limit) = (cold.peer.block(), turn.rules.rate_limit());
+        turn.room.check_now(&request, &mut cold.participant, address, limit, turn.now)?;
+        Ok(request)
+    });
     connection.proven =
-        !verified && (connection.proven || matches!(request, Ok(ChatRequest::Say(_))));
+        !token_verified && (connection.proven || matches!(request, Ok(ChatRequest::Say(_))));
     match request {
         Ok(ChatRequest::Say(message)) => {
             turn.batch.push(|out| message.encode(out));
@@ -333,26 +338,14 @@ fn handle<S: Stream>(
         }
         Ok(ChatRequest::Moderate(act)) => {
             let by = Actor::Moderator {
-                usr: cold.speaker.name().to_owned(),
-                sub: cold.speaker.sub().map(str::to_owned),
+                usr: cold.participant.speaker().name().to_owned(),
+                sub: cold.participant.speaker().sub().map(str::to_owned),
             };
             turn.pending.push(PendingAction { id: cold.id, act, by });
         }
         Err(refused) => refuse(refused, connection, cold, turn.now, counters),
     }
-    verified
-}
-
-/// What `text` wishes, if the rules allow it and the room hears it now.
-fn hear<'t>(
-    text: &'t str,
-    cold: &mut ColdState,
-    turn: &Turn<'_>,
-) -> Result<ChatRequest<'t>, Refused> {
-    let request = turn.rules.admit(text, &mut cold.speaker, turn.now.tim)?;
-    let (from, pace) = (cold.peer.block(), turn.rules.pace());
-    turn.room.check_now(&request, &mut cold.speaker, from, pace, turn.now)?;
-    Ok(request)
+    token_verified
 }
 
 /// A message is not sent.
@@ -376,7 +369,7 @@ fn send_notice<S: Stream>(
     counters: &mut Counters,
 ) {
     // Asked first, so that a flood of nonsense costs no text.
-    let may = cold.speaker.take_notice(now.ms);
+    let may = cold.participant.speaker_mut().take_notice(now.ms);
     let mut text = Vec::new();
     if may {
         notice(refused, now.tim, &mut text);

@@ -197,9 +197,9 @@ impl<S: Stream> Table<S> {
         let client = |(connection, cold): (&Connection<S>, &ColdState)| ClientRow {
             id: cold.id,
             address: cold.peer,
-            usr: cold.speaker.name().to_owned(),
-            sub: cold.speaker.sub().map(str::to_owned),
-            moderator: cold.speaker.is_moderator(),
+            usr: cold.participant.speaker().name().to_owned(),
+            sub: cold.participant.speaker().sub().map(str::to_owned),
+            moderator: cold.participant.speaker().is_moderator(),
             muted: false,
             since: DateTime::from_timestamp(cold.since_secs as i64, 0).unwrap_or_default(),
             messages: cold.messages,
@@ -239,7 +239,7 @@ impl<S: Stream> Table<S> {
             ping_due_ms: 0,
             pinged_ms: NEVER,
             reads_until_ms: 0,
-            speaker: Default::default(),
+            participant: Default::default(),
         };
         cold.spread_ping(turn.limits.ping_interval.as_millis() as u64, self.ms);
         cold.start_lagging(self.ms);
@@ -390,8 +390,8 @@ impl<S: Stream> Table<S> {
         let before = before.min(self.connections.len());
         let start = before.saturating_sub(ROWS_PER_TURN);
         let is_meant = |cold: &&ColdState| {
-            let (speaker, from) = (&cold.speaker, cold.peer.block());
-            target.matches(&speaker.voice(speaker.name(), from), cold.id)
+            let (speaker, from) = (cold.participant.speaker(), cold.peer.block());
+            target.matches(&speaker.id(speaker.name(), from), cold.id)
         };
         let meant = self.cold[start..before].iter().filter(is_meant);
         let meant: Vec<u64> = meant.map(|cold| cold.id).collect();

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{AccountSnapshot, Moderation, Tim};
+use crate::chat::{Moderation, Tim};
 use crate::feed::{Log, Piece};
+use crate::room::AccountSnapshot;
 use crate::server::socket::Peer;
 use crate::ws::Partial;
 use crate::ws::close::AfterClose;

@@ -4,10 +4,9 @@ use proptest::prelude::*;
 
 use super::codec::VERSION;
 use super::*;
-use crate::chat::{
-    AccountKey, AccountSnapshot, Actor, AddressBlock, ModAction, Moderation, Target,
-};
+use crate::chat::{Actor, AddressBlock, ModAction, Moderation, Target};
 use crate::feed::Log;
+use crate::room::{AccountKey, AccountSnapshot};
 use crate::server::socket::Peer;
 use crate::ws::close::AfterClose;
 use crate::ws::{Fragments, Partial};
@@ -95,9 +94,9 @@ fn recorded() -> Snapshot {
         started_secs: 1_784_000_000,
         counters: vec![("messages".into(), 10), ("bad-json".into(), 1)],
         account_snapshots: vec![AccountSnapshot {
-            who: AccountKey::Sub("u7".into()),
-            whole_in_us: 5,
-            said: vec![(6, 7)],
+            key: AccountKey::Sub("u7".into()),
+            full_in_us: 5,
+            sent_ago: vec![(6, 7)],
         }],
         ..Snapshot::default()
     };
@@ -107,7 +106,7 @@ fn recorded() -> Snapshot {
         ModAction::Slow { secs: Some(30) },
     ] {
         let now = snapshot.last_tim();
-        snapshot.moderation.decide(&action, &Actor::Operator { uid: 0 }, now).unwrap();
+        snapshot.moderation.apply(&action, &Actor::Operator { uid: 0 }, now).unwrap();
     }
     let sending = ConnectionSnapshot {
         cursor: 122,

@@ -1,4 +1,4 @@
-//! Keys in JSON: a JWK, or a set of them (RFC 7517).
+//! Public keys in JSON: a JWK or a JWKS (RFC 7517).
 
 use std::str::FromStr;
 
@@ -7,9 +7,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::{KeyError, PublicKeys, TokenKey, Unusable};
+use super::keys::{KeyError, PublicKeys, TokenKey};
 
-/// A set of keys, or one alone.
+/// The number of characters of a `kid` that are shown.
+const KID_CHARS_MAX: usize = 100;
+
+/// A JWKS or a JWK.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Jwks {
@@ -17,7 +20,7 @@ enum Jwks {
     One(Value),
 }
 
-/// The members that are looked at. All others are left out, as RFC 7517 wants it.
+/// The members that are used. All others are ignored (RFC 7517, 4).
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -34,8 +37,8 @@ struct Jwk {
     d: Option<IgnoredAny>,
 }
 
-/// The keys of a JWKS that fit `kid` and `algorithm`, and those that would if they
-/// could be used (RFC 7517, 5).
+/// The keys of a JWKS that fit `kid` and `algorithm`, and those that would fit but
+/// cannot be used (RFC 7517, 5).
 pub(super) fn read(
     kid: Option<&str>,
     algorithm: Option<Algorithm>,
@@ -47,9 +50,10 @@ pub(super) fn read(
         Jwks::Set { keys } => keys,
         Jwks::One(key) => vec![key],
     };
-    PublicKeys::gather(jwks.into_iter().enumerate().map(|(index, jwk)| {
+    PublicKeys::collect(jwks.into_iter().enumerate().map(|(index, jwk)| {
         let own = jwk.get("kid").and_then(Value::as_str);
-        let name = own.map_or_else(|| Unusable::number(index), Unusable::kid);
+        let shown = own.map(|kid| kid.chars().take(KID_CHARS_MAX).collect::<String>());
+        let name = shown.map_or_else(|| (index + 1).to_string(), |kid| format!("{kid:?}"));
         if kid.zip(own).is_some_and(|(wanted, own)| wanted != own) {
             return (name, Ok(None));
         }
@@ -59,8 +63,7 @@ pub(super) fn read(
 }
 
 impl Jwk {
-    /// The key; none if it is for something else, or for another algorithm than
-    /// `wanted`.
+    /// The key; `None` if it is not for signatures or not for the `wanted` algorithm.
     fn key(
         &self,
         kid: Option<&str>,
@@ -72,12 +75,14 @@ impl Jwk {
         if is_other || !self.is_for_verifying() {
             return Ok(None);
         }
-        let known = self.algorithms()?;
-        if wanted.is_some_and(|wanted| !known.contains(&wanted)) {
+        let possible = self.algorithms()?;
+        if wanted.is_some_and(|wanted| !possible.contains(&wanted)) {
             return Ok(None);
         }
-        let algorithm = match (own, known) {
-            (Some(own), _) => own.filter(|own| known.contains(own)).ok_or(KeyError::Unknown)?,
+        let algorithm = match (own, possible) {
+            (Some(own), _) => {
+                own.filter(|own| possible.contains(own)).ok_or(KeyError::Unsupported)?
+            }
             (None, [only]) => *only,
             (None, _) => wanted.ok_or(KeyError::AlgorithmMissing)?,
         };
@@ -85,17 +90,17 @@ impl Jwk {
             return Err(KeyError::Private);
         }
         let kid = self.kid.as_deref().or(kid);
-        TokenKey::checked(kid, algorithm, self.decode(algorithm)?).map(Some)
+        TokenKey::public(kid, algorithm, self.decode(algorithm)?).map(Some)
     }
 
-    /// Whether `use` and `key_ops`, where they are there, let it verify signatures.
+    /// Whether `use` and `key_ops` allow the key to verify signatures.
     fn is_for_verifying(&self) -> bool {
         let verifies = |operations: &Vec<String>| operations.iter().any(|name| name == "verify");
         self.usage.as_ref().is_none_or(|usage| usage == "sig")
             && self.key_ops.as_ref().is_none_or(verifies)
     }
 
-    /// What a key of this kind can be for.
+    /// The algorithms that a key of this kind can have.
     fn algorithms(&self) -> Result<&'static [Algorithm], KeyError> {
         use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
         match (self.kty.as_str(), self.crv.as_deref()) {
@@ -103,9 +108,8 @@ impl Jwk {
             ("EC", Some("P-256")) => Ok(&[ES256]),
             ("EC", Some("P-384")) => Ok(&[ES384]),
             ("OKP", Some("Ed25519")) => Ok(&[EdDSA]),
-            // In a file that everybody may know.
             ("oct", _) => Err(KeyError::Secret),
-            _ => Err(KeyError::Unknown),
+            _ => Err(KeyError::Unsupported),
         }
     }
 
@@ -120,7 +124,7 @@ impl Jwk {
     }
 }
 
-/// The kind of key that `algorithm` takes (RFC 7518, 6.1; RFC 8037, 2).
+/// The `kty` of keys for `algorithm` (RFC 7518, 6.1; RFC 8037, 2).
 fn kty(algorithm: Algorithm) -> &'static str {
     match algorithm.family() {
         AlgorithmFamily::Hmac => "oct",

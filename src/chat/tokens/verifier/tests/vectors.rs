@@ -1,6 +1,7 @@
-//! The vectors of the RFCs.
+//! The examples of the RFCs.
 
 use super::*;
+use crate::chat::tokens::{KeyError, read_public_keys};
 
 /// The claims of RFC 7515, A.1 to A.3 and A.5, and of RFC 7519, 3.1 and 6.1;
 /// their `exp` is in the year 2011.
@@ -14,7 +15,7 @@ const ED25519_KEY: &str =
     r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
 fn jwk(json: &str, algorithm: Algorithm) -> TokenKey {
-    TokenKey::public(None, Some(algorithm), json.as_bytes()).unwrap().keys.remove(0)
+    read_public_keys(None, Some(algorithm), json.as_bytes()).unwrap().keys.remove(0)
 }
 
 #[test]
@@ -24,7 +25,7 @@ fn hs256_of_rfc_7515_a_1_and_rfc_7519_3_1() {
     let key = URL_SAFE_NO_PAD
         .decode("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
         .unwrap();
-    let key = || under([secret(Algorithm::HS256, &key)]);
+    let key = || with_keys([secret(Algorithm::HS256, &key)]);
     check(key(), &token, "ok");
     check(AuthSettings { check_exp: true, ..key() }, &token, "jwt-expired");
     check(AuthSettings { issuer: Some("joe".into()), ..key() }, &token, "ok");
@@ -35,10 +36,10 @@ fn hs256_of_rfc_7515_a_1_and_rfc_7519_3_1() {
 fn rs256_of_rfc_7515_a_2() {
     let signature = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
     let token = format!("eyJhbGciOiJSUzI1NiJ9.{CLAIMS}.{signature}");
-    check(under([jwk(RS256_KEY, Algorithm::RS256)]), &token, "ok");
-    // The same key under another algorithm is another key.
-    check(under([jwk(RS256_KEY, Algorithm::RS512)]), &token, "jwt-invalid");
-    check(under([jwk(RS256_KEY, Algorithm::PS256)]), &token, "jwt-invalid");
+    check(with_keys([jwk(RS256_KEY, Algorithm::RS256)]), &token, "ok");
+    // The same key with another algorithm is another key.
+    check(with_keys([jwk(RS256_KEY, Algorithm::RS512)]), &token, "jwt-invalid");
+    check(with_keys([jwk(RS256_KEY, Algorithm::PS256)]), &token, "jwt-invalid");
 }
 
 #[test]
@@ -46,12 +47,12 @@ fn es256_of_rfc_7515_a_3() {
     let signature =
         "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
     let token = format!("eyJhbGciOiJFUzI1NiJ9.{CLAIMS}.{signature}");
-    check(under([jwk(ES256_KEY, Algorithm::ES256)]), &token, "ok");
+    check(with_keys([jwk(ES256_KEY, Algorithm::ES256)]), &token, "ok");
     check(settings(), &token, "jwt-invalid");
 }
 
 #[test]
-fn es512_of_rfc_7515_a_4_is_not_spoken_here() {
+fn es512_of_rfc_7515_a_4_is_not_supported() {
     let token = "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA.AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn";
     check(settings(), token, "jwt-invalid");
 }
@@ -60,23 +61,22 @@ fn es512_of_rfc_7515_a_4_is_not_spoken_here() {
 fn unsecured_tokens_of_rfc_7515_a_5_and_rfc_7519_6_1() {
     let token = format!("eyJhbGciOiJub25lIn0.{CLAIMS}.");
     check(settings(), &token, "jwt-invalid");
-    check(under([jwk(ES256_KEY, Algorithm::ES256)]), &token, "jwt-invalid");
+    check(with_keys([jwk(ES256_KEY, Algorithm::ES256)]), &token, "jwt-invalid");
 }
 
 #[test]
 fn eddsa_of_rfc_8037_a_4() {
-    // Its payload is no JSON, so that only the signature can be right.
+    // Its payload is not JSON, so only the signature is valid.
     let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
-    let verifier = Verifier::new(under([jwk(ED25519_KEY, Algorithm::EdDSA)])).unwrap();
+    let verifier = Verifier::new(with_keys([jwk(ED25519_KEY, Algorithm::EdDSA)])).unwrap();
     assert!(verifier.signed_claims(token).is_some());
     assert_eq!(verifier.signed_claims(&token.replace("hgyY", "hgyZ")), None);
-    check(under([jwk(ED25519_KEY, Algorithm::EdDSA)]), token, "jwt-invalid");
+    check(with_keys([jwk(ED25519_KEY, Algorithm::EdDSA)]), token, "jwt-invalid");
 }
 
 #[test]
-fn private_keys_are_not_for_a_server_that_only_verifies() {
+fn private_keys_are_refused() {
     let private =
         ED25519_KEY.replace("}", r#","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}"#);
-    let key = TokenKey::public(None, None, private.as_bytes());
-    assert_eq!(key, Err(super::super::super::keys::KeyError::Private));
+    assert_eq!(read_public_keys(None, None, private.as_bytes()), Err(KeyError::Private));
 }

@@ -6,10 +6,10 @@ use pkcs1::{ObjectIdentifier, RsaPssParamsOwned};
 use spki::SubjectPublicKeyInfoRef;
 use spki::der::asn1::AnyRef;
 
-use super::{KeyError, PublicKeys, TokenKey, Unusable};
+use super::keys::{KeyError, PublicKeys, TokenKey};
 
 const RSA: ObjectIdentifier = pkcs1::ALGORITHM_OID;
-/// RSA keys that are for RSASSA-PSS alone (RFC 4055, 1.2).
+/// RSA keys that are only for RSASSA-PSS (RFC 4055, 1.2).
 const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.8");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -18,7 +18,7 @@ const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.
 const SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
 const SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3");
 
-/// The keys in a PEM file, all of them for `algorithm`.
+/// The keys of a PEM file, all for `algorithm`.
 pub(super) fn read(
     kid: Option<&str>,
     algorithm: Option<Algorithm>,
@@ -37,13 +37,13 @@ pub(super) fn read(
         return Err(KeyError::NotForPublic);
     }
     let blocks = pem::parse_many(text).map_err(|_| KeyError::Damaged)?;
-    // The parser leaves out a block without an end, and all that follows it.
+    // The parser skips a block without an end and everything behind it.
     if blocks.len() != begins().count() {
         return Err(KeyError::Damaged);
     }
-    PublicKeys::gather(blocks.iter().enumerate().map(|(index, block)| {
-        let key = decode(block, algorithm).and_then(|key| TokenKey::checked(kid, algorithm, key));
-        (Unusable::number(index), key.map(Some))
+    PublicKeys::collect(blocks.iter().enumerate().map(|(index, block)| {
+        let key = decode(block, algorithm).and_then(|key| TokenKey::public(kid, algorithm, key));
+        ((index + 1).to_string(), key.map(Some))
     }))
 }
 
@@ -54,7 +54,7 @@ fn decode(block: &Pem, algorithm: Algorithm) -> Result<DecodingKey, KeyError> {
         "RSA PUBLIC KEY" if family == AlgorithmFamily::Rsa => {
             return Ok(DecodingKey::from_rsa_der(block.contents()));
         }
-        // It says more than its key: until when it holds, and who says so.
+        // Its issuer and its expiry would not be checked.
         "CERTIFICATE" => return Err(KeyError::Certificate),
         _ => return Err(KeyError::Other(algorithm)),
     }
@@ -63,7 +63,7 @@ fn decode(block: &Pem, algorithm: Algorithm) -> Result<DecodingKey, KeyError> {
     let bits = info.subject_public_key.raw_bytes();
     match (info.algorithm.oid, family) {
         (RSA, AlgorithmFamily::Rsa) => Ok(DecodingKey::from_rsa_der(bits)),
-        (RSA_PSS, AlgorithmFamily::Rsa) if allows(info.algorithm.parameters, algorithm) => {
+        (RSA_PSS, AlgorithmFamily::Rsa) if may_verify(info.algorithm.parameters, algorithm) => {
             Ok(DecodingKey::from_rsa_der(bits))
         }
         (EC, AlgorithmFamily::Ec) => Ok(DecodingKey::from_ec_der(bits)),
@@ -72,10 +72,10 @@ fn decode(block: &Pem, algorithm: Algorithm) -> Result<DecodingKey, KeyError> {
     }
 }
 
-/// Whether an RSASSA-PSS key with these parameters may verify `algorithm`: without
-/// any it is not restricted to a hash (RFC 4055, 1.2).
-fn allows(parameters: Option<AnyRef<'_>>, algorithm: Algorithm) -> bool {
-    // The salt of a token's signature is as long as its hash (RFC 7518, 3.5).
+/// Whether an RSASSA-PSS key with these parameters may verify `algorithm`. Without
+/// parameters it is for every hash (RFC 4055, 1.2).
+fn may_verify(parameters: Option<AnyRef<'_>>, algorithm: Algorithm) -> bool {
+    // The salt of the signature is as long as the hash (RFC 7518, 3.5).
     let (hash, salt_bytes) = match algorithm {
         Algorithm::PS256 => (SHA256, 32),
         Algorithm::PS384 => (SHA384, 48),
@@ -83,9 +83,9 @@ fn allows(parameters: Option<AnyRef<'_>>, algorithm: Algorithm) -> bool {
         _ => return false,
     };
     let Some(parameters) = parameters else { return true };
-    let Ok(only) = parameters.decode_as::<RsaPssParamsOwned>() else { return false };
-    only.hash.oid == hash
-        && only.mask_gen.oid == MGF1
-        && only.mask_gen.parameters.is_some_and(|mask| mask.oid == hash)
-        && only.salt_len <= salt_bytes
+    let Ok(limits) = parameters.decode_as::<RsaPssParamsOwned>() else { return false };
+    limits.hash.oid == hash
+        && limits.mask_gen.oid == MGF1
+        && limits.mask_gen.parameters.is_some_and(|mask| mask.oid == hash)
+        && limits.salt_len <= salt_bytes
 }

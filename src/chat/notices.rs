@@ -1,0 +1,237 @@
+//! Everything that the server itself says in the room, with its texts: notices that
+//! a message was not sent, answers to moderators, and messages for everybody.
+
+use super::mod_action::{ModAction, ModActionError};
+use super::name::SERVER_NAME;
+use super::tim::{TIM_PLACEHOLDER, Tim, stamp};
+
+/// Why a message was not sent. The variants are in the order of the checks: the
+/// notice has the first one that applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// It is in a binary frame.
+    Binary,
+    /// It is not JSON, is nested too deeply, or its `usr` or `msg` is not Unicode.
+    BadJson,
+    /// It is JSON, but not an object.
+    NotAnObject,
+    /// A name occurs twice at the top level.
+    DuplicateField,
+    /// A token is required and missing.
+    JwtMissing,
+    /// The token is not a token, its signature is not valid, or it is not valid yet.
+    JwtInvalid,
+    /// The token is revoked.
+    JwtRevoked,
+    /// The token has expired.
+    JwtExpired,
+    /// `usr` is missing, or nothing of it is visible.
+    MissingUsr,
+    /// `msg` is missing.
+    MissingMsg,
+    /// `usr` or `msg` is not a string.
+    BadType,
+    /// `usr` looks like the name of the server.
+    NameReserved,
+    /// `usr` is not the name in the token.
+    NameMismatch,
+    /// It is a command, and the token does not make its bearer a moderator.
+    NotAModerator,
+    /// Its command is not valid or cannot be done.
+    BadCommand,
+    /// Only moderators may speak.
+    Locked,
+    /// The speaker is muted.
+    Muted,
+    /// It came too soon after the last message, or repeats one.
+    RateLimited,
+}
+
+impl Refusal {
+    /// Every refusal, for tables of counters and for the manual page.
+    pub const ALL: [Self; 18] = [
+        Self::Binary,
+        Self::BadJson,
+        Self::NotAnObject,
+        Self::DuplicateField,
+        Self::JwtMissing,
+        Self::JwtInvalid,
+        Self::JwtRevoked,
+        Self::JwtExpired,
+        Self::MissingUsr,
+        Self::MissingMsg,
+        Self::BadType,
+        Self::NameReserved,
+        Self::NameMismatch,
+        Self::NotAModerator,
+        Self::BadCommand,
+        Self::Locked,
+        Self::Muted,
+        Self::RateLimited,
+    ];
+
+    /// The code in the field `err`, for programs. It never changes.
+    pub const fn code(self) -> &'static str {
+        self.texts().0
+    }
+
+    /// The reason in the field `msg`, for people.
+    pub const fn reason(self) -> &'static str {
+        self.texts().1
+    }
+
+    const fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Binary => ("binary", "it came as binary data; send it as text"),
+            Self::BadJson => ("bad-json", "it is not valid JSON, or nested too deeply"),
+            Self::NotAnObject => ("not-an-object", "it is not a JSON object"),
+            Self::DuplicateField => ("duplicate-field", "a field occurs twice"),
+            Self::JwtMissing => ("jwt-missing", "speaking here requires a token in the field jwt"),
+            Self::JwtInvalid => ("jwt-invalid", "the token is not valid here"),
+            Self::JwtRevoked => ("jwt-revoked", "the token has been revoked"),
+            Self::JwtExpired => ("jwt-expired", "the token has expired"),
+            Self::MissingUsr => ("missing-usr", "the name, in the field usr, is missing"),
+            Self::MissingMsg => ("missing-msg", "the text, in the field msg, is missing"),
+            Self::BadType => ("bad-type", "the fields usr and msg must be strings"),
+            Self::NameReserved => ("name-reserved", "this name belongs to the server"),
+            Self::NameMismatch => ("name-mismatch", "the name is not the one in the token"),
+            Self::NotAModerator => ("not-a-moderator", "commands are for moderators"),
+            Self::BadCommand => ("bad-command", "the command is unknown or not valid"),
+            Self::Locked => ("locked", "only moderators speak at the moment"),
+            Self::Muted => ("muted", "you are muted here"),
+            Self::RateLimited => ("rate-limited", "too fast, or the same text again"),
+        }
+    }
+}
+
+/// A refusal, with the time to wait where waiting helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why the message was not sent.
+    pub refusal: Refusal,
+    /// After this many seconds the message may be sent.
+    pub wait_secs: Option<u64>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, wait_secs: None }
+    }
+}
+
+/// Appends the notice that tells a sender why its message was not sent.
+///
+/// It has the form of a message, so that every client can show it, and contains
+/// nothing from the client. Its `tim` is the time and has no place in the order of
+/// the room.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::chat::{notice, Refusal, Refused, Tim};
+/// let mut text = Vec::new();
+/// notice(Refused { refusal: Refusal::RateLimited, wait_secs: Some(7) }, Tim::default(), &mut text);
+/// assert_eq!(
+///     String::from_utf8(text).unwrap(),
+///     r#"{"usr":"wschat","msg":"not sent: too fast, or the same text again; wait 7 s","err":"rate-limited","wait":7,"tim":"1970-01-01T00:00:00.000000000Z"}"#
+/// );
+/// ```
+pub fn notice(refused: Refused, now: Tim, out: &mut Vec<u8>) {
+    let Refused { refusal, wait_secs } = refused;
+    let (code, mut reason, mut wait) = (refusal.code(), refusal.reason().to_owned(), String::new());
+    if let Some(secs) = wait_secs {
+        reason += &format!("; wait {secs} s");
+        wait = format!("\"wait\":{secs},");
+    }
+    server_message(&format!("not sent: {reason}"), &format!("\"err\":\"{code}\",{wait}"), out);
+    stamp(out, now);
+}
+
+/// Appends the answer that tells a moderator what was done.
+pub fn ack(action: &ModAction, now: Tim, out: &mut Vec<u8>) {
+    server_message(&format!("done: {action}"), &format!("\"ack\":\"{}\",", action.verb()), out);
+    stamp(out, now);
+}
+
+/// Appends the notice that tells a moderator why nothing was done.
+pub fn nack(error: ModActionError, now: Tim, out: &mut Vec<u8>) {
+    let code = Refusal::BadCommand.code();
+    server_message(&format!("not done: {error}"), &format!("\"err\":\"{code}\","), out);
+    stamp(out, now);
+}
+
+/// Appends a message of the server for everybody. The room sets its `tim`.
+pub fn announcement(text: &str, out: &mut Vec<u8>) {
+    server_message(text, "", out);
+}
+
+/// Appends the message that asks every client to hide the message `tim`. The room
+/// sets its own `tim`.
+pub fn retraction(tim: Tim, out: &mut Vec<u8>) {
+    server_message(&format!("retracted: {tim}"), &format!("\"retract\":\"{tim}\","), out);
+}
+
+/// Appends a message of the server. `fields` are the fields between `msg` and `tim`,
+/// each with a comma behind it.
+fn server_message(msg: &str, fields: &str, out: &mut Vec<u8>) {
+    // Every string can be written as JSON.
+    let msg = serde_json::to_string(msg).unwrap_or_default();
+    for part in ["{\"usr\":\"", SERVER_NAME, "\",\"msg\":", &msg, ",", fields, TIM_PLACEHOLDER] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn every_refusal_has_its_place_and_its_own_code() {
+        let mut codes = std::collections::HashSet::new();
+        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal as usize, index, "{refusal:?}");
+            assert!(codes.insert(refusal.code()), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn every_text_of_the_server_is_json() {
+        let value = |write: &dyn Fn(&mut Vec<u8>)| {
+            let mut text = Vec::new();
+            write(&mut text);
+            serde_json::from_slice::<Value>(&text).unwrap()
+        };
+        let (zero, epoch) = ("0000-00-00T00:00:00.000000000Z", "1970-01-01T00:00:00.000000000Z");
+        for refusal in Refusal::ALL {
+            let msg = format!("not sent: {}", refusal.reason());
+            assert_eq!(
+                value(&|out| notice(refusal.into(), Tim::default(), out)),
+                json!({ "usr": "wschat", "msg": msg, "err": refusal.code(), "tim": epoch })
+            );
+        }
+        let text = "a \"quoted\"\nline \u{1f600}";
+        assert_eq!(
+            value(&|out| announcement(text, out)),
+            json!({ "usr": "wschat", "msg": text, "tim": zero })
+        );
+        let say = ModAction::Say { text: text.into() };
+        assert_eq!(
+            value(&|out| ack(&say, Tim::default(), out)),
+            json!({ "usr": "wschat", "msg": format!("done: said {text:?}"), "ack": "say", "tim": epoch })
+        );
+        assert_eq!(
+            value(&|out| nack(ModActionError::NotMuted, Tim::default(), out)),
+            json!({
+                "usr": "wschat", "msg": "not done: nobody of that name is muted",
+                "err": "bad-command", "tim": epoch
+            })
+        );
+        assert_eq!(
+            value(&|out| retraction(Tim::default(), out)),
+            json!({
+                "usr": "wschat", "msg": format!("retracted: {epoch}"), "retract": epoch, "tim": zero
+            })
+        );
+    }
+}

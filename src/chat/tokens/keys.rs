@@ -1,0 +1,240 @@
+//! Keys that verify tokens, each for one algorithm (RFC 7517, 7518).
+
+use std::fmt;
+
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
+
+/// A key with the one algorithm that it verifies, and an optional `kid`.
+///
+/// A secret is only for the HMAC algorithms and a public key is never for them:
+/// otherwise everybody who knows the public key could sign with it.
+///
+/// # Examples
+///
+/// ```
+/// use jsonwebtoken::Algorithm;
+/// use wschat::chat::TokenKey;
+/// let key = TokenKey::secret(Some("2026"), Algorithm::HS256, b"correct horse").unwrap();
+/// assert_eq!(format!("{key:?}"), "TokenKey(2026, HS256)");
+/// assert!(TokenKey::secret(None, Algorithm::RS256, b"correct horse").is_err());
+/// ```
+#[derive(Clone)]
+pub struct TokenKey {
+    kid: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl TokenKey {
+    /// A secret for one of the HMAC algorithms.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Empty`] or [`KeyError::NotForSecrets`].
+    pub fn secret(
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        secret: &[u8],
+    ) -> Result<Self, KeyError> {
+        if algorithm.family() != AlgorithmFamily::Hmac {
+            return Err(KeyError::NotForSecrets);
+        }
+        if secret.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        Ok(Self { kid: kid.map(Into::into), algorithm, key: DecodingKey::from_secret(secret) })
+    }
+
+    /// A public key for `algorithm`, after checking that it is a point on the curve of
+    /// the algorithm or a modulus that is long enough.
+    pub(super) fn public(
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        key: DecodingKey,
+    ) -> Result<Self, KeyError> {
+        let parsed = match (key.kind(), algorithm) {
+            (DecodingKeyKind::RsaModulusExponent { n, e }, _) => {
+                RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+            }
+            (DecodingKeyKind::SecretOrDer(key), Algorithm::ES256) => {
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key)
+            }
+            (DecodingKeyKind::SecretOrDer(key), Algorithm::ES384) => {
+                ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key)
+            }
+            (DecodingKeyKind::SecretOrDer(key), Algorithm::EdDSA) => {
+                ParsedPublicKey::new(&ED25519, key)
+            }
+            (DecodingKeyKind::SecretOrDer(key), _) => {
+                ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key)
+            }
+        };
+        let parsed = parsed.map_err(|_| KeyError::Other(algorithm))?;
+        // A modulus of 2,048 bits takes 256 bytes, and its encoding takes more.
+        if key.family() == AlgorithmFamily::Rsa && parsed.as_ref().len() <= 256 {
+            return Err(KeyError::RsaShort);
+        }
+        Ok(Self { kid: kid.map(Into::into), algorithm, key })
+    }
+
+    /// The name of the key, which a token may give in its header.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The algorithm of the signatures.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The secret, for signing; `None` for a public key.
+    pub fn secret_bytes(&self) -> Option<&[u8]> {
+        match self.key.kind() {
+            DecodingKeyKind::SecretOrDer(bytes) if self.key.family() == AlgorithmFamily::Hmac => {
+                Some(bytes)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a token with this header can be verified with the key. A key without a
+    /// `kid` is for every `kid`, and every key is for a token without one.
+    pub(super) fn fits(&self, algorithm: Algorithm, kid: Option<&str>) -> bool {
+        let is_named = self.kid().zip(kid).is_none_or(|(own, wanted)| own == wanted);
+        self.algorithm == algorithm && is_named
+    }
+
+    /// Whether `signature`, in base64url, is a signature of `signed`.
+    pub(super) fn verifies(&self, signed: &str, signature: &str) -> bool {
+        jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &self.key, self.algorithm)
+            .unwrap_or(false)
+    }
+
+    /// The bytes of the key.
+    pub(super) fn material(&self) -> [&[u8]; 2] {
+        match self.key.kind() {
+            DecodingKeyKind::SecretOrDer(bytes) => [bytes, b""],
+            DecodingKeyKind::RsaModulusExponent { n, e } => [n, e],
+        }
+    }
+}
+
+impl PartialEq for TokenKey {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.kid, self.algorithm, self.material())
+            == (&other.kid, other.algorithm, other.material())
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "TokenKey({}, {:?})", self.kid().unwrap_or("-"), self.algorithm)
+    }
+}
+
+/// The content of a file of public keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublicKeys {
+    /// The keys, at least one.
+    pub keys: Vec<TokenKey>,
+    /// Keys that were wanted but cannot be used.
+    pub unusable: Vec<UnusableKey>,
+}
+
+impl PublicKeys {
+    /// Collects the keys of a file. Each has its name and is a key, `None` if it was not
+    /// wanted, or an error.
+    pub(super) fn collect(
+        found: impl Iterator<Item = (String, Result<Option<TokenKey>, KeyError>)>,
+    ) -> Result<Self, KeyError> {
+        let (mut keys, mut unusable) = (Vec::new(), Vec::new());
+        for (name, key) in found {
+            match key {
+                Ok(key) => keys.extend(key),
+                // A private key is an error even if other keys can be used.
+                Err(KeyError::Private) => return Err(KeyError::Private),
+                Err(error) => unusable.push(UnusableKey { name, error }),
+            }
+        }
+        match (keys.is_empty(), unusable.len()) {
+            (false, _) => Ok(Self { keys, unusable }),
+            (true, 0) => Err(KeyError::NoneFits),
+            (true, 1) => Err(unusable.remove(0).error),
+            (true, _) => Err(KeyError::NoneUsable(Box::new(unusable.remove(0)))),
+        }
+    }
+}
+
+/// A key of a file that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusableKey {
+    /// Its quoted `kid`, or its number in the file.
+    name: String,
+    error: KeyError,
+}
+
+impl fmt::Display for UnusableKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "key {} cannot be used: {}", self.name, self.error)
+    }
+}
+
+/// Why a key cannot be used. The texts never show the content of a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// A secret without a byte.
+    #[error("the secret is empty")]
+    Empty,
+    /// A secret with an algorithm for public keys.
+    #[error("a secret is for HS256, HS384 or HS512")]
+    NotForSecrets,
+    /// A public key with an algorithm for secrets.
+    #[error("a public key is not for HS256, HS384 or HS512, which take a secret_file")]
+    NotForPublic,
+    /// A key in PEM, or an RSA key, without an algorithm.
+    #[error("alg is missing, which a PEM file and an RSA key without it need")]
+    AlgorithmMissing,
+    /// Neither PEM nor JSON.
+    #[error("the file holds neither public keys in PEM nor a JWKS")]
+    Form,
+    /// UTF-16, as some editors write it.
+    #[error("the file is in UTF-16; save it as UTF-8")]
+    Utf16,
+    /// PEM without an end or with invalid base64.
+    #[error("a block of the PEM file is damaged")]
+    Damaged,
+    /// A certificate: its other fields would not be checked.
+    #[error("a certificate is not a key; use its public key (openssl x509 -noout -pubkey)")]
+    Certificate,
+    /// JSON that is not a JWKS, with line and column.
+    #[error("the file is not a JWKS: line {0}, column {1}")]
+    Json(usize, usize),
+    /// A member is missing or has another type than in RFC 7517 and 7518.
+    #[error("it is not a JWK: a member is missing or has the wrong type")]
+    Malformed,
+    /// An unsupported kind of key, curve or algorithm.
+    #[error("its kty, crv and alg are not supported or do not fit together")]
+    Unsupported,
+    /// A secret in a JWKS.
+    #[error("a secret must not be in a JWKS; use a secret_file")]
+    Secret,
+    /// A private key, which only the issuer of tokens should have.
+    #[error("the file contains a private key; use the public key (openssl pkey -pubout)")]
+    Private,
+    /// A key of another kind, or not a key.
+    #[error("it is no public key for {0:?}")]
+    Other(Algorithm),
+    /// An RSA key that is too weak.
+    #[error("an RSA key must have at least 2048 bits")]
+    RsaShort,
+    /// A JWKS without a wanted key.
+    #[error("no key of the JWKS fits: a public key to verify with, of that kid and alg")]
+    NoneFits,
+    /// Several keys that all cannot be used, with the first of them.
+    #[error("no key of the file can be used; {0}")]
+    NoneUsable(Box<UnusableKey>),
+}
