@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod address;
 mod bench;
 pub mod chat;
 pub mod cli;
@@ -18,7 +19,9 @@ pub mod client;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod descriptors;
 pub mod feed;
+pub mod file;
 mod log_limit;
 mod mutex;
 pub mod record;

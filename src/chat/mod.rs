@@ -33,6 +33,6 @@ pub use rate::{Bucket, RateLimit, RefillRate, Usage};
 pub use speaker::{NOTICES, Speaker};
 pub use tim::{Now, ParseTimError, Stamper, Tim, stamp};
 pub use tokens::{
-    AuthSettings, KeyError, PublicKeys, Revocation, Revocations, TokenKey, UnusableKey,
-    read_public_keys,
+    AuthSettings, EmptySecret, KeyError, PublicKeys, Revocation, Revocations, Secret, TokenKey,
+    UnusableKey, read_public_keys,
 };

@@ -10,7 +10,8 @@ use rustix::io::Errno;
 
 use super::args::ConfigArgs;
 use super::failure::{Exit, Failure, Outcome};
-use crate::config::{Environment, ListenAddress};
+use crate::address::ListenAddress;
+use crate::config::Environment;
 use crate::daemon::journal::last_words;
 use crate::daemon::{StartError, run as run_daemon};
 

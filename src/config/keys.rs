@@ -12,9 +12,10 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use tracing::Level;
 
+use super::Config;
 use super::rows::{Column, Row, Wrong};
 use super::tokens;
-use super::{Config, ListenAddress};
+use crate::address::ListenAddress;
 
 /// One key of the configuration file.
 pub struct Key {

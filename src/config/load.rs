@@ -7,14 +7,15 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::descriptors;
-use super::file::{Content, read_file};
 use super::keys::{KEYS, Key, Kind};
 use super::problem::{Position, Problem, Problems, Warning};
 use super::read::{Draft, read};
 use super::tokens;
-use super::{Config, KeyFile, ListenAddress, Secret};
-use crate::chat::PublicKeys;
+use super::{Config, KeyFile};
+use crate::address::ListenAddress;
+use crate::chat::{PublicKeys, Secret};
+use crate::descriptors;
+use crate::file::{Content, read_file};
 
 /// Everything outside that a configuration depends on. It may hold a secret, so
 /// there is no way to print it.

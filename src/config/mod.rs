@@ -12,19 +12,13 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod address;
-pub mod descriptors;
-mod file;
 mod keys;
 mod load;
-mod origin;
 #[cfg(test)]
 mod papers;
 mod problem;
-mod proxy;
 mod read;
 mod rows;
-mod secret;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -37,19 +31,15 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use tracing::Level;
 
-use crate::chat::{Revocation, Revocations, TokenKey};
+use crate::address::{ListenAddress, Origin, TrustedProxy};
+use crate::chat::{Revocation, Revocations, Secret, TokenKey};
 
-pub use address::{AddressError, ListenAddress};
-pub use file::{open_regular, read_all, read_file};
 pub use keys::{KEYS, Key, Reload, needs_restart};
 pub use load::{
     CREDENTIAL, CREDENTIALS_VARIABLE, Environment, Loaded, RECORD_VARIABLE, Source, VARIABLE,
     Value, load, parse,
 };
-pub use origin::{Origin, OriginError};
 pub use problem::{Position, Problem, Problems, Warning};
-pub use proxy::{ProxyError, TrustedProxy};
-pub use secret::{EmptySecret, Secret};
 pub use tokens::read_revoked;
 
 /// Everything that an operator can decide, checked.
@@ -95,7 +85,7 @@ impl Config {
     /// ```
     pub fn is_v6_only(&self, address: &ListenAddress) -> bool {
         let mut all = self.listen.addresses.iter().chain(&self.metrics.address);
-        all.any(|other| address.takes_in(other))
+        all.any(|other| address.includes(other))
     }
 }
 
@@ -135,7 +125,8 @@ impl Auth {
     /// # Examples
     ///
     /// ```
-    /// use wschat::config::{Auth, Secret};
+    /// use wschat::chat::Secret;
+    /// use wschat::config::Auth;
     /// let secret = Some(Secret::new("correct horse").unwrap());
     /// assert_eq!(Auth { secret, ..Auth::default() }.token_keys().len(), 1);
     /// assert!(Auth::default().token_keys().is_empty());

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use super::Config;
 use super::keys::{KEYS, Key, Kind};
 use super::problem::{Position, Problem};
 use super::rows::{self, Row};
-use super::{Config, Secret};
+use crate::chat::Secret;
 
 /// What the file says, before secrets of other sources are looked for.
 #[derive(Debug, Default)]

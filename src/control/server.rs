@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::config::ListenAddress;
+use crate::address::ListenAddress;
 use crate::control::auth;
 use crate::control::protocol::{Code, ControlError, FORBIDDEN, LINE_BYTES_MAX, parse, sorry};
 use crate::control::service::Service;

@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 use tracing::{info, warn};
 
 use crate::chat::Moderation;
-use crate::config::{open_regular, read_all};
+use crate::file::{open_regular, read_all};
 use crate::server::ShardPool;
 
 /// The name of the control socket and this is the file's name: daemons whose

@@ -9,9 +9,9 @@ use tracing::{error, info, warn};
 use super::journal::Log;
 use super::loader::Loader;
 use super::notify::Manager;
-use crate::config::descriptors;
 use crate::config::{Config, Loaded, Problems, needs_restart};
 use crate::control::{Configured, Rejected, Reloaded};
+use crate::descriptors;
 use crate::record::Recorder;
 use crate::server::{Settings, ShardPool};
 

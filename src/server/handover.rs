@@ -127,8 +127,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::chat::{Actor, ModAction, SECS_MAX};
-    use crate::config::{Config, Secret};
+    use crate::chat::{Actor, ModAction, SECS_MAX, Secret};
+    use crate::config::Config;
     use crate::room::{AccountKey, AccountSnapshot};
     use crate::server::Peer;
     use crate::ws::frame::client_frame;

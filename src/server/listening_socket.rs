@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use crate::config::ListenAddress;
+use crate::address::ListenAddress;
 use crate::server::socket::{Peer, Socket};
 
 /// Connections that the kernel queues before they are accepted; `net.core.somaxconn` can

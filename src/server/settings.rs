@@ -1,7 +1,8 @@
 //! What a reload changes in a running room.
 
+use crate::address::{Origin, TrustedProxy};
 use crate::chat::{AuthSettings, RateLimit, Rules};
-use crate::config::{Config, Limits, Origin, Page, TrustedProxy};
+use crate::config::{Config, Limits, Page};
 
 /// What the door and the shards go by; never changed, only swapped as a whole.
 pub struct Settings {

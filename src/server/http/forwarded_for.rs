@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hyper::HeaderMap;
 use tracing::warn;
 
-use crate::config::TrustedProxy;
+use crate::address::TrustedProxy;
 use crate::log_limit::LogLimit;
 use crate::server::socket::Peer;
 
@@ -18,7 +18,7 @@ pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(600);
 /// Whether `peer` is in `listen.trusted_proxies`.
 pub(crate) fn is_trusted(proxies: &[TrustedProxy], peer: Peer) -> bool {
     proxies.iter().any(|proxy| match peer {
-        Peer::Tcp(address) => proxy.holds(address.ip()),
+        Peer::Tcp(address) => proxy.contains(address.ip()),
         Peer::Unix => *proxy == TrustedProxy::Unix,
     })
 }

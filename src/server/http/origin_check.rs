@@ -3,7 +3,7 @@
 use hyper::header::{HeaderMap, ORIGIN};
 
 use super::upgrade::single_value;
-use crate::config::Origin;
+use crate::address::Origin;
 
 /// Whether a handshake with these headers may open a WebSocket. `origins` lists the origins
 /// of pages that may; an empty list allows all. A client that sends no `Origin` is not a

@@ -28,7 +28,7 @@ use super::http11_reader::Http11Reader;
 use super::proxy_header::read_proxy_header;
 use super::response::FullResponse;
 use super::{error_response, fast_path, origin_check, routes};
-use crate::config::descriptors::HANDSHAKES_MIN;
+use crate::descriptors::HANDSHAKES_MIN;
 use crate::log_limit::LogLimit;
 use crate::mutex::lock;
 use crate::server::acceptor::Acceptor;

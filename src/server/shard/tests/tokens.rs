@@ -1,7 +1,7 @@
 //! Verifying tokens takes a bounded part of a turn, whatever clients show.
 
 use super::*;
-use crate::config::Secret;
+use crate::chat::Secret;
 
 const SECRET: &str = "a secret of thirty-two bytes, yes";
 

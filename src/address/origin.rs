@@ -1,17 +1,16 @@
-//! Where a web page comes from, compared as a browser compares it.
+//! Where a web page comes from.
 
 use std::fmt;
 use std::str::FromStr;
 
 use url::Url;
 
-/// The origin of a page (RFC 6454): scheme, host and port, in the form that a
-/// browser sends.
+/// The origin of a web page (RFC 6454): scheme, host and port, in the form that browsers send.
 ///
 /// # Examples
 ///
 /// ```
-/// use wschat::config::Origin;
+/// use wschat::address::Origin;
 /// let origin: Origin = "HTTPS://Bücher.example:443".parse().unwrap();
 /// assert_eq!(origin.to_string(), "https://xn--bcher-kva.example");
 /// ```
@@ -22,7 +21,7 @@ impl FromStr for Origin {
     type Err = OriginError;
 
     fn from_str(text: &str) -> Result<Self, OriginError> {
-        // What a URL parser would mend or drop is no part of an origin.
+        // A URL parser would correct or remove these; an origin does not have them.
         let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\\' | '@');
         if text.contains(odd) || !text.contains("://") {
             return Err(OriginError);
@@ -42,7 +41,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The text is no [`Origin`].
+/// The text is not an [`Origin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an origin, which is http://HOST[:PORT] or https://HOST[:PORT]")]
 pub struct OriginError;
@@ -63,7 +62,7 @@ mod tests {
             ("https://chat.example:0443", Ok("https://chat.example")),
             ("https://m\u{fc}nchen.example", Ok("https://xn--mnchen-3ya.example")),
             ("https://ch%61t.example", Ok("https://chat.example")),
-            // A dot at the end is another host, to a browser too.
+            // A dot at the end makes another host, for a browser too.
             ("https://chat.example.", Ok("https://chat.example.")),
             ("http://0x7f.1", Ok("http://127.0.0.1")),
             ("http://[::0001]:8080", Ok("http://[::1]:8080")),

@@ -1,5 +1,5 @@
-//! Reading the files that somebody named. Whatever the name leads to, opening it
-//! and reading it neither blocks nor goes on without an end.
+//! Reads files that an operator named. Whatever is at the path, opening and reading it
+//! neither blocks nor takes forever.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -8,10 +8,10 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// What a file holds, and whether everybody may know.
+/// The content of a file, and who may read it.
 #[derive(Debug, Default)]
 pub struct Content {
-    /// Its bytes.
+    /// All its bytes.
     pub bytes: Vec<u8>,
     /// Whether every user of the machine may read it.
     pub others_may_read: bool,
@@ -21,17 +21,17 @@ pub struct Content {
 ///
 /// # Errors
 ///
-/// The system's; it is no regular file; it is larger.
+/// The system's error; it is not a regular file; it is larger.
 ///
 /// # Examples
 ///
 /// ```
-/// use wschat::config::read_file;
+/// use wschat::file::read_file;
 /// let why = |path: &str| read_file(path.as_ref(), 1 << 20).unwrap_err().to_string();
 /// assert_eq!(why("/dev/zero"), "not a regular file");
 /// ```
 pub fn read_file(path: &Path, bytes_max: u64) -> io::Result<Content> {
-    // Opening a device can already do something.
+    // Opening a device can have an effect.
     must_be_regular(&fs::metadata(path)?)?;
     let (file, found) = open_regular(path, OFlags::empty())?;
     let others_may_read = found.permissions().mode() & 0o004 != 0;
@@ -42,10 +42,9 @@ pub fn read_file(path: &Path, bytes_max: u64) -> io::Result<Content> {
 ///
 /// # Errors
 ///
-/// The system's; it is no regular file.
+/// The system's error; it is not a regular file.
 pub fn open_regular(path: &Path, flags: OFlags) -> io::Result<(File, Metadata)> {
-    // Without NONBLOCK a FIFO waits for a writer, and a file with a lease for its
-    // holder.
+    // Without NONBLOCK, opening waits for the writer of a FIFO and the holder of a lease.
     let flags = (flags | OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
     let found = file.metadata()?;
@@ -57,7 +56,7 @@ pub fn open_regular(path: &Path, flags: OFlags) -> io::Result<(File, Metadata)> 
 ///
 /// # Errors
 ///
-/// The system's; it holds more than `bytes_max` bytes.
+/// The system's error; it has more than `bytes_max` bytes.
 pub fn read_all(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;

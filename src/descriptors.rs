@@ -24,7 +24,7 @@ pub fn clients_max(limit: Option<u64>, shards: usize) -> usize {
 /// # Examples
 ///
 /// ```
-/// use wschat::config::descriptors::{clients_max, websockets_max};
+/// use wschat::descriptors::{clients_max, websockets_max};
 /// assert_eq!(websockets_max(clients_max(Some(20_000), 2)), 19_621);
 /// assert_eq!(websockets_max(clients_max(Some(512), 2)), 428);
 /// ```

@@ -1,13 +1,13 @@
-//! A secret that cannot be empty and does not show itself.
+//! A secret that is never empty and never printed.
 
 use std::fmt;
 
-/// What tokens are signed with: at least one byte, never printed.
+/// A secret that tokens are signed with: at least one byte, never printed.
 ///
 /// # Examples
 ///
 /// ```
-/// use wschat::config::Secret;
+/// use wschat::chat::Secret;
 /// let secret = Secret::new("correct horse").unwrap();
 /// assert_eq!(secret.bytes(), b"correct horse");
 /// assert_eq!(format!("{secret:?}"), "Secret(..)");
@@ -17,14 +17,14 @@ use std::fmt;
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Bytes that the keys of HS256 should have at least (RFC 7518, 3.2).
+    /// Bytes that a secret should have at least for HS256 (RFC 7518, 3.2).
     pub const BYTES_ADVISED: usize = 32;
 
     /// Keeps `bytes` as the secret.
     ///
     /// # Errors
     ///
-    /// [`EmptySecret`]: a token signed with nothing proves nothing.
+    /// [`EmptySecret`]: anybody can sign a token with it.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, EmptySecret> {
         let bytes = bytes.into();
         if bytes.is_empty() { Err(EmptySecret) } else { Ok(Self(bytes)) }
@@ -35,7 +35,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether guessing it may be cheaper than it should be.
+    /// Whether it is short enough to be guessed.
     pub fn is_short(&self) -> bool {
         self.0.len() < Self::BYTES_ADVISED
     }
@@ -47,7 +47,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A secret of no bytes, which is never the same as "no secret".
+/// A secret without any byte, which is never taken for "no secret".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the secret is empty")]
 pub struct EmptySecret;

@@ -1,39 +1,39 @@
-//! Where to listen, as an operator writes it.
+//! Where to listen.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// A place to listen at: `IP:PORT`, `[IP6]:PORT` or `unix:/PATH`.
+/// An address to listen at: `IP:PORT`, `[IP6]:PORT` or `unix:/PATH`.
 ///
 /// # Examples
 ///
 /// ```
-/// use wschat::config::ListenAddress;
+/// use wschat::address::ListenAddress;
 /// let address: ListenAddress = "unix:/run/wschat/room.sock".parse().unwrap();
 /// assert_eq!(address.to_string(), "unix:/run/wschat/room.sock");
 /// assert!("8080".parse::<ListenAddress>().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
-    /// A TCP address; port 0 lets the system choose one.
+    /// A TCP address; with port 0 the system chooses a port.
     Tcp(SocketAddr),
     /// The absolute path of a Unix socket.
     Unix(PathBuf),
 }
 
-/// Bytes of a path in a `sockaddr_un`, its closing zero left out (unix(7)).
+/// Bytes of a path in a `sockaddr_un`, without its terminating zero (unix(7)).
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
 impl ListenAddress {
-    /// Whether the system refuses to listen at both. `[::]` excludes no IPv4
-    /// address, as long as it is bound for IPv6 alone.
+    /// Whether the system refuses to listen at both. `[::]` excludes no IPv4 address if it is
+    /// bound for IPv6 alone.
     ///
     /// # Examples
     ///
     /// ```
-    /// use wschat::config::ListenAddress;
+    /// use wschat::address::ListenAddress;
     /// let parsed = |text: &str| text.parse::<ListenAddress>().unwrap();
     /// assert!(parsed("0.0.0.0:80").excludes(&parsed("127.0.0.1:80")));
     /// assert!(!parsed("0.0.0.0:80").excludes(&parsed("[::]:80")));
@@ -52,16 +52,13 @@ impl ListenAddress {
         }
     }
 
-    /// Whether it takes the port of `other` where both are bound for IPv6 and
-    /// IPv4: it is `[::]`, and `other` an IPv4 address.
-    pub(super) fn takes_in(&self, other: &Self) -> bool {
+    /// Whether it also accepts connections to `other` unless it is bound for IPv6 alone: it is
+    /// `[::]`, and `other` an IPv4 address of the same port.
+    pub fn includes(&self, other: &Self) -> bool {
         let (Self::Tcp(one), Self::Tcp(two)) = (self, other) else { return false };
-        one.port() == two.port() && is_any_v6(one) && two.ip().to_canonical().is_ipv4()
+        let is_any_v6 = one.is_ipv6() && one.ip().is_unspecified();
+        one.port() == two.port() && is_any_v6 && two.ip().to_canonical().is_ipv4()
     }
-}
-
-fn is_any_v6(address: &SocketAddr) -> bool {
-    address.is_ipv6() && address.ip().is_unspecified()
 }
 
 impl FromStr for ListenAddress {
@@ -90,13 +87,13 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// Why a text is no [`ListenAddress`].
+/// Why a text is not a [`ListenAddress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// It is none of the three forms.
+    /// It has none of the three forms.
     #[error("not an address, which is IP:PORT, [IP6]:PORT or unix:/PATH")]
     Form,
-    /// The system cannot bind so long a path.
+    /// The system cannot bind such a long path.
     #[error("the path of a Unix socket has at most {UNIX_PATH_BYTES_MAX} bytes")]
     PathTooLong,
 }

@@ -1,4 +1,4 @@
-//! Proxies whose word about a client is believed, as an operator writes them.
+//! Proxies whose PROXY header or `X-Forwarded-For` is trusted.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,28 +6,28 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// Peers that may say who they speak for: an address, a network, or `unix`,
-/// which is whoever connects over a Unix socket.
+/// Peers that may name the address of their client: an address, a network, or `unix` for all
+/// peers on a Unix socket.
 ///
 /// # Examples
 ///
 /// ```
-/// use wschat::config::TrustedProxy;
+/// use wschat::address::TrustedProxy;
 /// let proxy: TrustedProxy = "10.0.0.0/8".parse().unwrap();
-/// assert!(proxy.holds("10.1.2.3".parse().unwrap()));
+/// assert!(proxy.contains("10.1.2.3".parse().unwrap()));
 /// assert!("localhost".parse::<TrustedProxy>().is_err());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustedProxy {
-    /// Everybody in this network; an address is a network of one.
+    /// All addresses of this network; a single address is a network of one.
     Network(IpNet),
-    /// Everybody on this machine who may open the room's Unix socket.
+    /// All processes of this machine that may open the daemon's Unix socket.
     Unix,
 }
 
 impl TrustedProxy {
     /// Whether `address`, in its canonical form, is in the network.
-    pub fn holds(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         matches!(self, Self::Network(network) if network.contains(&address))
     }
 }
@@ -45,8 +45,8 @@ impl FromStr for TrustedProxy {
     }
 }
 
-/// The network with its IPv4 addresses as such: `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
-/// One of them and of IPv6 addresses together is not what anybody can mean.
+/// The network with mapped IPv4 addresses as IPv4 addresses: `::ffff:10.0.0.0/104` is
+/// `10.0.0.0/8`. A network of both IPv4 and IPv6 addresses is an error: nobody wants one.
 fn canonical(network: IpNet) -> Result<IpNet, ProxyError> {
     const MAPPED_BITS: u8 = 96;
     match (network.addr().to_canonical(), network) {
@@ -68,7 +68,7 @@ impl fmt::Display for TrustedProxy {
     }
 }
 
-/// The text is no [`TrustedProxy`].
+/// The text is not a [`TrustedProxy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a proxy, which is IP, IP/BITS or unix")]
 pub struct ProxyError;
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_held() {
+    fn networks_contain_addresses() {
         for (proxy, address, want) in [
             ("::ffff:127.0.0.1", "127.0.0.1", true),
             ("::ffff:127.0.0.1", "127.0.0.2", false),
@@ -118,12 +118,12 @@ mod tests {
             ("::ffff:0:0/96", "192.0.2.1", true),
             ("::ffff:0:0/96", "2001:db8::1", false),
             ("::/0", "2001:db8::1", true),
-            // Who says "all of IPv6" does not say "all of IPv4".
+            // All IPv6 addresses do not include all IPv4 addresses.
             ("::/0", "192.0.2.1", false),
             ("unix", "127.0.0.1", false),
         ] {
             let proxy: TrustedProxy = proxy.parse().unwrap();
-            assert_eq!(proxy.holds(address.parse().unwrap()), want, "{proxy} {address}");
+            assert_eq!(proxy.contains(address.parse().unwrap()), want, "{proxy} {address}");
         }
     }
 }
