@@ -42,7 +42,7 @@ pub struct JoinArgs {
     /// Print each message as a line of JSON
     #[arg(long)]
     json: bool,
-    /// Print no colours; the variable NO_COLOR does the same
+    /// Disable colours; the variable NO_COLOR does the same
     #[arg(long)]
     no_color: bool,
 }

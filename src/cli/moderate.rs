@@ -14,10 +14,10 @@ use crate::control::{Moderated, Request};
 /// The subcommands that moderate the room.
 #[derive(Debug, Subcommand)]
 pub enum ModerateCommand {
-    /// Reject messages from a name, a sub or an address
+    /// Mute a name or an address: the room sends none of its messages
     #[command(after_help = "\
-The notice to a muted sender contains the remaining time. A mute outlives a
-restart and a crash; `wschat mutes` lists them.
+A muted sender gets a notice with the remaining time. Mutes survive a restart and
+a crash; `wschat mutes` lists them.
 
     wschat mute bob --for 10m
     wschat mute --address 192.0.2.7")]
@@ -30,14 +30,14 @@ restart and a crash; `wschat mutes` lists them.
         #[command(flatten)]
         control: ControlArgs,
     },
-    /// Accept messages from a muted name, sub or address again
+    /// End the mutes of a name or an address; exits 1 if it is not muted
     Unmute {
         #[command(flatten)]
         target: TargetArgs,
         #[command(flatten)]
         control: ControlArgs,
     },
-    /// Close the connections of a client; exits 1 if there is none
+    /// Close the connections of a name or an address; exits 1 if there are none
     #[command(after_help = "\
 The close code is 1008, the reason is \"kicked\". The client can connect again; to
 prevent it from sending messages, mute it or revoke its token.")]
@@ -50,11 +50,11 @@ prevent it from sending messages, mute it or revoke its token.")]
         #[command(flatten)]
         control: ControlArgs,
     },
-    /// Accept messages only from moderators
+    /// Allow only moderators to send messages
     Lock(ControlArgs),
-    /// Accept messages from everyone again
+    /// Allow everyone to send messages again
     Unlock(ControlArgs),
-    /// Set how long a sender must wait between two messages
+    /// Make everyone except moderators wait between two messages
     Slow {
         /// Time between two messages of a sender (30, 1m), `off`, or `configured`
         #[arg(value_name = "TIME", value_parser = slow)]
@@ -62,7 +62,7 @@ prevent it from sending messages, mute it or revoke its token.")]
         #[command(flatten)]
         control: ControlArgs,
     },
-    /// Tell all clients to hide a message
+    /// Tell every client to hide a message
     #[command(after_help = "\
 Web pages and terminal clients then hide the message or mark it as retracted. The
 record of messages keeps the message and its retraction.")]

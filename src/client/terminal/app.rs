@@ -6,12 +6,12 @@ use std::mem::take;
 use std::time::Duration;
 
 use chrono::{NaiveDate, SecondsFormat};
-use crossterm::event::KeyEvent;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::footer::{FooterContent, Size};
-use super::line_editor::{KeyAction, LineEditor};
+use super::line_editor::LineEditor;
 use super::reconnect::{ConnectionCommand, ConnectionEvent, ConnectionState};
 use super::slash_command::{HELP, SlashCommand};
 use super::wrap::wrap;
@@ -41,7 +41,6 @@ pub struct App {
     /// Messages without an answer. Only the first one is sent, so that a notice can
     /// only be about this one.
     queue: VecDeque<Queued>,
-    in_flight: Option<InFlight>,
     /// Shown in the status line instead of the connection.
     warning: Option<String>,
     was_connected: bool,
@@ -56,11 +55,8 @@ struct Queued {
     typed: String,
     /// The command; `None` if `typed` is a message.
     cmd: Option<Value>,
-}
-
-struct InFlight {
     id: String,
-    since: Instant,
+    sent_at: Option<Instant>,
 }
 
 /// What the event loop must do.
@@ -86,7 +82,6 @@ impl App {
             connection: ConnectionState::Connecting,
             editor: LineEditor::default(),
             queue: VecDeque::new(),
-            in_flight: None,
             warning: None,
             was_connected: false,
             last_day: None,
@@ -101,12 +96,17 @@ impl App {
     }
 
     pub fn key(&mut self, key: KeyEvent, now: Instant) -> ScreenAction {
+        let is_empty = self.editor.text().is_empty();
+        match key.code {
+            _ if !key.modifiers.contains(KeyModifiers::CONTROL) => {}
+            KeyCode::Char('c' | 'd') if is_empty => return self.quit(now),
+            KeyCode::Char('l') => return ScreenAction::Redraw,
+            KeyCode::Char('z') => return ScreenAction::Suspend,
+            _ => {}
+        }
         match self.editor.key(key) {
-            KeyAction::None => ScreenAction::Draw,
-            KeyAction::Line(line) => self.line(line, now),
-            KeyAction::Redraw => ScreenAction::Redraw,
-            KeyAction::Suspend => ScreenAction::Suspend,
-            KeyAction::Quit => self.quit(now),
+            Some(line) => self.line(line, now),
+            None => ScreenAction::Draw,
         }
     }
 
@@ -135,12 +135,12 @@ impl App {
         if self.quit_at.is_some_and(|at| now >= at) {
             return ScreenAction::Quit;
         }
-        let timed_out = |sent: &mut InFlight| now.duration_since(sent.since) >= ANSWER_TIMEOUT;
-        if self.in_flight.take_if(timed_out).is_some() {
-            if let Some(Queued { typed, .. }) = self.queue.pop_front() {
-                self.print_info(&format!("no answer from the room to: {}", sanitize_text(&typed)));
-                self.editor.restore(&typed);
-            }
+        let timed_out = |sent_at| now.duration_since(sent_at) >= ANSWER_TIMEOUT;
+        if let Some(Queued { typed, .. }) =
+            self.pop_first(|first| first.sent_at.is_some_and(timed_out))
+        {
+            self.print_info(&format!("no answer from the room to: {}", sanitize_text(&typed)));
+            self.editor.restore(&typed);
             self.send_next(now);
             return ScreenAction::Draw;
         }
@@ -175,8 +175,8 @@ impl App {
             return ScreenAction::Draw;
         }
         match SlashCommand::parse(&line) {
-            SlashCommand::Message(typed) => self.send(Queued { typed, cmd: None }, now),
-            SlashCommand::Moderate(cmd) => self.send(Queued { typed: line, cmd: Some(cmd) }, now),
+            SlashCommand::Message(typed) => self.send(typed, None, now),
+            SlashCommand::Moderate(cmd) => self.send(line, Some(cmd), now),
             SlashCommand::Retract(time) => self.retract(line, time, now),
             SlashCommand::Name(name) => self.options.usr = name,
             SlashCommand::Token(file) => {
@@ -190,16 +190,16 @@ impl App {
         ScreenAction::Draw
     }
 
-    fn send(&mut self, message: Queued, now: Instant) {
+    fn send(&mut self, typed: String, cmd: Option<Value>, now: Instant) {
         let why = match self.connection {
             ConnectionState::Connected if self.queue.len() < QUEUE_MAX => {
-                self.queue.push_back(message);
+                self.queue.push_back(Queued { typed, cmd, id: new_id(), sent_at: None });
                 return self.send_next(now);
             }
             ConnectionState::Connected => "too many messages are waiting; press Enter to try again",
             _ => "not connected: nothing was sent",
         };
-        self.reject(why, &message.typed);
+        self.reject(why, &typed);
     }
 
     fn retract(&mut self, typed: String, time: String, now: Instant) {
@@ -211,7 +211,7 @@ impl App {
                 return self.reject(&why, &typed);
             }
         };
-        self.send(Queued { typed, cmd: Some(json!({ "retract": tim })) }, now);
+        self.send(typed, Some(json!({ "retract": tim })), now);
     }
 
     /// Shows a warning and the typed line again.
@@ -221,17 +221,21 @@ impl App {
     }
 
     fn send_next(&mut self, now: Instant) {
-        let (None, Some(Queued { typed, cmd })) = (&self.in_flight, self.queue.front()) else {
+        let Some(first) = self.queue.front_mut().filter(|first| first.sent_at.is_none()) else {
             return;
         };
-        let id = new_id();
-        let body = match cmd {
+        let body = match &first.cmd {
             Some(cmd) => Body::Command { cmd },
-            None => Body::Text { msg: typed, id: &id },
+            None => Body::Text { msg: &first.typed, id: &first.id },
         };
         let json = encode(&self.options.usr, body, self.jwt.as_deref());
         self.commands.push(ConnectionCommand::Send(json));
-        self.in_flight = Some(InFlight { id, since: now });
+        first.sent_at = Some(now);
+    }
+
+    /// Removes the first message from the queue under this condition.
+    fn pop_first(&mut self, condition: impl FnOnce(&Queued) -> bool) -> Option<Queued> {
+        self.queue.front().is_some_and(condition).then(|| self.queue.pop_front())?
     }
 
     fn received(&mut self, message: &Incoming, size: Size, now: Instant) {
@@ -240,16 +244,14 @@ impl App {
         if is_notice {
             self.warning = Some(format!("! {}", sanitize_text(&message.msg)));
         }
-        let is_answer = |sent: &mut InFlight| {
-            is_notice || message.kind == Kind::Ack || message.id.as_ref() == Some(&sent.id)
+        let is_answer = |first: &Queued| {
+            is_notice || message.kind == Kind::Ack || message.id.as_ref() == Some(&first.id)
         };
-        if self.in_flight.take_if(is_answer).is_some() {
-            let answered = self.queue.pop_front();
-            if let Some(Queued { typed, .. }) = answered.filter(|_| is_notice) {
-                self.editor.restore(&typed);
-            }
-            self.send_next(now);
+        let answered = self.pop_first(|first| first.sent_at.is_some() && is_answer(first));
+        if let Some(Queued { typed, .. }) = answered.filter(|_| is_notice) {
+            self.editor.restore(&typed);
         }
+        self.send_next(now);
     }
 
     fn print(&mut self, message: &Incoming, size: Size) {
@@ -280,7 +282,6 @@ impl App {
                 if was_open {
                     self.print_info(&error.to_string());
                 }
-                self.in_flight = None;
                 for Queued { typed, .. } in take(&mut self.queue) {
                     self.print_info(&format!("perhaps not sent: {}", sanitize_text(&typed)));
                     self.editor.restore(&typed);

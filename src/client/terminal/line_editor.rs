@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer};
 use rustyline::{At, Movement, Word};
 
@@ -22,19 +22,6 @@ pub struct LineEditor {
     draft: String,
     /// The text that Ctrl-Y inserts.
     killed: Deleted,
-}
-
-/// The effect of a key, except for changes of the text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyAction {
-    None,
-    /// A line is complete.
-    Line(String),
-    /// Clear the screen and draw it again.
-    Redraw,
-    /// Stop the process, like Ctrl-Z in a shell.
-    Suspend,
-    Quit,
 }
 
 impl Default for LineEditor {
@@ -74,12 +61,9 @@ impl LineEditor {
         self.text.yank(text.trim_end_matches('\n'), 1, &mut Deleted::default());
     }
 
-    /// Handles a key like readline(3).
-    pub fn key(&mut self, key: KeyEvent) -> KeyAction {
+    /// Handles a key like readline(3). Returns the line that the key completes.
+    pub fn key(&mut self, key: KeyEvent) -> Option<String> {
         use KeyCode::*;
-        if key.kind == KeyEventKind::Release {
-            return KeyAction::None;
-        }
         let [ctrl, alt, shift] = [KeyModifiers::CONTROL, KeyModifiers::ALT, KeyModifiers::SHIFT]
             .map(|modifier| key.modifiers.contains(modifier));
         let modifier = match (ctrl, alt) {
@@ -89,12 +73,9 @@ impl LineEditor {
         };
         let ignored = &mut Deleted::default();
         match (modifier, key.code) {
-            ("ctrl", Char('c' | 'd')) if self.text.is_empty() => return KeyAction::Quit,
-            ("ctrl", Char('l')) => return KeyAction::Redraw,
-            ("ctrl", Char('z')) => return KeyAction::Suspend,
             ("", Char(c)) => drop(self.text.insert(c, 1, ignored)),
             (_, Enter) if alt || shift => drop(self.text.insert('\n', 1, ignored)),
-            ("ctrl", Char('j' | 'm')) | (_, Enter) => return self.submit(),
+            ("ctrl", Char('j' | 'm')) | (_, Enter) => return Some(self.submit()),
             ("ctrl", Char('c')) => self.replace(""),
             ("alt", Char('b')) | ("ctrl" | "alt", Left) => {
                 self.text.move_to_prev_word(Word::Emacs, 1);
@@ -119,10 +100,10 @@ impl LineEditor {
             ("ctrl", Char('t')) => drop(self.text.transpose_chars(ignored)),
             _ => {}
         }
-        KeyAction::None
+        None
     }
 
-    fn submit(&mut self) -> KeyAction {
+    fn submit(&mut self) -> String {
         let line = self.text().to_owned();
         if !line.trim().is_empty() && self.history.back() != Some(&line) {
             self.history.push_back(line.clone());
@@ -130,7 +111,7 @@ impl LineEditor {
         }
         self.replace("");
         self.history_index = self.history.len();
-        KeyAction::Line(line)
+        line
     }
 
     fn kill(&mut self, movement: Movement) {
@@ -181,9 +162,9 @@ mod tests {
     use super::*;
 
     /// Types keys, each written as itself or as a name: `<left>`, `<^a>`.
-    fn typed(keys: &str) -> (LineEditor, Vec<KeyAction>) {
+    fn typed(keys: &str) -> (LineEditor, Vec<String>) {
         let mut editor = LineEditor::default();
-        let mut actions = vec![];
+        let mut lines = vec![];
         let mut rest = keys;
         while let Some(c) = rest.chars().next() {
             let name = rest.strip_prefix('<').and_then(|rest| rest.split_once('>'));
@@ -198,10 +179,9 @@ mod tests {
                 Some("back") => (KeyCode::Backspace, KeyModifiers::NONE),
                 Some(name) => (KeyCode::Char(name.chars().last().unwrap()), KeyModifiers::CONTROL),
             };
-            actions.push(editor.key(KeyEvent::new(code, modifiers)));
+            lines.extend(editor.key(KeyEvent::new(code, modifiers)));
         }
-        actions.retain(|action| *action != KeyAction::None);
-        (editor, actions)
+        (editor, lines)
     }
 
     #[test]
@@ -210,6 +190,7 @@ mod tests {
             let (editor, _) = typed(keys);
             assert_eq!((editor.text(), editor.cursor()), (text, cursor), "{keys}");
         };
+        assert_eq!(typed("hi<enter>a<newline>b<enter><enter>").1, ["hi", "a\nb", ""]);
         check("abc<left>x", "abxc", 3);
         check("漢字<back>", "漢", 3);
         check("👩‍👩‍👧‍👦<back>", "", 0);
@@ -224,18 +205,6 @@ mod tests {
         check("one<enter>dra<up><down>ft", "draft", 5);
         check("one<enter><down>", "", 0);
         check("a<left><^d>", "", 0);
-    }
-
-    #[test]
-    fn key_actions() {
-        let check = |keys: &str, want: &[KeyAction]| assert_eq!(typed(keys).1, want, "{keys}");
-        check("hi<enter>", &[KeyAction::Line("hi".into())]);
-        check("a<newline>b<enter>", &[KeyAction::Line("a\nb".into())]);
-        check("<enter>", &[KeyAction::Line("".into())]);
-        check("<^d>", &[KeyAction::Quit]);
-        check("<^c>", &[KeyAction::Quit]);
-        check("x<^c><^c>", &[KeyAction::Quit]);
-        check("<^l><^z>", &[KeyAction::Redraw, KeyAction::Suspend]);
     }
 
     #[test]

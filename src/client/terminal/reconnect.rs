@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
 use crate::client::connection::{ConnectionError, RoomConnection};
 use crate::client::room_url::RoomUrl;
@@ -107,15 +107,12 @@ async fn exchange(
 /// `false` if the user interface has ended.
 async fn wait(until: Instant, commands: &mut Receiver<ConnectionCommand>) -> bool {
     loop {
-        tokio::select! {
-            () = sleep_until(until) => return true,
-            command = commands.recv() => match command {
-                Some(ConnectionCommand::Reconnect) => return true,
-                // It was sent before the user interface received `Lost`, which
-                // makes it report the message as possibly not sent.
-                Some(ConnectionCommand::Send(_)) => {}
-                None => return false,
-            },
+        match timeout_at(until, commands.recv()).await {
+            Err(_) | Ok(Some(ConnectionCommand::Reconnect)) => return true,
+            // It was sent before the user interface received `Lost`, which makes it
+            // report the message as possibly not sent.
+            Ok(Some(ConnectionCommand::Send(_))) => {}
+            Ok(None) => return false,
         }
     }
 }

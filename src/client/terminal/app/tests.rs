@@ -154,6 +154,20 @@ fn quitting_waits_for_answers_until_a_time_limit() {
 }
 
 #[test]
+fn control_keys() {
+    use ScreenAction::*;
+    for (typed, key, want) in
+        [("", 'l', Redraw), ("", 'z', Suspend), ("", 'd', Quit), ("", 'c', Quit), ("x", 'c', Draw)]
+    {
+        let mut app = Fixture::new();
+        app.0.paste(typed);
+        let key = KeyEvent::new(KeyCode::Char(key), KeyModifiers::CONTROL);
+        assert_eq!(app.0.key(key, app.1), want, "{typed} {key:?}");
+        app.check_footer("● room.example · petr", "");
+    }
+}
+
+#[test]
 fn a_line_separates_days() {
     let mut app = Fixture::new();
     for tim in ["2020-08-11T23:59:59Z", "2020-08-12T00:00:00Z", "2020-08-12T00:00:01Z"] {
