@@ -4,7 +4,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use libfuzzer_sys::fuzz_target;
 use wschat::server::{ConnectionSnapshot, Snapshot};
-use wschat::ws::{Inbound, Then};
+use wschat::ws::Decoder;
 
 fuzz_target!(|data: &[u8]| {
     look_at(data);
@@ -23,7 +23,8 @@ fn look_at(bytes: &[u8]) {
     for bytes in &state.rows {
         let Some(row) = ConnectionSnapshot::decode(bytes, &log) else { continue };
         row.takes_close(&log);
-        let mut inbound = row.partial.map(Inbound::resume).unwrap_or_default();
-        let _ = inbound.take(&mut [0x81, 0x80, 0, 0, 0, 0], 1024, |_| Then::Continue);
+        let mut decoder = row.partial.map(Decoder::resume).unwrap_or_default();
+        let mut bytes = &mut [0x81, 0x80, 0, 0, 0, 0][..];
+        while let Ok(Some(_)) = decoder.next(&mut bytes, 1024) {}
     }
 }

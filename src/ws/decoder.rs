@@ -1,348 +1,241 @@
-//! What a client sent, cut into events (RFC 6455, sections 5 and 8.1).
+//! Decodes what a client sends into events (RFC 6455, sections 5 and 8.1).
 //!
-//! An idle connection has no buffer: a frame that arrived whole is unmasked
-//! where it lies and handed out as a borrowed slice. Only what is begun and not
-//! finished is kept, in a [`Partial`].
-
-#![expect(
-    clippy::indexing_slicing,
-    reason = "every index is checked against the lengths of both slices"
-)]
-
-use std::io::Cursor;
+//! A frame that arrives whole is unmasked where it lies, and its event borrows the
+//! caller's buffer. Only an incomplete frame or message is copied, so an idle connection
+//! has no buffer.
 
 use serde::{Deserialize, Serialize};
-use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use crate::ws::close::{self, Close};
-use crate::ws::frame::CONTROL_BYTES_MAX;
+use crate::ws::close::{self, Violation};
+use crate::ws::header::{HEADER_BYTES_MAX, Header};
 
-/// The longest header of a client's frame: length 127 and a mask.
-const HEADER_BYTES_MAX: usize = 14;
-
-/// What a client sent.
+/// What one whole frame of a client means.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A whole text message, valid UTF-8.
+    /// The last frame of a text message: the whole message, valid UTF-8.
     Text(&'a str),
-    /// A whole binary message.
+    /// The last frame of a binary message: the whole message.
     Binary(&'a [u8]),
-    /// A ping with its payload, to be answered by a pong with the same.
+    /// A frame of a message that is not its last.
+    Fragment,
+    /// A ping with its payload, to be answered by a pong with the same payload.
     Ping(&'a [u8]),
-    /// A pong, asked for or not.
+    /// A pong, solicited or not.
     Pong,
-    /// A close frame with its status code, if it has one. The last event.
+    /// A close frame with its status code, if it has one. No event follows it.
     Close(Option<u16>),
 }
 
-/// Whether the reader wants to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// More events, please.
-    Continue,
-    /// The rest of the bytes is of no interest.
-    Stop,
-}
-
-/// The client broke a rule: the close frame that tells it so (section 7.1.7).
-pub type Violation = Close;
-
-/// What of a client's stream is begun and not finished. It is all that has to
-/// be kept of a connection's inbound side at a handover.
+/// The incomplete part of a client's stream: all that a handover has to keep of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partial {
-    /// The bytes of a frame of which the end is still to come, as they came.
+pub struct DecoderState {
+    /// The bytes of an incomplete frame, as they came.
     pub frame: Vec<u8>,
-    /// The fragments of a message so far.
-    pub message: Option<Fragments>,
+    /// The fragments of an incomplete message.
+    pub message: Option<PartialMessage>,
 }
 
-/// The payload of a fragmented message so far, unmasked.
+/// The payload of an incomplete message, unmasked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fragments {
-    /// Whether it is a text message; else it is a binary one.
+pub struct PartialMessage {
+    /// Whether it is a text message; if not, it is a binary one.
     pub text: bool,
-    /// The bytes.
+    /// The payload so far.
     pub bytes: Vec<u8>,
 }
 
-/// The inbound side of one connection: 8 bytes while nothing is begun.
+/// The receiving side of one connection. It takes 8 bytes while no frame and no message
+/// is incomplete.
 #[derive(Debug, Default)]
-pub struct Inbound(Option<Box<Partial>>);
+pub struct Decoder(Option<Box<Buffers>>);
 
-impl Inbound {
-    /// Goes on where another one stopped.
-    pub fn resume(partial: Partial) -> Self {
-        let mut inbound = Self(Some(Box::new(partial)));
-        inbound.release();
-        inbound
+#[derive(Debug, Default)]
+struct Buffers {
+    state: DecoderState,
+    /// The last event borrowed `state.frame`: it is complete, the next call drops it.
+    frame_is_done: bool,
+    /// The same of `state.message`.
+    message_is_done: bool,
+}
+
+impl Decoder {
+    /// Continues where another decoder stopped.
+    pub fn resume(state: DecoderState) -> Self {
+        let mut decoder = Self(Some(Box::new(Buffers { state, ..Buffers::default() })));
+        decoder.release();
+        decoder
     }
 
-    /// What is begun and not finished.
-    pub fn partial(&self) -> Option<&Partial> {
-        self.0.as_deref()
+    /// The incomplete part of the stream, if there is any.
+    pub fn into_state(mut self) -> Option<DecoderState> {
+        self.release();
+        self.0.map(|buffers| buffers.state)
     }
 
-    /// What is begun and not finished, taken along.
-    pub fn into_partial(self) -> Option<Partial> {
-        self.0.map(|partial| *partial)
-    }
-
-    /// Takes the next bytes of the stream, unmasks them in place and hands out
-    /// the events that they complete. Gives back how many frames ended in them.
+    /// Decodes the next frame of `bytes`, which come next in the stream, and removes it
+    /// from them. Returns `None` when all bytes are used and more are needed.
     ///
     /// # Errors
     ///
-    /// The close frame to send if the client broke a rule of RFC 6455 or sent a
-    /// message of more than `message_bytes_max` bytes; nothing that follows in
-    /// the stream has a meaning.
+    /// The [`Violation`] of the client. After it, as after [`Event::Close`], the decoder
+    /// has no further use.
     ///
     /// # Examples
     ///
     /// ```
-    /// use wschat::ws::{Event, Inbound, Then};
-    /// let mut inbound = Inbound::default();
+    /// use wschat::ws::{Decoder, Event};
+    /// let mut decoder = Decoder::default();
     /// // RFC 6455, section 5.7: a single-frame masked text message.
-    /// let mut bytes = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
-    /// let frames = inbound.take(&mut bytes, 16_384, |event| {
+    /// let mut bytes = &mut b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58".to_owned()[..];
+    /// while let Some(event) = decoder.next(&mut bytes, 16_384).unwrap() {
     ///     assert_eq!(event, Event::Text("Hello"));
-    ///     Then::Continue
-    /// });
-    /// assert_eq!(frames, Ok(1));
+    /// }
     /// ```
-    pub fn take(
-        &mut self,
-        mut bytes: &mut [u8],
+    pub fn next<'a, 'b: 'a>(
+        &'a mut self,
+        bytes: &mut &'b mut [u8],
         message_bytes_max: usize,
-        mut on: impl FnMut(Event<'_>) -> Then,
-    ) -> Result<usize, Violation> {
-        let mut frames = 0;
-        while !bytes.is_empty() {
-            let (used, then) = match &mut self.0 {
-                Some(partial) if !partial.frame.is_empty() => {
-                    Self::complete(partial, bytes, message_bytes_max, &mut frames, &mut on)?
-                }
-                _ => match Frame::cut(bytes, self.begun(), message_bytes_max)? {
-                    Some(frame) => {
-                        let used = frame.end;
-                        frames += 1;
-                        (used, frame.handle(&mut self.0, bytes, &mut on)?)
-                    }
-                    None => {
-                        self.0.get_or_insert_default().frame.extend_from_slice(bytes);
-                        (bytes.len(), Then::Continue)
-                    }
-                },
-            };
-            if then == Then::Stop {
-                self.0 = None;
-                return Ok(frames);
-            }
-            bytes = &mut bytes[used..];
-        }
+    ) -> Result<Option<Event<'a>>, Violation> {
         self.release();
-        Ok(frames)
-    }
-
-    /// Adds bytes to the frame that is begun, no more than it lacks.
-    fn complete(
-        partial: &mut Box<Partial>,
-        bytes: &[u8],
-        message_bytes_max: usize,
-        frames: &mut usize,
-        on: &mut impl FnMut(Event<'_>) -> Then,
-    ) -> Result<(usize, Then), Violation> {
-        let had = partial.frame.len();
-        // First only the header: how much more is wanted stands in it.
-        let head_end = HEADER_BYTES_MAX.max(had).min(had + bytes.len());
-        let mut head = [0; HEADER_BYTES_MAX];
-        let known = had.min(HEADER_BYTES_MAX);
-        head[..known].copy_from_slice(&partial.frame[..known]);
-        if head_end > had {
-            head[had..head_end].copy_from_slice(&bytes[..head_end - had]);
+        let is_partial = self.0.as_ref().is_some_and(|buffers| !buffers.state.frame.is_empty());
+        let event = if is_partial {
+            let buffers = self.0.get_or_insert_default();
+            let Some(header) = buffers.complete_frame(bytes, message_bytes_max)? else {
+                return Ok(None);
+            };
+            buffers.event(&header, None)
+        } else if bytes.is_empty() {
+            return Ok(None);
+        } else {
+            let partial_bytes = self.0.as_ref().and_then(|buffers| buffers.partial_bytes());
+            match Header::parse(bytes, partial_bytes, message_bytes_max)? {
+                Some(header) if header.frame_bytes <= bytes.len() => {
+                    let frame = take_front(bytes, header.frame_bytes);
+                    if header.is_fragment() {
+                        self.0.get_or_insert_default().event(&header, Some(frame))
+                    } else {
+                        event(&header, frame)
+                    }
+                }
+                _ => {
+                    let frame = &mut self.0.get_or_insert_default().state.frame;
+                    frame.extend_from_slice(&*std::mem::take(bytes));
+                    return Ok(None);
+                }
+            }
+        }?;
+        if let Event::Close(_) = event {
+            *bytes = &mut [];
         }
-        let begun = partial.message.as_ref().map(|message| message.bytes.len());
-        let head = &head[..head_end.min(HEADER_BYTES_MAX)];
-        let Some((header, length)) = Frame::header(head, begun, message_bytes_max)? else {
-            partial.frame.extend_from_slice(bytes);
-            return Ok((bytes.len(), Then::Continue));
-        };
-        let end = header.len(length as u64) + length;
-        let used = (end - had).min(bytes.len());
-        partial.frame.extend_from_slice(&bytes[..used]);
-        if partial.frame.len() < end {
-            return Ok((used, Then::Continue));
-        }
-        *frames += 1;
-        let mut whole = std::mem::take(&mut partial.frame);
-        let frame = Frame { header, start: end - length, end };
-        let mut kept = Some(std::mem::take(partial));
-        let then = frame.handle(&mut kept, &mut whole, on)?;
-        **partial = *kept.unwrap_or_default();
-        Ok((used, then))
+        Ok(Some(event))
     }
 
-    /// The length of the fragments so far, if a message is begun.
-    fn begun(&self) -> Option<usize> {
-        Some(self.0.as_ref()?.message.as_ref()?.bytes.len())
-    }
-
-    /// Gives the memory back when nothing is begun.
+    /// Drops what the last event borrowed, and frees the buffers if they are empty.
     fn release(&mut self) {
-        if self.0.as_ref().is_some_and(|p| p.frame.is_empty() && p.message.is_none()) {
+        let Some(buffers) = &mut self.0 else { return };
+        if std::mem::take(&mut buffers.frame_is_done) {
+            buffers.state.frame = Vec::new();
+        }
+        if std::mem::take(&mut buffers.message_is_done) {
+            buffers.state.message = None;
+        }
+        if buffers.state == DecoderState::default() {
             self.0 = None;
         }
     }
 }
 
-/// A whole frame within a run of bytes.
-struct Frame {
-    header: FrameHeader,
-    /// Where the payload starts.
-    start: usize,
-    /// Where the payload, and so the frame, ends.
-    end: usize,
-}
-
-impl Frame {
-    /// The first frame of `bytes`, if it is there whole.
-    fn cut(bytes: &[u8], begun: Option<usize>, max: usize) -> Result<Option<Self>, Violation> {
-        let Some((header, length)) = Self::header(bytes, begun, max)? else { return Ok(None) };
-        let start = header.len(length as u64);
-        let end = start + length;
-        Ok((bytes.len() >= end).then_some(Self { header, start, end }))
+impl Buffers {
+    /// The length of the incomplete message, if there is one.
+    fn partial_bytes(&self) -> Option<usize> {
+        Some(self.state.message.as_ref()?.bytes.len())
     }
 
-    /// The header that `bytes` begin with and the length of the payload, both
-    /// checked before a byte of the payload is waited for.
-    fn header(
-        bytes: &[u8],
-        begun: Option<usize>,
-        max: usize,
-    ) -> Result<Option<(FrameHeader, usize)>, Violation> {
-        let mut cursor = Cursor::new(bytes);
-        let parsed = FrameHeader::parse(&mut cursor)
-            .map_err(|_| close::protocol_error("reserved opcode"))?;
-        let Some((header, length)) = parsed else { return Ok(None) };
-        if cursor.position() != header.len(length) as u64 {
-            return Err(close::protocol_error("length is not minimal"));
-        }
-        if header.rsv1 || header.rsv2 || header.rsv3 {
-            return Err(close::protocol_error("reserved bit set"));
-        }
-        if header.mask.is_none() {
-            return Err(close::protocol_error("frame is not masked"));
-        }
-        match header.opcode {
-            OpCode::Control(_) if !header.is_final => {
-                return Err(close::protocol_error("fragmented control frame"));
-            }
-            OpCode::Control(_) if length > CONTROL_BYTES_MAX as u64 => {
-                return Err(close::protocol_error("control frame over 125 bytes"));
-            }
-            OpCode::Data(Data::Continue) if begun.is_none() => {
-                return Err(close::protocol_error("continuation of nothing"));
-            }
-            OpCode::Data(Data::Text | Data::Binary) if begun.is_some() => {
-                return Err(close::protocol_error("message within a message"));
-            }
-            _ => {}
-        }
-        let room = max.saturating_sub(begun.unwrap_or(0));
-        match usize::try_from(length) {
-            Ok(length) if length <= room || matches!(header.opcode, OpCode::Control(_)) => {
-                Ok(Some((header, length)))
-            }
-            _ => Err(close::TOO_BIG),
-        }
+    /// Moves what the incomplete frame lacks out of `bytes`. Returns its header if it is
+    /// complete.
+    fn complete_frame(
+        &mut self,
+        bytes: &mut &mut [u8],
+        message_bytes_max: usize,
+    ) -> Result<Option<Header>, Violation> {
+        let partial_bytes = self.partial_bytes();
+        let frame = &mut self.state.frame;
+        let had = frame.len();
+        // The header says how much is missing; its end may be in `bytes`.
+        frame.extend(bytes.iter().take(HEADER_BYTES_MAX));
+        let header = Header::parse(frame, partial_bytes, message_bytes_max)?;
+        frame.truncate(had);
+        let missing = header.as_ref().map_or(usize::MAX, |header| header.frame_bytes);
+        let missing = missing.saturating_sub(had).min(bytes.len());
+        frame.extend_from_slice(take_front(bytes, missing));
+        Ok(header.filter(|header| frame.len() >= header.frame_bytes))
     }
 
-    /// Unmasks the frame and hands out its event.
-    fn handle(
-        self,
-        kept: &mut Option<Box<Partial>>,
-        bytes: &mut [u8],
-        on: &mut impl FnMut(Event<'_>) -> Then,
-    ) -> Result<Then, Violation> {
-        let payload = &mut bytes[self.start..self.end];
-        if let Some(mask) = self.header.mask {
-            unmask(payload, mask);
+    /// The event of a frame that lies elsewhere, or of the one in the buffers.
+    fn event<'a>(
+        &'a mut self,
+        header: &Header,
+        in_place: Option<&'a mut [u8]>,
+    ) -> Result<Event<'a>, Violation> {
+        self.frame_is_done = in_place.is_none();
+        let DecoderState { frame, message } = &mut self.state;
+        let frame = in_place.unwrap_or(frame);
+        if !header.is_fragment() {
+            return event(header, frame);
         }
-        match self.header.opcode {
-            OpCode::Control(Control::Ping) => Ok(on(Event::Ping(payload))),
-            OpCode::Control(Control::Pong) => Ok(on(Event::Pong)),
-            OpCode::Control(_) => {
-                let code = close_code(payload)?;
-                on(Event::Close(code));
-                Ok(Then::Stop)
-            }
-            OpCode::Data(Data::Continue) => {
-                let Some(partial) = kept else { return Ok(Then::Continue) };
-                let Some(message) = &mut partial.message else { return Ok(Then::Continue) };
-                message.bytes.extend_from_slice(payload);
-                if !self.header.is_final {
-                    return Ok(Then::Continue);
-                }
-                match partial.message.take() {
-                    Some(message) => deliver(message.text, &message.bytes, on),
-                    None => Ok(Then::Continue),
-                }
-            }
-            OpCode::Data(kind) => {
-                let text = kind == Data::Text;
-                if self.header.is_final {
-                    return deliver(text, payload, on);
-                }
-                let bytes = payload.to_vec();
-                kept.get_or_insert_default().message = Some(Fragments { text, bytes });
-                Ok(Then::Continue)
-            }
+        let text = header.opcode == OpCode::Data(Data::Text);
+        let message = message.get_or_insert(PartialMessage { text, bytes: Vec::new() });
+        message.bytes.extend_from_slice(header.unmask(frame));
+        self.message_is_done = header.is_final;
+        if header.is_final {
+            message_event(message.text, &message.bytes)
+        } else {
+            Ok(Event::Fragment)
         }
     }
 }
 
-fn deliver(
-    text: bool,
-    payload: &[u8],
-    on: &mut impl FnMut(Event<'_>) -> Then,
-) -> Result<Then, Violation> {
+/// The event of a frame that is a whole message or a control frame.
+fn event<'a>(header: &Header, frame: &'a mut [u8]) -> Result<Event<'a>, Violation> {
+    let payload = header.unmask(frame);
+    match header.opcode {
+        OpCode::Control(Control::Ping) => Ok(Event::Ping(payload)),
+        OpCode::Control(Control::Pong) => Ok(Event::Pong),
+        OpCode::Control(_) => close_code(payload).map(Event::Close),
+        OpCode::Data(kind) => message_event(kind == Data::Text, payload),
+    }
+}
+
+fn message_event(text: bool, payload: &[u8]) -> Result<Event<'_>, Violation> {
     if !text {
-        return Ok(on(Event::Binary(payload)));
+        return Ok(Event::Binary(payload));
     }
-    match std::str::from_utf8(payload) {
-        Ok(text) => Ok(on(Event::Text(text))),
-        Err(_) => Err(close::NOT_UTF8),
-    }
+    let text = std::str::from_utf8(payload);
+    text.map(Event::Text).map_err(|_| Violation { close: close::NOT_UTF8 })
 }
 
-/// The status code of a close frame's payload (section 5.5.1).
+/// The status code in the payload of a close frame (section 5.5.1).
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     match payload {
         [] => Ok(None),
-        [_] => Err(close::protocol_error("close frame of one byte")),
+        [_] => Err(Violation::protocol("close frame of one byte")),
         [high, low, reason @ ..] => {
             let code = u16::from_be_bytes([*high, *low]);
             if !close::is_sendable(code) {
-                return Err(close::protocol_error("reserved close code"));
+                return Err(Violation::protocol("reserved close code"));
             }
-            if std::str::from_utf8(reason).is_err() {
-                return Err(close::NOT_UTF8);
+            match std::str::from_utf8(reason) {
+                Ok(_) => Ok(Some(code)),
+                Err(_) => Err(Violation { close: close::NOT_UTF8 }),
             }
-            Ok(Some(code))
         }
     }
 }
 
-/// Section 5.3; whole words first, because messages are unmasked at line rate.
-fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    let (words, rest) = payload.as_chunks_mut::<4>();
-    for word in words {
-        *word = (u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
-    }
-    for (byte, mask) in rest.iter_mut().zip(mask) {
-        *byte ^= mask;
-    }
+/// Splits the first `count` bytes off.
+fn take_front<'b>(bytes: &mut &'b mut [u8], count: usize) -> &'b mut [u8] {
+    bytes.split_off_mut(..count).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -353,33 +246,32 @@ mod tests {
 
     const MAX: usize = 1000;
 
-    /// Feeds `parts` one after the other; what came out, in words.
+    /// Decodes `parts` one after the other; the events and the violation as text.
     fn events(parts: &[&[u8]]) -> Vec<String> {
-        let mut inbound = Inbound::default();
+        let mut decoder = Decoder::default();
         let mut seen = Vec::new();
         for part in parts {
-            let mut bytes = part.to_vec();
-            let result = inbound.take(&mut bytes, MAX, |event| {
-                seen.push(match event {
-                    Event::Text(text) => format!("text {text}"),
-                    Event::Binary(bytes) => format!("binary {bytes:?}"),
-                    Event::Ping(payload) => format!("ping {payload:?}"),
-                    Event::Pong => "pong".into(),
-                    Event::Close(code) => format!("close {code:?}"),
-                });
-                Then::Continue
-            });
-            // A hand-over at this very point must change nothing.
-            if let Some(partial) = inbound.partial() {
-                inbound = Inbound::resume(partial.clone());
+            let (mut bytes, mut is_last) = (part.to_vec(), false);
+            let mut bytes = &mut bytes[..];
+            while !is_last {
+                match decoder.next(&mut bytes, MAX) {
+                    Ok(None) => break,
+                    Ok(Some(Event::Fragment)) => {}
+                    Ok(Some(event)) => {
+                        is_last = matches!(event, Event::Close(_));
+                        seen.push(format!("{event:?}"));
+                    }
+                    Err(Violation { close }) => {
+                        is_last = true;
+                        seen.push(format!("{} {}", close.code, close.reason));
+                    }
+                }
             }
-            if let Err(close) = result {
-                seen.push(format!("{} {}", close.code, close.reason));
+            if is_last {
                 break;
             }
-            if seen.last().is_some_and(|last| last.starts_with("close")) {
-                break;
-            }
+            // A handover at this point must change nothing.
+            decoder = decoder.into_state().map(Decoder::resume).unwrap_or_default();
         }
         seen
     }
@@ -397,10 +289,13 @@ mod tests {
 
     #[test]
     fn every_cut_gives_the_same_events() {
-        check(&client_frame(0x81, b"Hello"), &["text Hello"]);
-        check(&client_frame(0x81, b""), &["text "]);
-        check(&client_frame(0x82, b"\xff"), &["binary [255]"]);
-        check(&[client_frame(0x02, b"a"), client_frame(0x80, b"b")].concat(), &["binary [97, 98]"]);
+        check(&client_frame(0x81, b"Hello"), &[r#"Text("Hello")"#]);
+        check(&client_frame(0x81, b""), &[r#"Text("")"#]);
+        check(&client_frame(0x82, b"\xff"), &["Binary([255])"]);
+        check(
+            &[client_frame(0x02, b"a"), client_frame(0x80, b"b")].concat(),
+            &["Binary([97, 98])"],
+        );
         let fragmented = [
             client_frame(0x01, "gr\u{fc}".as_bytes()),
             client_frame(0x89, b"!"),
@@ -413,13 +308,19 @@ mod tests {
         ];
         check(
             &fragmented.concat(),
-            &["ping [33]", "text gr\u{fc}\u{df}e", "pong", "text next", "close Some(1000)"],
+            &[
+                "Ping([33])",
+                "Text(\"gr\u{fc}\u{df}e\")",
+                "Pong",
+                r#"Text("next")"#,
+                "Close(Some(1000))",
+            ],
         );
         let half = [client_frame(0x01, b"\xc3"), client_frame(0x80, b"\xa4")];
-        check(&half.concat(), &["text \u{e4}"]);
+        check(&half.concat(), &["Text(\"\u{e4}\")"]);
         let long = "x".repeat(MAX);
-        check(&client_frame(0x81, long.as_bytes()), &[&format!("text {long}")]);
-        check(&client_frame(0x88, b""), &["close None"]);
+        check(&client_frame(0x81, long.as_bytes()), &[&format!("Text({long:?})")]);
+        check(&client_frame(0x88, b""), &["Close(None)"]);
     }
 
     #[test]
@@ -455,13 +356,15 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_between_messages_and_no_declared_length_is_reserved() {
-        let mut inbound = Inbound::default();
-        let whole = client_frame(0x81, &[b'x'; 900]);
-        inbound.take(&mut whole[..10].to_vec(), MAX, |_| Then::Continue).unwrap();
-        assert!(inbound.partial().unwrap().frame.capacity() < 100);
-        inbound.take(&mut whole[10..].to_vec(), MAX, |_| Then::Continue).unwrap();
-        assert_eq!(inbound.partial(), None);
-        assert_eq!(size_of::<Inbound>(), 8);
+        let mut decoder = Decoder::default();
+        let mut whole = client_frame(0x81, &[b'x'; 900]);
+        let (mut start, mut rest) = whole.split_at_mut(10);
+        assert_eq!(decoder.next(&mut start, MAX), Ok(None));
+        assert!(decoder.0.as_ref().unwrap().state.frame.capacity() < 100);
+        assert!(matches!(decoder.next(&mut rest, MAX), Ok(Some(Event::Text(_)))));
+        assert_eq!(decoder.next(&mut rest, MAX), Ok(None));
+        assert!(decoder.0.is_none());
+        assert_eq!(size_of::<Decoder>(), 8);
     }
 
     proptest! {
@@ -475,14 +378,6 @@ mod tests {
             cuts.sort_unstable();
             let parts: Vec<&[u8]> = cuts.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
             prop_assert_eq!(events(&parts), events(&[&bytes]));
-        }
-
-        #[test]
-        fn unmasking_twice_changes_nothing(bytes in prop::collection::vec(any::<u8>(), 0..40), mask: [u8; 4]) {
-            let mut twice = bytes.clone();
-            unmask(&mut twice, mask);
-            unmask(&mut twice, mask);
-            prop_assert_eq!(twice, bytes);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! RFC 6455 as bytes: what a client sent becomes events, what the server says
-//! becomes frames. Pure: no socket, no clock.
+//! RFC 6455 as bytes: what a client sends is decoded into events, what the server sends
+//! is encoded as frames. Pure: no socket, no clock.
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -7,5 +7,7 @@
 pub mod close;
 mod decoder;
 pub mod frame;
+mod header;
 
-pub use decoder::{Event, Fragments, Inbound, Partial, Then, Violation};
+pub use close::Violation;
+pub use decoder::{Decoder, DecoderState, Event, PartialMessage};

@@ -1,5 +1,5 @@
-//! A server that sends back every message, for Autobahn's cases: the wire layer and
-//! next to nothing else. Prints where it listens, and goes on until it is killed.
+//! A server that sends every message back, for the cases of Autobahn: it tests the
+//! module `ws` and little else. It prints its address and runs until it is killed.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::thread;
 use tungstenite::handshake::derive_accept_key;
 use wschat::ws::close::Close;
 use wschat::ws::frame::{Opcode, put, put_close};
-use wschat::ws::{Event, Inbound, Then};
+use wschat::ws::{Decoder, Event, Violation};
 
 /// More than the longest message of any case.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -19,7 +19,7 @@ fn main() -> io::Result<()> {
     for stream in listener.incoming() {
         let stream = stream?;
         thread::spawn(move || {
-            // A client may go away at any time, and that is all that can go wrong.
+            // The only possible error is a client that closes its connection.
             let _ = serve(stream);
         });
     }
@@ -30,34 +30,40 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
     open(&mut reader, &mut stream)?;
-    let mut inbound = Inbound::default();
-    let mut bytes = vec![0; 1 << 16];
+    let mut decoder = Decoder::default();
+    let mut buffer = vec![0; 1 << 16];
     loop {
-        let count = reader.read(&mut bytes)?;
-        let (mut out, mut closed) = (Vec::new(), count == 0);
-        let taken = inbound.take(&mut bytes[..count], MESSAGE_BYTES_MAX, |event| {
-            match event {
-                Event::Text(text) => put(Opcode::Text, text.as_bytes(), &mut out),
-                Event::Binary(bytes) => put(Opcode::Binary, bytes, &mut out),
-                Event::Ping(payload) => put(Opcode::Pong, payload, &mut out),
-                Event::Pong => {}
-                Event::Close(code) => {
-                    put_close(&Close::answer(code), &mut out);
-                    closed = true;
-                }
-            }
-            Then::Continue
-        });
-        if let Err(close) = taken {
-            put_close(&close, &mut out);
-            closed = true;
+        let count = reader.read(&mut buffer)?;
+        let mut out = Vec::new();
+        let close = answer(&mut decoder, &mut buffer[..count], &mut out);
+        let close = close.unwrap_or_else(|violation| Some(violation.close));
+        if let Some(close) = &close {
+            put_close(close, &mut out);
         }
         stream.write_all(&out)?;
-        if closed {
+        if close.is_some() || count == 0 {
             stream.shutdown(Shutdown::Write)?;
             return io::copy(&mut reader, &mut io::sink()).map(drop);
         }
     }
+}
+
+/// Appends the answers to `bytes`; returns the close frame that ends the connection.
+fn answer(
+    decoder: &mut Decoder,
+    mut bytes: &mut [u8],
+    out: &mut Vec<u8>,
+) -> Result<Option<Close>, Violation> {
+    while let Some(event) = decoder.next(&mut bytes, MESSAGE_BYTES_MAX)? {
+        match event {
+            Event::Text(text) => put(Opcode::Text, text.as_bytes(), out),
+            Event::Binary(bytes) => put(Opcode::Binary, bytes, out),
+            Event::Ping(payload) => put(Opcode::Pong, payload, out),
+            Event::Pong | Event::Fragment => {}
+            Event::Close(code) => return Ok(Some(Close::answer(code))),
+        }
+    }
+    Ok(None)
 }
 
 /// The server's side of the opening handshake.

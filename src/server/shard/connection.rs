@@ -11,7 +11,7 @@ use crate::room::Participant;
 use crate::room::messages_before;
 use crate::server::snapshot::{ConnectionSnapshot, DETACHED};
 use crate::server::socket::Peer;
-use crate::ws::Inbound;
+use crate::ws::Decoder;
 use crate::ws::close::{AfterClose, Close};
 use crate::ws::frame::{self, Opcode};
 
@@ -57,7 +57,7 @@ pub(crate) struct Connection<S> {
     pub stream: S,
     /// The position in the feed up to which all was sent.
     pub cursor: u64,
-    pub inbound: Inbound,
+    pub decoder: Decoder,
     pub outbox: Option<Box<Outbox>>,
     pub state: FeedState,
     /// Its id stands in the table's queue of readable connections.
@@ -169,11 +169,11 @@ pub(crate) enum Wrote {
 
 impl<S: Stream> Connection<S> {
     pub fn new(stream: S, cursor: u64) -> Self {
-        let (inbound, outbox) = (Inbound::default(), None);
+        let (decoder, outbox) = (Decoder::default(), None);
         Self {
             stream,
             cursor,
-            inbound,
+            decoder,
             outbox,
             state: FeedState::Lagging,
             queued: false,
@@ -188,7 +188,7 @@ impl<S: Stream> Connection<S> {
     pub fn resume(stream: S, row: &ConnectionSnapshot, ms: u64) -> Self {
         let mut connection = Self::new(stream, row.cursor);
         if let Some(partial) = &row.partial {
-            connection.inbound = Inbound::resume(partial.clone());
+            connection.decoder = Decoder::resume(partial.clone());
         }
         let closing = |(left_ms, then)| Closing { deadline_ms: ms.saturating_add(left_ms), then };
         let close = row.closing.map(closing);
@@ -224,7 +224,7 @@ impl<S: Stream> Connection<S> {
             last_frame_ago_ms: ms.saturating_sub(cold.last_frame_ms),
             ping_in_ms: cold.ping_due_ms.saturating_sub(ms),
             held,
-            partial: self.inbound.into_partial(),
+            partial: self.decoder.into_state(),
             outbox: outbox.bytes.get(outbox.sent..).unwrap_or_default().to_vec(),
             outbox_begun: outbox.is_begun(),
             closing: outbox.close.map(closing),

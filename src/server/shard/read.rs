@@ -2,8 +2,7 @@
 
 use std::io::ErrorKind;
 
-use crate::chat::notice;
-use crate::chat::{Actor, Admission, ChatRequest, Now, Refusal, Refused};
+use crate::chat::{Actor, Admission, ChatRequest, Now, Refusal, Refused, notice};
 use crate::room::Account;
 use crate::server::counters::Counters;
 use crate::server::shard::connection::{ColdState, Connection, NEVER, Stream};
@@ -11,7 +10,7 @@ use crate::server::shard::held::Held;
 use crate::server::shard::table::{PendingAction, Table, Turn};
 use crate::ws::close::{AfterClose, Close};
 use crate::ws::frame::{self, Opcode};
-use crate::ws::{Event, Then};
+use crate::ws::{Event, Violation};
 
 /// The most that one turn reads from connections that are proven, all together.
 const READ_BYTES_PER_TURN: usize = 256 * 1024;
@@ -36,7 +35,7 @@ const TOKEN_PRICE_BYTES: u64 = 8 * 1024;
 
 /// What a turn may still spend; on connections that are not proven, and on those
 /// that are.
-struct Budget {
+struct TurnBudget {
     /// Bytes to be read.
     read_bytes: [usize; 2],
     /// Bytes of messages that waited.
@@ -51,7 +50,7 @@ struct Budget {
     all_wait: bool,
 }
 
-impl Budget {
+impl TurnBudget {
     fn new(shard: usize, turn: &Turn<'_>) -> Self {
         let gate = turn.room.gate();
         Self {
@@ -92,9 +91,9 @@ impl Budget {
 
 impl ColdState {
     /// Who pays for what it sends next, as far as is known.
-    fn payer(&mut self, turn: &Turn<'_>) -> &Account {
-        let (from, pace) = (self.peer.block(), turn.rules.rate_limit());
-        turn.room.account(&mut self.participant, from, pace, turn.now.ms)
+    fn account(&mut self, turn: &Turn<'_>) -> &Account {
+        let (address, limit) = (self.peer.block(), turn.rules.rate_limit());
+        turn.room.account(&mut self.participant, address, limit, turn.now.ms)
     }
 }
 
@@ -103,16 +102,16 @@ impl<S: Stream> Table<S> {
     /// each connection in turn; what is to be sent goes into the batch. Tells the
     /// gate who waits for it.
     pub(crate) fn read(&mut self, scratch: &mut [u8], turn: &mut Turn<'_>) {
-        let mut budget = Budget::new(self.shard, turn);
+        let mut budget = TurnBudget::new(self.shard, turn);
         self.handle_held(&mut budget, turn);
-        self.read_some(true, &mut budget, scratch, turn);
-        self.read_some(false, &mut budget, scratch, turn);
+        self.read_ready(true, &mut budget, scratch, turn);
+        self.read_ready(false, &mut budget, scratch, turn);
         turn.room.gate().waits(self.shard, self.first_held(&budget).map(|(due, ..)| due));
     }
 
     /// The next message that waits: its turn, its connection and whether that is
     /// proven. What waits to be verified keeps back nobody else.
-    fn first_held(&self, budget: &Budget) -> Option<(u64, u64, bool)> {
+    fn first_held(&self, budget: &TurnBudget) -> Option<(u64, u64, bool)> {
         let first = |proven| {
             let (due, id) = self.held.first(proven).filter(|_| budget.verifies(proven))?;
             Some((due, id, proven))
@@ -120,21 +119,26 @@ impl<S: Stream> Table<S> {
         [first(true), first(false)].into_iter().flatten().min_by_key(|(due, ..)| *due)
     }
 
-    /// Handles messages that wait, in their turns, as far as the gate is open and
-    /// the budget goes.
-    fn handle_held(&mut self, budget: &mut Budget, turn: &mut Turn<'_>) {
-        let turn_limit = turn.room.gate().turn_limit(self.shard);
+    /// Handles held messages in the order of their turns until the gate closes or the
+    /// budget is used up.
+    fn handle_held(&mut self, budget: &mut TurnBudget, turn: &mut Turn<'_>) {
+        let gate = turn.room.gate();
+        let turn_limit = gate.turn_limit(self.shard);
         while let Some((due, id, proven)) = self.first_held(budget) {
-            let (Some(&row), Some(text)) = (self.rows.get(&id), self.held.peek(id)) else {
+            let Some(&row) = self.rows.get(&id) else {
                 self.held.remove(id);
                 continue;
             };
-            let (connection, cold) = (&mut self.connections[row], &mut self.cold[row]);
+            let (held, mut sender) = self.sender(row);
+            let Some(text) = held.peek(id) else {
+                held.remove(id);
+                continue;
+            };
             let bytes = text.len();
-            let own = cold.payer(turn).served().saturating_add(bytes as u64);
+            let own = sender.cold.account(turn).served().saturating_add(bytes as u64);
             if own > due {
-                // Another connection of the same speaker was served.
-                self.held.move_to(id, proven, own, false);
+                // Another connection of the same account was served.
+                held.move_to(id, proven, own, false);
                 continue;
             }
             let may = budget.held_bytes > 0 && due <= turn_limit;
@@ -143,21 +147,22 @@ impl<S: Stream> Table<S> {
                 return;
             }
             budget.held_bytes = budget.held_bytes.saturating_sub(bytes + PER_MESSAGE_BYTES);
-            // An address pays for the first message of each connection, even if a
-            // token shows whose it is: or new connections would come first for ever.
-            turn.room.gate().serve(cold.payer(turn), due, bytes, 0);
-            let verified = handle(text, connection, cold, &mut self.counters, turn);
+            // The first message of each connection counts for the address, even if its
+            // token has a `sub`. If not, new connections would always come first.
+            gate.serve(sender.cold.account(turn), due, bytes, 0);
+            let verified = sender.handle(text, turn);
             if verified {
                 budget.charge(proven, turn);
             }
-            let (payer, price) = (cold.payer(turn), if verified { TOKEN_PRICE_BYTES } else { 0 });
-            turn.room.gate().serve(payer, due, bytes, price);
-            self.held.pop(id);
-            if let Some(next) = self.held.peek(id) {
-                let due = payer.served().saturating_add(next.len() as u64);
-                self.held.move_to(id, connection.proven, due, true);
+            let price_bytes = if verified { TOKEN_PRICE_BYTES } else { 0 };
+            let account = sender.cold.account(turn);
+            gate.serve(account, due, bytes, price_bytes);
+            held.pop(id);
+            if let Some(next) = held.peek(id) {
+                let due = account.served().saturating_add(next.len() as u64);
+                held.move_to(id, sender.connection.proven, due, true);
             }
-            if self.held_less(id, turn) {
+            if self.resume_reading(id, turn) {
                 return;
             }
         }
@@ -165,7 +170,7 @@ impl<S: Stream> Table<S> {
 
     /// Goes on with a connection of which fewer messages wait. Says whether none
     /// does only because it has to be read first: then it must not miss its turn.
-    fn held_less(&mut self, id: u64, turn: &mut Turn<'_>) -> bool {
+    fn resume_reading(&mut self, id: u64, turn: &mut Turn<'_>) -> bool {
         let (bytes, Some(&row)) = (self.held.bytes(id), self.rows.get(&id)) else { return false };
         let connection = &mut self.connections[row];
         if bytes == 0 && connection.is_finished() {
@@ -182,10 +187,10 @@ impl<S: Stream> Table<S> {
     }
 
     /// Reads from the connections that are proven, or from those that are not.
-    fn read_some(
+    fn read_ready(
         &mut self,
         proven: bool,
-        budget: &mut Budget,
+        budget: &mut TurnBudget,
         scratch: &mut [u8],
         turn: &mut Turn<'_>,
     ) {
@@ -206,7 +211,7 @@ impl<S: Stream> Table<S> {
                     // A shorter read means drained, and the next edge will tell;
                     // but none comes behind the last.
                     let drained = read < most && !connection.ended;
-                    self.take(row, &mut scratch[..read], budget, turn);
+                    self.receive(row, &mut scratch[..read], budget, turn);
                     self.write_own_frames(id, turn);
                     if !drained {
                         self.readable(id);
@@ -224,85 +229,101 @@ impl<S: Stream> Table<S> {
         }
     }
 
-    /// Takes the bytes that came behind the handshake of a connection; its
-    /// messages wait for the next turn.
-    pub(crate) fn take_early(&mut self, row: usize, bytes: &mut [u8], turn: &mut Turn<'_>) {
-        self.take(row, bytes, &mut Budget::none(), turn);
+    /// Handles the bytes that arrived with the handshake; their messages wait for the
+    /// next turn.
+    pub(crate) fn receive_early(&mut self, row: usize, bytes: &mut [u8], turn: &mut Turn<'_>) {
+        self.receive(row, bytes, &mut TurnBudget::none(), turn);
     }
 
-    /// Takes the messages that waited in the process before this one.
-    pub(crate) fn take_held(&mut self, row: usize, mut frames: &[u8], turn: &mut Turn<'_>) {
+    /// Restores the messages that were held in the previous process.
+    pub(crate) fn restore_held(&mut self, row: usize, mut frames: &[u8], turn: &mut Turn<'_>) {
         let cold = &mut self.cold[row];
         while let Some((text, rest)) = frame::split(frames) {
-            let due = turn.room.gate().turn_of(cold.payer(turn), text.len());
+            let due = turn.room.gate().turn_of(cold.account(turn), text.len());
             self.held.push(cold.id, &String::from_utf8_lossy(text), (false, due));
             frames = rest;
         }
     }
 
-    /// Takes bytes that a connection sent. Control frames are handled at once,
-    /// whatever the gate says; a message is, if there is nothing before it that
-    /// waits, and the budget allows it.
-    fn take(&mut self, row: usize, bytes: &mut [u8], budget: &mut Budget, turn: &mut Turn<'_>) {
-        let (connection, cold) = (&mut self.connections[row], &mut self.cold[row]);
-        let closing = connection.closing();
-        if closing.is_some_and(|closing| closing.then != AfterClose::AwaitClose) {
-            // Nothing that follows a close frame, or a violation, has a meaning.
-            return;
+    /// Handles bytes of a connection, and closes it if they say so.
+    fn receive(
+        &mut self,
+        row: usize,
+        bytes: &mut [u8],
+        budget: &mut TurnBudget,
+        turn: &mut Turn<'_>,
+    ) {
+        match self.handle_frames(row, bytes, budget, turn) {
+            Ok(None) => {}
+            Ok(Some(answer)) => self.close(row, &answer, AfterClose::Drop),
+            Err(violation) => {
+                self.counters.violations += 1;
+                self.close(row, &violation.close, AfterClose::AwaitEnd);
+            }
         }
-        let deaf = self.farewell.is_some() || closing.is_some();
-        let (counters, held) = (&mut self.counters, &mut self.held);
-        let mut waits = budget.all_wait || must_wait(held, cold.id, connection.proven);
-        let mut closed = None;
-        let mut inbound = std::mem::take(&mut connection.inbound);
-        let result = inbound.take(bytes, cold.message_bytes_max as usize, |event| {
+    }
+
+    /// Handles the frames in `bytes`. A control frame is handled at once, whatever the
+    /// gate says; a message only if no other message has to be handled first and the
+    /// budget allows it. Returns the answer to the client's close frame.
+    fn handle_frames(
+        &mut self,
+        row: usize,
+        mut bytes: &mut [u8],
+        budget: &mut TurnBudget,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Close>, Violation> {
+        let closing = self.connections[row].closing();
+        if closing.is_some_and(|closing| closing.then != AfterClose::AwaitClose) {
+            // Nothing that follows a close frame or a violation has a meaning.
+            return Ok(None);
+        }
+        let ignores_messages = self.farewell.is_some() || closing.is_some();
+        let now_ms = self.ms;
+        let (held, mut sender) = self.sender(row);
+        let (id, max) = (sender.cold.id, sender.cold.message_bytes_max as usize);
+        let mut waits = budget.all_wait || must_wait(held, id, sender.connection.proven);
+        let mut decoder = std::mem::take(&mut sender.connection.decoder);
+        while let Some(event) = decoder.next(&mut bytes, max)? {
+            sender.cold.last_frame_ms = now_ms;
+            sender.cold.pinged_ms = NEVER;
             match event {
-                Event::Text(_) | Event::Binary(_) if deaf => {}
-                // A browser cannot ping, so this is how a page asks whether the
-                // connection is still there: the notice is the answer.
+                Event::Text(_) | Event::Binary(_) if ignores_messages => {}
+                // A browser cannot send a ping. Its page sends an empty message instead
+                // to test the connection; the notice is the answer.
                 Event::Text("") => {
-                    counters.probes += 1;
-                    send_notice(Refusal::BadJson.into(), connection, cold, turn.now, counters);
+                    sender.counters.probes += 1;
+                    sender.notify(Refusal::BadJson.into(), turn.now);
                 }
                 Event::Text(text) => {
-                    let proven = connection.proven;
+                    let proven = sender.connection.proven;
                     waits = waits
                         || !budget.verifies(proven)
                         || !turn.room.reserve(turn.batch, text.len(), budget.feed_limit);
                     if waits {
-                        let due = turn.room.gate().turn_of(cold.payer(turn), text.len());
-                        held.push(cold.id, text, (proven, due));
-                    } else if handle(text, connection, cold, counters, turn) {
+                        let account = sender.cold.account(turn);
+                        let due = turn.room.gate().turn_of(account, text.len());
+                        held.push(id, text, (proven, due));
+                    } else if sender.handle(text, turn) {
                         budget.charge(proven, turn);
                     }
                 }
-                Event::Binary(_) => {
-                    refuse(Refusal::Binary.into(), connection, cold, turn.now, counters);
-                }
+                Event::Binary(_) => sender.refuse(Refusal::Binary.into(), turn.now),
                 Event::Ping(payload) => {
-                    connection.queue_frame(Opcode::Pong, payload);
+                    sender.connection.queue_frame(Opcode::Pong, payload);
                 }
-                Event::Pong => {}
-                Event::Close(code) => closed = Some(Close::answer(code)),
-            }
-            Then::Continue
-        });
-        match result {
-            Ok(frames) => {
-                connection.inbound = inbound;
-                if frames > 0 {
-                    cold.last_frame_ms = self.ms;
-                    cold.pinged_ms = NEVER;
-                }
-                if let Some(answer) = closed {
-                    self.close(row, &answer, AfterClose::Drop);
-                }
-            }
-            Err(violation) => {
-                self.counters.violations += 1;
-                self.close(row, &violation, AfterClose::AwaitEnd);
+                Event::Pong | Event::Fragment => {}
+                Event::Close(code) => return Ok(Some(Close::answer(code))),
             }
         }
+        sender.connection.decoder = decoder;
+        Ok(None)
+    }
+
+    /// The connection in a row as the sender of messages, and those that are held.
+    fn sender(&mut self, row: usize) -> (&mut Held, Sender<'_, S>) {
+        let (connection, cold) = (&mut self.connections[row], &mut self.cold[row]);
+        (&mut self.held, Sender { connection, cold, counters: &mut self.counters })
     }
 }
 
@@ -311,70 +332,63 @@ fn must_wait(held: &Held, id: u64, proven: bool) -> bool {
     !held.is_empty() && (held.has(proven) || held.bytes(id) > 0)
 }
 
-/// Handles a message for which there is room in the feed. Gives back whether a
-/// token had to be verified. A connection is proven while its messages are sent
-/// without that, and no bad token came since.
-fn handle<S: Stream>(
-    text: &str,
-    connection: &mut Connection<S>,
-    cold: &mut ColdState,
-    counters: &mut Counters,
-    turn: &mut Turn<'_>,
-) -> bool {
-    let speaker = cold.participant.speaker_mut();
-    let Admission { request, token_verified } = turn.rules.admit(text, speaker, turn.now.tim);
-    let request = request.map_err(Refused::from).and_then(|request| {
+/// A connection whose message is handled.
+struct Sender<'a, S> {
+    connection: &'a mut Connection<S>,
+    cold: &'a mut ColdState,
+    counters: &'a mut Counters,
+}
+
+impl<S: Stream> Sender<'_, S> {
+    /// Handles a message whose bytes are reserved at the gate. Returns whether a token
+    /// was verified. A connection is proven while its messages are sent without that,
+    /// and no bad token came since.
+    fn handle(&mut self, text: &str, turn: &mut Turn<'_>) -> bool {
+        let Self { connection, cold, .. } = self;
         let (address, limit) = (cold.peer.block(), turn.rules.rate_limit());
-        turn.room.check_now(&request, &mut cold.participant, address, limit, turn.now)?;
-        Ok(request)
-    });
-    connection.proven =
-        !token_verified && (connection.proven || matches!(request, Ok(ChatRequest::Say(_))));
-    match request {
-        Ok(ChatRequest::Say(message)) => {
-            turn.batch.push(|out| message.encode(out));
-            cold.messages = cold.messages.wrapping_add(1);
-            counters.messages += 1;
+        let speaker = cold.participant.speaker_mut();
+        let Admission { request, token_verified } = turn.rules.admit(text, speaker, turn.now.tim);
+        let request = request.map_err(Refused::from).and_then(|request| {
+            turn.room.check_now(&request, &mut cold.participant, address, limit, turn.now)?;
+            Ok(request)
+        });
+        let is_message = matches!(request, Ok(ChatRequest::Say(_)));
+        connection.proven = !token_verified && (connection.proven || is_message);
+        match request {
+            Ok(ChatRequest::Say(message)) => {
+                turn.batch.push(|out| message.encode(out));
+                cold.messages = cold.messages.wrapping_add(1);
+                self.counters.messages += 1;
+            }
+            Ok(ChatRequest::Moderate(act)) => {
+                let speaker = cold.participant.speaker();
+                let by = Actor::Moderator {
+                    usr: speaker.name().to_owned(),
+                    sub: speaker.sub().map(str::to_owned),
+                };
+                turn.pending.push(PendingAction { id: cold.id, act, by });
+            }
+            Err(refused) => self.refuse(refused, turn.now),
         }
-        Ok(ChatRequest::Moderate(act)) => {
-            let by = Actor::Moderator {
-                usr: cold.participant.speaker().name().to_owned(),
-                sub: cold.participant.speaker().sub().map(str::to_owned),
-            };
-            turn.pending.push(PendingAction { id: cold.id, act, by });
+        token_verified
+    }
+
+    /// Counts a message that is not sent, and tells the client why.
+    fn refuse(&mut self, refused: Refused, now: Now) {
+        self.counters.refused[refused.refusal as usize] += 1;
+        self.notify(refused, now);
+    }
+
+    /// Sends a notice to the client unless it has got too many.
+    fn notify(&mut self, refused: Refused, now: Now) {
+        // Before the text is made, so that a flood of bad messages costs no text.
+        let may = self.cold.participant.speaker_mut().take_notice(now.ms);
+        let mut text = Vec::new();
+        if may {
+            notice(refused, now.tim, &mut text);
         }
-        Err(refused) => refuse(refused, connection, cold, turn.now, counters),
-    }
-    token_verified
-}
-
-/// A message is not sent.
-fn refuse<S: Stream>(
-    refused: Refused,
-    connection: &mut Connection<S>,
-    cold: &mut ColdState,
-    now: Now,
-    counters: &mut Counters,
-) {
-    counters.refused[refused.refusal as usize] += 1;
-    send_notice(refused, connection, cold, now, counters);
-}
-
-/// Tells a sender why its message was not sent, if there is not too much to tell.
-fn send_notice<S: Stream>(
-    refused: Refused,
-    connection: &mut Connection<S>,
-    cold: &mut ColdState,
-    now: Now,
-    counters: &mut Counters,
-) {
-    // Asked first, so that a flood of nonsense costs no text.
-    let may = cold.participant.speaker_mut().take_notice(now.ms);
-    let mut text = Vec::new();
-    if may {
-        notice(refused, now.tim, &mut text);
-    }
-    if !may || !connection.queue_frame(Opcode::Text, &text) {
-        counters.notices_dropped += 1;
+        if !may || !self.connection.queue_frame(Opcode::Text, &text) {
+            self.counters.notices_dropped += 1;
+        }
     }
 }

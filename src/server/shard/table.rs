@@ -245,7 +245,7 @@ impl<S: Stream> Table<S> {
         cold.start_lagging(self.ms);
         self.cold.push(cold);
         if !received.is_empty() {
-            self.take_early(row, &mut received, turn);
+            self.receive_early(row, &mut received, turn);
         }
         self.serve(arrival.id, turn);
     }
@@ -262,7 +262,7 @@ impl<S: Stream> Table<S> {
         let mut cold = ColdState::resume(row, self.ms, turn.now.ms);
         cold.start_lagging(self.ms);
         self.cold.push(cold);
-        self.take_held(at, &row.held, turn);
+        self.restore_held(at, &row.held, turn);
         self.serve(row.id, turn);
     }
 

@@ -3,7 +3,7 @@
 
 use crate::server::snapshot::state::{ConnectionSnapshot, Snapshot};
 use crate::server::socket::Peer;
-use crate::ws::Partial;
+use crate::ws::DecoderState;
 use crate::ws::close::AfterClose;
 
 /// The fields of [`Snapshot`] up to `counters`.
@@ -11,7 +11,7 @@ type Room = (u64, u64, u64, Vec<(u32, Vec<u8>)>, u64, u64, u64, u64, Vec<(String
 /// The fields of [`ConnectionSnapshot`] up to `ping_in_ms`.
 type Head = (u64, u64, Peer, u64, u32, u32, u64, u64);
 /// The fields of [`ConnectionSnapshot`] from `partial` to `notices_whole_in_ms`.
-type Tail = (Option<Partial>, Vec<u8>, bool, Option<(u64, AfterClose)>, u64);
+type Tail = (Option<DecoderState>, Vec<u8>, bool, Option<(u64, AfterClose)>, u64);
 
 /// Version 1 (wschat 0.3.0): no moderation, no accounts; connections have no name.
 pub(super) fn decode_v1(body: &[u8]) -> postcard::Result<Snapshot> {

@@ -6,7 +6,7 @@ use crate::chat::{Moderation, Tim};
 use crate::feed::{Log, Piece};
 use crate::room::AccountSnapshot;
 use crate::server::socket::Peer;
-use crate::ws::Partial;
+use crate::ws::DecoderState;
 use crate::ws::close::AfterClose;
 use crate::ws::frame;
 
@@ -68,7 +68,7 @@ pub struct ConnectionSnapshot {
     /// have their tokens.
     pub held: Vec<u8>,
     /// The part of a message or frame that was read so far.
-    pub partial: Option<Partial>,
+    pub partial: Option<DecoderState>,
     /// What is to be written besides the feed: own frames, after the rest of a frame
     /// that was partly written.
     pub outbox: Vec<u8>,

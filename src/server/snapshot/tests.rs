@@ -9,7 +9,7 @@ use crate::feed::Log;
 use crate::room::{AccountKey, AccountSnapshot};
 use crate::server::socket::Peer;
 use crate::ws::close::AfterClose;
-use crate::ws::{Fragments, Partial};
+use crate::ws::{DecoderState, PartialMessage};
 
 fn connection() -> ConnectionSnapshot {
     ConnectionSnapshot {
@@ -22,7 +22,7 @@ fn connection() -> ConnectionSnapshot {
         last_frame_ago_ms: 3,
         ping_in_ms: 4,
         held: b"\x81\x02{}".to_vec(),
-        partial: Some(Partial { frame: b"\x81".to_vec(), message: None }),
+        partial: Some(DecoderState { frame: b"\x81".to_vec(), message: None }),
         outbox: b"\x8a\x00".to_vec(),
         outbox_begun: false,
         closing: Some((5000, AfterClose::AwaitClose)),
@@ -110,9 +110,9 @@ fn recorded() -> Snapshot {
     }
     let sending = ConnectionSnapshot {
         cursor: 122,
-        partial: Some(Partial {
+        partial: Some(DecoderState {
             frame: b"\x80\x85\x01".to_vec(),
-            message: Some(Fragments { text: true, bytes: b"{\"usr\":".to_vec() }),
+            message: Some(PartialMessage { text: true, bytes: b"{\"usr\":".to_vec() }),
         }),
         closing: None,
         ..connection()
