@@ -1,5 +1,4 @@
-//! The text of a message: it is sent as JSON without a token, for every listener to
-//! read, or refused.
+//! Texts of messages: each is sent as JSON without a token, or refused with a notice.
 #![no_main]
 
 use std::collections::HashMap;
@@ -12,7 +11,7 @@ use wschat::chat::{Rules, Speaker, Tim, ChatRequest, ModAction, notice, skeleton
 use wschat::client::{Incoming, Kind};
 
 fuzz_target!(|text: &str| {
-    // Every value could also be a moderator's command.
+    // Every value can also be the command of a moderator.
     ModAction::from_command(text);
     let mut out = Vec::new();
     match Rules::open().admit(text, &mut Speaker::default(), Tim::default()).request {
@@ -23,7 +22,7 @@ fuzz_target!(|text: &str| {
             assert_eq!(out.len(), message.encoded_len());
             stamp(&mut out, Tim::default());
             let sent = str::from_utf8(&out).expect("UTF-8");
-            // Names and values are passed on as they came, also those that no Value holds.
+            // Names and values are not changed, also those that a Value cannot hold.
             let fields: HashMap<ByteBuf, IgnoredAny> = serde_json::from_str(sent).expect("JSON");
             assert!(!fields.contains_key(Bytes::new(b"jwt")));
             let heard = Incoming::parse(sent).expect("a message");

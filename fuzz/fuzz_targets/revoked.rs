@@ -1,4 +1,4 @@
-//! Texts of the file that revokes tokens.
+//! Texts of the file of revocations.
 #![no_main]
 
 use std::path::Path;

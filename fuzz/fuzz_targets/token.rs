@@ -1,4 +1,4 @@
-//! Tokens: as they come, and with a right signature under any header and claims.
+//! Tokens: any text, and any header and claims with a valid signature.
 #![no_main]
 
 use std::collections::HashMap;
@@ -47,8 +47,8 @@ fuzz_target!(|data: &str| {
         return;
     };
     if let Ok(sub) = admit(&format!("{signed}.{signature}")) {
-        // Whatever is accepted is what any other reader would see in it. A claim that
-        // nobody asks for may be one that no Value holds.
+        // Any other program reads the same values in an accepted token. A claim that is not
+        // used can be one that a Value cannot hold.
         let header: HashMap<String, &RawValue> = serde_json::from_str(header).expect("a header");
         let claims: Claims = serde_json::from_str(claims).expect("claims");
         assert_eq!(serde_json::from_str(header["alg"].get()).ok(), Some("HS256".to_owned()));
@@ -64,7 +64,7 @@ struct Claims {
     exp: f64,
 }
 
-/// The `sub` of a message of ann's with this token.
+/// The `sub` of the speaker after a message with this token.
 fn admit(token: &str) -> Result<Option<String>, Refusal> {
     let token = serde_json::to_string(token).unwrap_or_default();
     let text = format!(r#"{{"usr":"ann","msg":"b","jwt":{token}}}"#);

@@ -302,35 +302,29 @@ impl fmt::Display for Actor {
 }
 
 /// Why an action makes no sense, whatever the state of the room.
+#[allow(missing_docs, reason = "the texts describe the variants")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidModAction {
-    /// A mute that is over at once.
     #[error("a mute of 0 seconds has no effect; unmute ends a mute")]
     ZeroSecs,
-    /// More than [`SECS_MAX`].
     #[error("secs is over {SECS_MAX}, a year")]
     SecsTooLarge,
-    /// A name of which nothing is visible.
     #[error("the name is empty")]
     EmptyName,
-    /// A text of which nothing is visible.
     #[error("the text is empty")]
     EmptyText,
 }
 
 /// Why an action was not done.
+#[allow(missing_docs, reason = "the texts describe the variants")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModActionError {
-    /// There is no such mute.
     #[error("nobody of that name is muted")]
     NotMuted,
-    /// There are as many mutes as [`Moderation`](super::Moderation) can hold.
     #[error("the list of mutes is full; unmute somebody first")]
     TooMany,
-    /// No message had this `tim`.
     #[error("the room has had no message of this time")]
     NoMessage,
-    /// Only names and addresses can be muted.
     #[error("a single connection cannot be muted; mute its name or address")]
     Connection,
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::address_block::AddressBlock;
 use super::mod_action::{Actor, ModAction, ModActionError, SpeakerId, Target};
@@ -43,11 +43,11 @@ impl Mute {
 
 /// The decisions that are in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "StoredModeration", into = "StoredModeration")]
 pub struct Moderation {
     locked: bool,
     slow_secs: Option<u32>,
     /// One mute per target. Mutes of names that look alike are next to each other.
+    #[serde(serialize_with = "write_mutes", deserialize_with = "read_mutes")]
     mutes: BTreeMap<MuteKey, Mute>,
 }
 
@@ -73,27 +73,14 @@ impl MuteKey {
     }
 }
 
-/// The stored form of [`Moderation`].
-#[derive(Serialize, Deserialize)]
-struct StoredModeration {
-    locked: bool,
-    slow_secs: Option<u32>,
-    mutes: Vec<Mute>,
+/// The stored form is the list of mutes.
+fn write_mutes<S: Serializer>(mutes: &BTreeMap<MuteKey, Mute>, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(mutes.values())
 }
 
-impl From<Moderation> for StoredModeration {
-    fn from(moderation: Moderation) -> Self {
-        let Moderation { locked, slow_secs, mutes } = moderation;
-        Self { locked, slow_secs, mutes: mutes.into_values().collect() }
-    }
-}
-
-impl From<StoredModeration> for Moderation {
-    fn from(stored: StoredModeration) -> Self {
-        let StoredModeration { locked, slow_secs, mutes } = stored;
-        let keyed = |mute: Mute| Some((MuteKey::of(&mute.target)?, mute));
-        Self { locked, slow_secs, mutes: mutes.into_iter().filter_map(keyed).collect() }
-    }
+fn read_mutes<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<MuteKey, Mute>, D::Error> {
+    let mutes = Vec::<Mute>::deserialize(input)?.into_iter();
+    Ok(mutes.filter_map(|mute| Some((MuteKey::of(&mute.target)?, mute))).collect())
 }
 
 impl Moderation {

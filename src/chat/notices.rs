@@ -5,103 +5,68 @@ use super::mod_action::{ModAction, ModActionError};
 use super::name::SERVER_NAME;
 use super::tim::{TIM_PLACEHOLDER, Tim, stamp};
 
-/// Why a message was not sent. The variants are in the order of the checks: the
-/// notice has the first one that applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// It is in a binary frame.
-    Binary,
-    /// It is not JSON, is nested too deeply, or its `usr` or `msg` is not Unicode.
-    BadJson,
-    /// It is JSON, but not an object.
-    NotAnObject,
-    /// A name occurs twice at the top level.
-    DuplicateField,
-    /// A token is required and missing.
-    JwtMissing,
-    /// The token is not a token, its signature is not valid, or it is not valid yet.
-    JwtInvalid,
-    /// The token is revoked.
-    JwtRevoked,
-    /// The token has expired.
-    JwtExpired,
-    /// `usr` is missing, or nothing of it is visible.
-    MissingUsr,
-    /// `msg` is missing.
-    MissingMsg,
-    /// `usr` or `msg` is not a string.
-    BadType,
-    /// `usr` looks like the name of the server.
-    NameReserved,
-    /// `usr` is not the name in the token.
-    NameMismatch,
-    /// It is a command, and the token does not make its bearer a moderator.
-    NotAModerator,
-    /// Its command is not valid or cannot be done.
-    BadCommand,
-    /// Only moderators may speak.
-    Locked,
-    /// The speaker is muted.
-    Muted,
-    /// It came too soon after the last message, or repeats one.
-    RateLimited,
+/// Makes [`Refusal`] from rows of a variant, its code and its reason.
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $reason:literal;)*) => {
+        /// Why a message was not sent. The variants are in the order of the checks: the
+        /// notice has the first one that applies.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Refusal { $($(#[$doc])* $name,)* }
+
+        impl Refusal {
+            /// Every refusal, for tables of counters and for the manual page.
+            pub const ALL: [Self; [$($code),*].len()] = [$(Self::$name),*];
+
+            /// The code in the field `err`, for programs. It never changes.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The reason in the field `msg`, for people.
+            pub const fn reason(self) -> &'static str {
+                match self { $(Self::$name => $reason,)* }
+            }
+        }
+    };
 }
 
-impl Refusal {
-    /// Every refusal, for tables of counters and for the manual page.
-    pub const ALL: [Self; 18] = [
-        Self::Binary,
-        Self::BadJson,
-        Self::NotAnObject,
-        Self::DuplicateField,
-        Self::JwtMissing,
-        Self::JwtInvalid,
-        Self::JwtRevoked,
-        Self::JwtExpired,
-        Self::MissingUsr,
-        Self::MissingMsg,
-        Self::BadType,
-        Self::NameReserved,
-        Self::NameMismatch,
-        Self::NotAModerator,
-        Self::BadCommand,
-        Self::Locked,
-        Self::Muted,
-        Self::RateLimited,
-    ];
-
-    /// The code in the field `err`, for programs. It never changes.
-    pub const fn code(self) -> &'static str {
-        self.texts().0
-    }
-
-    /// The reason in the field `msg`, for people.
-    pub const fn reason(self) -> &'static str {
-        self.texts().1
-    }
-
-    const fn texts(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Binary => ("binary", "it came as binary data; send it as text"),
-            Self::BadJson => ("bad-json", "it is not valid JSON, or nested too deeply"),
-            Self::NotAnObject => ("not-an-object", "it is not a JSON object"),
-            Self::DuplicateField => ("duplicate-field", "a field occurs twice"),
-            Self::JwtMissing => ("jwt-missing", "speaking here requires a token in the field jwt"),
-            Self::JwtInvalid => ("jwt-invalid", "the token is not valid here"),
-            Self::JwtRevoked => ("jwt-revoked", "the token has been revoked"),
-            Self::JwtExpired => ("jwt-expired", "the token has expired"),
-            Self::MissingUsr => ("missing-usr", "the name, in the field usr, is missing"),
-            Self::MissingMsg => ("missing-msg", "the text, in the field msg, is missing"),
-            Self::BadType => ("bad-type", "the fields usr and msg must be strings"),
-            Self::NameReserved => ("name-reserved", "this name belongs to the server"),
-            Self::NameMismatch => ("name-mismatch", "the name is not the one in the token"),
-            Self::NotAModerator => ("not-a-moderator", "commands are for moderators"),
-            Self::BadCommand => ("bad-command", "the command is unknown or not valid"),
-            Self::Locked => ("locked", "only moderators speak at the moment"),
-            Self::Muted => ("muted", "you are muted here"),
-            Self::RateLimited => ("rate-limited", "too fast, or the same text again"),
-        }
-    }
+refusals! {
+    /// It is in a binary frame.
+    Binary = "binary", "it came as binary data; send it as text";
+    /// It is not JSON, is nested too deeply, or its `usr` or `msg` is not Unicode.
+    BadJson = "bad-json", "it is not valid JSON, or nested too deeply";
+    /// It is JSON, but not an object.
+    NotAnObject = "not-an-object", "it is not a JSON object";
+    /// A name occurs twice at the top level.
+    DuplicateField = "duplicate-field", "a field occurs twice";
+    /// A token is required and missing.
+    JwtMissing = "jwt-missing", "speaking here requires a token in the field jwt";
+    /// The token is not a token, its signature is not valid, or it is not valid yet.
+    JwtInvalid = "jwt-invalid", "the token is not valid here";
+    /// The token is revoked.
+    JwtRevoked = "jwt-revoked", "the token has been revoked";
+    /// The token has expired.
+    JwtExpired = "jwt-expired", "the token has expired";
+    /// `usr` is missing, or nothing of it is visible.
+    MissingUsr = "missing-usr", "the name, in the field usr, is missing";
+    /// `msg` is missing.
+    MissingMsg = "missing-msg", "the text, in the field msg, is missing";
+    /// `usr` or `msg` is not a string.
+    BadType = "bad-type", "the fields usr and msg must be strings";
+    /// `usr` looks like the name of the server.
+    NameReserved = "name-reserved", "this name belongs to the server";
+    /// `usr` is not the name in the token.
+    NameMismatch = "name-mismatch", "the name is not the one in the token";
+    /// It is a command, and the token does not make its bearer a moderator.
+    NotAModerator = "not-a-moderator", "commands are for moderators";
+    /// Its command is not valid or cannot be done.
+    BadCommand = "bad-command", "the command is unknown or not valid";
+    /// Only moderators may speak.
+    Locked = "locked", "only moderators speak at the moment";
+    /// The speaker is muted.
+    Muted = "muted", "you are muted here";
+    /// It came too soon after the last message, or repeats one.
+    RateLimited = "rate-limited", "too fast, or the same text again";
 }
 
 /// A refusal, with the time to wait where waiting helps.
@@ -187,15 +152,6 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn every_refusal_has_its_place_and_its_own_code() {
-        let mut codes = std::collections::HashSet::new();
-        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
-            assert_eq!(refusal as usize, index, "{refusal:?}");
-            assert!(codes.insert(refusal.code()), "{refusal:?}");
-        }
-    }
-
-    #[test]
     fn every_text_of_the_server_is_json() {
         let value = |write: &dyn Fn(&mut Vec<u8>)| {
             let mut text = Vec::new();
@@ -203,6 +159,8 @@ mod tests {
             serde_json::from_slice::<Value>(&text).unwrap()
         };
         let (zero, epoch) = ("0000-00-00T00:00:00.000000000Z", "1970-01-01T00:00:00.000000000Z");
+        let codes: std::collections::HashSet<_> = Refusal::ALL.map(Refusal::code).into();
+        assert_eq!(codes.len(), Refusal::ALL.len());
         for refusal in Refusal::ALL {
             let msg = format!("not sent: {}", refusal.reason());
             assert_eq!(

@@ -144,6 +144,7 @@ mod tests {
     use proptest::prelude::*;
 
     const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
+    const SENT: &str = r#"{"usr":"a","msg":"b"}"#;
 
     fn settings() -> AuthSettings {
         AuthSettings {
@@ -153,99 +154,104 @@ mod tests {
         }
     }
 
-    fn guarded() -> Rules {
+    fn with_token() -> Rules {
         Rules::new(settings(), RateLimit::default())
     }
 
-    fn token(exp: u64) -> String {
-        signed(&serde_json::json!({ "exp": exp }))
+    fn with_moderators(bind_usr: Option<&str>) -> Rules {
+        let (bind_usr, moderator_claim) = (bind_usr.map(Into::into), Some("mod".into()));
+        let settings = AuthSettings { bind_usr, moderator_claim, ..settings() };
+        Rules::new(settings, RateLimit::default())
     }
 
-    fn signed(claims: &serde_json::Value) -> String {
-        jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET)).unwrap()
+    fn token(claims: &str) -> String {
+        let claims: serde_json::Value = serde_json::from_str(claims).unwrap();
+        jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET))
+            .unwrap()
     }
 
-    fn verdict(rules: &Rules, text: &str) -> String {
+    /// The message that is sent, the command or the code of the refusal.
+    fn result(rules: &Rules, text: &str) -> String {
         let mut speaker = Speaker::default();
         match rules.admit(text, &mut speaker, Tim::from_nanos(1_000_000_000_000)).request {
             Ok(ChatRequest::Say(message)) => {
                 let mut text = Vec::new();
                 message.encode(&mut text);
-                String::from_utf8(text).unwrap()
+                let text = String::from_utf8(text).unwrap();
+                text.replace(r#","tim":"0000-00-00T00:00:00.000000000Z""#, "")
             }
-            Ok(ChatRequest::Moderate(act)) => format!("{act:?} by {}", speaker.name()),
+            Ok(ChatRequest::Moderate(action)) => format!("{action:?} by {}", speaker.name()),
             Err(refusal) => refusal.code().into(),
         }
     }
 
+    /// Checks the result of each text, in which a token replaces its claims `<…>`.
     #[track_caller]
-    fn check(rules: &Rules, text: &str, expected: &str) {
-        let verdict = verdict(rules, text);
-        if expected == "sent" {
-            let sent = r#"{"usr":"a","msg":"b","tim":"0000-00-00T00:00:00.000000000Z"}"#;
-            assert_eq!(verdict, sent, "{text}");
-        } else {
-            assert_eq!(verdict, expected, "{text}");
+    fn check(rules: &Rules, cases: &[(&str, &str)]) {
+        for (text, want) in cases {
+            let text = match text.split_once('<').zip(text.rsplit_once('>')) {
+                Some(((before, _), (_, behind))) => {
+                    let claims = &text[before.len() + 1..text.len() - behind.len() - 1];
+                    [before, &token(claims), behind].concat()
+                }
+                None => (*text).to_owned(),
+            };
+            assert_eq!(result(rules, &text), *want, "{text}");
         }
     }
 
     #[test]
     fn the_form_comes_before_the_token_usr_msg_and_the_name() {
-        let rules = guarded();
-        let (good, old) = (token(2_000), token(999));
-        for (text, expected) in [
-            (r#"{"usr":"a""#.into(), "bad-json"),
-            (r#"{"usr":"\ud800","usr":"x"}"#.into(), "bad-json"),
-            (r#"["usr","usr"]"#.into(), "not-an-object"),
-            (r#"{"usr":1,"usr":2}"#.into(), "duplicate-field"),
-            (r#"{"jwt":"x","jwt":"x"}"#.into(), "duplicate-field"),
-            (r#"{}"#.into(), "jwt-missing"),
-            (r#"{"usr":"","jwt":null}"#.into(), "jwt-missing"),
-            (r#"{"usr":1,"jwt":""}"#.into(), "jwt-missing"),
-            (r#"{"jwt":" "}"#.into(), "jwt-invalid"),
-            (r#"{"jwt":1}"#.into(), "jwt-invalid"),
-            (r#"{"jwt":true}"#.into(), "jwt-invalid"),
-            (r#"{"jwt":{}}"#.into(), "jwt-invalid"),
-            (format!(r#"{{"jwt":["{good}"]}}"#), "jwt-invalid"),
-            (r#"{"jwt":"\ud800"}"#.into(), "jwt-invalid"),
-            (r#"{"usr":null,"jwt":"x.y.z"}"#.into(), "jwt-invalid"),
-            (format!(r#"{{"jwt":"{old}"}}"#), "jwt-expired"),
-            (format!(r#"{{"jwt":"{good}"}}"#), "missing-usr"),
-            (format!(r#"{{"jwt":"{good}","usr":" ","msg":1}}"#), "missing-usr"),
-            (format!(r#"{{"jwt":"{good}","usr":1}}"#), "bad-type"),
-            (format!(r#"{{"jwt":"{good}","usr":"wschat"}}"#), "missing-msg"),
-            (format!(r#"{{"jwt":"{good}","usr":"wschat","msg":1}}"#), "bad-type"),
-            (format!(r#"{{"jwt":"{good}","usr":"wschat","msg":"b"}}"#), "name-reserved"),
-            (format!(r#"{{"jwt":"{good}","usr":"a","msg":"b"}}"#), "sent"),
-            (format!(r#"{{"usr":"a","\u006a\u0077t":"{good}","msg":"b"}}"#), "sent"),
-            (
-                format!(r#"{{"usr":"a","msg":"b","jwt":"{}"}}"#, good.replace('.', "\\u002e")),
-                "sent",
-            ),
-        ] {
-            check(&rules, &text, expected);
-        }
+        check(
+            &with_token(),
+            &[
+                (r#"{"usr":"a""#, "bad-json"),
+                (r#"{"usr":"\ud800","usr":"x"}"#, "bad-json"),
+                (r#"["usr","usr"]"#, "not-an-object"),
+                (r#"{"usr":1,"usr":2}"#, "duplicate-field"),
+                (r#"{"jwt":"x","jwt":"x"}"#, "duplicate-field"),
+                (r#"{}"#, "jwt-missing"),
+                (r#"{"usr":"","jwt":null}"#, "jwt-missing"),
+                (r#"{"usr":1,"jwt":""}"#, "jwt-missing"),
+                (r#"{"jwt":" "}"#, "jwt-invalid"),
+                (r#"{"jwt":1}"#, "jwt-invalid"),
+                (r#"{"jwt":true}"#, "jwt-invalid"),
+                (r#"{"jwt":{}}"#, "jwt-invalid"),
+                (r#"{"jwt":["<{"exp":2000}>"]}"#, "jwt-invalid"),
+                (r#"{"jwt":"\ud800"}"#, "jwt-invalid"),
+                (r#"{"usr":null,"jwt":"x.y.z"}"#, "jwt-invalid"),
+                (r#"{"jwt":"<{"exp":999}>"}"#, "jwt-expired"),
+                (r#"{"jwt":"<{"exp":2000}>"}"#, "missing-usr"),
+                (r#"{"jwt":"<{"exp":2000}>","usr":" ","msg":1}"#, "missing-usr"),
+                (r#"{"jwt":"<{"exp":2000}>","usr":1}"#, "bad-type"),
+                (r#"{"jwt":"<{"exp":2000}>","usr":"wschat"}"#, "missing-msg"),
+                (r#"{"jwt":"<{"exp":2000}>","usr":"wschat","msg":1}"#, "bad-type"),
+                (r#"{"jwt":"<{"exp":2000}>","usr":"wschat","msg":"b"}"#, "name-reserved"),
+                (r#"{"jwt":"<{"exp":2000}>","usr":"a","msg":"b"}"#, SENT),
+                (r#"{"usr":"a","\u006a\u0077t":"<{"exp":2000}>","msg":"b"}"#, SENT),
+            ],
+        );
+        let escaped = token(r#"{"exp":2000}"#).replace('.', "\\u002e");
+        check(&with_token(), &[(&format!(r#"{{"usr":"a","msg":"b","jwt":"{escaped}"}}"#), SENT)]);
     }
 
     #[test]
     fn without_keys_a_token_is_removed() {
-        let rules = Rules::open();
         for jwt in [r#""x""#, "null", r#""""#, "1", r#"["x"]"#, r#""\ud800""#] {
-            check(&rules, &format!(r#"{{"usr":"a","jwt":{jwt},"msg":"b"}}"#), "sent");
+            let text = format!(r#"{{"usr":"a","jwt":{jwt},"msg":"b"}}"#);
+            check(&Rules::open(), &[(&text, SENT)]);
         }
-        check(&rules, r#"{"usr":"a","msg":"b"}"#, "sent");
-        assert!(!rules.needs_token());
-        assert!(guarded().needs_token());
+        check(&Rules::open(), &[(SENT, SENT)]);
+        assert!(!Rules::open().needs_token() && with_token().needs_token());
     }
 
     #[test]
     fn the_bearer_may_use_only_the_name_in_the_token() {
         let settings = AuthSettings { bind_usr: Some("nick".into()), ..settings() };
         let rules = Rules::new(settings, RateLimit::default());
-        let good = signed(&serde_json::json!({ "exp": 2_000, "sub": "u7", "nick": "a" }));
-        let text = |usr: &str, msg| format!(r#"{{"usr":{usr},"jwt":"{good}","msg":{msg}}}"#);
-        for (usr, msg, expected) in [
-            (r#""a""#, r#""b""#, "sent"),
+        for (usr, msg, want) in [
+            (r#""a""#, r#""b""#, SENT),
+            (r#""\u0061""#, r#""b""#, r#"{"usr":"\u0061","msg":"b"}"#),
             (r#""u7""#, r#""b""#, "name-mismatch"),
             (r#""A""#, r#""b""#, "name-mismatch"),
             (r#""a ""#, r#""b""#, "name-mismatch"),
@@ -254,97 +260,79 @@ mod tests {
             (r#""u7""#, "1", "bad-type"),
             (r#""""#, r#""b""#, "missing-usr"),
         ] {
-            check(&rules, &text(usr, msg), expected);
+            let jwt = r#""jwt":"<{"exp":2000,"sub":"u7","nick":"a"}>""#;
+            check(&rules, &[(&format!(r#"{{"usr":{usr},{jwt},"msg":{msg}}}"#), want)]);
         }
-        let escaped = text(r#""\u0061""#, r#""b""#);
-        assert!(verdict(&rules, &escaped).starts_with(r#"{"usr":"\u0061""#));
-        check(
-            &rules,
-            &format!(r#"{{"usr":"a","jwt":"{}","msg":"b"}}"#, token(2_000)),
-            "jwt-invalid",
-        );
-    }
-
-    #[test]
-    fn a_speaker_is_the_bearer_of_the_last_token() {
-        let asking = AuthSettings { moderator_claim: Some("mod".into()), ..settings() };
-        let (rules, now) = (Rules::new(asking, RateLimit::default()), Tim::default());
-        let say = |claims| format!(r#"{{"usr":"a","jwt":"{}","msg":"b"}}"#, signed(&claims));
-        let mut speaker = Speaker::default();
-        assert_eq!((speaker.sub(), speaker.is_moderator()), (None, false));
-
-        let text = say(serde_json::json!({ "exp": 2_000, "sub": "ann", "mod": true }));
-        assert!(rules.admit(&text, &mut speaker, now).request.is_ok());
-        assert_eq!((speaker.sub(), speaker.is_moderator()), (Some("ann"), true));
-
-        let text = say(serde_json::json!({ "exp": 2_000, "sub": "bob" }));
-        assert!(rules.admit(&text, &mut speaker, now).request.is_ok());
-        assert_eq!((speaker.sub(), speaker.is_moderator()), (Some("bob"), false));
-
-        // Without keys the token is forgotten.
-        assert!(Rules::open().admit(&text, &mut speaker, now).request.is_ok());
-        assert_eq!((speaker.sub(), speaker.is_moderator()), (None, false));
+        check(&rules, &[(r#"{"usr":"a","jwt":"<{"exp":2000}>","msg":"b"}"#, "jwt-invalid")]);
     }
 
     #[test]
     fn commands_are_for_moderators() {
-        let asking = AuthSettings { moderator_claim: Some("mod".into()), ..settings() };
-        let rules = Rules::new(asking, RateLimit::default());
-        let plain = signed(&serde_json::json!({ "exp": 2_000 }));
-        let chief = signed(&serde_json::json!({ "exp": 2_000, "mod": true }));
-        let text = |jwt: &str, rest: &str| format!(r#"{{"usr":"ann","jwt":"{jwt}",{rest}}}"#);
-        for (text, expected) in [
-            (text(&chief, r#""cmd":{"lock":true}"#), "Lock by ann"),
-            (text(&chief, r#""\u0063md":{"lock":true}"#), "Lock by ann"),
-            (text(&chief, r#""cmd":{"dance":true}"#), "bad-command"),
-            (text(&chief, r#""cmd":null"#), "bad-command"),
-            (text(&chief, r#""cmd":{"lock":true},"msg":"b""#), "bad-command"),
-            (text(&plain, r#""cmd":{"lock":true}"#), "not-a-moderator"),
-            (text(&plain, r#""cmd":{"lock":true},"msg":"b""#), "not-a-moderator"),
-            (text("x", r#""cmd":{"lock":true}"#), "jwt-invalid"),
-            (format!(r#"{{"jwt":"{chief}","cmd":{{"lock":true}}}}"#), "missing-usr"),
-            (format!(r#"{{"usr":"Wschat","jwt":"{chief}","cmd":{{}}}}"#), "name-reserved"),
+        let rules = with_moderators(None);
+        for (claims, rest, want) in [
+            (r#","mod":true"#, r#""cmd":{"lock":true}"#, "Lock by ann"),
+            (r#","mod":true"#, r#""\u0063md":{"lock":true}"#, "Lock by ann"),
+            (r#","mod":true"#, r#""cmd":{"dance":true}"#, "bad-command"),
+            (r#","mod":true"#, r#""cmd":null"#, "bad-command"),
+            (r#","mod":true"#, r#""cmd":{"lock":true},"msg":"b""#, "bad-command"),
+            ("", r#""cmd":{"lock":true}"#, "not-a-moderator"),
+            ("", r#""cmd":{"lock":true},"msg":"b""#, "not-a-moderator"),
         ] {
-            assert_eq!(verdict(&rules, &text), expected, "{text}");
+            let text = format!(r#"{{"usr":"ann","jwt":"<{{"exp":2000{claims}}}>",{rest}}}"#);
+            check(&rules, &[(&text, want)]);
         }
+        check(
+            &rules,
+            &[
+                (r#"{"usr":"ann","jwt":"x","cmd":{"lock":true}}"#, "jwt-invalid"),
+                (r#"{"jwt":"<{"exp":2000,"mod":true}>","cmd":{"lock":true}}"#, "missing-usr"),
+                (r#"{"usr":"Wschat","jwt":"<{"exp":2000,"mod":true}>","cmd":{}}"#, "name-reserved"),
+            ],
+        );
+        let text = r#"{"usr":"a","jwt":"<{"exp":2000,"mod":true}>","cmd":{},"msg":"b"}"#;
+        check(&with_moderators(Some("mod")), &[(text, "jwt-invalid")]);
         // Without moderators `cmd` is a field like others.
-        let said = text(&plain, r#""cmd":{"lock":true},"msg":"b""#);
-        for rules in [guarded(), Rules::open()] {
-            assert!(verdict(&rules, &said).contains(r#""cmd":{"lock":true}"#));
+        let sent = r#"{"usr":"a","cmd":{},"msg":"b"}"#;
+        check(&with_token(), &[(text, sent)]);
+        check(&Rules::open(), &[(text, sent)]);
+    }
+
+    #[test]
+    fn a_speaker_is_the_bearer_of_the_last_token() {
+        let mut speaker = Speaker::default();
+        assert_eq!((speaker.sub(), speaker.is_moderator()), (None, false));
+        for (rules, claims, want) in [
+            (with_moderators(None), r#"{"exp":2000,"sub":"ann","mod":true}"#, (Some("ann"), true)),
+            (with_moderators(None), r#"{"exp":2000,"sub":"bob"}"#, (Some("bob"), false)),
+            // Without keys the token is forgotten.
+            (Rules::open(), r#"{"exp":2000,"sub":"bob"}"#, (None, false)),
+        ] {
+            let text = format!(r#"{{"usr":"a","jwt":"{}","msg":"b"}}"#, token(claims));
+            assert!(rules.admit(&text, &mut speaker, Tim::default()).request.is_ok());
+            assert_eq!((speaker.sub(), speaker.is_moderator()), want);
         }
-        let bound = AuthSettings {
-            moderator_claim: Some("mod".into()),
-            bind_usr: Some("mod".into()),
-            ..settings()
-        };
-        let verdict =
-            verdict(&Rules::new(bound, RateLimit::default()), &text(&chief, r#""cmd":{}"#));
-        assert_eq!(verdict, "jwt-invalid", "the claim is not a name");
     }
 
     #[test]
     fn the_name_is_of_the_last_message_that_was_sent_or_of_the_last_attempt() {
         let mut speaker = Speaker::default();
-        for (text, name) in [
-            (r#"{"usr":"a","ms"#, ""),
-            (r#"{"msg":"b"}"#, ""),
-            (r#"{"usr":" ann\u200b "}"#, "ann"),
-            (r#"{"usr":"bob","msg":"b"}"#, "bob"),
-            (r#"{"usr":"eve","jwt":"x.y.z","msg":"b"}"#, "eve"),
-            (r#"{"usr":"\u200b","msg":"b"}"#, "eve"),
-            (r#"{"usr":7,"msg":"b"}"#, "eve"),
+        for (rules, text, is_ok, name) in [
+            (with_token(), r#"{"usr":"a","ms"#, false, ""),
+            (with_token(), r#"{"msg":"b"}"#, false, ""),
+            (with_token(), r#"{"usr":" ann\u200b "}"#, false, "ann"),
+            (with_token(), r#"{"usr":"bob","msg":"b"}"#, false, "bob"),
+            (with_token(), r#"{"usr":"eve","jwt":"x.y.z","msg":"b"}"#, false, "eve"),
+            (with_token(), r#"{"usr":"\u200b","msg":"b"}"#, false, "eve"),
+            (with_token(), r#"{"usr":7,"msg":"b"}"#, false, "eve"),
+            (Rules::open(), r#"{"usr":"zoe","msg":"b"}"#, true, "zoe"),
         ] {
-            assert!(guarded().admit(text, &mut speaker, Tim::default()).request.is_err());
-            assert_eq!(speaker.name(), name, "{text}");
+            let request = rules.admit(text, &mut speaker, Tim::default()).request;
+            assert_eq!((request.is_ok(), speaker.name()), (is_ok, name), "{text}");
         }
-        let text = r#"{"usr":"zoe","msg":"b"}"#;
-        assert!(Rules::open().admit(text, &mut speaker, Tim::default()).request.is_ok());
-        assert_eq!(speaker.name(), "zoe");
-        // Invisible characters do not hide a speaker.
+        // Invisible characters do not hide a speaker, nor does a refused message.
         speaker.name_sent(" zoe\u{200b}");
-        let text = r#"{"usr":"ann"}"#;
-        assert!(Rules::open().admit(text, &mut speaker, Tim::default()).request.is_err());
-        assert_eq!(speaker.name(), "zoe");
+        let request = Rules::open().admit(r#"{"usr":"ann"}"#, &mut speaker, Tim::default());
+        assert_eq!((request.request.is_err(), speaker.name()), (true, "zoe"));
         speaker.name_sent("ann");
         assert_eq!(speaker.name(), "ann");
     }
@@ -358,26 +346,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_has_a_result(text in "\\PC{0,60}") {
-            verdict(&Rules::open(), &text);
-            verdict(&guarded(), &text);
-            verdict(&guarded(), &format!(r#"{{"jwt":"{text}"}}"#));
-        }
-
-        #[test]
         fn a_token_goes_nowhere(
             before in "[a-z]{1,3}",
             value in prop_oneof![Just("{}"), Just("[1]"), Just("\"x\"")],
             exp in 0..3_000u64,
             spelling in prop_oneof![Just("jwt"), Just("\\u006awt"), Just("j\\u0077t")],
         ) {
-            let token = token(exp);
+            let token = token(&format!(r#"{{"exp":{exp}}}"#));
             let text = format!(r#"{{"{before}":{value},"{spelling}":"{token}","usr":"a","msg":"b"}}"#);
             let name = format!("\"{spelling}\"");
-            for rules in [Rules::open(), guarded()] {
-                let verdict = verdict(&rules, &text);
-                prop_assert!(!verdict.contains(&token));
-                prop_assert!(!verdict.contains(&name) && !verdict.contains("\"jwt\""));
+            for rules in [Rules::open(), with_token()] {
+                let result = result(&rules, &text);
+                prop_assert!(!result.contains(&token));
+                prop_assert!(!result.contains(&name) && !result.contains("\"jwt\""));
             }
         }
     }

@@ -27,17 +27,6 @@ impl RefillRate {
 /// A token bucket, which is full at first. It is the generic cell rate algorithm of
 /// ITU-T I.371, so it stores one number whatever its rate. Times are microseconds of a
 /// monotonic clock.
-///
-/// # Examples
-///
-/// ```
-/// use wschat::chat::{Bucket, RefillRate};
-/// let rate = RefillRate::per_sec(2, 3);
-/// let mut bucket = Bucket::default();
-/// assert_eq!((0..9).filter(|_| bucket.try_take(0, rate).is_ok()).count(), 3);
-/// assert_eq!(bucket.try_take(100_000, rate), Err(400_000));
-/// assert!(bucket.try_take(500_000, rate).is_ok());
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
     full_at_us: u64,
@@ -148,17 +137,6 @@ impl Usage {
     /// # Errors
     ///
     /// The milliseconds to wait, at least 1. Then the message is not counted.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use wschat::chat::{RateLimit, Usage};
-    /// let limit = RateLimit { per_sec: 2, burst: 3, ..RateLimit::default() };
-    /// let mut usage = Usage::default();
-    /// assert_eq!((0..9).filter(|_| usage.count_message(&limit, "hi", 0).is_ok()).count(), 3);
-    /// assert_eq!(usage.count_message(&limit, "hi", 100), Err(400));
-    /// assert!(usage.count_message(&limit, "hi", 500).is_ok());
-    /// ```
     pub fn count_message(&mut self, limit: &RateLimit, text: &str, now_ms: u64) -> Result<(), u64> {
         let digest = if limit.repeat_ms > 0 { digest_of_visible(text) } else { 0 };
         // The turn of another shard may have begun a little later than this one.

@@ -141,15 +141,6 @@ impl From<Tim> for String {
 
 /// Gives every message its `tim`: the time of the clock, or one nanosecond more than
 /// the last `tim` if the clock stands still or steps back.
-///
-/// # Examples
-///
-/// ```
-/// use wschat::chat::{Stamper, Tim};
-/// let mut stamper = Stamper::default();
-/// assert_eq!(stamper.next(Tim::from_nanos(5)), Tim::from_nanos(5));
-/// assert_eq!(stamper.next(Tim::from_nanos(4)), Tim::from_nanos(6));
-/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stamper {
     last: Tim,

@@ -1,5 +1,5 @@
-//! Keys that rotate, tokens that are revoked, names that are bound: all of it by
-//! a reload, while everybody stays connected.
+//! New keys, revocations and the claim for the name take effect with a reload, while
+//! all clients stay connected.
 
 use std::fs;
 
@@ -10,13 +10,13 @@ use super::harness::{Client, Daemon};
 
 const SECRET: &str = "a secret of thirty-two bytes, yes";
 
-/// A token of ann's, signed with `secret`, and named after it if it has a `kid`.
+/// A token with these claims, signed with `secret`.
 fn token(secret: &str, kid: Option<&str>, claims: Value) -> String {
     let header = Header { kid: kid.map(Into::into), ..Header::new(Algorithm::HS256) };
     jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 
-/// What a message under this name and token gets: `sent`, or the code of the notice.
+/// The result of a message with this name and token: `sent`, or the code of the notice.
 fn answer(client: &mut Client, usr: &str, token: &str) -> String {
     client.send(&json!({ "usr": usr, "msg": "hi", "jwt": token }).to_string());
     let text = client.text();
@@ -26,7 +26,7 @@ fn answer(client: &mut Client, usr: &str, token: &str) -> String {
 }
 
 #[test]
-fn a_secret_takes_the_place_of_another() {
+fn a_reload_replaces_a_secret() {
     let daemon = Daemon::start(&format!("auth.jwt_secret = '{SECRET}'"));
     let folder = daemon.config_file();
     fs::write(folder.with_file_name("new.secret"), "another secret of thirty-two bytes\n").unwrap();
@@ -47,7 +47,7 @@ fn a_secret_takes_the_place_of_another() {
 }
 
 #[test]
-fn a_token_is_revoked_while_its_bearer_is_connected() {
+fn a_reload_revokes_tokens() {
     let config = format!("[auth]\njwt_secret = '{SECRET}'\nrevoked_file = 'revoked.toml'");
     let daemon = Daemon::start(&format!("auth.jwt_secret = '{SECRET}'"));
     let revoked = daemon.config_file().with_file_name("revoked.toml");
@@ -68,7 +68,7 @@ fn a_token_is_revoked_while_its_bearer_is_connected() {
 }
 
 #[test]
-fn a_name_is_the_claim_that_it_is_bound_to() {
+fn a_reload_binds_the_name_to_a_claim() {
     let daemon = Daemon::start(&format!("auth.jwt_secret = '{SECRET}'"));
     let ann = token(SECRET, None, json!({ "sub": "ann" }));
     let mut client = daemon.connect();
@@ -81,7 +81,7 @@ fn a_name_is_the_claim_that_it_is_bound_to() {
 }
 
 #[test]
-fn a_token_as_long_as_a_message_may_be_is_only_invalid() {
+fn a_token_of_the_maximum_length_is_invalid_and_no_more() {
     let daemon = Daemon::start(&format!("auth.jwt_secret = '{SECRET}'"));
     let mut client = daemon.connect();
     let huge = "x".repeat(16_384 - 64);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
-    RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    RSA_PKCS1_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents,
 };
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 
@@ -56,22 +56,17 @@ impl TokenKey {
         algorithm: Algorithm,
         key: DecodingKey,
     ) -> Result<Self, KeyError> {
-        let parsed = match (key.kind(), algorithm) {
-            (DecodingKeyKind::RsaModulusExponent { n, e }, _) => {
-                RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        const RSA: &RsaParameters = &RSA_PKCS1_2048_8192_SHA256;
+        let parsed = match key.kind() {
+            DecodingKeyKind::RsaModulusExponent { n, e } => {
+                RsaPublicKeyComponents { n, e }.to_parsed_public_key(RSA)
             }
-            (DecodingKeyKind::SecretOrDer(key), Algorithm::ES256) => {
-                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key)
-            }
-            (DecodingKeyKind::SecretOrDer(key), Algorithm::ES384) => {
-                ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key)
-            }
-            (DecodingKeyKind::SecretOrDer(key), Algorithm::EdDSA) => {
-                ParsedPublicKey::new(&ED25519, key)
-            }
-            (DecodingKeyKind::SecretOrDer(key), _) => {
-                ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key)
-            }
+            DecodingKeyKind::SecretOrDer(der) => match algorithm {
+                Algorithm::ES256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, der),
+                Algorithm::ES384 => ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, der),
+                Algorithm::EdDSA => ParsedPublicKey::new(&ED25519, der),
+                _ => ParsedPublicKey::new(RSA, der),
+            },
         };
         let parsed = parsed.map_err(|_| KeyError::Other(algorithm))?;
         // A modulus of 2,048 bits takes 256 bytes, and its encoding takes more.
@@ -184,57 +179,41 @@ impl fmt::Display for UnusableKey {
 }
 
 /// Why a key cannot be used. The texts never show the content of a file.
+#[allow(missing_docs, reason = "the texts describe the variants")]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// A secret without a byte.
     #[error("the secret is empty")]
     Empty,
-    /// A secret with an algorithm for public keys.
     #[error("a secret is for HS256, HS384 or HS512")]
     NotForSecrets,
-    /// A public key with an algorithm for secrets.
     #[error("a public key is not for HS256, HS384 or HS512, which take a secret_file")]
     NotForPublic,
-    /// A key in PEM, or an RSA key, without an algorithm.
     #[error("alg is missing, which a PEM file and an RSA key without it need")]
     AlgorithmMissing,
-    /// Neither PEM nor JSON.
     #[error("the file holds neither public keys in PEM nor a JWKS")]
     Form,
-    /// UTF-16, as some editors write it.
     #[error("the file is in UTF-16; save it as UTF-8")]
     Utf16,
-    /// PEM without an end or with invalid base64.
     #[error("a block of the PEM file is damaged")]
     Damaged,
-    /// A certificate: its other fields would not be checked.
     #[error("a certificate is not a key; use its public key (openssl x509 -noout -pubkey)")]
     Certificate,
-    /// JSON that is not a JWKS, with line and column.
     #[error("the file is not a JWKS: line {0}, column {1}")]
     Json(usize, usize),
-    /// A member is missing or has another type than in RFC 7517 and 7518.
     #[error("it is not a JWK: a member is missing or has the wrong type")]
     Malformed,
-    /// An unsupported kind of key, curve or algorithm.
     #[error("its kty, crv and alg are not supported or do not fit together")]
     Unsupported,
-    /// A secret in a JWKS.
     #[error("a secret must not be in a JWKS; use a secret_file")]
     Secret,
-    /// A private key, which only the issuer of tokens should have.
     #[error("the file contains a private key; use the public key (openssl pkey -pubout)")]
     Private,
-    /// A key of another kind, or not a key.
     #[error("it is no public key for {0:?}")]
     Other(Algorithm),
-    /// An RSA key that is too weak.
     #[error("an RSA key must have at least 2048 bits")]
     RsaShort,
-    /// A JWKS without a wanted key.
     #[error("no key of the JWKS fits: a public key to verify with, of that kid and alg")]
     NoneFits,
-    /// Several keys that all cannot be used, with the first of them.
     #[error("no key of the file can be used; {0}")]
     NoneUsable(Box<UnusableKey>),
 }

@@ -17,19 +17,6 @@ pub enum Revocation {
 }
 
 /// All revocations. The time to look up a token does not depend on their number.
-///
-/// # Examples
-///
-/// ```
-/// use wschat::chat::{Revocation, Revocations};
-/// let revocations: Revocations = [
-///     Revocation::Token("4711".into()),
-///     Revocation::IssuedBefore("bob".into(), 1_600_000_000.0),
-/// ]
-/// .into_iter()
-/// .collect();
-/// assert_eq!(revocations.len(), 2);
-/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Revocations {
     tokens: HashSet<String>,

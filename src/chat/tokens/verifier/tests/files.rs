@@ -106,6 +106,8 @@ fn keys_that_cannot_be_used_are_reported() {
         (r#""kty":"EC","crv":"P-521","x":"","y":"""#.into(), unsupported),
         (r#""kty":"new""#.into(), unsupported),
         (EC.replace(r#""crv":"P-256","#, ""), unsupported),
+        (format!(r#""kty":"RSA","alg":"RSA-OAEP","e":"AQAB","n":"{long}""#), unsupported),
+        (format!(r#""kty":"RSA","alg":"ES256","e":"AQAB","n":"{long}""#), unsupported),
         (format!(r#"{EC},"alg":"ES512""#), unsupported),
         (format!(r#"{EC},"alg":"HS256""#), unsupported),
         (ED.replace(r#""x""#, r#""z""#), malformed),

@@ -1,7 +1,7 @@
 //! The examples of the RFCs.
 
 use super::*;
-use crate::chat::tokens::{KeyError, read_public_keys};
+use crate::chat::tokens::read_public_keys;
 
 /// The claims of RFC 7515, A.1 to A.3 and A.5, and of RFC 7519, 3.1 and 6.1;
 /// their `exp` is in the year 2011.
@@ -72,11 +72,4 @@ fn eddsa_of_rfc_8037_a_4() {
     assert!(verifier.signed_claims(token).is_some());
     assert_eq!(verifier.signed_claims(&token.replace("hgyY", "hgyZ")), None);
     check(with_keys([jwk(ED25519_KEY, Algorithm::EdDSA)]), token, "jwt-invalid");
-}
-
-#[test]
-fn private_keys_are_refused() {
-    let private =
-        ED25519_KEY.replace("}", r#","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}"#);
-    assert_eq!(read_public_keys(None, None, private.as_bytes()), Err(KeyError::Private));
 }
