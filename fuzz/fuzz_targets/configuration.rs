@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
     match parse(Path::new("f"), text) {
         Ok(config) => {
             for key in KEYS {
-                key.show(&config);
+                (key.show)(&config);
             }
         }
         Err(problems) => {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::failure::{Exit, Failure};
 use crate::config::{
-    CREDENTIALS_VARIABLE, Environment, Loaded, Problems, RECORD_VARIABLE, VARIABLE, load,
+    CREDENTIALS_VARIABLE, Environment, LOG_DIR_VARIABLE, Loaded, Problems, SECRET_VARIABLE, load,
 };
 use crate::control::{CONTROL_PATH, Call, CallError, Code, Request};
 
@@ -32,9 +32,9 @@ impl ConfigArgs {
             file: self.config.clone().unwrap_or_else(|| CONFIG_PATH.into()),
             file_required: self.config.is_some(),
             credentials: var_os(CREDENTIALS_VARIABLE).map(PathBuf::from),
-            jwt_secret: var_os(VARIABLE),
+            jwt_secret: var_os(SECRET_VARIABLE),
             // A relative path needs a working directory.
-            log_dir: var_os(RECORD_VARIABLE).and_then(|dir| std::path::absolute(dir).ok()),
+            log_dir: var_os(LOG_DIR_VARIABLE).and_then(|dir| std::path::absolute(dir).ok()),
             descriptors_max: getrlimit(Resource::Nofile).maximum,
             ..Environment::default()
         }

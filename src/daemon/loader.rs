@@ -52,20 +52,24 @@ impl Loader {
         if let Some(unfinished) = &mut self.unfinished
             && unfinished.try_recv().is_err_and(|error| error == TryRecvError::Empty)
         {
-            return Err(Problems::unread("a file of it still blocks the reload before this one"));
+            return Err(unread("a file of it still blocks the reload before this one"));
         }
-        let no_thread = |error: io::Error| Problems::unread(format!("no thread for it: {error}"));
+        let no_thread = |error: io::Error| unread(format!("no thread for it: {error}"));
         let loading = self.unfinished.insert(on_thread("config", work).map_err(no_thread)?);
         match timeout(patience, loading).await {
             Ok(Ok(outcome)) => outcome,
             // The panic is in the log.
-            Ok(Err(_)) => Err(Problems::unread("reading it failed inside wschat")),
-            Err(_) => Err(Problems::unread(format!(
+            Ok(Err(_)) => Err(unread("reading it failed inside wschat")),
+            Err(_) => Err(unread(format!(
                 "it, or a file that it names, cannot be read within {} s",
                 patience.as_secs()
             ))),
         }
     }
+}
+
+fn unread(why: impl Into<String>) -> Problems {
+    Problems::unreadable("configuration", why)
 }
 
 #[cfg(test)]

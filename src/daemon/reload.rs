@@ -149,7 +149,7 @@ impl Reloader {
 /// Logs what should be different although it works.
 pub fn warn_of(loaded: &Loaded) {
     for warning in &loaded.warnings {
-        warn!("{}", warning.0);
+        warn!("{warning:#}");
     }
     if loaded.config.auth.token_keys().is_empty() {
         warn!("no secret is configured: everybody who can connect may speak");

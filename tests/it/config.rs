@@ -145,7 +145,7 @@ fn the_environment_is_a_source_of_the_secret() {
     let credential = "auth.jwt_secret = set  # credential wschat.jwt_secret";
     assert_eq!(first(call).as_deref(), Some(credential));
 
-    let empty = "wschat: JWT_SECRET: the secret is empty\n";
+    let empty = "wschat: environment variable JWT_SECRET: the secret is empty\n";
     Call::new("", CHECK).env("JWT_SECRET", "").gives(78, "", empty);
 }
 

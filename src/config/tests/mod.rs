@@ -3,18 +3,22 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
+use jsonwebtoken::Algorithm;
 use tempfile::TempDir;
+use tracing::Level;
 
 use super::*;
 
+mod docs;
 mod messages;
 mod tokens;
 
-/// A secret that is long enough for nobody to warn of it.
+/// A secret that is long enough for no warning.
 const LONG: &str = "0123456789abcdef0123456789abcdef";
 
-/// A folder with `wschat.toml` in it, and what is outside of the folder.
+/// A folder with `wschat.toml` and files that it may name, and what is outside of it.
 struct Scene {
     folder: TempDir,
     outside: Environment,
@@ -41,7 +45,7 @@ impl Scene {
 
     fn credential(mut self, content: &str) -> Self {
         self.outside.credentials = Some(self.folder.path().to_owned());
-        self.file(CREDENTIAL, content)
+        self.file("wschat.jwt_secret", content)
     }
 
     fn variable(mut self, value: &str) -> Self {
@@ -53,24 +57,33 @@ impl Scene {
         load(&self.outside)
     }
 
-    /// All that is printed, the file's folder left out.
+    fn config(&self) -> Config {
+        self.load().unwrap().config
+    }
+
+    /// All that is printed, without the folder.
     fn messages(&self) -> Vec<String> {
-        let lines = match self.load() {
-            Ok(loaded) => loaded.warnings.iter().map(Warning::to_string).collect(),
-            Err(problems) => problems.list.iter().map(Problem::to_string).collect::<Vec<_>>(),
+        let problems = match self.load() {
+            Ok(loaded) => loaded.warnings,
+            Err(problems) => problems.list,
         };
-        let folder = format!("{}/", self.folder.path().display());
-        lines.into_iter().map(|line| line.replace(&folder, "")).collect()
+        problems.iter().map(|problem| self.without_folder(problem)).collect()
     }
 
-    fn secret(&self) -> Option<Vec<u8>> {
-        self.load().unwrap().config.auth.secret.map(|secret| secret.bytes().to_vec())
-    }
-
+    /// The line of `wschat config` for the key `name`, without the folder.
     fn value(&self, name: &str) -> String {
-        let loaded = self.load().unwrap();
-        let value = loaded.values.iter().find(|value| value.name == name).unwrap();
-        value.to_string().replace(&format!("{}/", self.folder.path().display()), "")
+        let values = self.load().unwrap().values;
+        let start = format!("{name} = ");
+        self.without_folder(values.iter().find(|value| value.starts_with(&start)).unwrap())
+    }
+
+    fn without_folder(&self, text: impl ToString) -> String {
+        text.to_string().replace(&format!("{}/", self.folder.path().display()), "")
+    }
+
+    #[track_caller]
+    fn gives(self, want: &[&str]) {
+        assert_eq!(self.messages(), want);
     }
 }
 
@@ -78,7 +91,7 @@ impl Scene {
 fn values_reach_the_configuration() {
     let toml = "auth.algorithms = ['HS512', 'HS384']\nauth.leeway_secs = 300\nlog.level = 'trace'
         [limits]\nping_interval_secs = 1\nidle_timeout_secs = 2\n[server]\nshutdown_timeout_secs = 0";
-    let config = Scene::new(toml).load().unwrap().config;
+    let config = Scene::new(toml).config();
     assert_eq!(config.auth.algorithms, [Algorithm::HS512, Algorithm::HS384]);
     assert_eq!(config.auth.leeway, Duration::from_secs(300));
     assert_eq!(config.log.level, Level::TRACE);
@@ -88,189 +101,168 @@ fn values_reach_the_configuration() {
 }
 
 #[test]
+fn defaults_are_what_the_table_takes() {
+    for key in KEYS {
+        let shown = (key.show)(&Config::default());
+        if shown == "none" {
+            continue;
+        }
+        let scene = Scene::new(format!("{} = {shown}", key.name));
+        assert_eq!(scene.config(), Config::default(), "{}", key.name);
+        let line = format!("{} = {shown}  # wschat.toml:1", key.name);
+        assert_eq!(scene.value(key.name), line);
+    }
+}
+
+#[test]
+fn only_some_keys_need_a_restart() {
+    let old = Config::default();
+    let mut new = old.clone();
+    new.server.threads = 4;
+    new.page.enabled = false;
+    assert_eq!(needs_restart(&old, &new), ["server.threads"]);
+}
+
+#[test]
+fn an_unspecified_address_is_for_ipv6_alone_beside_ipv4() {
+    let config = Scene::new("listen.addresses = ['0.0.0.0:80', '[::]:80', '[::]:81']").config();
+    let v6_only = config.listen.addresses.iter().map(|address| config.is_v6_only(address));
+    assert_eq!(v6_only.collect::<Vec<_>>(), [false, true, false]);
+}
+
+#[test]
 fn secrets_in_their_order() {
     let all = |toml: &str| {
         Scene::new(toml).file("key", "from a file").credential("from systemd").variable("from env")
     };
     let check = |scene: Scene, secret: &str, source: &str| {
-        assert_eq!(scene.secret().as_deref(), Some(secret.as_bytes()));
+        let found = scene.config().auth.secret.unwrap();
+        assert_eq!(found.bytes(), secret.as_bytes());
         assert_eq!(scene.value("auth.jwt_secret"), format!("auth.jwt_secret = set  # {source}"));
     };
     check(all("auth.jwt_secret = 'in the text'"), "in the text", "wschat.toml:1");
     check(all("\nauth.jwt_secret_file = 'key'"), "from a file", "wschat.toml:2");
     check(all(""), "from systemd", "credential wschat.jwt_secret");
-    check(Scene::new("").variable("from env"), "from env", "environment variable JWT_SECRET");
-    // A folder of credentials without ours is like none.
+    let variable = "environment variable JWT_SECRET";
+    check(Scene::new("").variable("from env\n"), "from env\n", variable);
+    // A folder of credentials without the secret counts as none,
     let mut others = Scene::new("").variable("from env");
     others.outside.credentials = Some(others.folder.path().to_owned());
-    check(others, "from env", "environment variable JWT_SECRET");
-    // It is one only where systemd can have put it.
-    for (folder, messages) in [
-        ("", &[][..]),
-        (".", &["wschat: CREDENTIALS_DIRECTORY: warning: not an absolute path; ignored"]),
-        ("src/../.", &["wschat: CREDENTIALS_DIRECTORY: warning: not an absolute path; ignored"]),
-    ] {
+    check(others, "from env", variable);
+    // and systemd names it by an absolute path.
+    let ignored = "wschat: CREDENTIALS_DIRECTORY: warning: not an absolute path; ignored";
+    for (folder, messages) in [("", &[][..]), (".", &[ignored]), ("src/../.", &[ignored])] {
         let mut relative = Scene::new("").variable(LONG);
         relative.outside.credentials = Some(folder.into());
         assert_eq!(relative.messages(), messages);
-        check(relative, LONG, "environment variable JWT_SECRET");
+        check(relative, LONG, variable);
     }
     let open = Scene::new("");
-    assert_eq!(open.secret(), None);
+    assert_eq!(open.config().auth.secret, None);
     assert_eq!(open.value("auth.jwt_secret"), "auth.jwt_secret = none  # default");
 }
 
 #[test]
-fn secret_files() {
-    let secret = |content: &str| {
-        Scene::new("auth.jwt_secret_file = 'key'").file("key", content).secret().unwrap()
-    };
-    assert_eq!(secret("a"), b"a");
-    assert_eq!(secret("a\n"), b"a");
-    assert_eq!(secret("a\n\n"), b"a\n");
-    assert_eq!(secret(" a \n"), b" a ");
-    assert_eq!(Scene::new("").credential("a\n").secret().unwrap(), b"a");
-    assert_eq!(Scene::new("").variable("a\n").secret().unwrap(), b"a\n");
-
-    let absolute = TempDir::new().unwrap();
-    let key = absolute.path().join("key");
+fn a_secret_ends_before_its_newline() {
+    for (content, want) in [
+        ("a", "a"),
+        ("a\n", "a"),
+        ("a\n\n", "a\n"),
+        (" a \n", " a "),
+        ("a\r\n", "a"),
+        ("a\r\n\r\n", "a\r\n"),
+        ("a\n\r\n", "a\n"),
+        ("a\r", "a\r"),
+        ("\ra", "\ra"),
+    ] {
+        let key = Scene::new("auth.keys = [{ alg = 'HS256', secret_file = 'key' }]");
+        let key = key.file("key", content).config().auth.signing_key().unwrap();
+        assert_eq!(key.secret_bytes(), Some(want.as_bytes()), "{content:?}");
+        let file = Scene::new("auth.jwt_secret_file = 'key'").file("key", content);
+        for scene in [file, Scene::new("").credential(content)] {
+            let secret = scene.config().auth.secret.unwrap();
+            assert_eq!(secret.bytes(), want.as_bytes(), "{content:?}");
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    let key = folder.path().join("key");
     fs::write(&key, [0, 255]).unwrap();
     let scene = Scene::new(format!("auth.jwt_secret_file = '{}'", key.display()));
-    assert_eq!(scene.secret().unwrap(), [0, 255]);
+    assert_eq!(scene.config().auth.secret.unwrap().bytes(), [0, 255]);
     let shown = format!("auth.jwt_secret_file = \"{}\"  # wschat.toml:1", key.display());
     assert_eq!(scene.value("auth.jwt_secret_file"), shown);
 }
 
 #[test]
-fn secrets_that_cannot_be_had() {
-    let check = |scene: Scene, want: &str| assert_eq!(scene.messages(), [want]);
-    check(
-        Scene::new("auth.jwt_secret = ''").variable(LONG),
-        "wschat.toml:1:19: auth.jwt_secret: empty; leave the key out to have no secret",
-    );
-    check(
-        Scene::new("auth.jwt_secret_file = ''").variable(LONG),
-        "wschat.toml:1:24: auth.jwt_secret_file: empty; leave the key out to have no secret",
-    );
-    check(
-        Scene::new("auth.jwt_secret_file = 'hunter2'").variable(LONG),
-        "wschat.toml:1:24: auth.jwt_secret_file: the file cannot be read: \
-         No such file or directory (os error 2)",
-    );
-    check(
-        Scene::new("auth.jwt_secret_file = '/dev/zero'"),
-        "wschat.toml:1:24: auth.jwt_secret_file: the file cannot be read: not a regular file",
-    );
-    check(
-        Scene::new("auth.jwt_secret_file = 'key'").file("key", "\n"),
-        "wschat.toml:1:24: auth.jwt_secret_file: the secret is empty",
-    );
-    check(
-        Scene::new("").credential("").variable(LONG),
-        "wschat: credential wschat.jwt_secret: the secret is empty",
-    );
-    check(Scene::new("").variable(""), "wschat: JWT_SECRET: the secret is empty");
-}
-
-#[test]
-fn addresses_that_exclude_each_other_are_a_problem() {
-    let check = |scene: Scene, want: &[&str]| assert_eq!(scene.messages(), want);
-    check(
-        Scene::new("[listen]\naddresses = ['0.0.0.0:80', '[::]:80', '[::1]:80', '1.2.3.4:80']"),
-        &[
-            "wschat.toml:2:13: listen.addresses: [::1]:80 cannot be listened at beside [::]:80",
-            "wschat.toml:2:13: listen.addresses: 1.2.3.4:80 cannot be listened at beside 0.0.0.0:80",
-        ],
-    );
-    check(
-        Scene::new("metrics.address = '0.0.0.0:8080'"),
-        &["wschat.toml:1:19: metrics.address: 0.0.0.0:8080 cannot be listened at beside \
-           127.0.0.1:8080"],
-    );
-    check(Scene::new("metrics.address = '[::]:8080'"), &[]);
-}
-
-#[test]
-fn warnings() {
-    let check = |scene: Scene, want: &[&str]| assert_eq!(scene.messages(), want);
-    let short = "warning: the secret is shorter than 32 bytes and may be guessed";
+fn secrets_that_are_wrong_or_weak() {
     let open = "warning: everybody on this machine may read the secret; chmod o= the file";
-    let text = format!("[auth]\njwt_secret = '{LONG}'");
-    check(Scene::new(&text), &[]);
-    check(Scene::new(&text).mode("wschat.toml", 0o640), &[]);
-    check(
-        Scene::new(&text).mode("wschat.toml", 0o604),
-        &[&format!("wschat.toml:2:14: auth.jwt_secret: {open}")],
-    );
-    check(
-        Scene::new(format!("auth.jwt_secret = '{}'", &LONG[1..])),
-        &[&format!("wschat.toml:1:19: auth.jwt_secret: {short}")],
-    );
-    // A file without the secret itself is for everybody to read.
+    let short = "warning: the secret is shorter than 32 bytes and may be guessed";
+    let text = |secret: &str| Scene::new(format!("[auth]\njwt_secret = '{secret}'"));
     let file = || Scene::new("auth.jwt_secret_file = 'key'").mode("wschat.toml", 0o644);
-    check(file().file("key", LONG), &[]);
-    check(
-        file().file("key", "short").mode("key", 0o644),
-        &[
-            &format!("wschat.toml:1:24: auth.jwt_secret_file: {open}"),
-            &format!("wschat.toml:1:24: auth.jwt_secret_file: {short}"),
-        ],
-    );
-    check(Scene::new("").variable(LONG), &[]);
-    check(Scene::new("").variable("short"), &[&format!("wschat: JWT_SECRET: {short}")]);
-    check(
-        Scene::new("").credential("short"),
-        &[&format!("wschat: credential wschat.jwt_secret: {short}")],
-    );
-    // No secret at all is for the daemon to warn of.
-    check(Scene::new(""), &[]);
+    let in_text = |why: &str| format!("wschat.toml:2:14: auth.jwt_secret: {why}");
+    let in_file = |why: &str| format!("wschat.toml:1:24: auth.jwt_secret_file: {why}");
+    text(LONG).gives(&[]);
+    text(LONG).mode("wschat.toml", 0o640).gives(&[]);
+    text(LONG).mode("wschat.toml", 0o604).gives(&[&in_text(open)]);
+    text(&LONG[1..]).gives(&[&in_text(short)]);
+    text("").variable(LONG).gives(&[&in_text("empty; leave the key out to have none")]);
+    // A file without the secret itself is for everybody to read.
+    file().file("key", LONG).gives(&[]);
+    file().file("key", "short").mode("key", 0o644).gives(&[&in_file(open), &in_file(short)]);
+    for content in ["", "\n", "\r\n"] {
+        file().file("key", content).variable(LONG).gives(&[&in_file("the secret is empty")]);
+    }
+    let gone = "the file cannot be read: No such file or directory (os error 2)";
+    file().variable(LONG).gives(&[&in_file(gone)]);
+    Scene::new("auth.jwt_secret_file = '/dev/zero'")
+        .gives(&[&in_file("the file cannot be read: not a regular file")]);
+    Scene::new("auth.jwt_secret_file = ''")
+        .variable(LONG)
+        .gives(&[&in_file("empty; leave the key out to have none")]);
+    let variable = |why: &str| format!("wschat: environment variable JWT_SECRET: {why}");
+    let credential = |why: &str| format!("wschat: credential wschat.jwt_secret: {why}");
+    Scene::new("").variable(LONG).gives(&[]);
+    Scene::new("").variable("short").gives(&[&variable(short)]);
+    Scene::new("").variable("").gives(&[&variable("the secret is empty")]);
+    Scene::new("").credential("short").gives(&[&credential(short)]);
+    Scene::new("").credential("").variable(LONG).gives(&[&credential("the secret is empty")]);
+    // The daemon warns if there is no secret at all.
+    Scene::new("").gives(&[]);
 }
 
 #[test]
 fn descriptors() {
-    let check = |toml: &str, max: u64, want: &[&str]| {
+    let check = |toml: &str, want: &[&str]| {
         let mut scene = Scene::new(toml);
-        scene.outside.descriptors_max = Some(max);
-        assert_eq!(scene.messages(), want);
+        scene.outside.descriptors_max = Some(1024);
+        scene.gives(want);
     };
     let two = "server.threads = 2\nlimits.connections_max";
-    check(&format!("{two} = 940"), 1024, &[]);
-    check(
-        &format!("{two} = 941"),
-        1024,
-        &[
-            "wschat.toml:2:26: limits.connections_max: warning: 941 is more than the 1024 descriptors \
-           of the process allow, which is 940 connections (LimitNOFILE= or ulimit -Hn)",
-        ],
-    );
+    check(&format!("{two} = 940"), &[]);
+    let warning = "wschat.toml:2:26: limits.connections_max: warning: 941 is more than the 1024 \
+        descriptors of the process allow, which is 940 connections (LimitNOFILE= or ulimit -Hn)";
+    check(&format!("{two} = 941"), &[warning]);
     // Nobody chose the default.
-    check("", 1024, &[]);
+    check("", &[]);
 }
 
 #[test]
 fn missing_files() {
     let mut scene = Scene::new("");
-    fs::remove_file(&scene.outside.file).unwrap();
-    let loaded = scene.load().unwrap();
-    assert_eq!((loaded.config.clone(), loaded.file_found), (Config::default(), false));
-
-    scene.outside.file_required = true;
-    let problems = scene.load().unwrap_err();
-    assert!(problems.unreadable);
-    assert_eq!(
-        problems.to_string(),
-        format!("wschat: {}: No such file or directory (os error 2)", scene.outside.file.display())
-    );
-
-    // A file that was there at the start may not vanish before a reload.
-    let scene = Scene::new("");
+    // A file that was there at the start must be there at a reload.
     let again = scene.outside.clone().for_reload(&scene.load().unwrap());
     fs::remove_file(&scene.outside.file).unwrap();
     assert!(load(&again).unwrap_err().unreadable);
+
+    let loaded = scene.load().unwrap();
+    assert_eq!((loaded.config, loaded.file_found), (Config::default(), false));
+    scene.outside.file_required = true;
+    assert!(scene.load().unwrap_err().unreadable);
+    scene.gives(&["wschat: wschat.toml: No such file or directory (os error 2)"]);
 }
 
 #[test]
-fn command_line_over_file() {
+fn sources_outside_of_the_file() {
     let mut scene = Scene::new("server.threads = 2\nlisten.addresses = ['[::1]:1']");
     assert_eq!(scene.value("server.threads"), "server.threads = 2  # wschat.toml:1");
     scene.outside.threads = Some(3);
@@ -278,28 +270,17 @@ fn command_line_over_file() {
     assert_eq!(scene.value("server.threads"), "server.threads = 3  # --threads");
     let shown = r#"listen.addresses = ["127.0.0.1:0"]  # --listen"#;
     assert_eq!(scene.value("listen.addresses"), shown);
-    assert_eq!(scene.load().unwrap().config.server.threads, 3);
-}
+    assert_eq!(scene.config().server.threads, 3);
+    scene.outside.listen = ["0.0.0.0:80", "127.0.0.1:80"].map(|text| text.parse().unwrap()).into();
+    scene.gives(&["wschat: --listen: cannot listen at both 0.0.0.0:80 and 127.0.0.1:80"]);
 
-#[test]
-fn the_record_of_the_file_over_that_of_the_environment() {
-    let check = |toml: &str, variable: &str, want: &str| {
+    for (toml, variable, want) in [
+        ("record.dir = '/a'", "/b", "\"/a\"  # wschat.toml:1"),
+        ("", "/b", "\"/b\"  # environment variable LOG_DIR"),
+        ("", "", "none  # default"),
+    ] {
         let mut scene = Scene::new(toml);
         scene.outside.log_dir = Some(variable.into());
         assert_eq!(scene.value("record.dir"), format!("record.dir = {want}"));
-    };
-    check("record.dir = '/a'", "/b", "\"/a\"  # wschat.toml:1");
-    check("", "/b", "\"/b\"  # environment variable LOG_DIR");
-    check("", "", "none  # default");
-}
-
-#[test]
-fn defaults_are_what_the_table_takes() {
-    for key in KEYS {
-        let Some(shown) = key.show(&Config::default()) else { continue };
-        let scene = Scene::new(format!("{} = {shown}", key.name));
-        assert_eq!(scene.load().unwrap().config, Config::default(), "{}", key.name);
-        let line = format!("{} = {shown}  # wschat.toml:1", key.name);
-        assert_eq!(scene.value(key.name), line);
     }
 }

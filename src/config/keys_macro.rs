@@ -1,0 +1,65 @@
+//! `keys!`, which makes all that the table of keys stands for.
+
+/// Makes `Config`, a struct with its defaults for each section, and `KEYS`. An entry is
+///
+/// ```text
+/// /// What the key is for.
+/// field as "key": Type = default, rule, Reload;
+/// ```
+///
+/// The key is called like the field if its name is left out.
+macro_rules! keys {
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $name:literal) => { $name };
+    ($(
+        $(#[doc = $about_section:literal])*
+        $section:ident: $Section:ident {
+            $(
+                $(#[doc = $about:literal])*
+                $field:ident $(as $name:literal)?: $Type:ty = $default:expr, $rule:expr, $reload:ident;
+            )*
+        }
+    )*) => {
+        /// Everything that an operator can decide, checked.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Config {
+            $( $(#[doc = $about_section])* pub $section: $Section, )*
+        }
+
+        $(
+            $(#[doc = $about_section])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $Section {
+                $( $(#[doc = $about])* pub $field: $Type, )*
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $( $field: $default, )* }
+                }
+            }
+        )*
+
+        /// Every key there is, in the order in which the manual and `wschat config` have them.
+        pub const KEYS: &[Key] = &[$($({
+            fn rule() -> Rule<$Type> {
+                $rule
+            }
+            Key {
+                name: concat!(stringify!($section), ".", keys!(@name $field $($name)?)),
+                section: stringify!($section),
+                about: concat!($($about, "\n"),*),
+                reload: Reload::$reload,
+                allowed: || rule().allowed,
+                read: |config, value, report| {
+                    if let Some(value) = (rule().read)(value, report) {
+                        config.$section.$field = value;
+                    }
+                },
+                show: |config| (rule().show)(&config.$section.$field),
+            }
+        },)*)*];
+    };
+}
+
+pub(super) use keys;

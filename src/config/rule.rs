@@ -1,0 +1,181 @@
+//! What the value of a key may be: how it is read, shown and described.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::de::DeValue;
+use toml::{Spanned, Value};
+
+use super::report::Report;
+use super::suggest::hint;
+use crate::chat::Secret;
+
+/// A rule for values of type `T`.
+pub(super) struct Rule<T> {
+    /// What the value may be, as the manual says it.
+    pub allowed: String,
+    /// Reads a value; none if it is wrong. A list then has its good items.
+    pub read: Box<Read<T>>,
+    /// Shows a value as TOML, or [`NONE`].
+    pub show: Box<dyn Fn(&T) -> String>,
+}
+
+type Read<T> = dyn Fn(&Spanned<DeValue<'_>>, &mut Report<'_>) -> Option<T>;
+
+/// How a value is shown that is not set.
+pub(super) const NONE: &str = "none";
+
+impl<T> Rule<T> {
+    pub fn new(
+        allowed: impl Into<String>,
+        read: impl Fn(&Spanned<DeValue<'_>>, &mut Report<'_>) -> Option<T> + 'static,
+        show: impl Fn(&T) -> String + 'static,
+    ) -> Self {
+        Self { allowed: allowed.into(), read: Box::new(read), show: Box::new(show) }
+    }
+}
+
+/// A rule for single values. `read` says why a value is wrong.
+pub(super) fn scalar<T>(
+    allowed: impl Into<String>,
+    read: impl Fn(&DeValue<'_>) -> Result<T, String> + 'static,
+    show: impl Fn(&T) -> Value + 'static,
+) -> Rule<T> {
+    let read = move |value: &Spanned<DeValue<'_>>, report: &mut Report<'_>| {
+        read(value.get_ref()).map_err(|text| report.wrong(value.span().start, text)).ok()
+    };
+    Rule::new(allowed, read, move |value| show(value).to_string())
+}
+
+/// An integer in `range`.
+pub(super) fn integer<T>(range: RangeInclusive<i64>) -> Rule<T>
+where
+    T: Copy + TryFrom<i64> + TryInto<i64>,
+{
+    let allowed = format!("{} to {}", range.start(), range.end());
+    let bounds = allowed.clone();
+    let read = move |value: &DeValue<'_>| {
+        let DeValue::Integer(digits) = value else { return Err(expected("an integer", value)) };
+        let number = i128::from_str_radix(digits.as_str(), digits.radix());
+        let good = number.iter().find_map(|n| i64::try_from(*n).ok());
+        let good = good.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok());
+        let shown = number.map_or_else(|_| "the number".to_owned(), |n| n.to_string());
+        good.ok_or_else(|| format!("{shown} is out of range, {bounds}"))
+    };
+    scalar(allowed, read, |number| Value::Integer((*number).try_into().unwrap_or(i64::MAX)))
+}
+
+/// A whole number of seconds in `range`.
+pub(super) fn seconds(range: RangeInclusive<i64>) -> Rule<Duration> {
+    let Rule { allowed, read, show } = integer::<u64>(range);
+    Rule::new(
+        allowed,
+        move |value, report| read(value, report).map(Duration::from_secs),
+        move |time| show(&time.as_secs()),
+    )
+}
+
+/// True or false.
+pub(super) fn flag() -> Rule<bool> {
+    let read =
+        |value: &DeValue<'_>| value.as_bool().ok_or_else(|| expected("true or false", value));
+    scalar("true, false", read, |on| Value::Boolean(*on))
+}
+
+/// A string that is not empty. `parse` says why another one is wrong.
+fn text<T>(
+    allowed: impl Into<String>,
+    parse: impl Fn(&str) -> Result<T, String> + 'static,
+    show: impl Fn(&T) -> String + 'static,
+) -> Rule<T> {
+    let read = move |value: &DeValue<'_>| match value.as_str() {
+        None => Err(expected("a string", value)),
+        Some("") => Err("empty; leave the key out to have none".to_owned()),
+        Some(text) => parse(text),
+    };
+    scalar(allowed, read, move |value| show(value).into())
+}
+
+/// A string that its type parses; `allowed` are the forms that it may have.
+pub(super) fn parsed<T>(allowed: &str) -> Rule<T>
+where
+    T: FromStr<Err: Display> + Display + 'static,
+{
+    text(allowed, |text| text.parse().map_err(|error: T::Err| error.to_string()), T::to_string)
+}
+
+/// A secret, which is never shown.
+pub(super) fn secret() -> Rule<Secret> {
+    let parse = |text: &str| Secret::new(text).map_err(|error| error.to_string());
+    let rule = text("a string that is not empty", parse, |_| String::new());
+    Rule { show: Box::new(|_| "set".to_owned()), ..rule }
+}
+
+/// A path, which may start at the folder of the configuration.
+pub(super) fn path(allowed: &str) -> Rule<PathBuf> {
+    text(allowed, |path| Ok(path.into()), |path: &PathBuf| path.to_string_lossy().into_owned())
+}
+
+/// A path that starts at the root.
+pub(super) fn absolute_path() -> Rule<PathBuf> {
+    let parse = |path: &str| match Path::new(path).is_absolute() && !path.contains('\0') {
+        true => Ok(path.into()),
+        false => Err("not an absolute path".to_owned()),
+    };
+    Rule { show: path("").show, ..text("an absolute path", parse, |_| String::new()) }
+}
+
+/// One of `values`, by its name.
+pub(super) fn one_of<T: Clone + 'static>(values: Vec<T>, name: fn(&T) -> String) -> Rule<T> {
+    let allowed = values.iter().map(name).collect::<Vec<_>>().join(", ");
+    let names = allowed.clone();
+    let parse = move |wanted: &str| {
+        let value = values.iter().find(|value| name(value) == wanted).cloned();
+        value.ok_or_else(|| format!("not one of {names}{}", hint(wanted, names.split(", "))))
+    };
+    text(allowed, parse, name)
+}
+
+/// A value that may be left out.
+pub(super) fn optional<T: 'static>(rule: Rule<T>) -> Rule<Option<T>> {
+    let Rule { allowed, read, show } = rule;
+    let show = move |value: &Option<T>| value.as_ref().map_or_else(|| NONE.to_owned(), &show);
+    Rule::new(allowed, move |value, report| read(value, report).map(Some), show)
+}
+
+/// An array of at least `items_min` items, each under the rule `item`.
+pub(super) fn list<T: 'static>(items_min: usize, item: Rule<T>) -> Rule<Vec<T>> {
+    let Rule { allowed, read, show } = item;
+    let read = move |value: &Spanned<DeValue<'_>>, report: &mut Report<'_>| {
+        let Some(array) = value.get_ref().as_array() else {
+            report.wrong(value.span().start, expected("an array", value.get_ref()));
+            return None;
+        };
+        if array.len() < items_min {
+            report.wrong(value.span().start, "empty; it takes at least one");
+        }
+        Some(array.iter().filter_map(|item| read(item, report)).collect())
+    };
+    let show = move |items: &Vec<T>| {
+        format!("[{}]", items.iter().map(&show).collect::<Vec<_>>().join(", "))
+    };
+    let at_least = if items_min == 0 { "" } else { "; at least one" };
+    Rule::new(format!("{allowed}{at_least}"), read, show)
+}
+
+/// That a value is not of the type that is `wanted`.
+pub(super) fn expected(wanted: &str, found: &DeValue<'_>) -> String {
+    let found = match found {
+        DeValue::Integer(_) => "an integer",
+        DeValue::Array(_) => "an array",
+        DeValue::String(_) => "a string",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Table(_) => "a table",
+    };
+    format!("expected {wanted}, found {found}")
+}

@@ -1,0 +1,240 @@
+//! The table of keys: everything about a key stands in its entry. [`Config`], its defaults,
+//! the checks of a file and `wschat config` follow from it, and so do `etc/wschat.toml` and the
+//! list of keys in `man/wschat.toml.5`, which `tests/docs.rs` writes.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, AlgorithmFamily};
+use toml::Spanned;
+use toml::de::DeValue;
+use tracing::Level;
+
+use super::keys_macro::keys;
+use super::report::Report;
+use super::rule::{
+    Rule, absolute_path, flag, integer, list, one_of, optional, parsed, path, seconds, secret,
+};
+use super::tokens::{KeyEntry, algorithm, key_entry, revocation};
+use crate::address::{ListenAddress, Origin, TrustedProxy};
+use crate::chat::{Revocation, Secret};
+
+keys! {
+    /// Who may speak.
+    auth: Auth {
+        /// The secret that tokens are signed with. Without a secret in this file, the systemd
+        /// credential `wschat.jwt_secret` is used, else the environment variable `JWT_SECRET`;
+        /// without any secret or key everybody may speak. Use at least 32 bytes, for example from
+        /// `openssl rand -hex 32`.
+        secret as "jwt_secret": Option<Secret> = None, optional(secret()), Yes;
+        /// A file that holds the secret, instead of `jwt_secret`. The last newline of the file (LF
+        /// or CR LF) is not part of the secret. A relative path starts at the folder of the
+        /// configuration file.
+        secret_file as "jwt_secret_file": Option<PathBuf> = None,
+            optional(path("the path of a file that is not empty")), Yes;
+        /// The algorithms that a token may use with the secret. `wschat token` uses the first.
+        algorithms: Vec<Algorithm> = vec![Algorithm::HS256],
+            list(1, algorithm(&[AlgorithmFamily::Hmac])), Yes;
+        /// Further keys for tokens, each for one algorithm: a secret, for example
+        /// `[{ kid = "2026", alg = "HS256", secret_file = "wschat.2026.secret" }]`, or public keys in
+        /// PEM or in a JWKS, which can say `kid` and `alg` itself, for example
+        /// `[{ file = "identity.jwks.json" }]`.
+        keys: Vec<KeyEntry> = Vec::new(), list(0, key_entry()), Yes;
+        /// The issuer that a token must name in its claim `iss`.
+        issuer: Option<String> = None, optional(parsed("a string that is not empty")), Yes;
+        /// The audience that a token must name in its claim `aud`, alone or among others.
+        audience: Option<String> = None, optional(parsed("a string that is not empty")), Yes;
+        /// Whether a token must have the claim `exp`, and `exp` and `nbf` are checked for every
+        /// message.
+        check_exp: bool = false, flag(), Yes;
+        /// How far clocks may differ when `exp` and `nbf` are checked, in seconds.
+        leeway as "leeway_secs": Duration = Duration::from_secs(30), seconds(0..=300), Yes;
+        /// A claim, for example `sub`, that holds the only name that its bearer may use. Without
+        /// this key, speakers choose their names.
+        bind_usr: Option<String> = None, optional(parsed("the name of a claim")), Yes;
+        /// A claim that makes its bearer a moderator if its value is `true`.
+        moderator_claim: Option<String> = None, optional(parsed("the name of a claim")), Yes;
+        /// Tokens that are refused although they verify: one by its `jti`, all of a `sub`, or all of
+        /// a `sub` with an `iat` before a time. For example
+        /// `[{ jti = "4711" }, { sub = "bob", issued_before = 2026-11-22T10:00:00Z }]`.
+        revoked: Vec<Revocation> = Vec::new(), list(0, revocation()), Yes;
+        /// A TOML file with more of them, under the key `revoked` or as `[[revoked]]` tables. It is
+        /// read again at every reload, and may hold many thousand.
+        revoked_file: Option<PathBuf> = None, optional(path("the path of a TOML file")), Yes;
+    }
+
+    /// Where connections come from.
+    listen: Listen {
+        /// The addresses to listen at if systemd passes no socket.
+        addresses: Vec<ListenAddress> = vec![ListenAddress::Tcp(([127, 0, 0, 1], 8080).into())],
+            list(1, parsed("IP:PORT, [IP6]:PORT, unix:/PATH")), No;
+        /// Proxies whose PROXY header (version 2) or `X-Forwarded-For` is trusted. `unix` is every
+        /// peer on a Unix socket. List only proxies that set the header themselves.
+        trusted_proxies: Vec<TrustedProxy> = Vec::new(), list(0, parsed("IP, IP/BITS, unix")),
+            NewConnections;
+        /// Origins of the web pages that may open a WebSocket, the chat page included; other pages
+        /// are answered with 403. If the list is empty, all pages may.
+        origins: Vec<Origin> = Vec::new(), list(0, parsed("http://HOST[:PORT], https://HOST[:PORT]")),
+            NewConnections;
+    }
+
+    /// Limits on what clients can use.
+    limits: Limits {
+        /// WebSockets that may be open at the same time; one more is answered with 503. Each takes a
+        /// file descriptor, so `LimitNOFILE=` has to be larger.
+        connections_max: usize = 100_000, integer(1..=10_000_000), Yes;
+        /// WebSockets that one address may have open; one more is answered with 429. An address is
+        /// an IPv4 address, the /64 network of an IPv6 address, or all Unix sockets together; behind
+        /// one of `listen.trusted_proxies`, it is that of the client. Clients in one office or
+        /// behind one carrier can share an address. 0 is no limit.
+        connections_per_address_max: usize = 0, integer(0..=10_000_000), Yes;
+        /// WebSockets that one address may open in a second, and five times as many at once after a
+        /// pause; one more is answered with 429. 0 is no limit.
+        connects_per_address_per_sec: u32 = 0, integer(0..=100_000), Yes;
+        /// Bytes of one message; a longer one closes its connection with code 1009.
+        message_bytes_max: usize = 16_384, integer(128..=1_048_576), NewConnections;
+        /// Seconds that a client may take to send its HTTP request.
+        handshake_timeout as "handshake_timeout_secs": Duration = Duration::from_secs(10),
+            seconds(1..=120), Yes;
+        /// Seconds between two pings to a connection.
+        ping_interval as "ping_interval_secs": Duration = Duration::from_secs(25),
+            seconds(1..=3_600), Yes;
+        /// Seconds without any frame from a connection until it is closed with code 1008; greater
+        /// than `ping_interval_secs`.
+        idle_timeout as "idle_timeout_secs": Duration = Duration::from_secs(60),
+            seconds(2..=7_200), Yes;
+        /// Bytes of the latest messages that are kept for slow listeners, for all of them together;
+        /// at least 4 times `message_bytes_max`. A listener that falls further behind is closed.
+        feed_tail_bytes: usize = 4_194_304, integer(65_536..=1_073_741_824), No;
+        /// Bytes that the kernel may keep for a connection that does not read.
+        send_buffer_bytes: usize = 65_536, integer(4_096..=16_777_216), NewConnections;
+        /// Messages that one speaker may send in a second, in the long run. A speaker is the claim
+        /// `sub` of a token, or without it an address as in `connections_per_address_max`, whatever
+        /// the number of its connections. 0 is no limit.
+        messages_per_sec: u32 = 20, integer(0..=100_000), Yes;
+        /// Messages that a speaker may send at once after a pause.
+        messages_burst: u32 = 60, integer(1..=100_000), Yes;
+        /// Seconds that a speaker has to wait between two messages. `wschat slow` overrides it. 0 is
+        /// no slow mode.
+        slow_mode as "slow_mode_secs": Duration = Duration::ZERO, seconds(0..=86_400), Yes;
+        /// Seconds until a speaker may send the same text again, whatever it sends in between. 0 is
+        /// no limit.
+        repeat as "repeat_secs": Duration = Duration::ZERO, seconds(0..=86_400), Yes;
+    }
+
+    /// The chat page.
+    page: Page {
+        /// Whether `GET /` is answered with the chat page; otherwise with 426.
+        enabled: bool = true, flag(), Yes;
+    }
+
+    /// The record of messages.
+    record: Record {
+        /// An existing directory in which every message is recorded without its token: a line of
+        /// JSON each, in a file `YYYY-MM-DD` for each day (UTC). Without this key, the environment
+        /// variable `LOG_DIR` names the directory; without both, nothing is recorded. The packaged
+        /// service can write to `/var/log/wschat`.
+        dir: Option<PathBuf> = None, optional(absolute_path()), Yes;
+    }
+
+    /// The log.
+    log: Logging {
+        /// The least important messages that are logged.
+        level: Level = Level::INFO, one_of(LEVELS.to_vec(), |level| level.to_string().to_lowercase()),
+            Yes;
+    }
+
+    /// Metrics over HTTP.
+    metrics: Metrics {
+        /// The address for `/metrics` (Prometheus) and `/healthz` (probes), over HTTP; without it
+        /// there is none. The packaged service gets a socket named `metrics` from a socket unit
+        /// instead: see wschat(8).
+        address: Option<ListenAddress> = None, optional(parsed("IP:PORT, [IP6]:PORT, unix:/PATH")),
+            No;
+    }
+
+    /// The process.
+    server: Server {
+        /// Threads that serve connections; 0 is one per core.
+        threads: usize = 0, integer(0..=1_024), No;
+        /// Seconds that clients have at a stop to receive the messages that are left for them.
+        shutdown_timeout as "shutdown_timeout_secs": Duration = Duration::from_secs(10),
+            seconds(0..=300), Yes;
+    }
+}
+
+const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+
+/// Pairs of keys whose values, each good by itself, contradict each other, and how.
+pub(super) fn contradictions(config: &Config) -> Vec<([&'static str; 2], String)> {
+    let (auth, limits) = (&config.auth, &config.limits);
+    let mut found = Vec::new();
+    if auth.secret.is_some() && auth.secret_file.is_some() {
+        let text = "jwt_secret is set too; keep one of them";
+        found.push((["auth.jwt_secret_file", "auth.jwt_secret"], text.to_owned()));
+    }
+    let (idle, ping) = (limits.idle_timeout.as_secs(), limits.ping_interval.as_secs());
+    if idle <= ping {
+        let text = format!("idle_timeout_secs, {idle}, has to be over ping_interval_secs, {ping}");
+        found.push((["limits.idle_timeout_secs", "limits.ping_interval_secs"], text));
+    }
+    let (tail, message) = (limits.feed_tail_bytes, limits.message_bytes_max);
+    if tail < 4 * message {
+        let text =
+            format!("feed_tail_bytes, {tail}, has to be at least 4 x message_bytes_max, {message}");
+        found.push((["limits.feed_tail_bytes", "limits.message_bytes_max"], text));
+    }
+    found
+}
+
+/// One key of the configuration file.
+pub struct Key {
+    /// Its full name, `section.key`.
+    pub name: &'static str,
+    /// The section of its name.
+    pub section: &'static str,
+    /// What it is for, with code in backticks.
+    pub about: &'static str,
+    /// When a change of it takes effect.
+    pub reload: Reload,
+    /// What its value may be, in words.
+    pub allowed: fn() -> String,
+    pub(super) read: fn(&mut Config, &Spanned<DeValue<'_>>, &mut Report<'_>),
+    /// Its value as TOML; `set` for a secret, and `none` if there is none.
+    pub show: fn(&Config) -> String,
+}
+
+impl Key {
+    /// The name without the section.
+    pub(super) fn leaf(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
+    }
+}
+
+/// When a changed value takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// At the reload.
+    Yes,
+    /// At the reload, for connections that come after it.
+    NewConnections,
+    /// Only at the next start.
+    No,
+}
+
+impl fmt::Display for Reload {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Yes => "yes",
+            Self::NewConnections => "new connections",
+            Self::No => "no",
+        })
+    }
+}
+
+/// The keys that differ between two configurations and that only a restart applies.
+pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let keys = KEYS.iter().filter(|key| key.reload == Reload::No);
+    keys.filter(|key| (key.show)(old) != (key.show)(new)).map(|key| key.name).collect()
+}
