@@ -1,13 +1,15 @@
 //! The client for pipes and files: sends lines, prints messages, then exits.
 
 use std::future::{Future, pending};
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Write};
+use std::mem::take;
 use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use tokio::sync::{mpsc, oneshot};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::connection::{ConnectionError, RoomConnection};
@@ -18,9 +20,7 @@ use super::sanitize::{json_line, sanitize_text};
 use crate::zone::Zone;
 
 /// Bytes of the longest input line; no room accepts longer messages.
-const LINE_BYTES_MAX: u64 = 1024 * 1024;
-/// Lines that are read before the current one is done.
-const LINES_AHEAD_MAX: usize = 16;
+const LINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long the client waits for its own message. A busy room reads messages late,
 /// so this is long.
@@ -55,7 +55,8 @@ pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Resul
     let jwt = options.token.read().map_err(PipeError::Token)?;
     let mut connection = RoomConnection::open(&options.url).await?;
 
-    let mut lines = if reads_stdin { read_stdin() } else { mpsc::channel(1).1 };
+    let mut stdin = BufReader::new(tokio::io::stdin());
+    let mut line = vec![];
     let mut has_lines = reads_stdin;
     let mut stdout_closed = pin!(stdout_closed());
     let mut has_reader = true;
@@ -95,15 +96,16 @@ pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Resul
                 has_reader = has_reader && print(&line)?;
                 in_flight.take_if(|sent| message.id.as_ref() == Some(&sent.id));
             },
-            line = lines.recv(), if in_flight.is_none() && has_lines => match line {
-                Some(line) => {
-                    let (msg, id) = (line.map_err(PipeError::Stdin)?, new_id());
+            line = read_line(&mut stdin, &mut line), if in_flight.is_none() && has_lines => match line {
+                Ok(Some(msg)) => {
+                    let id = new_id();
                     let body = Body::Text { msg: &msg, id: &id };
                     let text = encode(&options.usr, body, jwt.as_deref());
                     in_flight = Some(InFlight { id, text, is_sent: false, due: Instant::now() });
                     has_sent = true;
                 }
-                None => has_lines = false,
+                Ok(None) => has_lines = false,
+                Err(error) => return Err(PipeError::Stdin(error)),
             },
             () = sleep_until(due), if in_flight.is_some() => {
                 let Some(message) = in_flight.as_mut().filter(|message| !message.is_sent) else {
@@ -136,36 +138,23 @@ struct InFlight {
     due: Instant,
 }
 
-/// Reads stdin on a thread of its own that nothing joins, because a blocking read
-/// cannot be cancelled.
-fn read_stdin() -> mpsc::Receiver<io::Result<String>> {
-    let (sender, receiver) = mpsc::channel(LINES_AHEAD_MAX);
-    thread::spawn(move || {
-        let mut stdin = io::stdin().lock();
-        while let Some(line) = read_line(&mut stdin).transpose() {
-            let failed = line.is_err();
-            if sender.blocking_send(line).is_err() || failed {
-                break;
-            }
-        }
-    });
-    receiver
-}
-
-/// The next line without its line end, `None` at the end of the input. Invalid
-/// UTF-8 becomes `�`, so that a damaged log line is still sent.
-fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
-    let mut bytes = Vec::new();
-    input.take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut bytes)?;
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    if bytes.len() as u64 > LINE_BYTES_MAX {
+/// The next line without its line end, `None` at the end of the input. Invalid UTF-8
+/// becomes `�`, so that a damaged log line is still sent.
+///
+/// If the future is dropped, `bytes` has the part of the line that was read.
+async fn read_line(
+    input: &mut (impl AsyncBufRead + Unpin),
+    bytes: &mut Vec<u8>,
+) -> io::Result<Option<String>> {
+    let limit = LINE_BYTES_MAX + 1 - bytes.len();
+    input.take(limit as u64).read_until(b'\n', bytes).await?;
+    if bytes.len() > LINE_BYTES_MAX {
         return Err(io::Error::other(format!("a line is longer than {LINE_BYTES_MAX} bytes")));
     }
-    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    Ok(Some(String::from_utf8_lossy(line).into_owned()))
+    let line = take(bytes);
+    let line_end: &[u8] = if line.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
+    let text = String::from_utf8_lossy(line.strip_suffix(line_end).unwrap_or(&line));
+    Ok((!line.is_empty()).then(|| text.into_owned()))
 }
 
 /// Waits until the reader of stdout has closed it, so that `wschat join … | head -1`
@@ -197,17 +186,22 @@ fn stdout_closed() -> impl Future<Output = ()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn lines_of_the_input() {
-        let check = |mut input: &[u8], want: &[&str]| {
-            let lines = std::iter::from_fn(|| read_line(&mut input).unwrap());
-            assert_eq!(lines.collect::<Vec<_>>(), want);
-        };
-        check(b"", &[]);
-        check(b"a\n", &["a"]);
-        check(b"a\r\n\nb", &["a", "", "b"]);
-        check(b"\xff\n", &["\u{fffd}"]);
-        let endless = vec![b'a'; LINE_BYTES_MAX as usize + 10];
-        assert!(read_line(&mut endless.as_slice()).is_err());
+    #[tokio::test]
+    async fn lines_of_the_input() {
+        for (mut input, want) in [
+            (&b""[..], &[][..]),
+            (b"a\n", &["a"]),
+            (b"a\r\n\nb", &["a", "", "b"]),
+            (b"\xff\n", &["\u{fffd}"]),
+        ] {
+            let mut lines = vec![];
+            while let Some(line) = read_line(&mut input, &mut vec![]).await.unwrap() {
+                lines.push(line);
+            }
+            assert_eq!(lines, want);
+        }
+        let endless = vec![b'a'; LINE_BYTES_MAX + 10];
+        assert!(read_line(&mut endless.as_slice(), &mut vec![]).await.is_err());
+        assert_eq!(read_line(&mut &b"c\n"[..], &mut b"ab".to_vec()).await.unwrap().unwrap(), "abc");
     }
 }

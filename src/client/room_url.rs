@@ -1,34 +1,40 @@
 //! The URL of a room.
 
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use tungstenite::http::Uri;
+use url::{Host, Position, Url};
 
 /// The URL of a room: `ws://HOST[:PORT][/PATH]`, or `wss://` with TLS.
 ///
 /// `http` and `https`, as copied from a browser, mean `ws` and `wss`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoomUrl(Uri);
+#[derive(Clone, Debug)]
+pub struct RoomUrl {
+    url: Url,
+    uri: Uri,
+}
 
 impl RoomUrl {
-    /// The URL; its scheme is `ws` or `wss`.
+    /// The URL for the WebSocket library; its scheme is `ws` or `wss`.
     pub fn uri(&self) -> &Uri {
-        &self.0
+        &self.uri
     }
 
     /// `HOST` or `HOST:PORT`.
     pub fn authority(&self) -> &str {
-        self.0.authority().map_or("", |authority| authority.as_str())
+        &self.url[Position::BeforeHost..Position::AfterPort]
     }
 
     /// Whether others on the network could read a token sent to this URL: it has
     /// no TLS and is not on this machine.
     pub fn exposes_tokens(&self) -> bool {
-        let host = self.0.host().unwrap_or("");
-        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let is_local = host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
-        self.0.scheme_str() == Some("ws") && !is_local
+        let is_local = match self.url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            None => false,
+        };
+        self.url.scheme() == "ws" && !is_local
     }
 }
 
@@ -42,25 +48,14 @@ impl FromStr for RoomUrl {
             "wss" | "https" => "wss",
             _ => return Err(RoomUrlError::Scheme),
         };
-        let uri: Uri = format!("{scheme}://{rest}").parse().map_err(|_| RoomUrlError::Form)?;
-        let authority = uri.authority().ok_or(RoomUrlError::Form)?;
-        let port_given = !authority.as_str().ends_with(authority.host());
-        if authority.host().is_empty() || (port_given && authority.port_u16().is_none()) {
-            return Err(RoomUrlError::Form);
-        }
+        let mut url = Url::parse(&format!("{scheme}://{rest}")).map_err(|_| RoomUrlError::Form)?;
         // A password would appear in the process list, and no room uses one.
-        if authority.as_str().contains('@') {
+        if !url.username().is_empty() || url.password().is_some() {
             return Err(RoomUrlError::Credentials);
         }
-        // A request needs a path. `ws://host?query` has none, but `path` returns `/`.
-        let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
-        let target = format!("{}{query}", uri.path());
-        let uri = Uri::builder().scheme(scheme).authority(authority.clone());
-        let uri = uri.path_and_query(target).build().map_err(|_| RoomUrlError::Form)?;
-        if !uri.path().starts_with('/') {
-            return Err(RoomUrlError::Form);
-        }
-        Ok(Self(uri))
+        url.set_fragment(None);
+        let uri = url.as_str().parse().map_err(|_| RoomUrlError::Form)?;
+        Ok(Self { url, uri })
     }
 }
 
@@ -85,9 +80,8 @@ mod tests {
             let got = text.parse::<RoomUrl>();
             // The target of the request: Uri's Display always adds a slash.
             let target = |url: RoomUrl| {
-                let uri = url.uri();
-                let target = uri.path_and_query().map_or("", |target| target.as_str());
-                format!("{}://{}{target}", uri.scheme_str().unwrap_or(""), url.authority())
+                let target = url.uri().path_and_query().map_or("", |target| target.as_str());
+                format!("{}://{}{target}", url.url.scheme(), url.authority())
             };
             assert_eq!(got.map(target).as_deref().map_err(|error| *error), want, "{text:?}");
         };
@@ -99,14 +93,14 @@ mod tests {
         check("ws://host?x=1", Ok("ws://host/?x=1"));
         check("ws://host:8080?x=/a?b", Ok("ws://host:8080/?x=/a?b"));
         check("wss://host?", Ok("wss://host/?"));
-        check("ws://host#top", Ok("ws://host/"));
+        check("ws://host:#top", Ok("ws://host/"));
+        check("ws://příklad.example", Ok("ws://xn--pklad-zsa96e.example/"));
         check("ws://host/a#top", Ok("ws://host/a"));
         check("127.0.0.1:8080", Err(RoomUrlError::Scheme));
         check("ftp://host", Err(RoomUrlError::Scheme));
         check("", Err(RoomUrlError::Scheme));
         check("ws://", Err(RoomUrlError::Form));
-        check("ws:///path", Err(RoomUrlError::Form));
-        check("ws://host:", Err(RoomUrlError::Form));
+        check("ws://[host]", Err(RoomUrlError::Form));
         check("ws://host:99999", Err(RoomUrlError::Form));
         check("ws://a b", Err(RoomUrlError::Form));
         check("ws://me:secret@host", Err(RoomUrlError::Credentials));
