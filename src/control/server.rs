@@ -20,7 +20,7 @@ use crate::address::ListenAddress;
 use crate::control::auth;
 use crate::control::protocol::{Code, ControlError, FORBIDDEN, LINE_BYTES_MAX, parse, sorry};
 use crate::control::service::Service;
-use crate::server::{self, Acceptor, EpollWatches, ListeningSocket, WatchUse};
+use crate::server::{Acceptor, EpollWatches, ListeningSocket, WatchUse};
 
 /// Connections that may be open at once; one more is told so.
 const CONNECTIONS_MAX: usize = 32;
@@ -64,8 +64,8 @@ impl Server {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut callers = JoinSet::new();
         loop {
-            let (server::Socket::Unix(socket), _) = acceptor.accept(|| ()).await else { continue };
-            let stream = match watch(socket, desk.watches()) {
+            let (socket, _) = acceptor.accept(|| ()).await;
+            let stream = match watch(socket.into(), desk.watches()) {
                 Ok(stream) => stream,
                 Err((socket, error)) => {
                     let busy = ControlError::new(Code::Busy, format!("try again: {error}"));

@@ -107,7 +107,7 @@ impl Service {
 
     /// Whether every shard turns.
     pub async fn is_well(&self) -> bool {
-        timeout(TURN_TIMEOUT, self.hub.turn()).await.is_ok()
+        timeout(TURN_TIMEOUT, self.hub.barrier()).await.is_ok()
     }
 
     async fn carry_out(&self, request: Request, uid: u32) -> Result<String, ControlError> {

@@ -71,7 +71,7 @@ impl Control {
         duties: &mut JoinSet<()>,
     ) -> mpsc::Receiver<LoopRequest> {
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let (settings, configured) = (reloader.settings(), reloader.configured());
+        let (settings, configured) = (hub.settings(), reloader.configured());
         let recorder = reloader.recorder();
         let desk = Service::new(hub.clone(), recorder, settings, configured, sender);
         duties.spawn(Arc::clone(&desk).measure());

@@ -23,7 +23,6 @@ pub struct Reloader {
     started: Config,
     newest: Loaded,
     parts: Parts,
-    settings: watch::Sender<Arc<Settings>>,
     configured: watch::Sender<Configured>,
 }
 
@@ -50,15 +49,8 @@ pub fn settings(config: &Config, descriptors: Option<u64>) -> Arc<Settings> {
 }
 
 impl Reloader {
-    /// A reloader of what `loader` has `loaded`, which is now in force as
-    /// `settings`.
-    pub fn new(
-        loader: Loader,
-        descriptors: Option<u64>,
-        loaded: Loaded,
-        settings: Arc<Settings>,
-        parts: Parts,
-    ) -> Self {
+    /// A reloader of what `loader` has `loaded`, which is now in force.
+    pub fn new(loader: Loader, descriptors: Option<u64>, loaded: Loaded, parts: Parts) -> Self {
         let configured = Configured { generation: 1, loaded: Utc::now(), rejected: None };
         Self {
             loader,
@@ -66,7 +58,6 @@ impl Reloader {
             started: loaded.config.clone(),
             newest: loaded,
             parts,
-            settings: watch::Sender::new(settings),
             configured: watch::Sender::new(configured),
         }
     }
@@ -79,11 +70,6 @@ impl Reloader {
     /// What records the messages.
     pub fn recorder(&self) -> Arc<Recorder> {
         Arc::clone(&self.parts.recorder)
-    }
-
-    /// The settings in force, now and after every reload.
-    pub fn settings(&self) -> watch::Receiver<Arc<Settings>> {
-        self.settings.subscribe()
     }
 
     /// What is to be said of the configuration, now and after every reload.
@@ -113,8 +99,7 @@ impl Reloader {
 
     async fn apply(&mut self, loaded: Loaded) -> Reloaded {
         let settings = settings(&loaded.config, self.descriptors);
-        self.parts.hub.apply(Arc::clone(&settings)).await;
-        self.settings.send_replace(settings);
+        self.parts.hub.reload(settings).await;
         self.parts.recorder.set_dir(loaded.config.record.dir.clone());
         self.parts.log.set_level(loaded.config.log.level);
         self.newest = loaded;

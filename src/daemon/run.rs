@@ -112,7 +112,7 @@ pub fn run(outside: Environment, control: Option<PathBuf>) -> Result<(), StartEr
     tell(&loaded);
     let parts =
         Parts { manager: manager.clone(), log, hub: hub.clone(), recorder: Arc::clone(&recorder) };
-    let reloader = Reloader::new(loader, descriptors, loaded, settings, parts);
+    let reloader = Reloader::new(loader, descriptors, loaded, parts);
     runtime.spawn(keeper.follow());
     runtime.spawn(manager.clone().retry());
     let outcome = runtime.block_on(serve(acceptors, control, hub, manager, reloader, requests));
@@ -154,7 +154,7 @@ async fn serve(
     mut reloader: Reloader,
     mut requests: Requests,
 ) -> Result<(), StartError> {
-    let door = HttpServer::new(hub.clone(), reloader.settings());
+    let door = HttpServer::new(hub.clone());
     let mut doors = JoinSet::new();
     for acceptor in acceptors {
         let name = acceptor.to_string();
@@ -250,7 +250,7 @@ fn open(
 /// Leaves the room to the next process. One that cannot be left is given back, to
 /// be closed.
 async fn hand_over(manager: &Manager, hub: &ShardPool, reloader: &Reloader) -> Option<ShardPool> {
-    let settings = reloader.settings().borrow().clone();
+    let settings = hub.settings().borrow().clone();
     let (state, sockets) = hub.hand_over(settings.rules.rate_limit()).await;
     let listeners = sockets.len();
     let Err(error) = handover::give(manager, &state, &sockets) else {

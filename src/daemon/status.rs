@@ -33,7 +33,7 @@ pub async fn feed_watchdog(manager: Manager, hub: ShardPool, every: Duration) {
     let mut silent = false;
     loop {
         tick.tick().await;
-        if hub.answers() {
+        if hub.all_respond() {
             manager.watchdog();
             silent = false;
         } else if !std::mem::replace(&mut silent, true) {

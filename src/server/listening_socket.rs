@@ -84,8 +84,8 @@ impl ListeningSocket {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (socket, address) = acceptfrom_with(&self.socket, flags)?;
         Ok(match address.and_then(|address| SocketAddr::try_from(address).ok()) {
-            Some(address) => (Socket::Tcp(socket.into()), Peer::tcp(address)),
-            None => (Socket::Unix(socket.into()), Peer::Unix),
+            Some(address) => (socket.into(), Peer::tcp(address)),
+            None => (socket.into(), Peer::Unix),
         })
     }
 }

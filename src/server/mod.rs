@@ -12,10 +12,11 @@
 //! - `admission`: which connections are admitted
 //! - `socket`: a connection's socket, and its peer
 //! - `pool`: the shards as the rest of the daemon sees them
+//! - `shared`: what the pool and its shards share
 //! - `shard`: a thread with its connections: reads messages, sends the feed
 //! - `settings`: what a reload changes
-//! - `moderate`: does what a moderator or an operator asks for
-//! - `client_list`: the pages of `wschat clients`
+//! - `moderate`: carries out moderation actions
+//! - `client_list`: the rows and pages of `wschat clients`
 //! - `counters`: the figures of status and metrics
 //! - `snapshot`, `handover`: the room on its way to the next process
 
@@ -33,10 +34,12 @@ mod moderate;
 mod pool;
 mod settings;
 mod shard;
+mod shared;
 mod snapshot;
 mod socket;
 
 pub use acceptor::Acceptor;
+pub use admission::connection_counts::{ConnectionCounts, ConnectionPermit};
 pub use admission::epoll_watches::{EpollWatches, WatchUse};
 pub(crate) use admission::handshake_slots::HandshakeSlots;
 pub use admission::rejection::Rejection;
@@ -47,7 +50,7 @@ pub(crate) use http::host_check::check_host;
 pub(crate) use http::http11_reader::Http11Reader;
 pub use http::server::HttpServer;
 pub use listening_socket::ListeningSocket;
-pub use pool::{ConnectionPermit, ShardPool, Totals};
+pub use pool::{ShardPool, Totals};
 pub use settings::Settings;
 pub use shard::connection::{FeedState, NewConnection, Stream};
 pub use shard::table::{FeedPosition, PendingAction, Table, Turn};

@@ -1,65 +1,26 @@
-//! A connection's socket and who is at its other end.
+//! The socket of a connection, and its peer.
 
 use std::fmt;
-use std::io;
-use std::net::{AddrParseError, IpAddr, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use socket2::SockRef;
+/// A socket of any kind, TCP or Unix.
+pub use socket2::Socket;
 
 use crate::chat::AddressBlock;
 
-/// The bare, non-blocking socket of one connection.
-#[derive(Debug)]
-pub enum Socket {
-    /// Over the network.
-    Tcp(TcpStream),
-    /// From this machine, or from a proxy on it.
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// Bounds what the kernel holds for a client that does not read, to
-    /// `bytes`: without that a stalled client can pin megabytes.
-    ///
-    /// # Errors
-    ///
-    /// The system's, for a descriptor that is no socket any more.
-    pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
-        SockRef::from(self).set_send_buffer_size(bytes)
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
-/// Who is at the other end of a connection.
+/// The client's end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Peer {
-    /// A network address; an IPv4 peer of a dual-stack socket is an IPv4 one.
-    /// The port is 0 if a proxy did not say it.
+    /// A network address. The port is 0 if a proxy did not send it.
     Tcp(SocketAddr),
     /// A process of this machine, through a Unix socket.
     Unix,
 }
 
 impl Peer {
-    /// The peer at `address`, with `::ffff:127.0.0.1` read as `127.0.0.1`.
+    /// The peer at `address`; `::ffff:127.0.0.1` becomes `127.0.0.1`.
     ///
     /// # Examples
     ///
@@ -72,7 +33,7 @@ impl Peer {
         Self::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
-    /// The addresses that count as one with this peer's.
+    /// The block of addresses that this peer is counted in.
     pub fn block(&self) -> AddressBlock {
         match self {
             Self::Tcp(address) => address.ip().into(),

@@ -14,7 +14,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("src/control/metrics.rs", "src/control/service.rs"),
     ("src/daemon/control.rs", "src/daemon/run.rs"),
     ("src/daemon/journal.rs", "src/daemon/journal_entry.rs"),
-    ("src/server/pool.rs", "src/server/shard/mod.rs"),
 ];
 
 /// One file of `src`.

@@ -3,6 +3,7 @@
 use wschat::server::FeedState;
 
 use super::client::{Answers, Says};
+use super::shard::Letter;
 use super::totals::Totals;
 use super::witness::Said;
 use super::world::World;
@@ -96,6 +97,12 @@ impl World {
 
     /// The state of one shard's table fits what its clients got.
     pub fn check_shard(&mut self, number: usize) {
+        let adopted: usize = self.shards.iter().map(|shard| shard.table.len()).sum();
+        let on_the_way = self.shards.iter().flat_map(|shard| &shard.letters);
+        let on_the_way = on_the_way
+            .filter(|letter| matches!(letter, Letter::Adopt(..) | Letter::Resume(..)))
+            .count();
+        assert_eq!(self.counts.open(), adopted + on_the_way, "every connection is counted once");
         let table = &self.shards[number].table;
         let (swept, is_sweeping) = table.swept();
         let now_ms = self.now_us / 1000;

@@ -6,7 +6,7 @@ use std::io::Write;
 use wschat::chat::Stamper;
 use wschat::feed::Log;
 use wschat::room::{Accounts, Room, RoomState};
-use wschat::server::{ConnectionSnapshot, Snapshot};
+use wschat::server::{ConnectionCounts, ConnectionSnapshot, Snapshot};
 use wschat::ws::{close, frame};
 
 use super::pipe::Side;
@@ -107,6 +107,7 @@ impl World {
         self.started_us = self.now_us;
         let shards = if self.rng.bool() { self.plan.shards } else { self.rng.usize(1..4) };
         self.room = Room::resume(shards, tail_bytes, past);
+        self.counts = ConnectionCounts::new(shards);
         let (settings, scratch_bytes) = (self.settings.clone(), self.plan.scratch_bytes);
         let shard = |number| Shard::new(number, &self.room, settings.clone(), scratch_bytes);
         self.shards = (0..shards).map(shard).collect();
@@ -115,7 +116,9 @@ impl World {
         }
         for (row, side) in sockets {
             let (id, shard) = (row.id, self.rng.usize(..shards));
-            self.shards[shard].letters.push_back(Letter::Resume(side, Box::new(row)));
+            let permit = self.counts.admit(row.peer, None, 0).expect("there is no limit");
+            let resume = Letter::Resume(side, Box::new(row), permit);
+            self.shards[shard].letters.push_back(resume);
             if let Some(client) = self.clients.get_mut(&id) {
                 client.shard = shard;
             }

@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use wschat::chat::{Now, Target, ack, nack};
 use wschat::room::{Batch, Room};
-use wschat::server::{ConnectionSnapshot, NewConnection, PendingAction, Settings, Table, Turn};
+use wschat::server::{
+    ConnectionPermit, ConnectionSnapshot, NewConnection, PendingAction, Settings, Table, Turn,
+};
 use wschat::ws::close::Close;
 
 use super::pipe::Side;
@@ -14,7 +16,7 @@ use super::pipe::Side;
 /// What a shard is asked.
 pub enum Letter {
     Adopt(Side, NewConnection, Vec<u8>),
-    Resume(Side, Box<ConnectionSnapshot>),
+    Resume(Side, Box<ConnectionSnapshot>, ConnectionPermit),
     Apply(Rc<Settings>),
     StopReading,
     CloseAll(Close),
@@ -99,8 +101,8 @@ impl Shard {
             Letter::Adopt(side, arrival, early) => self.with_table(room, now, |table, turn| {
                 table.adopt(side, arrival, early, turn);
             }),
-            Letter::Resume(side, row) => {
-                self.with_table(room, now, |table, turn| table.resume(side, &row, turn));
+            Letter::Resume(side, row, permit) => {
+                self.with_table(room, now, |table, turn| table.resume(side, &row, permit, turn));
             }
             Letter::Apply(settings) => {
                 self.settings = settings;

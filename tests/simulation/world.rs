@@ -10,7 +10,7 @@ use fastrand::Rng;
 use wschat::chat::{Actor, AddressBlock, ModAction, Now, Target, Tim};
 use wschat::config::{Config, Limits};
 use wschat::room::Room;
-use wschat::server::{NewConnection, Peer, Settings};
+use wschat::server::{ConnectionCounts, NewConnection, Peer, Settings};
 use wschat::ws::close::Close;
 
 use super::client::{Client, Kind, Reads, Says, Step};
@@ -83,6 +83,8 @@ pub struct World {
     pub is_closing: bool,
     /// Sockets are dismissed at this moment.
     pub is_restarting: bool,
+    /// The connections that the tables have, or will get.
+    pub counts: ConnectionCounts,
     next_id: u64,
     steps: BinaryHeap<Reverse<(u64, u64, u64, Step)>>,
     order: u64,
@@ -98,6 +100,7 @@ impl World {
             shards: (0..plan.shards).map(shard).collect(),
             room,
             settings,
+            counts: ConnectionCounts::new(plan.shards),
             plan,
             clients: BTreeMap::new(),
             witness: Witness::default(),
@@ -168,10 +171,9 @@ impl World {
         let arrival = NewConnection {
             id,
             cursor,
-            peer,
+            permit: self.counts.admit(peer, None, 0).expect("there is no limit"),
             since_secs: 0,
             message_bytes_max: self.plan.limits.message_bytes_max as u32,
-            counted: false,
         };
         self.clients.insert(id, client);
         self.totals.joined += 1;

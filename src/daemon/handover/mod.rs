@@ -12,7 +12,6 @@
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
-use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -23,7 +22,6 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-    sockopt,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use sd_notify::NotifyState;
@@ -156,10 +154,10 @@ pub fn take<'a>(ends: impl Iterator<Item = &'a UnixStream>, feed_tail_bytes: usi
         let result = receive(end, |number, kind, descriptor| {
             if kind == IS_STATE {
                 state = Some(read_state(descriptor));
-            } else if let Ok(socket) = into_socket(descriptor) {
+            } else {
                 sockets.push(Parked {
                     row: number.wrapping_sub(1),
-                    socket,
+                    socket: descriptor.into(),
                     whole: kind == IS_WHOLE,
                 });
             }
@@ -219,13 +217,10 @@ struct Parked {
 pub fn dismiss(orphans: Vec<(Socket, bool)>, close: &Close) {
     let mut bytes = Vec::new();
     frame::put_close(close, &mut bytes);
-    for (socket, whole) in orphans {
+    for (mut socket, whole) in orphans {
         if whole {
             // It takes these few bytes, or it would not have read them anyway.
-            let _ = match &socket {
-                Socket::Tcp(stream) => { stream }.write(&bytes),
-                Socket::Unix(stream) => { stream }.write(&bytes),
-            };
+            let _ = socket.write(&bytes);
         }
     }
 }
@@ -353,13 +348,6 @@ fn read_state(descriptor: OwnedFd) -> io::Result<Snapshot> {
     Snapshot::decode(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-fn into_socket(descriptor: OwnedFd) -> io::Result<Socket> {
-    Ok(match sockopt::socket_domain(&descriptor)? {
-        AddressFamily::UNIX => Socket::Unix(UnixStream::from(descriptor)),
-        _ => Socket::Tcp(TcpStream::from(descriptor)),
-    })
-}
-
 /// Waits until systemd has worked off all that was sent before (`BARRIER=1`).
 fn barrier(manager: &Manager, deadline: Instant) -> io::Result<()> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -408,7 +396,7 @@ mod tests {
         let pair = |number: usize| {
             let (ours, theirs) = UnixStream::pair().unwrap();
             theirs.set_nonblocking(true).unwrap();
-            ((Socket::Unix(ours), number.is_multiple_of(2)), theirs)
+            ((Socket::from(ours), number.is_multiple_of(2)), theirs)
         };
         (0..count).map(pair).unzip()
     }
@@ -429,8 +417,7 @@ mod tests {
         assert_eq!((found.orphans.len(), found.complaints.len()), (0, 0));
         let (state, connections) = found.room.unwrap();
         assert_eq!((state.last_tim, connections.len()), (5, 600));
-        for ((row, socket), mut theirs) in connections.into_iter().zip(theirs) {
-            let Socket::Unix(mut socket) = socket else { panic!("it was a Unix socket") };
+        for ((row, mut socket), mut theirs) in connections.into_iter().zip(theirs) {
             socket.write_all(&row.id.to_le_bytes()).unwrap();
             drop(socket);
             let mut told = Vec::new();

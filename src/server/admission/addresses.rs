@@ -1,12 +1,12 @@
 //! How many connections each address has open, and how fast it opens them.
 //!
-//! While a limit is not configured, nothing is stored for it.
+//! While there is no limit for the rate, no rates are stored.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 
 use crate::chat::{AddressBlock, Bucket, RefillRate};
-use crate::mutex::lock;
+use crate::config::Limits;
+use crate::server::admission::rejection::Rejection;
 
 /// An address may open the connections of so many seconds at once: all clients of an office
 /// come back together when its router restarts.
@@ -22,8 +22,8 @@ const CAPACITY_MIN: usize = 1024;
 /// The open connections and the connection rate of each address.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses {
-    open: Mutex<HashMap<AddressBlock, u32>>,
-    rates: Mutex<ConnectRates>,
+    open: HashMap<AddressBlock, u32>,
+    rates: ConnectRates,
 }
 
 #[derive(Debug, Default)]
@@ -34,54 +34,70 @@ struct ConnectRates {
 }
 
 impl Addresses {
-    /// Counts another connection from `block`, if it has fewer than `max`. Returns whether it
-    /// was counted.
-    pub fn enter(&self, block: AddressBlock, max: usize) -> bool {
-        let mut open = lock(&self.open);
-        let count = open.get(&block).copied().unwrap_or_default();
-        let may_enter = (count as usize) < max;
-        if may_enter {
-            open.insert(block, count.saturating_add(1));
+    /// Whether another connection from `block` is within `limits` at `now_us`. A rejected one
+    /// uses up nothing of the rate.
+    ///
+    /// # Errors
+    ///
+    /// Which limit it exceeds.
+    pub fn check(
+        &mut self,
+        block: AddressBlock,
+        limits: &Limits,
+        now_us: u64,
+    ) -> Result<(), Rejection> {
+        let max = limits.connections_per_address_max;
+        let open = self.open.get(&block).copied().unwrap_or_default();
+        if max > 0 && open as usize >= max {
+            return Err(Rejection::AddressFull);
         }
-        may_enter
+        let per_sec = limits.connects_per_address_per_sec;
+        if per_sec > 0 && !self.rates.may_connect(block, per_sec, now_us) {
+            return Err(Rejection::AddressRate);
+        }
+        Ok(())
     }
 
-    /// Counts a connection from `block` that is already open.
-    pub fn count(&self, block: AddressBlock) {
-        self.enter(block, usize::MAX);
+    /// Counts another connection from `block`.
+    pub fn enter(&mut self, block: AddressBlock) {
+        let open = self.open.entry(block).or_default();
+        *open = open.saturating_add(1);
     }
 
-    /// Removes a counted connection from `block`.
-    pub fn leave(&self, block: AddressBlock) {
-        let mut open = lock(&self.open);
-        match open.get_mut(&block) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(open.remove(&block)),
+    /// Removes a connection from `block`.
+    pub fn leave(&mut self, block: AddressBlock) {
+        match self.open.get_mut(&block) {
+            Some(open) if *open > 1 => *open -= 1,
+            _ => drop(self.open.remove(&block)),
         }
-        shrink(&mut open);
-    }
-
-    /// Whether `block` may open a connection at `now_us`, if it may open `per_sec` of them per
-    /// second and [`BURST_SECS`] times as many at once. A refused connection is not counted.
-    pub fn may_connect(&self, block: AddressBlock, per_sec: u32, now_us: u64) -> bool {
-        let mut rates = lock(&self.rates);
-        rates.forget_full(now_us);
-        let mut bucket = rates.buckets.get(&block).copied().unwrap_or_default();
-        let refill = RefillRate::per_sec(per_sec, u64::from(per_sec) * BURST_SECS);
-        let may_connect = bucket.try_take(now_us, refill).is_ok();
-        if may_connect && (rates.buckets.len() < RATES_MAX || rates.buckets.contains_key(&block)) {
-            rates.buckets.insert(block, bucket);
-        }
-        may_connect
+        shrink(&mut self.open);
     }
 
     /// Forgets all rates, since their limit is no longer configured.
-    pub fn forget_rates(&self) {
-        *lock(&self.rates) = ConnectRates::default();
+    pub fn forget_rates(&mut self) {
+        self.rates = ConnectRates::default();
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 }
 
 impl ConnectRates {
+    /// Whether `block` may open a connection at `now_us`, if it may open `per_sec` of them per
+    /// second and [`BURST_SECS`] times as many at once.
+    fn may_connect(&mut self, block: AddressBlock, per_sec: u32, now_us: u64) -> bool {
+        self.forget_full(now_us);
+        let mut bucket = self.buckets.get(&block).copied().unwrap_or_default();
+        let refill = RefillRate::per_sec(per_sec, u64::from(per_sec) * BURST_SECS);
+        let may_connect = bucket.try_take(now_us, refill).is_ok();
+        if may_connect && (self.buckets.len() < RATES_MAX || self.buckets.contains_key(&block)) {
+            self.buckets.insert(block, bucket);
+        }
+        may_connect
+    }
+
     /// Forgets the addresses whose bucket is full.
     fn forget_full(&mut self, now_us: u64) {
         if now_us < self.forget_at_us {
@@ -110,50 +126,30 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_counted_and_forgotten() {
-        let addresses = Addresses::default();
-        let (ann, bob) = (block(1), block(2));
-        assert!(addresses.enter(ann, 2) && addresses.enter(ann, 2) && addresses.enter(bob, 2));
-        assert!(!addresses.enter(ann, 2));
-        addresses.leave(ann);
-        assert!(addresses.enter(ann, 2));
-        // Connections from before the limit can exceed it.
-        addresses.count(bob);
-        addresses.count(bob);
-        addresses.leave(bob);
-        assert!(!addresses.enter(bob, 2));
-        [ann, ann, bob, bob].into_iter().for_each(|block| addresses.leave(block));
-        assert!(lock(&addresses.open).is_empty());
-    }
-
-    #[test]
     fn a_burst_and_then_the_rate() {
-        let addresses = Addresses::default();
-        let (ann, bob) = (block(1), block(2));
-        let admitted = |block, ms: u64, tries: u32| {
-            (0..tries).filter(|_| addresses.may_connect(block, 2, ms * 1000)).count()
+        let mut rates = ConnectRates::default();
+        let mut admitted = |number, ms: u64, tries: u32| {
+            (0..tries).filter(|_| rates.may_connect(block(number), 2, ms * 1000)).count()
         };
-        assert_eq!(admitted(ann, 0, 100), 10);
-        assert_eq!(admitted(bob, 0, 1), 1, "each address has its own rate");
+        assert_eq!(admitted(1, 0, 100), 10);
+        assert_eq!(admitted(2, 0, 1), 1, "each address has its own rate");
         for (ms, want) in [(499, 0), (500, 1), (2_500, 4), (60_000, 10)] {
-            assert_eq!(admitted(ann, ms, 100), want, "{ms}");
+            assert_eq!(admitted(1, ms, 100), want, "{ms}");
         }
-        assert_eq!(lock(&addresses.rates).buckets.len(), 1, "bob is forgotten");
-        addresses.forget_rates();
-        assert_eq!(admitted(ann, 60_000, 100), 10);
+        assert_eq!(rates.buckets.len(), 1, "the other address is forgotten");
     }
 
     #[test]
     fn the_memory_is_bounded() {
-        let addresses = Addresses::default();
+        let mut addresses = Addresses::default();
         for number in 0..RATES_MAX as u32 + 10 {
-            assert!(addresses.may_connect(block(number), 1, 0));
-            addresses.count(block(number));
+            assert!(addresses.rates.may_connect(block(number), 1, 0));
+            addresses.enter(block(number));
         }
-        assert_eq!(lock(&addresses.rates).buckets.len(), RATES_MAX);
-        assert!(addresses.may_connect(block(0), 1, 2 * FORGET_AFTER_US));
-        let capacity = lock(&addresses.rates).buckets.capacity();
+        assert_eq!(addresses.rates.buckets.len(), RATES_MAX);
+        assert!(addresses.rates.may_connect(block(0), 1, 2 * FORGET_AFTER_US));
         (0..RATES_MAX as u32 + 10).for_each(|number| addresses.leave(block(number)));
-        assert!(capacity.max(lock(&addresses.open).capacity()) < 2 * CAPACITY_MIN, "{capacity}");
+        let capacity = addresses.rates.buckets.capacity().max(addresses.open.capacity());
+        assert!(capacity < 2 * CAPACITY_MIN, "{capacity}");
     }
 }

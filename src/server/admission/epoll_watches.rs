@@ -156,8 +156,6 @@ impl ReservedWatches {
 mod tests {
     use std::sync::Arc;
 
-    use bytes::Bytes;
-
     use super::*;
     use crate::config::Config;
     use crate::server::{Peer, Rejection, Settings, ShardPool, Socket};
@@ -214,10 +212,10 @@ mod tests {
     #[test]
     fn no_connection_is_admitted_without_a_watch() {
         let (shards, settings) = start();
-        drop(shards.seat(Peer::Unix, &settings.limits).unwrap());
+        drop(shards.admit(Peer::Unix, &settings.limits).unwrap());
         let none_left = |()| Err::<(), _>(((), Errno::NOSPC.into()));
         shards.watches().register(WatchUse::Connection, (), none_left).unwrap_err();
-        let refused = shards.seat(Peer::Unix, &settings.limits).err();
+        let refused = shards.admit(Peer::Unix, &settings.limits).err();
         assert_eq!((refused, shards.listeners()), (Some(Rejection::System), 0));
     }
 
@@ -226,8 +224,8 @@ mod tests {
         let (shards, settings) = start();
         // No file of a disk can be watched.
         let file = OwnedFd::from(tempfile::tempfile().unwrap());
-        let seat = shards.seat(Peer::Unix, &settings.limits).unwrap();
-        shards.adopt(seat, Socket::Unix(file.into()), Peer::Unix, Bytes::new(), 1024);
+        let connection = shards.admit(Peer::Unix, &settings.limits).unwrap();
+        shards.adopt(connection, Socket::from(file), Vec::new());
         shards.wake_adopters();
         let rejected = || shards.totals().counters.rejected[Rejection::System as usize];
         let start = Instant::now();

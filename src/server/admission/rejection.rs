@@ -1,7 +1,5 @@
 //! Why a connection was not admitted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 /// Why a connection ended before it was a WebSocket, although its request was not wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
@@ -51,19 +49,5 @@ impl Rejection {
             Self::Crowded => "crowded",
             Self::System => "system",
         }
-    }
-}
-
-/// The number of rejections, in the order of [`Rejection::ALL`].
-#[derive(Debug, Default)]
-pub(crate) struct RejectionCounts([AtomicU64; Rejection::ALL.len()]);
-
-impl RejectionCounts {
-    pub fn add(&self, rejection: Rejection) {
-        self.0[rejection as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn get(&self) -> [u64; Rejection::ALL.len()] {
-        std::array::from_fn(|index| self.0[index].load(Ordering::Relaxed))
     }
 }

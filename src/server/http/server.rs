@@ -34,8 +34,9 @@ use crate::mutex::lock;
 use crate::server::acceptor::Acceptor;
 use crate::server::admission::handshake_slots::HandshakeSlots;
 use crate::server::admission::rejection::Rejection;
-use crate::server::pool::{ConnectionPermit, ShardPool};
+use crate::server::pool::ShardPool;
 use crate::server::settings::Settings;
+use crate::server::shard::connection::NewConnection;
 use crate::server::socket::{Peer, Socket};
 
 /// The most connections whose handshake is not finished; a new one then evicts the oldest.
@@ -61,18 +62,12 @@ pub struct HttpServer {
     is_closed: watch::Sender<bool>,
 }
 
-/// A client that may open a WebSocket.
-struct Admitted {
-    client: Peer,
-    permit: ConnectionPermit,
-}
-
 impl HttpServer {
     /// Creates the HTTP server for these shards; it always uses the latest settings.
-    pub fn new(shards: ShardPool, settings: watch::Receiver<Arc<Settings>>) -> Arc<Self> {
+    pub fn new(shards: ShardPool) -> Arc<Self> {
         Arc::new(Self {
+            settings: shards.settings(),
             shards,
-            settings,
             slots: Arc::default(),
             forwarded_for_log: LogLimit::new(forwarded_for::LOG_INTERVAL),
             is_closed: watch::Sender::new(false),
@@ -120,7 +115,7 @@ impl HttpServer {
                     biased;
                     () = server.handshake(socket, peer) => {}
                     () = slot.evicted() => {
-                        server.shards.bar(Rejection::Crowded);
+                        server.shards.count_rejection(Rejection::Crowded);
                         // The connection may already be with a shard.
                         server.shards.wake_adopters();
                     }
@@ -162,7 +157,7 @@ impl HttpServer {
         socket: impl AsFd,
         peer: Peer,
         settings: &Settings,
-    ) -> Option<io::Result<Admitted>> {
+    ) -> Option<io::Result<NewConnection>> {
         let (request, length) = fast_path::peek_request(&socket)?;
         let (response, Ok(admitted)) = self.respond(&request, peer, settings) else { return None };
         Some(fast_path::respond(&socket, length, &response).map(|()| admitted))
@@ -174,7 +169,7 @@ impl HttpServer {
             Ok(stream) => stream,
             Err((socket, error)) => {
                 debug!(%error, "cannot register the socket of {peer}: {error}");
-                self.shards.bar(Rejection::System);
+                self.shards.count_rejection(Rejection::System);
                 self.slots.evict_oldest();
                 let response = error_response::rejected(Rejection::System);
                 return fast_path::respond_and_shut_down(&socket, &response);
@@ -206,7 +201,7 @@ impl HttpServer {
                 linger(&stream).await;
             }
             Err(_) => {
-                self.shards.bar(Rejection::Late);
+                self.shards.count_rejection(Rejection::Late);
                 debug!("handshake with {peer} timed out");
             }
         }
@@ -224,7 +219,7 @@ impl HttpServer {
         stream: &HandshakeStream,
         mut peer: Peer,
         settings: &Settings,
-    ) -> io::Result<Option<(Admitted, Bytes)>> {
+    ) -> io::Result<Option<(NewConnection, Bytes)>> {
         if is_trusted(&settings.trusted_proxies, peer) {
             peer = read_proxy_header(stream, peer).await?;
         }
@@ -233,7 +228,7 @@ impl HttpServer {
             let (response, result) = self.respond(&request, peer, settings);
             match result {
                 Ok(client) => *lock(&admitted) = Some(client),
-                Err(Some(rejection)) => self.shards.bar(rejection),
+                Err(Some(rejection)) => self.shards.count_rejection(rejection),
                 Err(None) => {}
             }
             ready(Ok::<_, Infallible>(response))
@@ -260,7 +255,7 @@ impl HttpServer {
         request: &Request<impl Body>,
         peer: Peer,
         settings: &Settings,
-    ) -> (FullResponse, Result<Admitted, Option<Rejection>>) {
+    ) -> (FullResponse, Result<NewConnection, Option<Rejection>>) {
         let Settings { page, limits, trusted_proxies, origins, .. } = settings;
         let response = routes::respond(request, page.enabled, limits.message_bytes_max);
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -273,8 +268,8 @@ impl HttpServer {
         }
         forwarded_for::warn_if_ignored(headers, peer, trusted_proxies, &self.forwarded_for_log);
         let client = forwarded_for::client(headers, peer, trusted_proxies);
-        match self.shards.seat(client, limits) {
-            Ok(permit) => (response, Ok(Admitted { client, permit })),
+        match self.shards.admit(client, limits) {
+            Ok(connection) => (response, Ok(connection)),
             Err(rejection) => rejected(rejection),
         }
     }
@@ -283,12 +278,12 @@ impl HttpServer {
     fn adopt(
         &self,
         socket: Socket,
-        Admitted { client, permit }: Admitted,
+        connection: NewConnection,
         received: Bytes,
         settings: &Settings,
     ) -> io::Result<()> {
-        socket.set_send_buffer(settings.limits.send_buffer_bytes)?;
-        self.shards.adopt(permit, socket, client, received, settings.limits.message_bytes_max);
+        socket.set_send_buffer_size(settings.limits.send_buffer_bytes)?;
+        self.shards.adopt(connection, socket, received.to_vec());
         Ok(())
     }
 }

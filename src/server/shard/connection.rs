@@ -9,6 +9,7 @@ use crate::chat::{Bucket, Speaker};
 use crate::feed::{Pieces, Span};
 use crate::room::Participant;
 use crate::room::messages_before;
+use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::snapshot::{ConnectionSnapshot, DETACHED};
 use crate::server::socket::Peer;
 use crate::ws::Decoder;
@@ -35,20 +36,17 @@ pub trait Stream: Read + Write {
 }
 
 /// What is known of a connection when it is given to a shard.
-#[derive(Debug)]
 pub struct NewConnection {
     /// Its id, never used twice while the room is there.
     pub id: u64,
     /// The feed's end when the door let it in.
     pub cursor: u64,
-    /// Who it is.
-    pub peer: Peer,
+    /// Counts it.
+    pub permit: ConnectionPermit,
     /// When it joined, in seconds since the Unix epoch.
     pub since_secs: u64,
     /// The longest message that it may send, in bytes.
     pub message_bytes_max: u32,
-    /// Whether it is counted among the connections of its address.
-    pub counted: bool,
 }
 
 /// What every sweep touches; all else is in [`ColdState`].
@@ -66,8 +64,6 @@ pub(crate) struct Connection<S> {
     pub unread: bool,
     /// Its end has come: it is read until there is nothing more.
     pub ended: bool,
-    /// It is counted among the connections of its address.
-    pub counted: bool,
     /// A message of it was sent to the room without a token that had to be
     /// verified, and none had to be since.
     pub proven: bool,
@@ -99,7 +95,7 @@ impl fmt::Display for FeedState {
 /// does.
 pub(crate) struct ColdState {
     pub id: u64,
-    pub peer: Peer,
+    pub permit: ConnectionPermit,
     pub since_secs: u64,
     pub message_bytes_max: u32,
     /// How many messages of it were sent to the room.
@@ -115,11 +111,21 @@ pub(crate) struct ColdState {
 }
 
 impl ColdState {
+    /// The address of the client.
+    pub fn peer(&self) -> Peer {
+        self.permit.peer()
+    }
+
     /// What stays the same when a connection goes on in another process.
-    pub fn resume(row: &ConnectionSnapshot, ms: u64, now_ms: u64) -> Self {
+    pub fn resume(
+        row: &ConnectionSnapshot,
+        permit: ConnectionPermit,
+        ms: u64,
+        now_ms: u64,
+    ) -> Self {
         Self {
             id: row.id,
-            peer: row.peer,
+            permit,
             since_secs: row.since_secs,
             message_bytes_max: row.message_bytes_max,
             messages: row.messages,
@@ -179,7 +185,6 @@ impl<S: Stream> Connection<S> {
             queued: false,
             unread: false,
             ended: false,
-            counted: false,
             proven: false,
         }
     }
@@ -217,7 +222,7 @@ impl<S: Stream> Connection<S> {
         let row = ConnectionSnapshot {
             id: cold.id,
             cursor: if is_closed { DETACHED } else { self.cursor },
-            peer: cold.peer,
+            peer: cold.peer(),
             since_secs: cold.since_secs,
             message_bytes_max: cold.message_bytes_max,
             messages: cold.messages,
@@ -419,6 +424,7 @@ fn rest_of_frame(pieces: &Pieces, cursor: u64) -> &[u8] {
 mod tests {
     use super::*;
     use crate::feed::Log;
+    use crate::server::admission::connection_counts::ConnectionCounts;
 
     /// Takes as many bytes as there is room for.
     #[derive(Default)]
@@ -476,7 +482,7 @@ mod tests {
     fn cold() -> ColdState {
         ColdState {
             id: 7,
-            peer: Peer::Unix,
+            permit: ConnectionCounts::new(1).admit(Peer::Unix, None, 0).expect("no limit"),
             since_secs: 0,
             message_bytes_max: 1024,
             messages: 0,

@@ -1,13 +1,14 @@
-//! A shard: one thread, its event loop, and the connections it owns.
+//! A shard: a thread with its event loop and its connections.
 //!
-//! A turn of the loop: poll (without waiting while there is work) → letters →
-//! read every ready socket and publish what they sent as one batch → take the
-//! room's news → sweep some hundred connections → again. While a sweep circles,
-//! new messages pile up and go out together: the busier the room, the cheaper a
-//! delivery.
+//! A turn of the loop: wait for events (or only poll, if there is work) → carry out
+//! commands → read each ready socket once and publish the messages as one batch → fetch
+//! the feed → sweep some hundred connections. While a sweep is under way, new messages
+//! accumulate and go out together: the busier the room, the cheaper a delivery.
 
+pub(crate) mod command;
 pub(crate) mod connection;
 mod held;
+pub(crate) mod mailbox;
 mod read;
 mod slow;
 mod sweep;
@@ -16,38 +17,40 @@ pub(crate) mod table;
 mod tests;
 mod timers;
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Write};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mio::event::Source;
-use mio::{Events, Interest, Poll, Registry, Token};
-use socket2::SockRef;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc;
 
 use crate::chat::{Now, ack, nack};
+use crate::mutex::lock;
 use crate::room::Batch;
 use crate::server::admission::epoll_watches::WatchUse;
 use crate::server::admission::rejection::Rejection;
-use crate::server::pool::{ShardCommand, Shared};
 use crate::server::settings::Settings;
+use crate::server::shard::command::{Done, ShardCommand};
 use crate::server::shard::connection::Stream;
+use crate::server::shard::mailbox::Mailbox;
 use crate::server::shard::table::{PendingAction, Table, Turn};
+use crate::server::shared::Shared;
 use crate::server::snapshot::ConnectionSnapshot;
 use crate::server::socket::Socket;
 use crate::ws::close;
 use crate::ws::frame;
 
-/// What wakes a shard that waits; ids of connections are never as large.
+/// The token of the waker; ids of connections are never this large.
 pub(crate) const WAKER: Token = Token(usize::MAX);
 
-/// The buffer that every socket of the shard is read into; so much may have to wait
-/// of one connection.
-const SCRATCH_BYTES: usize = 16 * 1024;
-/// The most readiness that one poll reports.
-const EVENTS_PER_TURN: usize = 1024;
+/// The size of the buffer into which all sockets of the shard are read. The messages of one
+/// read may all have to be held.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+/// The most events of one poll.
+const EVENTS_MAX: usize = 1024;
 
 /// The state of a shard's thread.
 pub(crate) struct Shard {
@@ -55,70 +58,70 @@ pub(crate) struct Shard {
     shared: Arc<Shared>,
     settings: Arc<Settings>,
     poll: Poll,
-    table: Table<Watched>,
+    table: Table<Socket>,
     batch: Batch,
-    /// What moderators asked for, and nobody has seen to yet.
+    /// Moderation actions that were requested in this turn.
     pending: Vec<PendingAction>,
-    scratch: Vec<u8>,
-    /// Held until the last connection has left.
-    leaving: Vec<crate::server::pool::Done>,
-    /// Nothing is read or written any more: a handover follows.
-    paused: bool,
-    /// Where the connections go.
+    read_buffer: Vec<u8>,
+    /// Dropped when the last connection is gone.
+    all_gone: Vec<Done>,
+    /// A handover follows: nothing is read or written.
+    is_paused: bool,
+    /// Gets all connections as soon as no command is left.
     successor: Option<mpsc::UnboundedSender<Vec<(ConnectionSnapshot, Socket)>>>,
-    /// The connections were handed over: there is nothing left to do.
-    over: bool,
+    /// All connections were handed over.
+    is_over: bool,
 }
 
 impl Shard {
-    pub fn new(number: usize, shared: Arc<Shared>, settings: Arc<Settings>, poll: Poll) -> Self {
+    pub fn new(number: usize, shared: Arc<Shared>, poll: Poll) -> Self {
+        let settings = shared.settings.borrow().clone();
         Self {
             number,
-            table: Table::new(number, &shared.room).counting_at(shared.addresses.clone()),
+            table: Table::new(number, &shared.room),
             shared,
             settings,
             poll,
             batch: Batch::default(),
             pending: Vec::new(),
-            scratch: vec![0; SCRATCH_BYTES],
-            leaving: Vec::new(),
-            paused: false,
+            read_buffer: vec![0; READ_BUFFER_BYTES],
+            all_gone: Vec::new(),
+            is_paused: false,
             successor: None,
-            over: false,
+            is_over: false,
         }
     }
 
-    /// The loop; it ends with the process, or when all is handed over.
+    /// Runs until the connections are handed over.
     ///
     /// # Errors
     ///
-    /// The system's, if it cannot be polled any more.
+    /// The system's, if it cannot wait for events any more.
     pub fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        while !self.over {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.is_over {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.post().asleep.store(false, Ordering::SeqCst);
+            self.mailbox().set_asleep(false);
             self.turn(&events);
         }
         Ok(())
     }
 
-    fn post(&self) -> &crate::server::pool::Mailbox {
-        &self.shared.posts[self.number]
+    fn mailbox(&self) -> &Mailbox {
+        &self.shared.mailboxes[self.number]
     }
 
-    /// How long to wait for the next event. From here on until the poll returns
-    /// whoever has something for this shard wakes it.
+    /// How long to wait for the next event. From here on a new command wakes the shard.
     fn timeout(&self) -> Option<Duration> {
-        self.post().asleep.store(true, Ordering::SeqCst);
-        if self.post().has_letters() {
+        self.mailbox().set_asleep(true);
+        if self.mailbox().has_commands() {
             return Some(Duration::ZERO);
         }
-        if self.paused {
+        if self.is_paused {
             return None;
         }
         let due_ms = self.table.due_ms(&self.shared.room)?;
@@ -127,36 +130,21 @@ impl Shard {
 
     fn turn(&mut self, events: &Events) {
         let now = self.shared.now();
-        self.shared.answer(self.number);
+        self.shared.respond(self.number);
         self.table.tick(now);
-        let letters = self.post().take_letters();
-        let (had, mut arrived) = (self.table.len(), 0);
-        for letter in letters {
-            arrived += usize::from(self.open(letter, now));
+        for command in self.mailbox().take_commands() {
+            self.carry_out(command, now);
         }
-        if !self.paused {
-            self.note(events, now);
+        if !self.is_paused {
+            self.pass_on(events, now);
             self.turn_table(now);
         }
         self.hand_over(now);
-        self.report(had + arrived);
-    }
-
-    /// Gives every connection away, if that is asked for and nothing else is:
-    /// some may still have to be kicked.
-    fn hand_over(&mut self, now: Now) {
-        if self.post().has_letters() {
-            return;
-        }
-        let Some(to) = self.successor.take() else { return };
-        let rows = self.table.hand_over(now).into_iter();
-        // Who asked waits for it, or is gone with the process.
-        let _ = to.send(rows.map(|(row, watched)| (row, watched.into())).collect());
-        self.over = true;
+        self.report();
     }
 
     /// Tells the table which sockets are ready.
-    fn note(&mut self, events: &Events, now: Now) {
+    fn pass_on(&mut self, events: &Events, now: Now) {
         self.with_table(now, |table, turn| {
             for event in events.iter().filter(|event| event.token() != WAKER) {
                 let id = event.token().0 as u64;
@@ -172,110 +160,19 @@ impl Shard {
         });
     }
 
-    /// One turn of the table; then what moderators asked for in it is done.
+    /// A turn of the table, and the moderation actions that were requested in it.
     fn turn_table(&mut self, now: Now) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut wake = false;
-        self.with_table(now, |table, turn| wake = table.turn(&mut scratch, turn));
-        self.scratch = scratch;
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let mut wakes_others = false;
+        self.with_table(now, |table, turn| wakes_others = table.turn(&mut buffer, turn));
+        self.read_buffer = buffer;
         self.run_pending(now);
-        if wake {
-            self.shared.wake_others(self.number);
+        if wakes_others {
+            self.shared.wake_all_but(Some(self.number));
         }
     }
 
-    /// Opens one letter; says whether a connection was in it.
-    fn open(&mut self, letter: ShardCommand, now: Now) -> bool {
-        match letter {
-            ShardCommand::Adopt { socket, arrival, received, seat } => {
-                let watched = match self.watch(socket, arrival.id) {
-                    Ok(watched) => watched,
-                    Err(watched) => return self.reject(watched, true),
-                };
-                seat.occupy();
-                self.with_table(now, |table, turn| {
-                    table.adopt(watched, arrival, received, turn);
-                });
-                return true;
-            }
-            ShardCommand::Resume { socket, row, seat } => {
-                let watched = match self.watch(socket, row.id) {
-                    Ok(watched) => watched,
-                    Err(watched) => {
-                        let takes_close = self.shared.room.inspect(|log, _| row.takes_close(log));
-                        return self.reject(watched, takes_close);
-                    }
-                };
-                seat.occupy();
-                self.with_table(now, |table, turn| table.resume(watched, &row, turn));
-                return true;
-            }
-            ShardCommand::Pause(_done) => {
-                // What came with a letter before this one is handled here, as far
-                // as the gate allows it; the rest is handed over.
-                self.turn_table(now);
-                self.paused = true;
-            }
-            ShardCommand::HandOver(to) => self.successor = Some(to),
-            ShardCommand::Apply(settings, _done) => {
-                self.settings = settings;
-                self.table.run_timers_soon();
-            }
-            ShardCommand::StopReading(_done) => self.table.stop_reading(),
-            ShardCommand::CloseAll(close, done) => {
-                self.table.close_all(close);
-                self.leaving.push(done);
-            }
-            ShardCommand::Turn(_done) => {}
-            ShardCommand::Kick { target, before, counter } => {
-                let mut kicked = (0, 0);
-                self.with_table(now, |table, turn| kicked = table.kick(&target, before, turn));
-                let (kicked, before) = kicked;
-                // Whoever asked may not want to know any more.
-                let _ = counter.send(kicked);
-                if before > 0 {
-                    self.post().send(ShardCommand::Kick { target, before, counter });
-                }
-            }
-            ShardCommand::List { before, answer } => {
-                // Whoever asked may not want to know any more.
-                let _ = answer.send(self.table.list(before, self.shared.room.end()));
-            }
-        }
-        false
-    }
-
-    /// Registers a socket; what it has to read or can take is reported at once.
-    /// Gives it back if the system cannot watch another.
-    fn watch(&self, socket: Socket, id: u64) -> Result<Watched, Watched> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let register = |mut watched: Watched| match self.poll.registry().register(
-            &mut watched,
-            Token(id as usize),
-            interest,
-        ) {
-            Ok(()) => Ok(watched),
-            // As new, since mio refuses what it was given before.
-            Err(error) => Err((Watched::new(watched.into()), error)),
-        };
-        let watched =
-            self.shared.watches.register(WatchUse::Connection, Watched::new(socket), register);
-        watched.map_err(|(watched, _)| watched)
-    }
-
-    /// Ends a connection that was let in and cannot be watched; it never came.
-    fn reject(&self, mut watched: Watched, takes_close: bool) -> bool {
-        self.shared.rejected.add(Rejection::System);
-        if takes_close {
-            let mut bytes = Vec::new();
-            frame::put_close(&close::NO_WATCH, &mut bytes);
-            // It takes these few bytes, or it would not have read them anyway.
-            let _ = watched.write(&bytes);
-        }
-        false
-    }
-
-    /// Does what moderators asked for, and tells them.
+    /// Carries out the requested moderation actions, and sends their results.
     fn run_pending(&mut self, now: Now) {
         for PendingAction { id, act, by } in std::mem::take(&mut self.pending) {
             let mut text = Vec::new();
@@ -287,118 +184,125 @@ impl Shard {
         }
     }
 
-    fn with_table(&mut self, now: Now, act: impl FnOnce(&mut Table<Watched>, &mut Turn<'_>)) {
+    fn carry_out(&mut self, command: ShardCommand, now: Now) {
+        match command {
+            ShardCommand::Adopt { socket, connection, received } => {
+                match self.watch(&socket, connection.id) {
+                    Ok(()) => self.with_table(now, |table, turn| {
+                        table.adopt(socket, connection, received, turn);
+                    }),
+                    Err(_) => self.reject(&socket, true),
+                }
+            }
+            ShardCommand::Resume { socket, snapshot, permit } => {
+                match self.watch(&socket, snapshot.id) {
+                    Ok(()) => self.with_table(now, |table, turn| {
+                        table.resume(socket, &snapshot, permit, turn);
+                    }),
+                    Err(_) => {
+                        let takes_close =
+                            self.shared.room.inspect(|log, _| snapshot.takes_close(log));
+                        self.reject(&socket, takes_close);
+                    }
+                }
+            }
+            ShardCommand::Pause(_done) => {
+                // Handles what has arrived before this command, as far as the gate allows;
+                // the rest is handed over.
+                self.turn_table(now);
+                self.is_paused = true;
+            }
+            ShardCommand::HandOver(successor) => self.successor = Some(successor),
+            ShardCommand::ReloadSettings(_done) => {
+                self.settings = self.shared.settings.borrow().clone();
+                self.table.run_timers_soon();
+            }
+            ShardCommand::StopReading(_done) => self.table.stop_reading(),
+            ShardCommand::CloseAll(close, done) => {
+                self.table.close_all(close);
+                self.all_gone.push(done);
+            }
+            ShardCommand::Barrier(_done) => {}
+            ShardCommand::Kick { target, before, closed } => {
+                let (mut count, mut next) = (0, 0);
+                self.with_table(now, |table, turn| {
+                    (count, next) = table.kick(&target, before, turn);
+                });
+                // Nobody may wait for the number any more.
+                let _ = closed.send(count);
+                if next > 0 {
+                    self.mailbox().send(ShardCommand::Kick { target, before: next, closed });
+                }
+            }
+            ShardCommand::List { before, answer } => {
+                // Nobody may wait for the list any more.
+                let _ = answer.send(self.table.list(before, self.shared.room.end()));
+            }
+        }
+    }
+
+    /// Registers a socket; the next poll reports whether it is ready.
+    fn watch(&self, socket: &Socket, id: u64) -> io::Result<()> {
+        let (registry, fd) = (self.poll.registry(), socket.as_raw_fd());
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let register = |()| {
+            let mut source = SourceFd(&fd);
+            registry
+                .register(&mut source, Token(id as usize), interest)
+                .map_err(|error| ((), error))
+        };
+        let registered = self.shared.watches.register(WatchUse::Connection, (), register);
+        registered.map_err(|((), error)| error)
+    }
+
+    /// Closes an admitted connection whose socket cannot be registered.
+    fn reject(&self, mut socket: &Socket, takes_close: bool) {
+        self.shared.count_rejection(Rejection::System);
+        if takes_close {
+            let mut bytes = Vec::new();
+            frame::put_close(&close::NO_WATCH, &mut bytes);
+            // A socket that does not take these few bytes has a client that does not read.
+            let _ = socket.write(&bytes);
+        }
+    }
+
+    /// Gives all connections away, if that was requested and no command is left: it may
+    /// close connections.
+    fn hand_over(&mut self, now: Now) {
+        if self.mailbox().has_commands() {
+            return;
+        }
+        let Some(successor) = self.successor.take() else { return };
+        // If nobody waits for them, the process is ending.
+        let _ = successor.send(self.table.hand_over(now));
+        self.is_over = true;
+    }
+
+    fn report(&mut self) {
+        if self.table.is_empty() {
+            self.all_gone.clear();
+        }
+        let mut report = lock(&self.shared.mailboxes[self.number].report);
+        report.lagging = self.table.lagging();
+        report.counters.clone_from(self.table.counters());
+    }
+
+    fn with_table(&mut self, now: Now, act: impl FnOnce(&mut Table<Socket>, &mut Turn<'_>)) {
         let Self { shared, settings, table, batch, pending, .. } = self;
         let (room, rules, limits) = (&shared.room, &settings.rules, &settings.limits);
         let clock_us = &|| shared.elapsed_us();
         act(table, &mut Turn { now, clock_us, room, rules, limits, batch, pending });
     }
-
-    /// Tells the hub what happened in this turn.
-    fn report(&mut self, had: usize) {
-        let (post, len) = (&self.shared.posts[self.number], self.table.len());
-        self.shared.leave(had - len);
-        if len == 0 {
-            self.leaving.clear();
-        }
-        post.report(len, self.table.lagging(), self.table.counters());
-    }
 }
 
-/// A socket that is registered with a shard's poll.
-#[derive(Debug)]
-pub(crate) enum Watched {
-    Tcp(mio::net::TcpStream),
-    Unix(mio::net::UnixStream),
-}
-
-impl Watched {
-    /// Sockets do not block from the door on, and stay so through a handover.
-    fn new(socket: Socket) -> Self {
-        match socket {
-            Socket::Tcp(stream) => Self::Tcp(mio::net::TcpStream::from_std(stream)),
-            Socket::Unix(stream) => Self::Unix(mio::net::UnixStream::from_std(stream)),
-        }
-    }
-}
-
-impl From<Watched> for Socket {
-    fn from(watched: Watched) -> Self {
-        match watched {
-            Watched::Tcp(stream) => Self::Tcp(stream.into()),
-            Watched::Unix(stream) => Self::Unix(stream.into()),
-        }
-    }
-}
-
-impl Stream for Watched {
+impl Stream for Socket {
     fn shutdown_write(&mut self) {
-        // An error says that the peer is gone already.
-        let _ = match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-        };
+        // An error means that the peer is already gone.
+        let _ = self.shutdown(Shutdown::Write);
     }
 
     fn send_buffer_bytes(&self) -> Option<usize> {
-        let bytes = match self {
-            Self::Tcp(stream) => SockRef::from(stream).send_buffer_size(),
-            Self::Unix(stream) => SockRef::from(stream).send_buffer_size(),
-        };
-        // Linux doubles what it is asked for, as it counts its own needs too.
-        bytes.ok().map(|bytes| bytes / 2)
-    }
-}
-
-impl Read for Watched {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Watched {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write_vectored(slices),
-            Self::Unix(stream) => stream.write_vectored(slices),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Source for Watched {
-    fn register(&mut self, to: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.register(to, token, interest),
-            Self::Unix(stream) => stream.register(to, token, interest),
-        }
-    }
-
-    fn reregister(&mut self, to: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.reregister(to, token, interest),
-            Self::Unix(stream) => stream.reregister(to, token, interest),
-        }
-    }
-
-    fn deregister(&mut self, from: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.deregister(from),
-            Self::Unix(stream) => stream.deregister(from),
-        }
+        // Linux doubles the value that was set, for its own overhead.
+        self.send_buffer_size().ok().map(|bytes| bytes / 2)
     }
 }

@@ -92,7 +92,7 @@ impl TurnBudget {
 impl ColdState {
     /// Who pays for what it sends next, as far as is known.
     fn account(&mut self, turn: &Turn<'_>) -> &Account {
-        let (address, limit) = (self.peer.block(), turn.rules.rate_limit());
+        let (address, limit) = (self.peer().block(), turn.rules.rate_limit());
         turn.room.account(&mut self.participant, address, limit, turn.now.ms)
     }
 }
@@ -345,7 +345,7 @@ impl<S: Stream> Sender<'_, S> {
     /// and no bad token came since.
     fn handle(&mut self, text: &str, turn: &mut Turn<'_>) -> bool {
         let Self { connection, cold, .. } = self;
-        let (address, limit) = (cold.peer.block(), turn.rules.rate_limit());
+        let (address, limit) = (cold.peer().block(), turn.rules.rate_limit());
         let speaker = cold.participant.speaker_mut();
         let Admission { request, token_verified } = turn.rules.admit(text, speaker, turn.now.tim);
         let request = request.map_err(Refused::from).and_then(|request| {

@@ -8,7 +8,6 @@
 //! after slice by slice.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 
 use chrono::DateTime;
 
@@ -16,7 +15,7 @@ use crate::chat::{Actor, ModAction, Now, Rules, Target};
 use crate::config::Limits;
 use crate::feed::Pieces;
 use crate::room::{Batch, Room};
-use crate::server::admission::addresses::Addresses;
+use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::client_list::{ClientChunk, ClientRow};
 use crate::server::counters::Counters;
 use crate::server::shard::connection::{
@@ -114,8 +113,6 @@ pub struct Table<S> {
     /// Messages are no longer read; with a reason, whoever has everything is
     /// closed with it.
     pub(super) farewell: Option<Option<Close>>,
-    /// Where connections are counted by their addresses.
-    pub(super) addresses: Arc<Addresses>,
     /// The number of this shard in the room.
     pub(super) shard: usize,
     pub(super) counters: Counters,
@@ -141,15 +138,9 @@ impl<S: Stream> Table<S> {
             timers_due_ms: 0,
             timer_row: None,
             farewell: None,
-            addresses: Arc::default(),
             shard,
             counters: Counters::default(),
         }
-    }
-
-    /// The same table, which counts connections where others do.
-    pub(crate) fn counting_at(self, addresses: Arc<Addresses>) -> Self {
-        Self { addresses, ..self }
     }
 
     /// How many connections there are.
@@ -196,7 +187,7 @@ impl<S: Stream> Table<S> {
         let rows = self.connections[start..before].iter().zip(&self.cold[start..before]);
         let client = |(connection, cold): (&Connection<S>, &ColdState)| ClientRow {
             id: cold.id,
-            address: cold.peer,
+            address: cold.peer(),
             usr: cold.participant.speaker().name().to_owned(),
             sub: cold.participant.speaker().sub().map(str::to_owned),
             moderator: cold.participant.speaker().is_moderator(),
@@ -228,10 +219,10 @@ impl<S: Stream> Table<S> {
         self.rows.insert(arrival.id, row);
         self.lagging.insert((arrival.cursor, arrival.id));
         let connection = Connection::new(stream, arrival.cursor);
-        self.connections.push(Connection { counted: arrival.counted, ..connection });
+        self.connections.push(connection);
         let mut cold = ColdState {
             id: arrival.id,
-            peer: arrival.peer,
+            permit: arrival.permit,
             since_secs: arrival.since_secs,
             message_bytes_max: arrival.message_bytes_max,
             messages: 0,
@@ -251,7 +242,13 @@ impl<S: Stream> Table<S> {
     }
 
     /// Takes a connection in that another process handed over.
-    pub fn resume(&mut self, stream: S, row: &ConnectionSnapshot, turn: &mut Turn<'_>) {
+    pub fn resume(
+        &mut self,
+        stream: S,
+        row: &ConnectionSnapshot,
+        permit: ConnectionPermit,
+        turn: &mut Turn<'_>,
+    ) {
         let at = self.connections.len();
         self.rows.insert(row.id, at);
         let connection = Connection::resume(stream, row, self.ms);
@@ -259,7 +256,7 @@ impl<S: Stream> Table<S> {
             self.lagging.insert((connection.cursor, row.id));
         }
         self.connections.push(connection);
-        let mut cold = ColdState::resume(row, self.ms, turn.now.ms);
+        let mut cold = ColdState::resume(row, permit, self.ms, turn.now.ms);
         cold.start_lagging(self.ms);
         self.cold.push(cold);
         self.restore_held(at, &row.held, turn);
@@ -390,7 +387,7 @@ impl<S: Stream> Table<S> {
         let before = before.min(self.connections.len());
         let start = before.saturating_sub(ROWS_PER_TURN);
         let is_meant = |cold: &&ColdState| {
-            let (speaker, from) = (cold.participant.speaker(), cold.peer.block());
+            let (speaker, from) = (cold.participant.speaker(), cold.peer().block());
             target.matches(&speaker.id(speaker.name(), from), cold.id)
         };
         let meant = self.cold[start..before].iter().filter(is_meant);
@@ -459,9 +456,6 @@ impl<S: Stream> Table<S> {
         self.swap(row, last);
         let (connection, cold) = (self.connections.pop(), self.cold.pop());
         if let (Some(connection), Some(cold)) = (connection, cold) {
-            if connection.counted {
-                self.addresses.leave(cold.peer.block());
-            }
             self.rows.remove(&cold.id);
             self.held.remove(cold.id);
             self.lagging.remove(&(connection.cursor, cold.id));

@@ -34,24 +34,14 @@ impl ColdState {
 
 impl<S: Stream> Table<S> {
     /// Pings, idle connections and those that never answered a close frame,
-    /// among the next connections of a round. Those who came before a reload
-    /// that bounds the connections of an address are counted, too, or no more.
+    /// among the next connections of a round.
     pub(crate) fn run_timers(&mut self, turn: &mut Turn<'_>) {
         let Some(start) = self.timer_row else { return };
-        let counts = turn.limits.connections_per_address_max > 0;
         let end = self.connections.len().min(start + ROWS_PER_TURN);
         let mut due = Vec::new();
         for row in start..end {
             if let Some(what) = self.due_timer(row, turn.limits) {
                 due.push((self.cold[row].id, what));
-            }
-            let (connection, cold) = (&mut self.connections[row], &self.cold[row]);
-            if connection.counted != counts {
-                connection.counted = counts;
-                match counts {
-                    true => self.addresses.count(cold.peer.block()),
-                    false => self.addresses.leave(cold.peer.block()),
-                }
             }
         }
         // Whoever leaves now may move another into its row: that one is looked

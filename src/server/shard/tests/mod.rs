@@ -17,7 +17,9 @@ use crate::chat::{Now, Tim};
 use crate::config::Config;
 use crate::feed::SLICES_MAX;
 use crate::room::{Batch, Room};
-use crate::server::{ConnectionSnapshot, NewConnection, Peer, Settings, Stream};
+use crate::server::{
+    ConnectionCounts, ConnectionPermit, ConnectionSnapshot, NewConnection, Peer, Settings, Stream,
+};
 use crate::ws::frame::{self, client_frame};
 
 /// Both directions of a socket in memory.
@@ -90,6 +92,7 @@ pub(crate) struct World {
     /// What the clock shows; it goes on by this much at each look.
     pub clock_us: Cell<u64>,
     pub look_us: u64,
+    counts: ConnectionCounts,
     next_id: u64,
     scratch: Vec<u8>,
 }
@@ -109,6 +112,7 @@ impl World {
             pending: Vec::new(),
             clock_us: Cell::new(0),
             look_us: 0,
+            counts: ConnectionCounts::new(shards),
             next_id: 1,
             scratch: vec![0; 16_384],
         }
@@ -148,15 +152,18 @@ impl World {
         let arrival = NewConnection {
             id: self.next_id,
             cursor,
-            peer,
+            permit: self.permit(peer),
             since_secs: 0,
             message_bytes_max: self.config.limits.message_bytes_max as u32,
-            counted: false,
         };
         self.next_id += 1;
         let (id, side) = (arrival.id, Side(Rc::clone(&pipe)));
         self.with(shard, |table, turn, _| table.adopt(side, arrival, early, turn));
         (id, pipe)
+    }
+
+    fn permit(&self, peer: Peer) -> ConnectionPermit {
+        self.counts.admit(peer, None, 0).expect("there is no limit")
     }
 
     /// A speaker of its own says so much that the gate is shut.
@@ -178,9 +185,10 @@ impl World {
         for (row, side) in rows {
             let row =
                 self.room.inspect(|log, _| ConnectionSnapshot::decode(&row.encode(), log).unwrap());
+            let permit = self.permit(row.peer);
             self.with(shard, |table, turn, _| {
                 table.tick(turn.now);
-                table.resume(side, &row, turn);
+                table.resume(side, &row, permit, turn);
             });
         }
     }

@@ -1,0 +1,163 @@
+//! Counts the open connections: of the room, of each shard and of each address.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::config::Limits;
+use crate::mutex::lock;
+use crate::server::admission::addresses::Addresses;
+use crate::server::admission::rejection::Rejection;
+use crate::server::socket::Peer;
+
+/// The open connections.
+pub struct ConnectionCounts {
+    room: Arc<Mutex<RoomCounts>>,
+    shards: Vec<Arc<ShardCount>>,
+}
+
+#[derive(Default)]
+struct RoomCounts {
+    open: usize,
+    peak: usize,
+    addresses: Addresses,
+}
+
+struct ShardCount {
+    number: usize,
+    open: AtomicUsize,
+    room: Arc<Mutex<RoomCounts>>,
+}
+
+/// Counts one connection, from its admission until this is dropped.
+pub struct ConnectionPermit {
+    peer: Peer,
+    shard: Arc<ShardCount>,
+}
+
+impl ConnectionCounts {
+    /// No connections, of that many shards.
+    pub fn new(shards: usize) -> Self {
+        let room = Arc::<Mutex<RoomCounts>>::default();
+        let shard = |number| ShardCount { number, open: 0.into(), room: Arc::clone(&room) };
+        let shards = (0..shards.max(1)).map(|number| Arc::new(shard(number))).collect();
+        Self { room, shards }
+    }
+
+    /// Counts another connection of `peer`, for the shard with the fewest of them. Without
+    /// `limits` there is always room for it. `now_us` is any clock in microseconds.
+    ///
+    /// # Errors
+    ///
+    /// Which limit it exceeds.
+    pub fn admit(
+        &self,
+        peer: Peer,
+        limits: Option<&Limits>,
+        now_us: u64,
+    ) -> Result<ConnectionPermit, Rejection> {
+        let mut room = lock(&self.room);
+        if let Some(limits) = limits {
+            if room.open >= limits.connections_max {
+                return Err(Rejection::Full);
+            }
+            room.addresses.check(peer.block(), limits, now_us)?;
+        }
+        room.open += 1;
+        room.peak = room.peak.max(room.open);
+        room.addresses.enter(peer.block());
+        let least = self.shards.iter().min_by_key(|shard| shard.open.load(Ordering::Relaxed));
+        let shard = Arc::clone(least.unwrap_or(&self.shards[0]));
+        shard.open.fetch_add(1, Ordering::Relaxed);
+        Ok(ConnectionPermit { peer, shard })
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        lock(&self.room).open
+    }
+
+    /// The most connections that were ever open.
+    pub fn peak(&self) -> usize {
+        lock(&self.room).peak
+    }
+
+    /// There were that many connections open in an earlier process.
+    pub(crate) fn set_peak(&self, peak: usize) {
+        lock(&self.room).peak = peak;
+    }
+
+    /// Forgets how fast each address connects.
+    pub(crate) fn forget_rates(&self) {
+        lock(&self.room).addresses.forget_rates();
+    }
+}
+
+impl ConnectionPermit {
+    /// The address of the client.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// The number of the shard that gets the connection.
+    pub(crate) fn shard(&self) -> usize {
+        self.shard.number
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        let mut room = lock(&self.shard.room);
+        room.open -= 1;
+        room.addresses.leave(self.peer.block());
+        self.shard.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn peer(number: u8) -> Peer {
+        Peer::tcp(([192, 0, 2, number], 1).into())
+    }
+
+    #[test]
+    fn a_permit_counts_until_it_is_dropped() {
+        let counts = ConnectionCounts::new(2);
+        let mut limits = Config::default().limits;
+        (limits.connections_max, limits.connections_per_address_max) = (3, 2);
+        let admit = |number| counts.admit(peer(number), Some(&limits), 0);
+        let [first, second] = [admit(1).unwrap(), admit(1).unwrap()];
+        assert_eq!([first.shard(), second.shard()], [0, 1], "the least loaded shard");
+        assert_eq!(admit(1).err(), Some(Rejection::AddressFull));
+        let third = admit(2).unwrap();
+        assert_eq!(admit(3).err(), Some(Rejection::Full));
+        drop(second);
+        assert_eq!((counts.open(), counts.peak()), (2, 3));
+        assert_eq!(admit(1).map(|permit| permit.shard()).ok(), Some(1));
+        let more = [(); 3].map(|()| counts.admit(peer(2), None, 0).ok());
+        assert_eq!((counts.open(), counts.peak()), (5, 5));
+        limits.connections_max = 9;
+        let admit = |number| counts.admit(peer(number), Some(&limits), 0);
+        assert_eq!(admit(2).err(), Some(Rejection::AddressFull), "it has more than the limit");
+        drop((first, third, more));
+        assert_eq!((counts.open(), counts.peak()), (0, 5));
+        assert!(lock(&counts.room).addresses.is_empty());
+    }
+
+    #[test]
+    fn a_rejected_connection_uses_up_nothing() {
+        let counts = ConnectionCounts::new(1);
+        let mut limits = Config::default().limits;
+        (limits.connections_max, limits.connects_per_address_per_sec) = (1, 1);
+        let admit = || counts.admit(peer(1), Some(&limits), 0);
+        let first = admit().unwrap();
+        (0..9).for_each(|_| assert_eq!(admit().err(), Some(Rejection::Full)));
+        drop(first);
+        let admitted = (0..9).take_while(|_| admit().is_ok()).count();
+        assert_eq!((admitted, admit().err()), (4, Some(Rejection::AddressRate)));
+        counts.forget_rates();
+        assert!(admit().is_ok());
+    }
+}

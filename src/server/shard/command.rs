@@ -1,0 +1,38 @@
+//! What a shard is told to do.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::chat::Target;
+use crate::server::admission::connection_counts::ConnectionPermit;
+use crate::server::client_list::ClientChunk;
+use crate::server::shard::connection::NewConnection;
+use crate::server::snapshot::ConnectionSnapshot;
+use crate::server::socket::Socket;
+use crate::ws::close::Close;
+
+/// Dropped when the command is carried out; nothing is ever sent.
+pub(crate) type Done = mpsc::Sender<()>;
+
+/// A command for a shard.
+pub(crate) enum ShardCommand {
+    /// Adopts a connection, with the bytes that followed its handshake.
+    Adopt { socket: Socket, connection: NewConnection, received: Vec<u8> },
+    /// Continues a connection of an earlier process.
+    Resume { socket: Socket, snapshot: ConnectionSnapshot, permit: ConnectionPermit },
+    /// Uses the newest settings.
+    ReloadSettings(Done),
+    /// Handles no more messages.
+    StopReading(Done),
+    /// Closes each connection as soon as it has the whole feed. Done when all are gone.
+    CloseAll(Close, Done),
+    /// Handles all that has arrived, and then only waits for more commands.
+    Pause(Done),
+    /// Gives all connections away, and ends the shard.
+    HandOver(mpsc::UnboundedSender<Vec<(ConnectionSnapshot, Socket)>>),
+    /// Barrier: the shard drops the sender when it handles this.
+    Barrier(Done),
+    /// Closes the connections of `target` in the rows before `before`, and reports how many.
+    Kick { target: Target, before: usize, closed: mpsc::UnboundedSender<usize> },
+    /// Lists some of the connections in the rows before `before`.
+    List { before: usize, answer: oneshot::Sender<ClientChunk> },
+}

@@ -1,0 +1,110 @@
+//! What the pool and its shards share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use mio::Waker;
+use tokio::sync::watch;
+
+use crate::chat::{Now, SECS_MAX, Tim};
+use crate::mutex::lock;
+use crate::room::Room;
+use crate::server::admission::connection_counts::ConnectionCounts;
+use crate::server::admission::epoll_watches::EpollWatches;
+use crate::server::admission::rejection::Rejection;
+use crate::server::counters::Counters;
+use crate::server::settings::Settings;
+use crate::server::shard::mailbox::Mailbox;
+use crate::server::snapshot::Snapshot;
+
+/// The clock of the shards starts here, so that a message from before a handover has a time
+/// on it too. The longest slow mode needs no more.
+pub(crate) const CLOCK_START_MS: u64 = SECS_MAX as u64 * 1000;
+
+/// The state that the pool and its shards share.
+pub(crate) struct Shared {
+    pub room: Arc<Room>,
+    /// The newest settings. A shard uses them when it is told to.
+    pub settings: watch::Sender<Arc<Settings>>,
+    pub mailboxes: Vec<Mailbox>,
+    pub connections: ConnectionCounts,
+    pub watches: EpollWatches,
+    /// The counters of earlier processes, and the rejections of this one.
+    pub counters: Mutex<Counters>,
+    pub next_id: AtomicU64,
+    /// The number of the newest health check.
+    pub health_check: AtomicU64,
+    pub restarts_survived: u64,
+    pub started_secs: u64,
+    clock: Instant,
+    /// Notified of each decision of moderation that has to be stored.
+    pub moderation_changed: watch::Sender<()>,
+    /// How many moderation actions were carried out, by their verb.
+    pub actions: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Shared {
+    /// The room goes on as in `snapshot`, with a shard for each of `wakers`.
+    pub fn new(
+        room: Room,
+        wakers: Vec<Waker>,
+        settings: Arc<Settings>,
+        snapshot: &Snapshot,
+    ) -> Self {
+        let connections = ConnectionCounts::new(wakers.len());
+        connections.set_peak(snapshot.listeners_peak as usize);
+        let mut counters = Counters::default();
+        snapshot.counters.iter().for_each(|(name, count)| counters.add(name, *count));
+        Self {
+            room: Arc::new(room),
+            settings: watch::Sender::new(settings),
+            mailboxes: wakers.into_iter().map(Mailbox::new).collect(),
+            connections,
+            watches: EpollWatches::default(),
+            counters: Mutex::new(counters),
+            next_id: snapshot.next_id.into(),
+            health_check: 0.into(),
+            restarts_survived: snapshot.restarts_survived,
+            started_secs: snapshot.started_secs,
+            clock: Instant::now(),
+            moderation_changed: watch::Sender::new(()),
+            actions: Mutex::default(),
+        }
+    }
+
+    /// The time of the shards' clock, and the time of day.
+    pub fn now(&self) -> Now {
+        let ms = CLOCK_START_MS + self.clock.elapsed().as_millis() as u64;
+        Now { ms, tim: time_of_day() }
+    }
+
+    /// Microseconds since the pool was started.
+    pub fn elapsed_us(&self) -> u64 {
+        self.clock.elapsed().as_micros() as u64
+    }
+
+    /// Wakes every shard that waits, except the one with this number.
+    pub fn wake_all_but(&self, shard: Option<usize>) {
+        let others = self.mailboxes.iter().enumerate().filter(|(number, _)| Some(*number) != shard);
+        others.for_each(|(_, mailbox)| mailbox.wake());
+    }
+
+    /// Notes that the shard responds to [health checks](crate::server::ShardPool::all_respond).
+    pub fn respond(&self, shard: usize) {
+        let newest = self.health_check.load(Ordering::SeqCst);
+        self.mailboxes[shard].health_check.store(newest, Ordering::SeqCst);
+    }
+
+    /// Counts a connection that did not become a WebSocket.
+    pub fn count_rejection(&self, rejection: Rejection) {
+        lock(&self.counters).rejected[rejection as usize] += 1;
+    }
+}
+
+/// The time of day; a clock before the Unix epoch counts as the epoch.
+pub(crate) fn time_of_day() -> Tim {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Tim::from_nanos(since.as_nanos() as u64)
+}
