@@ -11,7 +11,7 @@ use super::failure::{Exit, Failure};
 use crate::config::{
     CREDENTIALS_VARIABLE, Environment, LOG_DIR_VARIABLE, Loaded, Problems, SECRET_VARIABLE, load,
 };
-use crate::control::{CONTROL_PATH, Call, CallError, Code, Request};
+use crate::control::{CONTROL_PATH, ControlClient, ControlRequest, ErrorCode, RequestError};
 
 /// The default path of the configuration.
 const CONFIG_PATH: &str = "/etc/wschat.toml";
@@ -55,27 +55,30 @@ pub struct ControlArgs {
 
 impl ControlArgs {
     /// Sends one request and returns the answer.
-    pub fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Failure> {
+    pub fn ask<T: DeserializeOwned>(&self, request: &ControlRequest) -> Result<T, Failure> {
         self.try_ask(request).map_err(|error| self.failure(error))
     }
 
     /// Like [`ControlArgs::ask`], for commands that handle some errors themselves.
-    pub fn try_ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, CallError> {
-        Call::open(&self.control)?.ask(request)
+    pub fn try_ask<T: DeserializeOwned>(
+        &self,
+        request: &ControlRequest,
+    ) -> Result<T, RequestError> {
+        ControlClient::connect(&self.control)?.ask(request)
     }
 
     /// The failure for an error of [`ControlArgs::try_ask`].
-    pub fn failure(&self, error: CallError) -> Failure {
+    pub fn failure(&self, error: RequestError) -> Failure {
         let exit = match &error {
-            CallError::Forbidden => Exit::NoPermission,
-            CallError::ControlError(error) => match error.err {
-                Code::Forbidden => Exit::NoPermission,
-                Code::ConfigRejected => Exit::Config,
-                Code::BadRequest => Exit::Usage,
-                Code::NotDone => Exit::NotDone,
+            RequestError::Forbidden => Exit::NoPermission,
+            RequestError::Daemon(error) => match error.err {
+                ErrorCode::Forbidden => Exit::NoPermission,
+                ErrorCode::ConfigRejected => Exit::Config,
+                ErrorCode::BadRequest => Exit::Usage,
+                ErrorCode::NotDone => Exit::NotDone,
                 _ => Exit::Unavailable,
             },
-            CallError::NotRunning | CallError::Broken(_) => Exit::Unavailable,
+            RequestError::NotRunning | RequestError::Connection(_) => Exit::Unavailable,
         };
         Failure::new(exit, self.control.display().to_string(), error)
     }

@@ -9,10 +9,10 @@ use super::args::ControlArgs;
 use super::failure::Outcome;
 use super::output::{json_line, local_time, print_while_open};
 use crate::client::sanitize_name;
-use crate::control::{Clients, Request};
+use crate::control::{Clients, ControlRequest};
 use crate::server::{ClientRow, SortKey};
 
-const LIMIT_MAX: u64 = Request::CLIENTS_MAX as u64;
+const LIMIT_MAX: u64 = ControlRequest::CLIENTS_MAX as u64;
 
 /// The options of `clients`.
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ pub struct ClientsArgs {
 /// Prints a part of the list.
 pub fn run(args: &ClientsArgs) -> Outcome {
     let &ClientsArgs { sort, reverse, limit, offset, json, .. } = args;
-    let request = Request::Clients { sort, reverse, offset, limit };
+    let request = ControlRequest::Clients { sort, reverse, offset, limit };
     let Clients { clients, total } = args.control.ask(&request)?;
     let text = match json {
         true => clients.iter().map(json_line).collect::<Result<_, _>>()?,

@@ -3,10 +3,10 @@
 use super::args::ControlArgs;
 use super::failure::Outcome;
 use super::output::print;
-use crate::control::Request;
+use crate::control::ControlRequest;
 
 /// Prints the metrics in the Prometheus text format.
 pub fn run(args: &ControlArgs) -> Outcome {
-    let text: String = args.ask(&Request::Metrics {})?;
+    let text: String = args.ask(&ControlRequest::Metrics {})?;
     print(&text)
 }

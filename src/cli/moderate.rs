@@ -9,7 +9,7 @@ use super::args::ControlArgs;
 use super::failure::Outcome;
 use super::output::print;
 use crate::chat::{ModAction, Target, Tim};
-use crate::control::{Moderated, Request};
+use crate::control::{ControlRequest, ModerateReply};
 
 /// The subcommands that moderate the room.
 #[derive(Debug, Subcommand)]
@@ -109,7 +109,7 @@ impl From<TargetArgs> for Target {
 pub fn run(command: ModerateCommand) -> Outcome {
     let (act, control) = action(command);
     let is_kick = matches!(act, ModAction::Kick { .. });
-    let Moderated { done, connections } = control.ask(&Request::Moderate { act })?;
+    let ModerateReply { done, connections } = control.ask(&ControlRequest::Moderate { act })?;
     if !is_kick {
         return print(&format!("{done}\n"));
     }

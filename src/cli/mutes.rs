@@ -5,7 +5,7 @@ use clap::Args;
 use super::args::ControlArgs;
 use super::failure::Outcome;
 use super::output::{json_line, local_time, print};
-use crate::control::{Decisions, Request};
+use crate::control::{ControlRequest, ModerationStatus};
 
 /// The options of `mutes`.
 #[derive(Debug, Args)]
@@ -19,11 +19,11 @@ pub struct MutesArgs {
 
 /// Prints what moderators and operators have decided.
 pub fn run(args: &MutesArgs) -> Outcome {
-    let decisions: Decisions = args.control.ask(&Request::Mutes {})?;
+    let decisions: ModerationStatus = args.control.ask(&ControlRequest::Mutes {})?;
     print(&if args.json { json_line(&decisions)? } else { describe(&decisions) })
 }
 
-fn describe(decisions: &Decisions) -> String {
+fn describe(decisions: &ModerationStatus) -> String {
     let mut text = String::new();
     for mute in &decisions.mutes {
         let until = mute.until.map_or_else(|| "unmuted".to_owned(), local_time);
@@ -53,14 +53,14 @@ mod tests {
 
     #[test]
     fn descriptions() {
-        let nothing = Decisions { locked: false, slow_mode_secs: None, mutes: Vec::new() };
+        let nothing = ModerationStatus { locked: false, slow_mode_secs: None, mutes: Vec::new() };
         assert_eq!(describe(&nothing), "nobody is muted\n");
         let at = |secs| Local.with_ymd_and_hms(2026, 1, 2, 10, 41, secs).unwrap().to_utc();
         let mute = |whom: &str, until| {
             let (whom, by) = (whom.into(), "uid 0".into());
             Muted { whom, since: at(5), until, by }
         };
-        let all = Decisions {
+        let all = ModerationStatus {
             locked: true,
             slow_mode_secs: Some(30),
             mutes: vec![mute(r#""bob""#, None), mute("192.0.2.7", Some(at(59)))],

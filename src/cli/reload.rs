@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use super::args::ControlArgs;
 use super::failure::{Exit, Outcome};
-use crate::control::{CallError, Code, Reloaded, Request};
+use crate::control::{ControlRequest, ErrorCode, ReloadReport, RequestError};
 
 /// Tells the daemon to reload its configuration. Prints the warnings, or the problems
 /// of a rejected configuration.
 pub fn run(args: &ControlArgs) -> Outcome {
-    match args.try_ask::<Reloaded>(&Request::Reload {}) {
+    match args.try_ask::<ReloadReport>(&ControlRequest::Reload {}) {
         Ok(reloaded) => {
             for warning in reloaded.warnings {
                 eprintln!("{warning}");
@@ -19,7 +19,7 @@ pub fn run(args: &ControlArgs) -> Outcome {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Err(CallError::ControlError(error)) if error.err == Code::ConfigRejected => {
+        Err(RequestError::Daemon(error)) if error.err == ErrorCode::ConfigRejected => {
             for problem in error.problems {
                 eprintln!("{problem}");
             }

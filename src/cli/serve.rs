@@ -12,7 +12,7 @@ use super::args::ConfigArgs;
 use super::failure::{Exit, Failure, Outcome};
 use crate::address::ListenAddress;
 use crate::config::Environment;
-use crate::daemon::journal::last_words;
+use crate::daemon::write_last_line;
 use crate::daemon::{StartError, run as run_daemon};
 
 /// As a doc comment this would contain a broken rustdoc link.
@@ -44,7 +44,7 @@ pub fn run(args: ServeArgs) -> Outcome {
             // The daemon handles signals already, so writing to a standard error that
             // nobody reads must not block here.
             let failure = Failure::from(error);
-            last_words(&failure.to_string());
+            write_last_line(&failure.to_string());
             Ok(failure.exit_code())
         }
     }

@@ -13,7 +13,8 @@ use indicatif::HumanCount;
 use super::args::ControlArgs;
 use super::failure::{Failure, Outcome};
 use super::output::{json_line, local_time, print, print_while_open};
-use crate::control::{Call, CallError, RecordStatus, Request, Status};
+use crate::control::{ControlClient, ControlRequest, RequestError, Status};
+use crate::record::RecordStats;
 
 /// The exit code of init scripts for a service that is not running.
 const NOT_RUNNING: u8 = 3;
@@ -41,9 +42,9 @@ pub fn run(args: &StatusArgs) -> Outcome {
     if args.watch {
         return watch(args);
     }
-    match args.control.try_ask(&Request::Status {}) {
+    match args.control.try_ask(&ControlRequest::Status {}) {
         Ok(status) => print(&format_status(&status, args.json)?),
-        Err(error @ CallError::NotRunning) => {
+        Err(error @ RequestError::NotRunning) => {
             eprintln!("{}", args.control.failure(error));
             Ok(ExitCode::from(NOT_RUNNING))
         }
@@ -59,8 +60,12 @@ fn watch(args: &StatusArgs) -> Outcome {
     loop {
         let text = match ask(&mut call, &args.control) {
             Ok(status) => format_status(&status, args.json)?,
-            Err(CallError::NotRunning | CallError::Broken(_)) if args.json => String::new(),
-            Err(CallError::NotRunning | CallError::Broken(_)) => "wschat is not running\n".into(),
+            Err(RequestError::NotRunning | RequestError::Connection(_)) if args.json => {
+                String::new()
+            }
+            Err(RequestError::NotRunning | RequestError::Connection(_)) => {
+                "wschat is not running\n".into()
+            }
             Err(error) => return Err(args.control.failure(error)),
         };
         if !print_while_open(&if redraws { redraw(&text) } else { text })? {
@@ -71,12 +76,12 @@ fn watch(args: &StatusArgs) -> Outcome {
 }
 
 /// Uses one connection until it breaks.
-fn ask(call: &mut Option<Call>, control: &ControlArgs) -> Result<Status, CallError> {
+fn ask(call: &mut Option<ControlClient>, control: &ControlArgs) -> Result<Status, RequestError> {
     let mut open = match call.take() {
         Some(open) => open,
-        None => Call::open(&control.control)?,
+        None => ControlClient::connect(&control.control)?,
     };
-    let status = open.ask(&Request::Status {})?;
+    let status = open.ask(&ControlRequest::Status {})?;
     *call = Some(open);
     Ok(status)
 }
@@ -100,12 +105,12 @@ fn describe(status: &Status, now: DateTime<Utc>) -> String {
         [status.listeners, status.listeners_peak, status.lagging].map(|n| HumanCount(n as u64));
     row("listeners", format!("{listeners} now, {peak} at most, {lagging} lagging"));
     for (label, count, per_sec) in [
-        ("messages", status.messages, status.messages_per_sec),
-        ("deliveries", status.deliveries, status.deliveries_per_sec),
+        ("messages", status.messages, status.rates.messages_per_sec),
+        ("deliveries", status.deliveries, status.rates.deliveries_per_sec),
     ] {
         row(label, format!("{}, {}/s", HumanCount(count), rate(per_sec)));
     }
-    let (sent, per_sec) = (bytes(status.bytes_sent as f64), bytes(status.bytes_sent_per_sec));
+    let (sent, per_sec) = (bytes(status.bytes_sent as f64), bytes(status.rates.bytes_sent_per_sec));
     row("sent", format!("{sent}, {per_sec}/s"));
     row("refused", by_reason(&status.refused));
     row("turned away", by_reason(&status.refused_connections));
@@ -113,13 +118,13 @@ fn describe(status: &Status, now: DateTime<Utc>) -> String {
     row("closed", format!("{slow} too slow, {kicked} kicked"));
     row("speaking", senders(status));
     row("feed", bytes(status.feed_bytes as f64));
-    let loaded = local_time(status.config_loaded);
-    row("config", format!("generation {}, loaded {loaded}", status.config_generation));
-    if let Some(rejected) = &status.config_rejected {
+    let loaded = local_time(status.config.loaded);
+    row("config", format!("generation {}, loaded {loaded}", status.config.generation));
+    if let Some(rejected) = &status.config.rejected {
         row("", format!("rejected {}: {}", local_time(rejected.at), rejected.why));
     }
     let record = &status.record;
-    if *record != RecordStatus::default() {
+    if *record != RecordStats::default() {
         let [recorded, dropped] = [record.recorded, record.dropped].map(HumanCount);
         row("record", format!("{recorded} written, {dropped} lost"));
     }
@@ -140,7 +145,7 @@ fn by_reason(counts: &BTreeMap<String, u64>) -> String {
 
 /// Who may send messages, and how often.
 fn senders(status: &Status) -> String {
-    let mut text = match (status.locked, status.keys) {
+    let mut text = match (status.policy.locked, status.policy.keys) {
         (true, _) => "moderators only".to_owned(),
         (false, 0) => "everybody".to_owned(),
         (false, 1) => "with a token, 1 key".to_owned(),
@@ -151,9 +156,9 @@ fn senders(status: &Status) -> String {
             text += &format!(", {before}{}{after}", HumanCount(number));
         }
     };
-    add(status.revocations as u64, "", " revoked");
-    add(status.mutes as u64, "", " muted");
-    add(status.slow_mode_secs, "one message in ", " s");
+    add(status.policy.revocations as u64, "", " revoked");
+    add(status.policy.mutes as u64, "", " muted");
+    add(status.policy.slow_mode_secs, "one message in ", " s");
     add(status.messages_per_sec_max.into(), "", "/s at most");
     text
 }
@@ -191,7 +196,7 @@ fn elapsed(time: TimeDelta) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::Rejected;
+    use crate::control::{ConfigStatus, PolicyStats, Rates, RejectedConfig};
 
     #[test]
     fn descriptions() {
@@ -205,24 +210,26 @@ mod tests {
             messages: 120_334,
             deliveries: 45_344_221,
             bytes_sent: 4 << 30,
-            messages_per_sec: 0.3,
-            deliveries_per_sec: 14_420.0,
-            bytes_sent_per_sec: 1_500_000.0,
+            rates: Rates {
+                messages_per_sec: 0.3,
+                deliveries_per_sec: 14_420.0,
+                bytes_sent_per_sec: 1_500_000.0,
+            },
             refused: refused.into_iter().map(|(code, n)| (code.to_owned(), n)).collect(),
             refused_connections: [("full".to_owned(), 1), ("late".to_owned(), 0)].into(),
             lagging: 3,
             closed_too_slow: 2,
             feed_bytes: 100,
-            config_generation: 3,
-            config_loaded: at(60),
-            config_rejected: None,
-            record: RecordStatus::default(),
+            config: ConfigStatus { generation: 3, loaded: at(60), rejected: None },
+            record: RecordStats::default(),
             restarts_survived: 2,
-            keys: 2,
-            revocations: 1,
-            mutes: 3,
-            locked: false,
-            slow_mode_secs: 30,
+            policy: PolicyStats {
+                keys: 2,
+                revocations: 1,
+                mutes: 3,
+                locked: false,
+                slow_mode_secs: 30,
+            },
             messages_per_sec_max: 20,
             kicked: 4,
         };
@@ -247,10 +254,10 @@ restarts     2 survived
         assert_eq!(describe(&status, at(3665)), want);
 
         let why = "wschat.toml:1:1: x: unknown key".to_owned();
-        status.config_rejected = Some(Rejected { at: at(90), why });
+        status.config.rejected = Some(RejectedConfig { at: at(90), why });
         status.refused.clear();
         let failing = Some("No space left on device (os error 28)".to_owned());
-        status.record = RecordStatus { recorded: 1000, dropped: 2, failing };
+        status.record = RecordStats { recorded: 1000, dropped: 2, failing };
         let text = describe(&status, at(59));
         assert!(text.contains("\nrefused      0\n"), "{text}");
         assert!(text.contains(": wschat.toml:1:1: x: unknown key\n"), "{text}");

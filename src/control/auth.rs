@@ -1,5 +1,4 @@
-//! Who may use the control socket: root, the daemon's own user, and whoever is
-//! in its group.
+//! Who may use the control socket: root, the daemon's user, and members of its group.
 
 use std::fs;
 use std::io;
@@ -9,48 +8,45 @@ use std::path::Path;
 use rustix::process::{getegid, geteuid};
 use tokio::net::UnixStream;
 
-/// What is known of whoever connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Peer {
+/// The credentials of a peer (unix(7), `SO_PEERCRED`).
+#[derive(Debug)]
+struct Credentials {
     uid: u32,
     gid: u32,
     groups: Groups,
 }
 
 /// The supplementary groups of a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Groups {
     Known(Vec<u32>),
-    /// A sandbox hides other users' processes. `closed` says whether the file's
-    /// mode lets in nobody but user and group: then the kernel has checked.
+    /// A sandbox hides the processes of other users. `closed` says whether the mode of
+    /// the socket's file admits only user and group: then the kernel has checked.
     Hidden {
         closed: bool,
     },
 }
 
-/// The user who is the peer of `stream`, which came through the socket at `path`,
-/// if it may ask.
+/// The user id of the peer of `stream`, which connected to the socket at `path`; `None`
+/// if the peer may not use it.
 ///
 /// # Errors
 ///
-/// The system's, if it does not know who that is.
-pub fn asking(stream: &UnixStream, path: &Path) -> io::Result<Option<u32>> {
-    let credentials = stream.peer_cred()?;
-    let known = credentials.pid().and_then(groups_of);
-    let peer = Peer {
-        uid: credentials.uid(),
-        gid: credentials.gid(),
-        groups: match known {
-            Some(groups) => Groups::Known(groups),
-            None => Groups::Hidden { closed: is_closed(path, getegid().as_raw()) },
-        },
+/// The system's, if the peer is unknown.
+pub fn permitted_uid(stream: &UnixStream, path: &Path) -> io::Result<Option<u32>> {
+    let peer = stream.peer_cred()?;
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    let groups = match peer.pid().and_then(groups_of) {
+        Some(groups) => Groups::Known(groups),
+        None => Groups::Hidden { closed: is_closed(path, gid) },
     };
-    Ok(peer.may_ask(geteuid().as_raw(), getegid().as_raw()).then_some(peer.uid))
+    let peer = Credentials { uid: peer.uid(), gid: peer.gid(), groups };
+    Ok(peer.is_permitted(uid, gid).then_some(peer.uid))
 }
 
-impl Peer {
-    /// Whether it may ask a daemon of this user and group.
-    fn may_ask(&self, uid: u32, gid: u32) -> bool {
+impl Credentials {
+    /// Whether this peer may use the socket of a daemon with this user and group.
+    fn is_permitted(&self, uid: u32, gid: u32) -> bool {
         self.uid == 0
             || self.uid == uid
             || self.gid == gid
@@ -61,7 +57,7 @@ impl Peer {
     }
 }
 
-/// The supplementary groups of a process, if we may see it.
+/// The supplementary groups of a process, if `/proc` shows it.
 fn groups_of(pid: i32) -> Option<Vec<u32>> {
     groups_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }
@@ -72,8 +68,8 @@ fn groups_in(status: &str) -> Option<Vec<u32>> {
     groups.split_ascii_whitespace().map(|group| group.parse().ok()).collect()
 }
 
-/// Whether only the owner and the group `gid` can connect to the socket there:
-/// connect(2) takes the permission to write to its file.
+/// Whether only the owner and the group `gid` can connect to the socket at `path`:
+/// connect(2) requires write permission on its file.
 fn is_closed(path: &Path, gid: u32) -> bool {
     fs::symlink_metadata(path).is_ok_and(|file| file.mode() & 0o007 == 0 && file.gid() == gid)
 }
@@ -83,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_ask_a_daemon_of_user_990_and_group_980() {
+    fn peers_of_a_daemon_with_user_990_and_group_980() {
         let known = |groups: &[u32]| Groups::Known(groups.to_vec());
         for (uid, gid, groups, want) in [
             (0, 0, known(&[]), true),
@@ -96,21 +92,22 @@ mod tests {
             (65534, 65534, Groups::Hidden { closed: true }, true),
             (65534, 65534, Groups::Hidden { closed: false }, false),
         ] {
-            let peer = Peer { uid, gid, groups };
-            assert_eq!(peer.may_ask(990, 980), want, "{peer:?}");
+            let peer = Credentials { uid, gid, groups };
+            assert_eq!(peer.is_permitted(990, 980), want, "{peer:?}");
         }
     }
 
     #[test]
     fn groups_of_a_process() {
-        let check = |status, want: Option<&[u32]>| {
-            assert_eq!(groups_in(status).as_deref(), want, "{status:?}");
-        };
-        check("Name:\tx\nGroups:\t4 27 1000 \nNStgid:\t1\n", Some(&[4, 27, 1000]));
-        check("Groups:\t \n", Some(&[]));
-        check("Groups:\t4 x\n", None);
-        check("Name:\tGroups: 4\n", None);
-        check("", None);
+        for (status, want) in [
+            ("Name:\tx\nGroups:\t4 27 1000 \nNStgid:\t1\n", Some(vec![4, 27, 1000])),
+            ("Groups:\t \n", Some(vec![])),
+            ("Groups:\t4 x\n", None),
+            ("Name:\tGroups: 4\n", None),
+            ("", None),
+        ] {
+            assert_eq!(groups_in(status), want, "{status:?}");
+        }
         assert!(groups_of(std::process::id() as i32).is_some());
     }
 }

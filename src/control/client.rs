@@ -1,4 +1,4 @@
-//! The asking side of the control socket.
+//! The client of the control socket.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
@@ -7,73 +7,72 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::control::protocol::{ControlError, FORBIDDEN, Request, read};
+use crate::control::error::{ControlError, FORBIDDEN};
+use crate::control::protocol::{ControlRequest, line, parse_reply};
 
-/// How long an answer is waited for: longer than the daemon takes to say that
-/// there is none.
+/// How long to wait for a reply: longer than the daemon's own timeout for a request.
 const TIMEOUT: Duration = Duration::from_secs(75);
 
 /// A connection to a running daemon.
 #[derive(Debug)]
-pub struct Call {
+pub struct ControlClient {
     stream: BufReader<UnixStream>,
 }
 
-/// Why there is no answer.
+/// Why there is no reply, or only an error.
 #[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// Nobody listens there.
-    #[error("wschat is not running, or has its control socket elsewhere (--control)")]
+pub enum RequestError {
+    /// Nothing listens at the path.
+    #[error("wschat is not running, or its control socket is elsewhere (--control)")]
     NotRunning,
-    /// It is not for us.
+    /// The permissions of the socket exclude this user.
     #[error("{FORBIDDEN}")]
     Forbidden,
-    /// It came as one.
+    /// The daemon replied with an error.
     #[error("{0}")]
-    ControlError(#[from] ControlError),
-    /// The connection broke.
+    Daemon(#[from] ControlError),
+    /// The connection failed.
     #[error("{0}")]
-    Broken(#[source] io::Error),
+    Connection(#[source] io::Error),
 }
 
-impl Call {
-    /// Calls the daemon whose control socket is at `path`.
+impl ControlClient {
+    /// Connects to the control socket at `path`.
     ///
     /// # Errors
     ///
-    /// [`CallError::NotRunning`], [`CallError::Forbidden`], or what else the
-    /// system says.
-    pub fn open(path: &Path) -> Result<Self, CallError> {
+    /// Each [`RequestError`] except [`Daemon`](RequestError::Daemon).
+    pub fn connect(path: &Path) -> Result<Self, RequestError> {
         let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => CallError::NotRunning,
-            ErrorKind::PermissionDenied => CallError::Forbidden,
-            _ => CallError::Broken(error),
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => RequestError::NotRunning,
+            ErrorKind::PermissionDenied => RequestError::Forbidden,
+            _ => RequestError::Connection(error),
         })?;
-        stream.set_read_timeout(Some(TIMEOUT)).map_err(CallError::Broken)?;
+        stream.set_read_timeout(Some(TIMEOUT)).map_err(RequestError::Connection)?;
         Ok(Self { stream: BufReader::new(stream) })
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for its reply.
     ///
     /// # Errors
     ///
-    /// Every other [`CallError`].
-    pub fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, CallError> {
-        let mut line = serde_json::to_string(request).map_err(|e| CallError::Broken(e.into()))?;
-        line.push('\n');
-        // Whoever hung up without listening may have said why.
-        let written = self.stream.get_mut().write_all(line.as_bytes());
-        line.clear();
-        let answer = self.stream.read_line(&mut line).and_then(|read| match read {
-            0 => Err(io::Error::new(ErrorKind::UnexpectedEof, "the daemon has hung up")),
-            _ => written,
-        });
-        match answer {
+    /// [`Daemon`](RequestError::Daemon) or
+    /// [`Connection`](RequestError::Connection).
+    pub fn ask<T: DeserializeOwned>(
+        &mut self,
+        request: &ControlRequest,
+    ) -> Result<T, RequestError> {
+        // If the daemon has closed the connection, it may have sent the reason.
+        let _ = self.stream.get_mut().write_all(line(request).as_bytes());
+        let mut reply = String::new();
+        let error = match self.stream.read_line(&mut reply) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                Err(CallError::Broken(io::Error::new(ErrorKind::TimedOut, "no answer in time")))
+                io::Error::new(ErrorKind::TimedOut, "no reply in time")
             }
-            Err(error) if line.is_empty() => Err(CallError::Broken(error)),
-            _ => Ok(read(&line)?),
-        }
+            _ if !reply.is_empty() => return Ok(parse_reply(&reply)?),
+            Err(error) => error,
+            Ok(_) => io::Error::new(ErrorKind::UnexpectedEof, "the daemon closed the connection"),
+        };
+        Err(RequestError::Connection(error))
     }
 }

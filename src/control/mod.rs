@@ -1,38 +1,38 @@
-//! The local control socket: what an operator asks of a running room.
+//! The local control socket, where an operator inspects and moderates a running room.
 //!
 //! ```text
-//! wschat status ─► call ─► socket: may this peer ask? ─► protocol: a line is a request
-//!                                        │
-//!                 the room's figures ◄─ desk ─► the daemon's loop (reload)
-//! Prometheus ─────► http ─► metrics ◄────┘
+//! wschat status ─► client ─► server (auth, protocol: one line is one request)
+//!                               │
+//!           shards' counters ◄─ service ─► the daemon's main loop (reload)
+//!                               ▲
+//! Prometheus ─► metrics_http ───┴─► metrics
 //! ```
 //!
-//! A new verb is a variant of [`Request`] and an arm in [`Service`]; what only the
-//! daemon's loop can do is also a variant of [`LoopRequest`].
+//! A new request is a variant of [`ControlRequest`] and an arm in [`Service`].
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod auth;
 mod client;
-mod http;
-mod meter;
+mod error;
 mod metrics;
-mod moderate;
+mod metrics_http;
 mod protocol;
+mod rates;
 mod server;
 mod service;
 
-pub use client::{Call, CallError};
-pub use http::serve_metrics;
-pub use metrics::{MetricsSnapshot, PolicyStats, text};
-pub use moderate::{Decisions, Moderated, Muted};
+pub use client::{ControlClient, RequestError};
+pub use error::{ControlError, ErrorCode};
+pub use metrics_http::serve_metrics;
 pub use protocol::{
-    Clients, Code, ControlError, LINE_BYTES_MAX, RecordStatus, Rejected, Reloaded, Request, Status,
-    ok, parse, read, sorry,
+    Clients, ConfigStatus, ControlRequest, ModerateReply, ModerationStatus, Muted, PolicyStats,
+    RejectedConfig, ReloadReport, Status, parse_request,
 };
-pub use server::Server;
-pub use service::{Configured, LoopRequest, Service};
+pub use rates::{RateMeter, Rates};
+pub use server::ControlServer;
+pub use service::{ReloadSender, Service};
 
-/// Where the control socket is if nobody says otherwise.
+/// The default path of the control socket.
 pub const CONTROL_PATH: &str = "/run/wschat/control.sock";

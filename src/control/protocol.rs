@@ -1,11 +1,12 @@
-//! The words of the control socket, without the socket: a line is a request or
-//! its answer, each a JSON object.
+//! The control protocol: one line is one request or its reply, each a JSON object.
 //!
 //! ```text
 //! {"do":"clients","sort":"behind","limit":10}
 //! {"ok":{"total":412,"clients":[…]}}
 //! {"do":"reload"}
 //! {"err":"config-rejected","msg":"…","problems":["/etc/wschat.toml:7:15: …"]}
+//! {"do":"moderate","act":{"mute":{"whom":{"name":"bob"},"secs":600}}}
+//! {"ok":{"done":"muted \"bob\" for 600 s","connections":0}}
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,52 +16,51 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::ModAction;
+use crate::control::error::{ControlError, ErrorCode};
+use crate::control::rates::Rates;
+use crate::record::RecordStats;
 use crate::server::{ClientRow, SortKey};
 
-/// The longest request, in bytes, its newline left out.
+/// The longest request, in bytes, without its newline.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
-/// What is said to everybody else.
-pub const FORBIDDEN: &str = "only root, the daemon's user and members of its group may ask";
-
-/// What may be asked.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Request {
-    /// How is the room? Answered by a [`Status`].
+pub enum ControlRequest {
+    /// Report the state of the room. The reply is a [`Status`].
     Status {},
-    /// Read the configuration again. Answered by a [`Reloaded`] when the new one
-    /// is in force, or by a [`ControlError`] with all that is wrong.
+    /// Reload the configuration. The reply is a [`ReloadReport`] when the new
+    /// configuration is in force, or a [`ControlError`] with all problems.
     Reload {},
-    /// Who is there? Answered by [`Clients`].
+    /// List clients. The reply is [`Clients`].
     Clients {
-        /// In which order.
+        /// The order.
         #[serde(default)]
         sort: SortKey,
-        /// The other way round.
+        /// Whether to reverse the order.
         #[serde(default)]
         reverse: bool,
-        /// How many to leave out at the beginning.
+        /// How many clients to skip.
         #[serde(default)]
         offset: usize,
-        /// How many to list then; no more than [`Request::CLIENTS_MAX`].
-        #[serde(default = "Request::clients_by_default")]
+        /// How many clients to list then; at most [`ControlRequest::CLIENTS_MAX`].
+        #[serde(default = "ControlRequest::clients_by_default")]
         limit: usize,
     },
-    /// Answered by the metrics, as one string in the Prometheus text format.
+    /// The reply is the metrics, as one string in the Prometheus text format.
     Metrics {},
-    /// Moderate the room. Answered by a [`Moderated`](super::Moderated).
+    /// Moderate the room. The reply is a [`ModerateReply`].
     Moderate {
-        /// What is to be done.
+        /// The action.
         act: ModAction,
     },
-    /// Who is muted, and what else is decided? Answered by
-    /// [`Decisions`](super::Decisions).
+    /// List mutes and other decisions of moderation. The reply is a [`ModerationStatus`].
     Mutes {},
 }
 
-impl Request {
-    /// The most clients that one answer lists.
+impl ControlRequest {
+    /// The most clients in one reply.
     pub const CLIENTS_MAX: usize = 10_000;
 
     fn clients_by_default() -> usize {
@@ -68,161 +68,158 @@ impl Request {
     }
 }
 
-/// How the room is.
+/// The state of the room.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// Of the daemon, not of whoever asks.
+    /// The version of the daemon.
     pub version: String,
-    /// When the room was opened: by the first of the daemons that handed it over.
+    /// When the room was opened; a handover does not change it.
     pub started: DateTime<Utc>,
     /// Open WebSockets.
     pub listeners: usize,
-    /// The most that there ever were.
+    /// The highest number of open WebSockets so far.
     pub listeners_peak: usize,
-    /// Messages sent to the room.
+    /// Messages published in the room.
     pub messages: u64,
-    /// Messages written to a socket to their end.
+    /// Messages completely written to a socket.
     pub deliveries: u64,
     /// Bytes of messages written to sockets.
     pub bytes_sent: u64,
-    /// Over the last seconds.
-    pub messages_per_sec: f64,
-    /// Over the last seconds.
-    pub deliveries_per_sec: f64,
-    /// Over the last seconds.
-    pub bytes_sent_per_sec: f64,
-    /// Messages that were not sent, by the code of their notice.
+    /// Rates over the last ten seconds.
+    #[serde(flatten)]
+    pub rates: Rates,
+    /// Refused messages, by the code of their notice.
     pub refused: BTreeMap<String, u64>,
-    /// Connections that ended at the door, by the reason.
+    /// Rejected connections, by reason.
     pub refused_connections: BTreeMap<String, u64>,
-    /// Listeners whose socket takes nothing at the moment.
+    /// Listeners whose socket would block now.
     pub lagging: usize,
-    /// Connections closed because they had fallen too far behind.
+    /// Connections closed because they were too far behind.
     pub closed_too_slow: u64,
     /// Bytes of the feed in memory.
     pub feed_bytes: u64,
-    /// 1 at the start, and one more for every other configuration in force.
-    pub config_generation: u64,
-    /// When the configuration in force was loaded.
-    pub config_loaded: DateTime<Utc>,
-    /// The newer one that was rejected, if that was the last to be tried.
-    pub config_rejected: Option<Rejected>,
+    /// The configuration in force.
+    #[serde(flatten)]
+    pub config: ConfigStatus,
     /// The record of messages.
-    pub record: RecordStatus,
+    pub record: RecordStats,
     /// How many restarts the connections have survived.
     pub restarts_survived: u64,
-    /// Keys that tokens are verified with; without any, everybody may speak.
-    pub keys: usize,
-    /// Revoked tokens and speakers.
-    pub revocations: usize,
-    /// How many are muted.
-    pub mutes: usize,
-    /// Whether only moderators speak.
-    pub locked: bool,
-    /// Seconds between two messages of a speaker; 0 is no slow mode.
-    pub slow_mode_secs: u64,
-    /// Messages a second that a speaker may send in the long run; 0 is no limit.
+    /// Who may speak.
+    #[serde(flatten)]
+    pub policy: PolicyStats,
+    /// Messages per second that a speaker may send on average; 0 is no limit.
     pub messages_per_sec_max: u32,
-    /// Connections closed by an act of moderation.
+    /// Connections closed by moderation.
     pub kicked: u64,
 }
 
-/// How the record of messages is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordStatus {
-    /// Messages that were written.
-    pub recorded: u64,
-    /// Messages that were not, and will not be.
-    pub dropped: u64,
-    /// Why nothing can be written now; none if all is well.
-    pub failing: Option<String>,
+/// The configuration in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// 1 at the start; every reload adds 1.
+    #[serde(rename = "config_generation")]
+    pub generation: u64,
+    /// When it was loaded.
+    #[serde(rename = "config_loaded")]
+    pub loaded: DateTime<Utc>,
+    /// The configuration that the last reload rejected, if it did.
+    #[serde(rename = "config_rejected")]
+    pub rejected: Option<RejectedConfig>,
 }
 
-/// A configuration that did not come into force.
+/// Who may speak, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStats {
+    /// Keys that verify tokens; without any, everybody may speak.
+    pub keys: usize,
+    /// Revoked tokens and speakers.
+    pub revocations: usize,
+    /// Muted names and addresses.
+    pub mutes: usize,
+    /// Whether only moderators may speak.
+    pub locked: bool,
+    /// Seconds between two messages of a speaker; 0 is no slow mode.
+    pub slow_mode_secs: u64,
+}
+
+/// A configuration that was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejected {
-    /// When it was tried.
+pub struct RejectedConfig {
+    /// When.
     pub at: DateTime<Utc>,
-    /// The first thing that is wrong with it.
+    /// Its first problem.
     pub why: String,
 }
 
-/// A configuration that is in force.
+/// The result of a successful reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reloaded {
-    /// Its generation.
+pub struct ReloadReport {
+    /// The generation of the configuration now in force.
     pub generation: u64,
-    /// What should be different although it works, a line each.
+    /// Warnings about it, one line each.
     pub warnings: Vec<String>,
-    /// Keys that have changed, which takes a restart.
+    /// Changed keys that take effect only after a restart.
     pub needs_restart: Vec<String>,
 }
 
-/// Some of those who are there.
+/// One page of the list of clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clients {
-    /// How many there are in all.
+    /// The number of all clients.
     pub total: usize,
-    /// The page that was asked for.
+    /// The requested page.
     pub clients: Vec<ClientRow>,
 }
 
-/// Why a request was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{msg}")]
-pub struct ControlError {
-    /// For programs.
-    pub err: Code,
-    /// For people.
-    pub msg: String,
-    /// All that is wrong with a configuration, a line each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<String>,
+/// The result of a moderation action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModerateReply {
+    /// What was done, for people.
+    pub done: String,
+    /// Connections closed by it.
+    pub connections: usize,
 }
 
-/// The kinds of a [`ControlError`]; they never change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Code {
-    /// The line is no request.
-    BadRequest,
-    /// The peer may not ask.
-    Forbidden,
-    /// Too many are asking.
-    Busy,
-    /// The daemon is ending, or does not answer in time.
-    Unavailable,
-    /// The configuration is no good; the old one stays in force.
-    ConfigRejected,
-    /// What was to be done cannot be: nobody of that name is muted, say.
-    NotDone,
-    /// One that this version does not know.
-    #[serde(other)]
-    Unknown,
+/// The decisions of moderation in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModerationStatus {
+    /// Whether only moderators may speak.
+    pub locked: bool,
+    /// Seconds between two messages; `None` if the configuration decides.
+    pub slow_mode_secs: Option<u32>,
+    /// All mutes, oldest first.
+    pub mutes: Vec<Muted>,
 }
 
-impl ControlError {
-    /// A fault without problems of a configuration.
-    pub fn new(err: Code, msg: impl Into<String>) -> Self {
-        Self { err, msg: msg.into(), problems: Vec::new() }
-    }
+/// A mute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Muted {
+    /// A name, in quotes and escaped, or an address.
+    pub whom: String,
+    /// When it began.
+    pub since: DateTime<Utc>,
+    /// When it ends; `None` if only an unmute ends it.
+    pub until: Option<DateTime<Utc>>,
+    /// Who muted.
+    pub by: String,
 }
 
-/// The request on a line.
+/// Parses one line.
 ///
 /// # Errors
 ///
-/// A [`Code::BadRequest`] that says what is wrong, without repeating the line.
+/// An [`ErrorCode::BadRequest`] that does not repeat the line.
 ///
 /// # Examples
 ///
 /// ```
-/// use wschat::control::{Request, parse};
-/// assert_eq!(parse(br#"{"do":"status"}"#), Ok(Request::Status {}));
-/// assert!(parse(br#"{"do":"dance"}"#).is_err());
+/// use wschat::control::{ControlRequest, parse_request};
+/// assert_eq!(parse_request(br#"{"do":"status"}"#), Ok(ControlRequest::Status {}));
+/// assert!(parse_request(br#"{"do":"dance"}"#).is_err());
 /// ```
-pub fn parse(line: &[u8]) -> Result<Request, ControlError> {
-    let bad = |what: &str| Err(ControlError::new(Code::BadRequest, what));
+pub fn parse_request(line: &[u8]) -> Result<ControlRequest, ControlError> {
+    let bad = |what: &str| Err(ControlError::new(ErrorCode::BadRequest, what));
     if line.len() > LINE_BYTES_MAX {
         return bad("the request is too long");
     }
@@ -232,54 +229,52 @@ pub fn parse(line: &[u8]) -> Result<Request, ControlError> {
         Err(_) => return bad("a request is one JSON object on a line"),
     };
     match request {
-        Request::Clients { limit, .. } if limit > Request::CLIENTS_MAX => {
+        ControlRequest::Clients { limit, .. } if limit > ControlRequest::CLIENTS_MAX => {
             bad("limit is over 10000; ask for the rest with offset")
         }
-        Request::Moderate { act } => match act.check() {
-            Ok(()) => Ok(Request::Moderate { act }),
+        ControlRequest::Moderate { act } => match act.check() {
+            Ok(()) => Ok(ControlRequest::Moderate { act }),
             Err(error) => bad(&error.to_string()),
         },
         request => Ok(request),
     }
 }
 
-/// The line, newline included, that answers a request that was carried out.
-pub fn ok(value: &impl Serialize) -> String {
+/// The reply line to a request that was carried out, with its newline.
+pub fn ok_reply(value: &impl Serialize) -> String {
     #[derive(Serialize)]
-    struct Answer<'a, T> {
+    struct Reply<'a, T> {
         ok: &'a T,
     }
-    line(&Answer { ok: value })
+    line(&Reply { ok: value })
 }
 
-/// The line, newline included, that answers a request that was not.
-pub fn sorry(fault: &ControlError) -> String {
-    line(fault)
+/// The reply line to a request that was not carried out, with its newline.
+pub fn error_reply(error: &ControlError) -> String {
+    line(error)
 }
 
-/// What an answer holds.
+/// Parses a reply line.
 ///
 /// # Errors
 ///
-/// The [`ControlError`] that it is, or an unknown one if it is no answer.
-pub fn read<T: DeserializeOwned>(line: &str) -> Result<T, ControlError> {
+/// The error in the reply, or [`ErrorCode::Unknown`] if the line is not a reply.
+pub fn parse_reply<T: DeserializeOwned>(line: &str) -> Result<T, ControlError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Answer<T> {
+    enum Reply<T> {
         Ok { ok: T },
-        ControlError(ControlError),
+        Error(ControlError),
     }
     match serde_json::from_str(line) {
-        Ok(Answer::Ok { ok }) => Ok(ok),
-        Ok(Answer::ControlError(fault)) => Err(fault),
-        Err(_) => {
-            Err(ControlError::new(Code::Unknown, "the answer is not one that this version knows"))
-        }
+        Ok(Reply::Ok { ok }) => Ok(ok),
+        Ok(Reply::Error(error)) => Err(error),
+        Err(_) => Err(ControlError::new(ErrorCode::Unknown, "this version cannot read the reply")),
     }
 }
 
-/// Texts are the daemon's own; a newline in one is escaped by JSON.
-fn line(value: &impl Serialize) -> String {
+/// One line of JSON, which escapes newlines in texts.
+pub(super) fn line(value: &impl Serialize) -> String {
     let mut line = serde_json::to_string(value).unwrap_or_default();
     line.push('\n');
     line
@@ -289,28 +284,31 @@ fn line(value: &impl Serialize) -> String {
 mod tests {
     use super::*;
 
-    fn clients(sort: SortKey, limit: usize) -> Request {
-        Request::Clients { sort, reverse: false, offset: 0, limit }
+    fn clients(sort: SortKey, limit: usize) -> ControlRequest {
+        ControlRequest::Clients { sort, reverse: false, offset: 0, limit }
     }
 
     #[test]
-    fn lines_that_are_requests() {
+    fn valid_requests() {
         for (line, want) in [
-            (r#"{"do":"status"}"#, Request::Status {}),
-            (r#" {"do" : "reload" } "#, Request::Reload {}),
-            (r#"{"do":"metrics"}"#, Request::Metrics {}),
+            (r#"{"do":"status"}"#, ControlRequest::Status {}),
+            (r#" {"do" : "reload" } "#, ControlRequest::Reload {}),
+            (r#"{"do":"metrics"}"#, ControlRequest::Metrics {}),
             (r#"{"do":"clients"}"#, clients(SortKey::Id, 100)),
             (r#"{"sort":"behind","do":"clients","limit":10000}"#, clients(SortKey::Behind, 10_000)),
-            (r#"{"do":"moderate","act":"lock"}"#, Request::Moderate { act: ModAction::Lock }),
+            (
+                r#"{"do":"moderate","act":"lock"}"#,
+                ControlRequest::Moderate { act: ModAction::Lock },
+            ),
         ] {
-            assert_eq!(parse(line.as_bytes()), Ok(want.clone()), "{line}");
+            assert_eq!(parse_request(line.as_bytes()), Ok(want.clone()), "{line}");
             let line = serde_json::to_string(&want).unwrap();
-            assert_eq!(parse(line.as_bytes()), Ok(want), "{line}");
+            assert_eq!(parse_request(line.as_bytes()), Ok(want), "{line}");
         }
     }
 
     #[test]
-    fn lines_that_are_none() {
+    fn invalid_requests() {
         let long = format!(r#"{{"do":"status"{}}}"#, " ".repeat(LINE_BYTES_MAX));
         let deep = "[".repeat(LINE_BYTES_MAX);
         for line in [
@@ -332,29 +330,32 @@ mod tests {
             &long,
             &deep,
         ] {
-            let fault = parse(line.as_bytes()).unwrap_err();
-            assert_eq!(fault.err, Code::BadRequest, "{line}");
-            assert!(!fault.msg.contains("hunter2"), "{line}");
+            let error = parse_request(line.as_bytes()).unwrap_err();
+            assert_eq!(error.err, ErrorCode::BadRequest, "{line}");
+            assert!(!error.msg.contains("hunter2"), "{line}");
         }
-        assert!(parse(b"\xff").is_err());
+        assert!(parse_request(b"\xff").is_err());
     }
 
     #[test]
-    fn an_answer_is_one_line_and_is_read_again() {
+    fn a_reply_is_one_line_and_is_parsed_again() {
         let text = "two\nlines".to_owned();
-        let line = ok(&text);
+        let line = ok_reply(&text);
         assert_eq!(line, "{\"ok\":\"two\\nlines\"}\n");
-        assert_eq!(read(&line), Ok(text));
+        assert_eq!(parse_reply(&line), Ok(text));
 
-        let mut fault = ControlError::new(Code::ConfigRejected, "no");
-        fault.problems = vec!["a:1:1: b".into()];
-        let line = sorry(&fault);
+        let mut error = ControlError::new(ErrorCode::ConfigRejected, "no");
+        error.problems = vec!["a:1:1: b".into()];
+        let line = error_reply(&error);
         let want = r#"{"err":"config-rejected","msg":"no","problems":["a:1:1: b"]}"#;
         assert_eq!(line.trim_end(), want);
-        assert_eq!(read::<String>(&line), Err(fault));
+        assert_eq!(parse_reply::<String>(&line), Err(error));
 
         let later = r#"{"err":"too-tired","msg":"ask tomorrow","until":"six"}"#;
-        assert_eq!(read::<String>(later), Err(ControlError::new(Code::Unknown, "ask tomorrow")));
-        assert_eq!(read::<String>("nonsense").unwrap_err().err, Code::Unknown);
+        assert_eq!(
+            parse_reply::<String>(later),
+            Err(ControlError::new(ErrorCode::Unknown, "ask tomorrow"))
+        );
+        assert_eq!(parse_reply::<String>("nonsense").unwrap_err().err, ErrorCode::Unknown);
     }
 }

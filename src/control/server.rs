@@ -1,4 +1,4 @@
-//! The listening side of the control socket.
+//! The server of the control socket.
 
 use std::fs;
 use std::io;
@@ -18,102 +18,102 @@ use tracing::debug;
 
 use crate::address::ListenAddress;
 use crate::control::auth;
-use crate::control::protocol::{Code, ControlError, FORBIDDEN, LINE_BYTES_MAX, parse, sorry};
+use crate::control::error::{ControlError, ErrorCode, FORBIDDEN};
+use crate::control::protocol::{LINE_BYTES_MAX, error_reply, parse_request};
 use crate::control::service::Service;
 use crate::server::{Acceptor, EpollWatches, ListeningSocket, WatchUse};
 
-/// Connections that may be open at once; one more is told so.
+/// Open connections; one more gets [`ErrorCode::Busy`].
 const CONNECTIONS_MAX: usize = 32;
-/// How long a connection may ask nothing.
+/// How long a connection may stay open without a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a peer may take over its answer.
+/// How long a peer may take to read a reply.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the daemon's user and its group, and nobody else.
+/// Only the daemon's user and group may connect.
 const MODE: u32 = 0o660;
 
-/// The control socket, bound and ready to be served.
+/// The control socket, bound.
 #[derive(Debug)]
-pub struct Server {
+pub struct ControlServer {
     listener: ListeningSocket,
     path: PathBuf,
 }
 
-impl Server {
-    /// Binds the control socket at `path`. One that a dead daemon left behind is
-    /// replaced, one that somebody listens on is not.
+impl ControlServer {
+    /// Binds the control socket at `path`. Replaces the socket of a dead daemon, but
+    /// not one where another process listens.
     ///
     /// # Errors
     ///
-    /// The system's: the folder is not there or not ours, the path is in use or
+    /// The system's: the directory is missing or not writable, the path is in use or
     /// too long.
     pub fn bind(path: &Path) -> io::Result<Self> {
         let listener = ListeningSocket::bind(&ListenAddress::Unix(path.to_owned()), false)?;
-        // Until this takes effect others may connect, and are sent away.
+        // Peers that connect before this takes effect are checked as well.
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Serves whoever may ask, for as long as this is polled.
+    /// Serves connections for as long as this is polled.
     ///
     /// # Errors
     ///
     /// The system's, if the socket cannot be polled.
-    pub async fn serve(self, desk: Arc<Service>) -> io::Result<()> {
+    pub async fn serve(self, service: Arc<Service>) -> io::Result<()> {
         let acceptor = Acceptor::new(self.listener)?;
         let path: Arc<Path> = self.path.into();
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut callers = JoinSet::new();
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
         loop {
             let (socket, _) = acceptor.accept(|| ()).await;
-            let stream = match watch(socket.into(), desk.watches()) {
+            let stream = match watch(socket.into(), service.watches()) {
                 Ok(stream) => stream,
                 Err((socket, error)) => {
-                    let busy = ControlError::new(Code::Busy, format!("try again: {error}"));
-                    // Any socket takes so few bytes at once.
-                    let _ = send(&socket, sorry(&busy).as_bytes(), SendFlags::NOSIGNAL);
+                    let busy = ControlError::new(ErrorCode::Busy, format!("try again: {error}"));
+                    // A new socket takes these few bytes without blocking.
+                    let _ = send(&socket, error_reply(&busy).as_bytes(), SendFlags::NOSIGNAL);
                     continue;
                 }
             };
-            while callers.try_join_next().is_some() {}
-            let (desk, path) = (Arc::clone(&desk), Arc::clone(&path));
-            let place = Arc::clone(&places).try_acquire_owned();
-            callers.spawn(async move {
-                let talked = match place {
-                    Ok(_place) => receive(stream, &path, &desk).await,
+            while connections.try_join_next().is_some() {}
+            let (service, path) = (Arc::clone(&service), Arc::clone(&path));
+            let permit = Arc::clone(&permits).try_acquire_owned();
+            connections.spawn(async move {
+                let result = match permit {
+                    Ok(_permit) => serve_connection(stream, &path, &service).await,
                     Err(_) => {
-                        let busy = ControlError::new(Code::Busy, "too many are asking; try again");
-                        refuse(stream, &busy).await
+                        refuse(stream, ErrorCode::Busy, "too many connections; try again").await
                     }
                 };
-                if let Err(error) = talked {
-                    debug!(%error, "a connection of the control socket: {error}");
+                if let Err(error) = result {
+                    debug!(%error, "a connection of the control socket failed: {error}");
                 }
             });
         }
     }
 }
 
-/// Has the runtime watch a caller; if it cannot, the socket is given back.
+/// Registers a socket with the runtime, or gives it back with the error.
 fn watch(
     socket: unix::net::UnixStream,
     watches: &EpollWatches,
 ) -> Result<UnixStream, (unix::net::UnixStream, io::Error)> {
     watches.register(WatchUse::Response, socket, |socket| {
-        // The runtime keeps what it cannot watch, so it gets a copy.
+        // The runtime consumes a socket that it cannot register, so it gets a copy.
         let watched = socket.try_clone().and_then(UnixStream::from_std);
         watched.map_err(|error| (socket, error))
     })
 }
 
-async fn receive(stream: UnixStream, path: &Path, desk: &Service) -> io::Result<()> {
-    match auth::asking(&stream, path)? {
-        Some(uid) => converse(stream, uid, desk).await,
-        None => refuse(stream, &ControlError::new(Code::Forbidden, FORBIDDEN)).await,
-    }
-}
-
-/// Answers that user line by line until the peer leaves, or asks nothing for too long.
-async fn converse(mut stream: UnixStream, uid: u32, desk: &Service) -> io::Result<()> {
+/// Answers line by line until the peer closes the connection or a timeout passes.
+async fn serve_connection(
+    mut stream: UnixStream,
+    path: &Path,
+    service: &Service,
+) -> io::Result<()> {
+    let Some(uid) = auth::permitted_uid(&stream, path)? else {
+        return refuse(stream, ErrorCode::Forbidden, FORBIDDEN).await;
+    };
     let (read, mut write) = stream.split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
@@ -123,20 +123,19 @@ async fn converse(mut stream: UnixStream, uid: u32, desk: &Service) -> io::Resul
         if timeout(IDLE_TIMEOUT, bounded.read_until(b'\n', &mut line)).await?? == 0 {
             return Ok(());
         }
-        let ended = line.last() == Some(&b'\n');
-        let answer = match parse(line.trim_ascii_end()) {
-            Ok(request) => desk.answer(request, uid).await,
-            Err(fault) => sorry(&fault),
+        let reply = match parse_request(line.trim_ascii_end()) {
+            Ok(request) => service.answer(request, uid).await,
+            Err(error) => error_reply(&error),
         };
-        timeout(WRITE_TIMEOUT, write.write_all(answer.as_bytes())).await??;
-        if !ended {
-            // The end of what was sent, or of what is read.
+        timeout(WRITE_TIMEOUT, write.write_all(reply.as_bytes())).await??;
+        // Without a newline the peer has finished, or the line is too long.
+        if line.last() != Some(&b'\n') {
             return Ok(());
         }
     }
 }
 
-/// Says one thing and hangs up; the peer finds it even if it has just written.
-async fn refuse(mut stream: UnixStream, fault: &ControlError) -> io::Result<()> {
-    stream.write_all(sorry(fault).as_bytes()).await
+/// Sends one error and closes; the peer can read it even after a failed write.
+async fn refuse(mut stream: UnixStream, code: ErrorCode, msg: &str) -> io::Result<()> {
+    stream.write_all(error_reply(&ControlError::new(code, msg)).as_bytes()).await
 }

@@ -1,4 +1,4 @@
-//! The desk: knows how the room is, and has requests carried out.
+//! Carries out control requests, and reads the state of the room for status and metrics.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,166 +9,140 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::chat::{Actor, ModActionError, Moderation, Mute, Refusal, Tim};
-use crate::control::meter::{Counts, INTERVAL, Meter};
-use crate::control::metrics::{MetricsSnapshot, PolicyStats, text};
-use crate::control::moderate::{Decisions, Moderated, Muted};
+use crate::control::error::{ControlError, ErrorCode};
+use crate::control::metrics::{self, MetricsSnapshot};
 use crate::control::protocol::{
-    Clients, Code, ControlError, RecordStatus, Rejected, Reloaded, Request, Status, ok, sorry,
+    Clients, ConfigStatus, ControlRequest, ModerateReply, ModerationStatus, Muted, PolicyStats,
+    ReloadReport, Status, error_reply, ok_reply,
 };
+use crate::control::rates::RateMeter;
 use crate::record::Recorder;
-use crate::server::{EpollWatches, Page, Rejection, Settings, ShardPool, Totals};
+use crate::server::{EpollWatches, Page, Rejection, ShardPool};
 use crate::worker::on_thread;
 
-/// How long a request may take; a list of a huge room is the longest.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a shard may take for a turn and still be well.
-const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request may take; a list of a huge room takes longest.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a shard may take to answer a health check.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the counters are sampled for rates, and how many samples are kept.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+const SAMPLES_MAX: usize = 10;
 
-/// What only the daemon's own loop can do.
-#[derive(Debug)]
-pub enum LoopRequest {
-    /// Read the configuration again, and say what came of it.
-    Reload(oneshot::Sender<Result<Reloaded, ControlError>>),
-}
+/// Where the daemon's main loop sends the result of a reload that was asked for here.
+pub type ReloadSender = oneshot::Sender<Result<ReloadReport, ControlError>>;
 
-/// What an operator wants to know about the configuration.
-#[derive(Clone, Debug)]
-pub struct Configured {
-    /// 1 at the start, and one more for every other in force.
-    pub generation: u64,
-    /// When the one in force was loaded.
-    pub loaded: DateTime<Utc>,
-    /// The newer one that was rejected, if that was the last to be tried.
-    pub rejected: Option<Rejected>,
-}
-
-/// Answers requests.
+/// Carries out requests.
 pub struct Service {
-    hub: ShardPool,
+    pool: ShardPool,
     recorder: Arc<Recorder>,
-    settings: watch::Receiver<Arc<Settings>>,
-    configured: watch::Receiver<Configured>,
-    orders: mpsc::Sender<LoopRequest>,
-    meter: Mutex<Meter>,
-    /// A list of a huge room takes memory: one at a time.
+    config: watch::Receiver<ConfigStatus>,
+    reloads: mpsc::Sender<ReloadSender>,
+    meter: Mutex<RateMeter>,
+    /// A list of a huge room takes much memory, so there is one at a time.
     lists: Semaphore,
 }
 
 impl Service {
-    /// A desk for the room behind `hub`; whoever has the other end of `orders`
-    /// carries them out.
+    /// A service for the room of `pool`. The receiver of `reloads` reloads the
+    /// configuration.
     pub fn new(
-        hub: ShardPool,
+        pool: ShardPool,
         recorder: Arc<Recorder>,
-        settings: watch::Receiver<Arc<Settings>>,
-        configured: watch::Receiver<Configured>,
-        orders: mpsc::Sender<LoopRequest>,
+        config: watch::Receiver<ConfigStatus>,
+        reloads: mpsc::Sender<ReloadSender>,
     ) -> Arc<Self> {
-        let (meter, lists) = (Mutex::default(), Semaphore::new(1));
-        Arc::new(Self { hub, recorder, settings, configured, orders, meter, lists })
+        let (meter, lists) = (Mutex::new(RateMeter::new(SAMPLES_MAX)), Semaphore::new(1));
+        Arc::new(Self { pool, recorder, config, reloads, meter, lists })
     }
 
-    /// The watches of this process.
+    /// The epoll watches of this process.
     pub fn watches(&self) -> &EpollWatches {
-        self.hub.watches()
+        self.pool.watches()
     }
 
-    /// Measures the room for as long as this is polled.
-    pub async fn measure(self: Arc<Self>) {
-        let mut tick = interval(INTERVAL);
+    /// Samples the counters for as long as this is polled.
+    pub async fn sample_rates(self: Arc<Self>) {
+        let mut tick = interval(SAMPLE_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = tick.tick().await.into_std();
-            self.meter().sample(now, counts(&self.hub.totals()));
+            self.meter().sample(now, self.pool.totals().counters);
         }
     }
 
-    /// The line, newline included, that answers a `request` of the user `uid`.
-    pub async fn answer(&self, request: Request, uid: u32) -> String {
-        let answer = timeout(ANSWER_TIMEOUT, self.carry_out(request, uid)).await;
-        let late = || Err(ControlError::new(Code::Unavailable, "the room does not answer in time"));
-        answer.unwrap_or_else(|_| late()).unwrap_or_else(|fault| sorry(&fault))
+    /// The reply line to a request of the user `uid`, with its newline.
+    pub async fn answer(&self, request: ControlRequest, uid: u32) -> String {
+        let reply = timeout(REQUEST_TIMEOUT, self.carry_out(request, uid)).await;
+        reply
+            .unwrap_or_else(|_| Err(unavailable("the room does not answer in time")))
+            .unwrap_or_else(|error| error_reply(&error))
     }
 
     /// The metrics in the Prometheus text format.
-    ///
-    /// # Errors
-    ///
-    /// As [`text`].
-    pub fn metrics(&self) -> prometheus::Result<String> {
-        text(&MetricsSnapshot {
-            totals: self.hub.totals(),
-            connections_max: self.settings.borrow().limits.connections_max,
-            configured: self.configured.borrow().clone(),
+    pub fn metrics(&self) -> String {
+        metrics::text(&MetricsSnapshot {
+            totals: self.pool.totals(),
+            connections_max: self.pool.settings().borrow().limits.connections_max,
+            config: self.config.borrow().clone(),
             record: self.recorder.stats(),
-            decided: self.decided(),
+            policy: self.policy(),
         })
     }
 
-    /// Whether every shard turns.
-    pub async fn is_well(&self) -> bool {
-        timeout(TURN_TIMEOUT, self.hub.barrier()).await.is_ok()
+    /// Whether every shard answers in time.
+    pub async fn is_healthy(&self) -> bool {
+        timeout(HEALTH_TIMEOUT, self.pool.barrier()).await.is_ok()
     }
 
-    async fn carry_out(&self, request: Request, uid: u32) -> Result<String, ControlError> {
+    async fn carry_out(&self, request: ControlRequest, uid: u32) -> Result<String, ControlError> {
         match request {
-            Request::Status {} => Ok(ok(&self.status())),
-            Request::Reload {} => self.order(LoopRequest::Reload).await.map(|done| ok(&done)),
-            Request::Clients { sort, reverse, offset, limit } => {
-                // The semaphore is never closed.
-                let _list = self.lists.acquire().await;
-                let page = Page { key: sort, reverse, offset, limit };
-                let (total, mut clients) = self.hub.clients(page).await;
-                let (moderation, now) = (self.hub.moderation().clone(), self.hub.now());
-                // Where nobody waits for it: ten thousand take milliseconds.
-                let page = move || {
-                    clients.iter_mut().for_each(|client| client.set_muted(&moderation, now));
-                    ok(&Clients { total, clients })
-                };
-                let no_thread = |error: io::Error| {
-                    ControlError::new(Code::Unavailable, format!("no thread for the list: {error}"))
-                };
-                let page = on_thread("clients", page).map_err(no_thread)?;
-                let broken = |_| ControlError::new(Code::Unavailable, "the list cannot be made");
-                page.await.map_err(broken)
+            ControlRequest::Status {} => Ok(ok_reply(&self.status())),
+            ControlRequest::Reload {} => {
+                let stopping = || unavailable("wschat is stopping");
+                let (sender, result) = oneshot::channel();
+                self.reloads.send(sender).await.map_err(|_| stopping())?;
+                result.await.map_err(|_| stopping())?.map(|report| ok_reply(&report))
             }
-            Request::Moderate { act } => {
-                let moderated = self.hub.moderate(&act, &Actor::Operator { uid }).await;
-                let not_done =
-                    |error: ModActionError| ControlError::new(Code::NotDone, error.to_string());
+            ControlRequest::Clients { sort, reverse, offset, limit } => {
+                self.clients(Page { key: sort, reverse, offset, limit }).await
+            }
+            ControlRequest::Moderate { act } => {
+                let moderated = self.pool.moderate(&act, &Actor::Operator { uid }).await;
+                let not_done = |error: ModActionError| {
+                    ControlError::new(ErrorCode::NotDone, error.to_string())
+                };
                 let connections = moderated.map_err(not_done)?;
-                Ok(ok(&Moderated { done: act.to_string(), connections }))
+                Ok(ok_reply(&ModerateReply { done: act.to_string(), connections }))
             }
-            Request::Mutes {} => {
-                let moderation = self.hub.moderation().clone();
-                Ok(ok(&decisions(&moderation, self.hub.now())))
+            ControlRequest::Mutes {} => {
+                let moderation = self.pool.moderation().clone();
+                Ok(ok_reply(&moderation_status(&moderation, self.pool.now())))
             }
-            Request::Metrics {} => match self.metrics() {
-                Ok(text) => Ok(ok(&text)),
-                Err(_) => Err(ControlError::new(Code::Unavailable, "the metrics cannot be made")),
-            },
+            ControlRequest::Metrics {} => Ok(ok_reply(&self.metrics())),
         }
     }
 
-    /// Has the daemon's loop carry out an order.
-    async fn order<T>(
-        &self,
-        order: impl FnOnce(oneshot::Sender<Result<T, ControlError>>) -> LoopRequest,
-    ) -> Result<T, ControlError> {
-        let ending = || ControlError::new(Code::Unavailable, "wschat is stopping");
-        let (answer, verdict) = oneshot::channel();
-        self.orders.send(order(answer)).await.map_err(|_| ending())?;
-        verdict.await.map_err(|_| ending())?
+    async fn clients(&self, page: Page) -> Result<String, ControlError> {
+        // The semaphore is never closed.
+        let _permit = self.lists.acquire().await;
+        let (total, mut clients) = self.pool.clients(page).await;
+        let (moderation, now) = (self.pool.moderation().clone(), self.pool.now());
+        // Ten thousand clients take milliseconds, so a thread does it.
+        let list = move || {
+            clients.iter_mut().for_each(|client| client.set_muted(&moderation, now));
+            ok_reply(&Clients { total, clients })
+        };
+        let no_thread = |error: io::Error| unavailable(format!("no thread for the list: {error}"));
+        let list = on_thread("clients", list).map_err(no_thread)?;
+        list.await.map_err(|_| unavailable("listing the clients failed inside wschat"))
     }
 
     fn status(&self) -> Status {
-        let totals = self.hub.totals();
-        let rates = self.meter().rates(Instant::now(), counts(&totals));
-        let configured = self.configured.borrow().clone();
-        let (counters, record) = (totals.counters, self.recorder.stats());
-        let refused = Refusal::ALL.iter().zip(counters.refused);
-        let rejected = Rejection::ALL.iter().zip(counters.rejected);
-        let decided = self.decided();
+        let totals = self.pool.totals();
+        let rates = self.meter().rates(Instant::now(), &totals.counters);
+        let counters = totals.counters;
+        let refused = Refusal::ALL.iter().map(|refusal| refusal.code().to_owned());
+        let rejected = Rejection::ALL.iter().map(|why| why.name().to_owned());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: date(totals.started_secs),
@@ -177,58 +151,42 @@ impl Service {
             messages: counters.messages,
             deliveries: counters.deliveries,
             bytes_sent: counters.bytes_sent,
-            messages_per_sec: rates.messages,
-            deliveries_per_sec: rates.deliveries,
-            bytes_sent_per_sec: rates.bytes_sent,
-            refused: refused.map(|(refusal, count)| (refusal.code().to_owned(), count)).collect(),
-            refused_connections: rejected.map(|(why, n)| (why.name().to_owned(), n)).collect(),
+            rates,
+            refused: refused.zip(counters.refused).collect(),
+            refused_connections: rejected.zip(counters.rejected).collect(),
             lagging: totals.lagging,
             closed_too_slow: counters.too_slow,
             feed_bytes: totals.feed_bytes,
-            config_generation: configured.generation,
-            config_loaded: configured.loaded,
-            config_rejected: configured.rejected,
-            record: RecordStatus {
-                recorded: record.recorded,
-                dropped: record.dropped,
-                failing: record.failing,
-            },
+            config: self.config.borrow().clone(),
+            record: self.recorder.stats(),
             restarts_survived: totals.restarts_survived,
-            keys: decided.keys,
-            revocations: decided.revocations,
-            mutes: decided.mutes,
-            locked: decided.locked,
-            slow_mode_secs: decided.slow_mode_secs,
-            messages_per_sec_max: self.settings.borrow().rules.rate_limit().per_sec,
+            policy: self.policy(),
+            messages_per_sec_max: self.pool.settings().borrow().rules.rate_limit().per_sec,
             kicked: counters.kicked,
         }
     }
 
-    fn decided(&self) -> PolicyStats {
-        let (settings, moderation) = (self.settings.borrow().clone(), self.hub.moderation());
+    fn policy(&self) -> PolicyStats {
+        let (settings, moderation) =
+            (self.pool.settings().borrow().clone(), self.pool.moderation());
         let (keys, revocations) = settings.rules.counts();
         let configured_secs = settings.rules.rate_limit().slow_ms.div_ceil(1000);
         PolicyStats {
             keys,
             revocations,
-            mutes: moderation.mutes(self.hub.now()).count(),
+            mutes: moderation.mutes(self.pool.now()).count(),
             locked: moderation.is_locked(),
             slow_mode_secs: moderation.slow_secs().map_or(configured_secs, u64::from),
         }
     }
 
-    fn meter(&self) -> MutexGuard<'_, Meter> {
+    fn meter(&self) -> MutexGuard<'_, RateMeter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn counts(totals: &Totals) -> Counts<u64> {
-    let counters = &totals.counters;
-    Counts {
-        messages: counters.messages,
-        deliveries: counters.deliveries,
-        bytes_sent: counters.bytes_sent,
-    }
+fn unavailable(msg: impl Into<String>) -> ControlError {
+    ControlError::new(ErrorCode::Unavailable, msg)
 }
 
 fn date(secs: u64) -> DateTime<Utc> {
@@ -236,7 +194,7 @@ fn date(secs: u64) -> DateTime<Utc> {
     DateTime::from_timestamp(secs, 0).unwrap_or_default()
 }
 
-fn decisions(moderation: &Moderation, now: Tim) -> Decisions {
+fn moderation_status(moderation: &Moderation, now: Tim) -> ModerationStatus {
     let muted = |mute: &Mute| Muted {
         whom: mute.target.to_string(),
         since: date(mute.since_secs),
@@ -245,5 +203,9 @@ fn decisions(moderation: &Moderation, now: Tim) -> Decisions {
     };
     let mut mutes: Vec<_> = moderation.mutes(now).map(muted).collect();
     mutes.sort_by_key(|muted| muted.since);
-    Decisions { locked: moderation.is_locked(), slow_mode_secs: moderation.slow_secs(), mutes }
+    ModerationStatus {
+        locked: moderation.is_locked(),
+        slow_mode_secs: moderation.slow_secs(),
+        mutes,
+    }
 }

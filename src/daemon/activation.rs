@@ -1,4 +1,4 @@
-//! Sockets that systemd opened for us (sd_listen_fds(3)).
+//! Sockets and other descriptors that systemd passed (sd_listen_fds(3)).
 
 use std::collections::BTreeMap;
 use std::env;
@@ -9,83 +9,75 @@ use std::process;
 use listenfd::ListenFd;
 use rustix::net::{AddressFamily, SocketType};
 
-use super::handover;
+use super::handover::fd_store;
 use crate::server::ListeningSocket;
 
 /// The name of the room's sockets (`FileDescriptorName=`).
 pub const ROOM: &str = "wschat";
 
-/// The name of the sockets where metrics are given over HTTP.
+/// The name of the sockets for metrics over HTTP.
 pub const METRICS: &str = "metrics";
 
-/// What was passed to us.
-#[derive(Debug, Default)]
-pub struct Inherited {
-    /// The room's listeners.
+/// The passed descriptors.
+#[derive(Default)]
+pub struct PassedDescriptors {
     pub room: Vec<ListeningSocket>,
-    /// The listeners for metrics.
     pub metrics: Vec<ListeningSocket>,
-    /// What the process before left in systemd's store, by number.
-    pub handover: BTreeMap<u32, UnixStream>,
-    /// Names of descriptors that are not ours to use.
-    pub foreign: Vec<String>,
+    /// What the previous process left in systemd's store, by number.
+    pub stored: BTreeMap<u32, UnixStream>,
+    /// Names of descriptors that wschat does not use.
+    pub unknown: Vec<String>,
 }
 
-/// Takes the descriptors that were passed to this process, if any were.
-///
-/// They are told apart by name, never by order, which is not stable across
-/// units. To be called once, before any thread is started.
-///
-/// # Errors
-///
-/// A socket of ours is not one that can be used: not a stream, or not
-/// listening.
-pub fn inherited() -> io::Result<Inherited> {
-    let mut inherited = Inherited::default();
-    // listenfd would take descriptors also where nobody says whose they are.
+/// Takes the passed descriptors, by name: their order is not stable across units. Must be
+/// called once, before any thread is started. Fails if a socket with a known name cannot be
+/// used.
+pub fn passed_descriptors() -> io::Result<PassedDescriptors> {
+    let mut passed = PassedDescriptors::default();
+    // Without LISTEN_PID listenfd would take descriptors of another process.
     if env::var("LISTEN_PID").ok().and_then(|pid| pid.parse().ok()) != Some(process::id()) {
-        return Ok(inherited);
+        return Ok(passed);
     }
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
     let mut descriptors = ListenFd::from_env();
     for index in 0..descriptors.len() {
         let name = names.next().unwrap_or_default();
-        let ours = match name {
-            METRICS => &mut inherited.metrics,
-            name if is_room(name) => &mut inherited.room,
-            other => {
-                match other.strip_prefix(handover::NAME).and_then(|number| number.parse().ok()) {
-                    Some(number) => {
-                        let end = take_parking_place(&mut descriptors, index)?;
-                        inherited.handover.extend(end.map(|end| (number, end)));
-                    }
-                    None => inherited.foreign.push(other.to_owned()),
-                }
+        let number = name.strip_prefix(fd_store::NAME).and_then(|number| number.parse().ok());
+        let listeners = match (name, number) {
+            (METRICS, _) => &mut passed.metrics,
+            (name, _) if is_room(name) => &mut passed.room,
+            (_, Some(number)) => {
+                let receiver = take_stored(&mut descriptors, index)?;
+                passed.stored.extend(receiver.map(|receiver| (number, receiver)));
+                continue;
+            }
+            (unknown, None) => {
+                passed.unknown.push(unknown.to_owned());
                 continue;
             }
         };
-        ours.extend(take(&mut descriptors, index).map_err(|error| {
+        listeners.extend(take_listener(&mut descriptors, index).map_err(|error| {
             io::Error::new(error.kind(), format!("socket {index} ({name:?}): {error}"))
         })?);
     }
-    Ok(inherited)
+    Ok(passed)
 }
 
-/// Whether a socket of this name is the room's: it says so, or its unit did
-/// not name it, or whoever passed it knows nothing of names.
+/// Whether a socket of this name is the room's: its name says so, its unit does not name
+/// it, or the program that passed it does not support names.
 fn is_room(name: &str) -> bool {
     matches!(name, ROOM | "wschat.socket" | "" | "unknown")
 }
 
-/// Takes the end of a socket pair in which the process before parked sockets.
-fn take_parking_place(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<UnixStream>> {
+/// Takes the receiving end of a socket pair with parked sockets.
+fn take_stored(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<UnixStream>> {
     let (family, kind) = (AddressFamily::UNIX.as_raw().into(), SocketType::STREAM.as_raw());
-    descriptors.take_custom(index, family, kind as i32, "parking place")
+    descriptors.take_custom(index, family, kind as i32, "stored socket pair")
 }
 
-fn take(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<ListeningSocket>> {
-    // A socket of the wrong family stays in its place.
+fn take_listener(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<ListeningSocket>> {
+    // A socket of another family stays in its place.
     if let Ok(Some(socket)) = descriptors.take_tcp_listener(index) {
         return ListeningSocket::new(socket).map(Some);
     }
@@ -101,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_whose_they_are() {
+    fn names_of_the_rooms_sockets() {
         for (name, want) in [
             ("wschat", true),
             ("wschat.socket", true),

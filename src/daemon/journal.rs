@@ -1,195 +1,105 @@
-//! Where log lines go: to the journal with their fields, or to stderr as text.
-//! Nothing here waits for whoever reads them.
+//! Log events as entries of systemd's journal, with their fields (the native protocol,
+//! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 
-use std::backtrace::{Backtrace, BacktraceStatus};
-use std::env;
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::os::fd::AsFd;
-use std::panic;
-use std::thread;
-use std::time::Duration;
+use std::fmt::Debug;
+use std::io;
+use std::os::unix::net::UnixDatagram;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use tracing::level_filters::LevelFilter;
-use tracing::{Level, error};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::Registry;
-use tracing_subscriber::reload;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::layer::Context;
 
-use super::journal_entry::{JournalLayer, JournalSocket};
-use super::log_queue::{LogQueue, Sink};
+use super::log_queue::{LogQueue, LogWriter, dropped_text};
 
-/// How long the last lines of the process may take.
-const LAST_LINES_PATIENCE: Duration = Duration::from_secs(1);
+/// The journal's socket.
+const PATH: &str = "/run/systemd/journal/socket";
+/// Bytes of a value at most, so that an entry fits into a datagram.
+const VALUE_BYTES_MAX: usize = 16 * 1024;
+/// The prefix of our own fields, which must differ from systemd's.
+const PREFIX: &str = "WSCHAT_";
 
-/// A hold on the log that has been started.
-#[derive(Clone, Debug)]
-pub struct Log {
-    level: reload::Handle<LevelFilter, Registry>,
-}
+/// Turns events into entries and adds them to the queue.
+pub struct JournalLayer(pub LogQueue);
 
-/// Waits, when it is dropped, until all lines are written, for a bounded time.
-#[derive(Debug)]
-pub struct LastLines(LogQueue);
-
-/// Starts the log for the whole process, at `level`; panics are logged too.
-///
-/// Under systemd that is the journal itself, so that fields stay fields and
-/// have their priorities; otherwise stderr, coloured if it is a terminal.
-///
-/// # Errors
-///
-/// The system has no thread or descriptor left, or a log was started before.
-pub fn start(level: Level) -> io::Result<(Log, LastLines)> {
-    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
-    let log = tracing_subscriber::registry().with(filter);
-    let (queue, started) = match journal() {
-        Some(journal) => {
-            let queue = LogQueue::start(journal)?;
-            (queue.clone(), log.with(JournalLayer::new(queue)).try_init())
+impl<S: Subscriber> Layer<S> for JournalLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let mut entry = JournalEntry::new(metadata.level());
+        entry.put("TARGET", metadata.target());
+        if let (Some(file), Some(line)) = (metadata.file(), metadata.line()) {
+            entry.put("CODE_FILE", file);
+            entry.put("CODE_LINE", &line.to_string());
         }
-        None => {
-            let queue = LogQueue::start(Stderr::open()?)?;
-            (queue.clone(), log.with(text(queue)).try_init())
+        event.record(&mut entry);
+        self.0.push(entry.0);
+    }
+}
+
+/// The bytes of an entry.
+struct JournalEntry(Vec<u8>);
+
+impl JournalEntry {
+    fn new(level: &Level) -> Self {
+        let priority = match *level {
+            Level::ERROR => "3",
+            Level::WARN => "4",
+            // The journal shows notice, 5, in bold.
+            Level::INFO => "6",
+            Level::DEBUG | Level::TRACE => "7",
+        };
+        let mut entry = Self(Vec::with_capacity(256));
+        entry.put("PRIORITY", priority);
+        entry.put("SYSLOG_IDENTIFIER", "wschat");
+        entry
+    }
+
+    /// Adds a name, a newline, the length of the value in eight bytes, and the value.
+    fn put(&mut self, name: &str, value: &str) {
+        let value = value.as_bytes();
+        let value = value.get(..VALUE_BYTES_MAX).unwrap_or(value);
+        let length = (value.len() as u64).to_le_bytes();
+        for part in [name.as_bytes(), b"\n", &length, value, b"\n"] {
+            self.0.extend_from_slice(part);
         }
-    };
-    started.map_err(io::Error::other)?;
-    log_panics(queue.clone());
-    Ok((Log { level: handle }, LastLines(queue)))
+    }
 }
 
-/// Writes `text` and a newline to stderr, for a process that is about to end:
-/// it waits for whoever reads there, but not for ever.
-pub fn last_words(text: &str) {
-    let line = format!("{text}\n").into_bytes();
-    match Stderr::open().and_then(LogQueue::start) {
-        Ok(queue) => {
-            queue.push(line);
-            queue.finish(LAST_LINES_PATIENCE);
+impl Visit for JournalEntry {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.put("MESSAGE", value),
+            name => self.put(&format!("{PREFIX}{}", name.to_ascii_uppercase()), value),
         }
-        // There is no other place to report an error.
-        Err(_) => drop(io::stderr().write_all(&line)),
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.record_str(field, &format!("{value:?}"));
     }
 }
 
-impl Log {
-    /// Logs from now on what is at least as important as `level`.
-    pub fn set_level(&self, level: Level) {
-        // It can only fail when the log is gone, and then nobody reads it.
-        let _ = self.level.modify(|filter| *filter = LevelFilter::from_level(level));
+/// A socket that sends to the journal.
+pub struct JournalSocket(UnixDatagram);
+
+impl JournalSocket {
+    /// Checks that the journal's socket exists, without sending anything.
+    pub fn open() -> io::Result<Self> {
+        UnixDatagram::unbound()?.connect(PATH)?;
+        Ok(Self(UnixDatagram::unbound()?))
     }
 }
 
-impl Drop for LastLines {
-    fn drop(&mut self) {
-        self.0.finish(LAST_LINES_PATIENCE);
-    }
-}
-
-/// A panic ends the process if it is in a shard; its message is written before.
-fn log_panics(queue: LogQueue) {
-    panic::set_hook(Box::new(move |info| {
-        let (text, thread) = (info.to_string().replace('\n', " "), thread::current());
-        error!("thread {} {text}", thread.name().unwrap_or("without a name"));
-        let backtrace = Backtrace::capture();
-        if backtrace.status() == BacktraceStatus::Captured {
-            error!("{backtrace}");
-        }
-        queue.flush(LAST_LINES_PATIENCE);
-    }));
-}
-
-/// The journal, if stderr goes there as well and its socket exists.
-fn journal() -> Option<JournalSocket> {
-    let ours = env::var_os("JOURNAL_STREAM").is_some_and(|stream| is_stderr(&stream));
-    if ours { JournalSocket::open().ok() } else { None }
-}
-
-/// Whether `stream`, as systemd sets it (systemd.exec(5)), is what stderr is;
-/// a shell inside a service inherits the variable, but has another stderr.
-fn is_stderr(stream: &OsStr) -> bool {
-    rustix::fs::fstat(io::stderr()).is_ok_and(|stat| {
-        stream.to_str() == Some(format!("{}:{}", stat.st_dev, stat.st_ino).as_str())
-    })
-}
-
-fn text<S>(queue: LogQueue) -> impl Layer<S>
-where
-    S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
-{
-    let colours =
-        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    // A message says all in words; the fields are for the journal's readers.
-    let words = debug_fn(
-        |out, field, value| {
-            if field.name() == "message" { write!(out, "{value:?}") } else { Ok(()) }
-        },
-    );
-    tracing_subscriber::fmt::layer()
-        .fmt_fields(words)
-        .with_writer(move || Lines(queue.clone()))
-        .with_ansi(colours)
-        .with_target(false)
-}
-
-/// Takes whole lines, as the text layer writes them.
-struct Lines(LogQueue);
-
-impl Write for Lines {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line.to_vec());
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A descriptor of its own for stderr: while a write to std's blocks, everybody
-/// else who uses that would wait for its lock.
-struct Stderr(File);
-
-impl Stderr {
-    fn open() -> io::Result<Self> {
-        Ok(Self(File::from(io::stderr().as_fd().try_clone_to_owned()?)))
-    }
-}
-
-impl Sink for Stderr {
-    fn write(&mut self, mut line: &[u8]) -> io::Result<()> {
-        while !line.is_empty() {
-            match self.0.write(line) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => line = line.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Somebody who shares it with us has made it non-blocking.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+impl LogWriter for JournalSocket {
+    fn write(&mut self, entry: &[u8]) -> io::Result<()> {
+        // By path each time: a restarted journal makes a new socket.
+        self.0.send_to(entry, PATH).map(drop)
     }
 
     fn dropped(&self, count: u64) -> Vec<u8> {
-        let mut time = String::new();
-        // A line without its time is better than none.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
-        format!("{time}  WARN {}\n", dropped_text(count)).into_bytes()
+        let mut entry = JournalEntry::new(&Level::WARN);
+        entry.put("MESSAGE", &dropped_text(count));
+        entry.0
     }
-}
-
-/// What the log says of lines that are missing in it.
-pub(super) fn dropped_text(count: u64) -> String {
-    format!("{count} log lines were dropped, for nobody took them in time")
 }
 
 #[cfg(test)]
@@ -197,10 +107,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_lines_are_told_as_a_line_like_the_others() {
-        let line = String::from_utf8(Stderr::open().unwrap().dropped(3)).unwrap();
-        let (time, rest) = line.split_at(27);
-        assert!(chrono::DateTime::parse_from_rfc3339(time).is_ok(), "{line}");
-        assert_eq!(rest, "  WARN 3 log lines were dropped, for nobody took them in time\n");
+    fn a_long_value_is_cut_and_a_newline_in_it_begins_no_field() {
+        let mut entry = JournalEntry(Vec::new());
+        entry.put("MESSAGE", "a\nPRIORITY=0");
+        assert_eq!(entry.0, b"MESSAGE\n\x0c\0\0\0\0\0\0\0a\nPRIORITY=0\n");
+        let mut entry = JournalEntry(Vec::new());
+        entry.put("A", &"ä".repeat(VALUE_BYTES_MAX));
+        assert_eq!(entry.0.len(), "A\n".len() + 8 + VALUE_BYTES_MAX + 1);
     }
 }

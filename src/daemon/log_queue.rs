@@ -1,6 +1,5 @@
-//! Log lines on their way out. Writing to stderr or to the journal can block for
-//! as long as nobody reads there, so a thread of its own does it: everybody else
-//! only adds a line to a bounded queue.
+//! A bounded queue of log lines. Writing to stderr or to the journal blocks while nothing
+//! reads there, so one thread writes, and all others only add lines to the queue.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -8,167 +7,163 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Bytes of the lines that may wait; what comes when there are more is dropped.
+/// Bytes of queued lines at most; further lines are dropped.
 const BYTES_MAX: usize = 1 << 20;
-/// What a waiting line costs beside its bytes, about.
+/// The approximate cost of a queued line beside its bytes.
 const LINE_OVERHEAD_BYTES: usize = 64;
-/// How long to wait before a line is written again that nobody received.
+/// How long to wait before a line is written again while the receiver is missing.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Where lines are written, on the queue's thread.
-pub trait Sink: Send + 'static {
-    /// Writes one line; may block.
-    ///
-    /// # Errors
-    ///
-    /// The system's. The line is written again later if nobody is there to
-    /// receive it, and dropped after any other error.
+/// Writes lines, on the queue's thread.
+pub trait LogWriter: Send + 'static {
+    /// Writes one line; may block. The queue writes it again later if the receiver is
+    /// missing, and drops it after any other error.
     fn write(&mut self, line: &[u8]) -> io::Result<()>;
 
-    /// The line which says that `count` lines were dropped.
+    /// The line that reports `count` dropped lines.
     fn dropped(&self, count: u64) -> Vec<u8>;
 }
 
-/// The queue; clones are the same queue.
-#[derive(Clone, Debug)]
-pub struct LogQueue(Arc<Shared>);
+/// The text of the line that reports dropped lines.
+pub fn dropped_text(count: u64) -> String {
+    format!("{count} log lines were dropped because they were not read in time")
+}
 
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+/// The queue; clones are the same queue.
+#[derive(Clone)]
+pub struct LogQueue(Arc<LogQueueShared>);
+
+#[derive(Default)]
+struct LogQueueShared {
+    lines: Mutex<QueuedLines>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    entries: VecDeque<Entry>,
+#[derive(Default)]
+struct QueuedLines {
+    entries: VecDeque<QueuedLine>,
     bytes: usize,
-    /// The thread has taken an entry and is not done with it.
-    writing: bool,
-    /// The process is about to end, so nothing is tried again.
-    ending: bool,
+    /// The thread has taken an entry and is still writing it.
+    is_writing: bool,
+    /// The process is about to end: a line that fails is not written again.
+    is_ending: bool,
 }
 
-#[derive(Debug)]
-enum Entry {
-    Line(Vec<u8>),
-    /// So many lines were dropped here.
+enum QueuedLine {
+    Text(Vec<u8>),
+    /// This many lines were dropped here.
     Dropped(u64),
 }
 
 impl LogQueue {
-    /// Starts the thread that writes to `sink`.
-    ///
-    /// # Errors
-    ///
-    /// The system's, if it has no thread left.
-    pub fn start(sink: impl Sink) -> io::Result<Self> {
+    /// Starts the thread that writes.
+    pub fn start(writer: impl LogWriter) -> io::Result<Self> {
         let queue = Self(Arc::default());
         let shared = Arc::clone(&queue.0);
-        thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_all(sink))?;
+        thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_all(writer))?;
         Ok(queue)
     }
 
-    /// Adds a line; drops and counts it if too much waits already.
+    /// Adds a line; drops and counts it if the queue is full.
     pub fn push(&self, line: Vec<u8>) {
-        let mut state = self.0.state();
-        // After a gap some of the queue has to be written first: a line now and
-        // then between two gaps would only make the log unreadable.
-        let in_gap = matches!(state.entries.back(), Some(Entry::Dropped(_)));
+        let mut lines = self.0.lines();
+        // After a gap half of the queue must be written first: single lines between gaps
+        // would make the log unreadable.
+        let in_gap = matches!(lines.entries.back(), Some(QueuedLine::Dropped(_)));
         let bytes_max = if in_gap { BYTES_MAX / 2 } else { BYTES_MAX };
         let bytes = line.len() + LINE_OVERHEAD_BYTES;
-        if state.bytes + bytes <= bytes_max {
-            state.bytes += bytes;
-            state.entries.push_back(Entry::Line(line));
-        } else if let Some(Entry::Dropped(count)) = state.entries.back_mut() {
+        if lines.bytes + bytes <= bytes_max {
+            lines.bytes += bytes;
+            lines.entries.push_back(QueuedLine::Text(line));
+        } else if let Some(QueuedLine::Dropped(count)) = lines.entries.back_mut() {
             *count += 1;
         } else {
-            state.entries.push_back(Entry::Dropped(1));
+            lines.entries.push_back(QueuedLine::Dropped(1));
         }
         self.0.changed.notify_all();
     }
 
-    /// Waits until every line is written, for `patience` at most.
-    pub fn flush(&self, patience: Duration) {
-        let unwritten = |state: &mut State| state.writing || !state.entries.is_empty();
-        // Whether it was in time or not, there is nothing else to be done.
-        let _ = self.0.changed.wait_timeout_while(self.0.state(), patience, unwritten);
+    /// Waits until every line is written, or for `timeout`.
+    pub fn flush(&self, timeout: Duration) {
+        let unwritten = |lines: &mut QueuedLines| lines.is_writing || !lines.entries.is_empty();
+        // After a timeout nothing else can be done.
+        let _ = self.0.changed.wait_timeout_while(self.0.lines(), timeout, unwritten);
     }
 
-    /// As [`flush`](Self::flush), at the end of the process.
-    pub fn finish(&self, patience: Duration) {
-        self.0.state().ending = true;
+    /// [`flush`](Self::flush) at the end of the process.
+    pub fn finish(&self, timeout: Duration) {
+        self.0.lines().is_ending = true;
         self.0.changed.notify_all();
-        self.flush(patience);
+        self.flush(timeout);
     }
 }
 
-impl Shared {
-    /// The thread: writes for as long as the process runs.
-    fn write_all(&self, mut sink: impl Sink) {
+impl LogQueueShared {
+    /// The loop of the thread.
+    fn write_all(&self, mut writer: impl LogWriter) {
         // Dropped lines that have not been reported yet.
         let mut dropped = 0;
         loop {
             let delivered = match self.next() {
-                Entry::Dropped(count) => {
+                QueuedLine::Dropped(count) => {
                     dropped += count;
                     true
                 }
-                Entry::Line(line) => {
-                    let delivered = self.deliver(&mut sink, &line);
+                QueuedLine::Text(line) => {
+                    let delivered = self.deliver(&mut writer, &line);
                     dropped += u64::from(!delivered);
                     delivered
                 }
             };
             if delivered && dropped > 0 {
-                let report = sink.dropped(dropped);
-                if self.deliver(&mut sink, &report) {
+                let report = writer.dropped(dropped);
+                if self.deliver(&mut writer, &report) {
                     dropped = 0;
                 }
             }
-            self.state().writing = false;
+            self.lines().is_writing = false;
             self.changed.notify_all();
         }
     }
 
     /// Waits for the next entry.
-    fn next(&self) -> Entry {
-        let mut state = self.state();
+    fn next(&self) -> QueuedLine {
+        let mut lines = self.lines();
         loop {
-            if let Some(entry) = state.entries.pop_front() {
-                if let Entry::Line(line) = &entry {
-                    state.bytes -= line.len() + LINE_OVERHEAD_BYTES;
+            if let Some(entry) = lines.entries.pop_front() {
+                if let QueuedLine::Text(line) = &entry {
+                    lines.bytes -= line.len() + LINE_OVERHEAD_BYTES;
                 }
-                state.writing = true;
+                lines.is_writing = true;
                 return entry;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            lines = self.changed.wait(lines).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Writes a line, again and again if nobody is there yet; false if it is lost.
-    fn deliver(&self, sink: &mut impl Sink, line: &[u8]) -> bool {
+    /// Writes a line, repeatedly while the receiver is missing; false if it is dropped.
+    fn deliver(&self, writer: &mut impl LogWriter, line: &[u8]) -> bool {
         loop {
-            match sink.write(line) {
+            match writer.write(line) {
                 Ok(()) => return true,
-                Err(error) if !nobody_is_there(&error) => return false,
+                Err(error) if !is_missing(&error) => return false,
                 Err(_) => {}
             }
-            let not_ending = |state: &mut State| !state.ending;
-            let waited = self.changed.wait_timeout_while(self.state(), RETRY, not_ending);
-            if waited.unwrap_or_else(PoisonError::into_inner).0.ending {
+            let not_ending = |lines: &mut QueuedLines| !lines.is_ending;
+            let waited = self.changed.wait_timeout_while(self.lines(), RETRY, not_ending);
+            if waited.unwrap_or_else(PoisonError::into_inner).0.is_ending {
                 return false;
             }
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lines(&self) -> MutexGuard<'_, QueuedLines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether the receiver, the journal, may come back.
-fn nobody_is_there(error: &io::Error) -> bool {
+/// Whether the receiver is missing; a journal that restarts comes back.
+fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
 }
 
@@ -181,14 +176,14 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(30);
 
     /// Takes a line whenever the test says so, and reports what it took.
-    struct Slow {
+    struct SlowWriter {
         answers: Receiver<io::Result<()>>,
         took: Sender<String>,
     }
 
-    impl Sink for Slow {
+    impl LogWriter for SlowWriter {
         fn write(&mut self, line: &[u8]) -> io::Result<()> {
-            // Without the test nobody takes anything any more.
+            // Blocks after the end of the test.
             let Ok(answer) = self.answers.recv() else {
                 loop {
                     thread::park()
@@ -207,7 +202,7 @@ mod tests {
 
     fn slow() -> (LogQueue, Sender<io::Result<()>>, Receiver<String>) {
         let ((answer, answers), (took, taken)) = (mpsc::channel(), mpsc::channel());
-        (LogQueue::start(Slow { answers, took }).unwrap(), answer, taken)
+        (LogQueue::start(SlowWriter { answers, took }).unwrap(), answer, taken)
     }
 
     #[test]
@@ -217,7 +212,7 @@ mod tests {
         let fit = BYTES_MAX / (1000 + LINE_OVERHEAD_BYTES);
         queue.push(b"first".to_vec());
         // One is being written and does not count any more.
-        while !queue.0.state().writing {
+        while !queue.0.lines().is_writing {
             thread::yield_now();
         }
         (0..fit + 7).for_each(|number| queue.push(line(number)));
@@ -261,14 +256,6 @@ mod tests {
         answer.send(Err(ErrorKind::NotFound.into())).unwrap();
         queue.push(b"b".to_vec());
         queue.finish(DEADLINE);
-        assert!(queue.0.state().entries.is_empty());
-    }
-
-    #[test]
-    fn waiting_for_a_sink_that_blocks_has_an_end() {
-        let (queue, _answer, taken) = slow();
-        queue.push(b"a".to_vec());
-        queue.finish(Duration::from_millis(10));
-        assert!(taken.try_recv().is_err());
+        assert!(queue.0.lines().entries.is_empty());
     }
 }

@@ -1,22 +1,27 @@
-//! Life under systemd, and as well without it: sockets passed to us, state
-//! told to the service manager, logs in the journal, signals.
+//! The life of the daemon, with or without systemd: start, reload, handover, stop; sockets
+//! passed by systemd, notifications to it, logs, signals.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod activation;
-mod control;
-pub mod handover;
-pub mod journal;
-mod journal_entry;
-pub mod limits;
-mod loader;
+mod activation;
+mod config_loader;
+mod control_sockets;
+mod drain;
+mod handover;
+mod journal;
 mod log_queue;
+mod logging;
 mod moderation_file;
-pub mod notify;
-pub mod reload;
+mod notify;
+mod open_files;
+mod reload;
 mod run;
-pub mod signals;
-pub mod status;
+mod signals;
+mod start_error;
+mod status_line;
+mod watchdog;
 
-pub use run::{StartError, run};
+pub use logging::write_last_line;
+pub use run::run;
+pub use start_error::StartError;

@@ -1,5 +1,5 @@
-//! What moderators and operators have decided, in a file beside the control
-//! socket: a crash forgets nobody's mute. (A restart has the handover.)
+//! The decisions of moderators and operators, in a file beside the control socket, so that
+//! they survive a crash. (A restart hands them over.)
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -18,52 +18,49 @@ use crate::chat::Moderation;
 use crate::file::{open_regular, read_all};
 use crate::server::ShardPool;
 
-/// The name of the control socket and this is the file's name: daemons whose
-/// sockets share a folder have a file each.
+/// The name of the file is the name of the control socket and this suffix: daemons whose
+/// sockets share a directory have a file each.
 const SUFFIX: &str = ".moderation.json";
-/// The file's name up to 0.3.0, for every daemon of the folder.
+/// The name up to version 0.3.0, for every daemon of the directory.
 const OLD_NAME: &str = "moderation.json";
-/// For the daemon's user alone.
+/// Only the daemon's user may read it.
 const MODE: u32 = 0o600;
-/// Bytes that are read at most: more than the most mutes take.
+/// Bytes read at most: more than the highest number of mutes takes.
 const BYTES_MAX: u64 = 64 << 20;
 /// How long to wait before a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Where decisions are kept; nowhere without a control socket, for then nobody
-/// has said where the daemon may write.
-#[derive(Clone, Debug, Default)]
-pub struct Decisions {
-    file: Option<PathBuf>,
-}
+/// The path of the file; `None` without a control socket, because then no directory is
+/// known to be writable.
+#[derive(Clone, Default)]
+pub struct ModerationFile(Option<PathBuf>);
 
-/// The thread that writes decisions down. A disk that blocks blocks nobody else.
-pub struct Keeper {
-    hub: ShardPool,
+/// A thread that writes the file, so that a disk that blocks blocks nothing else.
+pub struct ModerationWriter {
+    pool: ShardPool,
     wake: SyncSender<()>,
     ended: Receiver<()>,
 }
 
-impl Decisions {
-    /// Decisions beside the control socket at `socket`.
+impl ModerationFile {
+    /// The file beside the control socket at `socket`.
     pub fn beside(socket: &Path) -> Self {
         let mut name = socket.file_name().map_or_else(OsString::new, OsString::from);
         name.push(SUFFIX);
-        Self { file: Some(socket.with_file_name(name)) }
+        Self(Some(socket.with_file_name(name)))
     }
 
-    /// What was decided last; nothing if nothing was, or if it cannot be read.
+    /// The decisions in the file; none if it is missing or cannot be read.
     pub fn load(&self) -> Moderation {
-        let Some(file) = &self.file else { return Moderation::default() };
-        // The old file stays where it is: another daemon may need it as well. It
-        // is not read any more once there is a file of our own.
+        let Some(file) = &self.0 else { return Moderation::default() };
+        // The old file is only read, because other daemons may still need it.
         for file in [file.clone(), file.with_file_name(OLD_NAME)] {
             match read(&file) {
                 Ok(moderation) => return moderation,
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
                     let file = file.display();
-                    warn!(%error, "what was decided is lost, for {file} cannot be read: {error}");
+                    warn!(%error, "moderation decisions are lost: {file} cannot be read: {error}");
                     break;
                 }
             }
@@ -71,31 +68,27 @@ impl Decisions {
         Moderation::default()
     }
 
-    /// Starts to write every decision down, first of all what is decided now: a
-    /// handover may have brought something else than the file says.
-    ///
-    /// # Errors
-    ///
-    /// The system's, if it has no thread left.
-    pub fn keep(self, hub: &ShardPool) -> io::Result<Keeper> {
+    /// Starts the thread. It first writes the decisions of now, because a handover may
+    /// have brought others than the file has.
+    pub fn start_writer(self, pool: &ShardPool) -> io::Result<ModerationWriter> {
         let (wake, woken) = mpsc::sync_channel(1);
         let (end, ended) = mpsc::channel();
-        if let Some(file) = self.file {
-            let hub = hub.clone();
+        if let Some(file) = self.0 {
+            let pool = pool.clone();
             thread::Builder::new().name("decisions".to_owned()).spawn(move || {
-                write_changes(&file, &hub, &woken);
+                write_changes(&file, &pool, &woken);
                 drop(end);
             })?;
         }
         let _ = wake.try_send(());
-        Ok(Keeper { hub: hub.clone(), wake, ended })
+        Ok(ModerationWriter { pool: pool.clone(), wake, ended })
     }
 }
 
-impl Keeper {
+impl ModerationWriter {
     /// Wakes the thread after every decision, for as long as this is polled.
-    pub fn follow(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (mut decisions, wake) = (self.hub.decisions(), self.wake.clone());
+    pub fn wake_on_change(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (mut decisions, wake) = (self.pool.decisions(), self.wake.clone());
         async move {
             while decisions.changed().await.is_ok() {
                 // A full channel wakes it as well.
@@ -104,76 +97,78 @@ impl Keeper {
         }
     }
 
-    /// Waits until the last decision is written, for `patience` at most. To be
-    /// called when nobody follows any more.
-    pub fn finish(self, patience: Duration) {
+    /// Waits until the last decision is written, or for `timeout`. The future of
+    /// [`wake_on_change`](Self::wake_on_change) must have been dropped.
+    pub fn finish(self, timeout: Duration) {
         drop(self.wake);
-        if self.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-            warn!("the last decisions are not kept: their disk does not answer");
+        if self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
+            warn!("the last moderation decisions are not saved: the disk does not answer");
         }
     }
 }
 
-/// The thread: writes whenever it is woken, until nobody can wake it any more.
-fn write_changes(file: &Path, hub: &ShardPool, woken: &Receiver<()>) {
+/// The loop of the thread: writes whenever it is woken, until `woken` is disconnected.
+fn write_changes(file: &Path, pool: &ShardPool, woken: &Receiver<()>) {
     let mut written = None;
-    let mut failing = false;
+    let mut is_failing = false;
     loop {
-        let wait =
-            if failing { woken.recv_timeout(RETRY) } else { woken.recv().map_err(From::from) };
-        let moderation = hub.moderation().clone();
+        let woken =
+            if is_failing { woken.recv_timeout(RETRY) } else { woken.recv().map_err(From::from) };
+        let moderation = pool.moderation().clone();
         if written.as_ref() != Some(&moderation) {
-            match write(file, &moderation) {
+            let was_failing = is_failing;
+            let result = write(file, &moderation);
+            is_failing = result.is_err();
+            match result {
                 Ok(()) => {
-                    if std::mem::take(&mut failing) {
-                        info!("decisions are kept again");
-                    }
                     written = Some(moderation);
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        warn!(%error, "decisions are not kept for the case of a crash: {error}");
+                    if was_failing {
+                        info!("moderation decisions are saved again");
                     }
                 }
+                Err(error) if !was_failing => {
+                    warn!(%error, "moderation decisions are not saved: {error}");
+                }
+                Err(_) => {}
             }
         }
-        if wait == Err(RecvTimeoutError::Disconnected) {
+        if woken == Err(RecvTimeoutError::Disconnected) {
             return;
         }
     }
 }
 
-/// Reads a file that we, or root, wrote; where others may write as well, they
-/// are not to decide anything.
+/// Reads a file that belongs to the daemon's user or to root; a file of another user must
+/// not decide anything.
 fn read(file: &Path) -> io::Result<Moderation> {
-    let (file, found) = open_regular(file, OFlags::NOFOLLOW)?;
-    if ![0, geteuid().as_raw()].contains(&found.uid()) {
+    let (file, metadata) = open_regular(file, OFlags::NOFOLLOW)?;
+    if ![0, geteuid().as_raw()].contains(&metadata.uid()) {
         return Err(io::Error::other("it belongs to another user"));
     }
     Ok(serde_json::from_slice(&read_all(file, BYTES_MAX)?)?)
 }
 
-/// Writes the file as a whole: whoever reads it finds the old one or the new one.
+/// Replaces the file atomically.
 fn write(file: &Path, moderation: &Moderation) -> io::Result<()> {
     if *moderation == Moderation::default() && !file.exists() {
         return Ok(());
     }
-    let mut next = file.as_os_str().to_owned();
-    next.push(".new");
-    let mut out = create(Path::new(&next))?;
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    let mut out = create(Path::new(&new))?;
     out.write_all(&serde_json::to_vec_pretty(moderation)?)?;
-    fs::rename(next, file)
+    fs::rename(new, file)
 }
 
-/// Makes a file that was not there before. What is there, of a crash or somebody's
-/// symbolic link, is removed and never written to.
+/// Creates a file. An existing one, left by a crash, or a symbolic link is removed, and
+/// never written to.
 fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
-    // Whatever the umask is.
+    // The umask may have cleared bits.
     file.set_permissions(Permissions::from_mode(MODE))?;
     Ok(file)
 }
@@ -182,7 +177,6 @@ fn create(path: &Path) -> io::Result<File> {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tempfile::TempDir;
 
     use super::*;
@@ -207,67 +201,58 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_loaded() {
+    fn decisions_are_written_and_loaded() {
         let folder = tempfile::tempdir().unwrap();
-        let decisions = Decisions::beside(&folder.path().join("control.sock"));
+        let file_of_socket = ModerationFile::beside(&folder.path().join("control.sock"));
         let file = folder.path().join("control.sock.moderation.json");
-        assert_eq!(decisions.load(), Moderation::default());
+        assert_eq!(file_of_socket.load(), Moderation::default());
         write(&file, &Moderation::default()).unwrap();
-        assert!(!file.exists(), "there is nothing to keep");
+        assert!(!file.exists(), "there is nothing to save");
 
         let moderation = muted("bob");
         write(&file, &moderation).unwrap();
-        assert_eq!(decisions.load(), moderation);
+        assert_eq!(file_of_socket.load(), moderation);
         assert_eq!(names(&folder), ["control.sock.moderation.json"]);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, MODE);
 
         write(&file, &Moderation::default()).unwrap();
-        assert_eq!(decisions.load(), Moderation::default());
+        assert_eq!(file_of_socket.load(), Moderation::default());
         fs::write(&file, "rubbish").unwrap();
-        assert_eq!(decisions.load(), Moderation::default());
-        assert_eq!(Decisions::default().load(), Moderation::default());
+        assert_eq!(file_of_socket.load(), Moderation::default());
+        assert_eq!(ModerationFile::default().load(), Moderation::default());
     }
 
     #[test]
-    fn each_control_socket_has_its_own_and_begins_with_the_old_one() {
+    fn each_control_socket_has_a_file_and_first_reads_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let [one, two] = ["a.sock", "a.ctl"].map(|name| Decisions::beside(&at(name)));
+        let [one, two] = ["a.sock", "a.ctl"].map(|name| ModerationFile::beside(&at(name)));
         write(&at(OLD_NAME), &muted("bob")).unwrap();
         assert_eq!((one.load(), two.load()), (muted("bob"), muted("bob")));
-        write(one.file.as_ref().unwrap(), &muted("eve")).unwrap();
+        write(one.0.as_ref().unwrap(), &muted("eve")).unwrap();
         assert_eq!((one.load(), two.load()), (muted("eve"), muted("bob")));
-        write(two.file.as_ref().unwrap(), &Moderation::default()).unwrap();
-        write(two.file.as_ref().unwrap(), &muted("ann")).unwrap();
-        write(two.file.as_ref().unwrap(), &Moderation::default()).unwrap();
+        write(two.0.as_ref().unwrap(), &Moderation::default()).unwrap();
+        write(two.0.as_ref().unwrap(), &muted("ann")).unwrap();
+        write(two.0.as_ref().unwrap(), &Moderation::default()).unwrap();
         assert_eq!((one.load(), two.load()), (muted("eve"), Moderation::default()));
     }
 
     #[test]
-    fn nothing_is_written_or_read_through_a_link() {
+    fn symbolic_links_are_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("precious"), "{}").unwrap();
         let file = at("a.moderation.json");
         for link in ["a.moderation.json.new", "a.moderation.json"] {
             symlink(at("precious"), at(link)).unwrap();
-            assert_eq!(Decisions::beside(&at("a")).load(), Moderation::default());
+            assert_eq!(ModerationFile::beside(&at("a")).load(), Moderation::default());
             write(&file, &muted("bob")).unwrap();
-            assert_eq!(Decisions::beside(&at("a")).load(), muted("bob"));
+            assert_eq!(ModerationFile::beside(&at("a")).load(), muted("bob"));
             assert_eq!(fs::read(at("precious")).unwrap(), b"{}", "{link}");
             assert_eq!(names(&folder), ["a.moderation.json", "precious"]);
             fs::remove_file(&file).unwrap();
         }
         fs::create_dir(at("a.moderation.json.new")).unwrap();
         write(&file, &muted("bob")).unwrap_err();
-    }
-
-    #[test]
-    fn a_file_that_blocks_is_no_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let fifo = folder.path().join("a.moderation.json");
-        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        assert_eq!(read(&fifo).unwrap_err().to_string(), "not a regular file");
-        assert_eq!(Decisions::beside(&folder.path().join("a")).load(), Moderation::default());
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration in force, and how another one takes its place.
+//! Reloading: the configuration in force, and how a new one replaces it.
 
 use std::sync::Arc;
 
@@ -6,133 +6,131 @@ use chrono::{Local, Utc};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::journal::Log;
-use super::loader::Loader;
-use super::notify::Manager;
+use super::config_loader::ConfigLoader;
+use super::logging::LogLevel;
+use super::notify::ServiceManager;
 use crate::config::{Config, Loaded, Problems, needs_restart};
-use crate::control::{Configured, Rejected, Reloaded};
+use crate::control::{
+    ConfigStatus, ControlError, ErrorCode, RejectedConfig, ReloadReport, ReloadSender,
+};
 use crate::descriptors;
 use crate::record::Recorder;
 use crate::server::{Settings, ShardPool};
 
-/// The configuration in force, and everything that a reload of it touches.
+/// The configuration in force, and what a reload changes.
 pub struct Reloader {
-    loader: Loader,
-    descriptors: Option<u64>,
-    /// What the process was started with, for the keys that need a restart.
+    loader: ConfigLoader,
+    open_files_max: Option<u64>,
+    /// The configuration at the start, for the keys that need a restart.
     started: Config,
-    newest: Loaded,
-    parts: Parts,
-    configured: watch::Sender<Configured>,
+    config: Config,
+    targets: ReloadTargets,
+    status: watch::Sender<ConfigStatus>,
 }
 
-/// The parts of the daemon that learn of a reload.
-pub struct Parts {
-    /// Is told when it begins and ends.
-    pub manager: Manager,
-    /// Has a level.
-    pub log: Log,
-    /// Has the room's settings.
-    pub hub: ShardPool,
-    /// Has a directory.
+/// The parts of the daemon that a reload changes or notifies.
+pub struct ReloadTargets {
+    pub manager: ServiceManager,
+    pub log_level: LogLevel,
+    pub pool: ShardPool,
     pub recorder: Arc<Recorder>,
 }
 
-/// The room's settings under `config`, in a process that may open so many
-/// descriptors.
-pub fn settings(config: &Config, descriptors: Option<u64>) -> Arc<Settings> {
+/// The room's settings under `config`, in a process with this limit of open files.
+pub fn settings(config: &Config, open_files_max: Option<u64>) -> Arc<Settings> {
     let mut settings = Settings::new(config);
-    settings.clients_max = descriptors::clients_max(descriptors, config.server.shards());
+    settings.clients_max = descriptors::clients_max(open_files_max, config.server.shards());
     let possible = descriptors::websockets_max(settings.clients_max);
     settings.limits.connections_max = settings.limits.connections_max.min(possible);
     Arc::new(settings)
 }
 
 impl Reloader {
-    /// A reloader of what `loader` has `loaded`, which is now in force.
-    pub fn new(loader: Loader, descriptors: Option<u64>, loaded: Loaded, parts: Parts) -> Self {
-        let configured = Configured { generation: 1, loaded: Utc::now(), rejected: None };
+    /// A reloader of `config`, which is in force.
+    pub fn new(
+        loader: ConfigLoader,
+        open_files_max: Option<u64>,
+        config: Config,
+        targets: ReloadTargets,
+    ) -> Self {
+        let status = ConfigStatus { generation: 1, loaded: Utc::now(), rejected: None };
         Self {
             loader,
-            descriptors,
-            started: loaded.config.clone(),
-            newest: loaded,
-            parts,
-            configured: watch::Sender::new(configured),
+            open_files_max,
+            started: config.clone(),
+            config,
+            targets,
+            status: watch::Sender::new(status),
         }
     }
 
-    /// The configuration in force.
     pub fn config(&self) -> &Config {
-        &self.newest.config
+        &self.config
     }
 
-    /// What records the messages.
     pub fn recorder(&self) -> Arc<Recorder> {
-        Arc::clone(&self.parts.recorder)
+        Arc::clone(&self.targets.recorder)
     }
 
-    /// What is to be said of the configuration, now and after every reload.
-    pub fn configured(&self) -> watch::Receiver<Configured> {
-        self.configured.subscribe()
+    pub fn status(&self) -> watch::Receiver<ConfigStatus> {
+        self.status.subscribe()
     }
 
-    /// Builds and checks the whole new configuration, and only then swaps it
-    /// in; tells the service manager, the log and the status line. If the daemon
-    /// is to end meanwhile this can be dropped at any time.
-    ///
-    /// # Errors
-    ///
-    /// Every problem of the new configuration; the old one stays in force.
-    pub async fn reload(&mut self) -> Result<Reloaded, Problems> {
-        self.parts.manager.reloading();
-        let outcome = match self.loader.load().await {
+    /// Loads and checks the whole new configuration, and only then puts it in force.
+    /// Reports the result to the service manager, the log, the status line and `reply`.
+    /// May be dropped at any time if the daemon shuts down meanwhile.
+    pub async fn reload(&mut self, reply: Option<ReloadSender>) {
+        self.targets.manager.reloading();
+        let result = match self.loader.load().await {
             Ok(loaded) => Ok(self.apply(loaded).await),
-            Err(problems) => {
-                self.reject(&problems);
-                Err(problems)
-            }
+            Err(problems) => Err(self.reject(&problems)),
         };
-        self.parts.manager.ready();
-        outcome
+        self.targets.manager.ready();
+        if let Some(reply) = reply {
+            // The operator may have disconnected.
+            let _ = reply.send(result);
+        }
     }
 
-    async fn apply(&mut self, loaded: Loaded) -> Reloaded {
-        let settings = settings(&loaded.config, self.descriptors);
-        self.parts.hub.reload(settings).await;
-        self.parts.recorder.set_dir(loaded.config.record.dir.clone());
-        self.parts.log.set_level(loaded.config.log.level);
-        self.newest = loaded;
-        let generation = self.configured.borrow().generation + 1;
-        self.configured.send_replace(Configured { generation, loaded: Utc::now(), rejected: None });
+    async fn apply(&mut self, loaded: Loaded) -> ReloadReport {
+        let settings = settings(&loaded.config, self.open_files_max);
+        self.targets.pool.reload(settings).await;
+        self.targets.recorder.set_dir(loaded.config.record.dir.clone());
+        self.targets.log_level.set(loaded.config.log.level);
+        let generation = self.status.borrow().generation + 1;
+        self.status.send_replace(ConfigStatus { generation, loaded: Utc::now(), rejected: None });
         info!("configuration loaded");
-        warn_of(&self.newest);
-        let needs_restart = needs_restart(&self.started, &self.newest.config);
+        log_warnings(&loaded);
+        let needs_restart = needs_restart(&self.started, &loaded.config);
         for key in &needs_restart {
-            warn!(key, "{key} has changed, which takes a restart");
+            warn!(key, "{key} has changed and takes effect after a restart");
         }
-        Reloaded {
+        self.config = loaded.config;
+        ReloadReport {
             generation,
-            warnings: self.newest.warnings.iter().map(ToString::to_string).collect(),
+            warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
             needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
         }
     }
 
-    fn reject(&self, problems: &Problems) {
-        for problem in &problems.list {
+    fn reject(&self, problems: &Problems) -> ControlError {
+        let problems: Vec<_> = problems.list.iter().map(ToString::to_string).collect();
+        for problem in &problems {
             error!("{problem}");
         }
-        let why = problems.list.first().map_or_else(String::new, ToString::to_string);
-        let rejected = Some(Rejected { at: Utc::now(), why });
-        self.configured.send_modify(|configured| configured.rejected = rejected);
-        let loaded = self.configured.borrow().loaded;
-        let since = loaded.with_timezone(&Local).format("%H:%M:%S").to_string();
-        error!("configuration rejected; the one loaded {since} stays in force");
+        let why = problems.first().cloned().unwrap_or_default();
+        let rejected = Some(RejectedConfig { at: Utc::now(), why });
+        self.status.send_modify(|status| status.rejected = rejected);
+        let loaded =
+            self.status.borrow().loaded.with_timezone(&Local).format("%H:%M:%S").to_string();
+        error!("configuration rejected; the one loaded at {loaded} stays in force");
+        let msg = "the configuration is rejected; the old one stays in force";
+        ControlError { problems, ..ControlError::new(ErrorCode::ConfigRejected, msg) }
     }
 }
 
-/// Logs what should be different although it works.
-pub fn warn_of(loaded: &Loaded) {
+/// Logs the warnings about a configuration.
+pub fn log_warnings(loaded: &Loaded) {
     for warning in &loaded.warnings {
         warn!("{warning:#}");
     }

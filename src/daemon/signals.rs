@@ -1,4 +1,4 @@
-//! Signals, as values that the daemon waits for.
+//! Signals: SIGHUP reloads, SIGTERM and SIGINT stop, SIGUSR2 hands over.
 
 use std::io;
 use std::sync::Arc;
@@ -8,95 +8,75 @@ use std::thread;
 use nix::sys::signal::SigSet;
 use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
-use signal_hook::iterator::Signals;
-use tokio::sync::mpsc::{self, Receiver};
+use signal_hook::iterator;
+use tokio::sync::{Notify, mpsc};
 
-/// What the daemon is asked to do by a signal.
+/// How a signal ends the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Read the configuration again (SIGHUP).
-    Reload,
-    /// Say goodbye and end (SIGTERM, SIGINT).
+pub enum Shutdown {
+    /// Close every connection (SIGTERM, SIGINT).
     Stop,
-    /// Leave the room to the next process and end (SIGUSR2).
+    /// Hand every connection over to the next process (SIGUSR2).
     HandOver,
 }
 
-/// Requests that may wait; signals of one kind become one anyway.
-const WAITING_MAX: usize = 16;
-
-/// The requests in the order in which they came.
-#[derive(Debug)]
-pub struct Requests {
-    receiver: Receiver<Request>,
-    /// A reload was asked for while only the end was waited for.
-    reload: bool,
+/// The signals that have arrived. (tokio's own panic if no descriptor is left.)
+pub struct Signals {
+    shutdowns: mpsc::Receiver<Shutdown>,
+    reload: Arc<Notify>,
 }
 
-/// Catches the signals from now on, on a thread of its own.
-///
-/// # Errors
-///
-/// The system's: no pipe, no thread.
-pub fn catch() -> io::Result<Requests> {
-    // Who started us may have blocked signals, and a process inherits that.
-    SigSet::empty().thread_set_mask()?;
-    // Under a limit of file sizes, a write that is too long is an error of the
-    // record, which can live with it, and not the end of the room.
-    signal_hook::flag::register(Signal::XFSZ.as_raw(), Arc::<AtomicBool>::default())?;
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR2])?;
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            let sent = match signal {
-                // If so many wait already, this one is among them.
-                SIGHUP => match sender.try_send(Request::Reload) {
-                    Err(mpsc::error::TrySendError::Closed(_)) => break,
-                    _ => Ok(()),
-                },
-                SIGUSR2 => sender.blocking_send(Request::HandOver),
-                _ => sender.blocking_send(Request::Stop),
-            };
-            if sent.is_err() {
-                break;
+/// Shutdowns that may wait; the thread blocks when there are more.
+const SHUTDOWNS_MAX: usize = 16;
+
+impl Signals {
+    /// Starts a thread that catches the signals.
+    pub fn catch() -> io::Result<Self> {
+        // A process inherits the mask of blocked signals.
+        SigSet::empty().thread_set_mask()?;
+        // Under a limit of file sizes, a write that is too long then fails in the
+        // record only, instead of killing the process.
+        signal_hook::flag::register(Signal::XFSZ.as_raw(), Arc::<AtomicBool>::default())?;
+        let mut signals = iterator::Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR2])?;
+        let (sender, shutdowns) = mpsc::channel(SHUTDOWNS_MAX);
+        let reload = Arc::<Notify>::default();
+        let reload_sender = Arc::clone(&reload);
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in signals.forever() {
+                let sent = match signal {
+                    SIGHUP => {
+                        reload_sender.notify_one();
+                        Ok(())
+                    }
+                    SIGUSR2 => sender.blocking_send(Shutdown::HandOver),
+                    _ => sender.blocking_send(Shutdown::Stop),
+                };
+                if sent.is_err() {
+                    break;
+                }
             }
-        }
-    })?;
-    Ok(Requests { receiver, reload: false })
-}
-
-impl Requests {
-    /// Waits for the next request; none if the signals' thread has ended.
-    pub async fn next(&mut self) -> Option<Request> {
-        if std::mem::take(&mut self.reload) {
-            return Some(Request::Reload);
-        }
-        self.receiver.recv().await
+        })?;
+        Ok(Self { shutdowns, reload })
     }
 
-    /// Waits for a request to end, as [`next`](Self::next) does for any. A reload
-    /// that is asked for meanwhile comes out of [`next`](Self::next) later.
-    pub async fn end(&mut self) -> Option<Request> {
-        loop {
-            match self.receiver.recv().await {
-                Some(Request::Reload) => self.reload = true,
-                end => return end,
-            }
+    /// Waits for the next signal; `None` is a reload.
+    pub async fn next(&mut self) -> Option<Shutdown> {
+        tokio::select! {
+            biased;
+            shutdown = self.shutdowns.recv() => Some(shutdown.unwrap_or(Shutdown::Stop)),
+            () = self.reload.notified() => None,
         }
     }
 
-    /// Does `work` unless a request to end comes before it is done.
-    ///
-    /// # Errors
-    ///
-    /// That request, as [`end`](Self::end) gives it.
-    pub async fn unless_ended<T>(
+    /// Does `work`, or drops it and returns the shutdown if one comes first. A reload
+    /// comes out of [`next`](Self::next) later.
+    pub async fn unless_shutdown<T>(
         &mut self,
         work: impl Future<Output = T>,
-    ) -> Result<T, Option<Request>> {
+    ) -> Result<T, Shutdown> {
         tokio::select! {
             done = work => Ok(done),
-            end = self.end() => Err(end),
+            shutdown = self.shutdowns.recv() => Err(shutdown.unwrap_or(Shutdown::Stop)),
         }
     }
 }
@@ -108,16 +88,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_end_overtakes_a_reload_and_the_reload_is_kept() {
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let mut requests = Requests { receiver, reload: false };
-        assert_eq!(requests.unless_ended(async { 1 }).await, Ok(1));
-        for request in [Request::Reload, Request::HandOver, Request::Stop] {
-            sender.send(request).await.unwrap();
-        }
-        let ended = requests.unless_ended(pending::<()>()).await;
-        assert_eq!(ended, Err(Some(Request::HandOver)));
-        assert_eq!(requests.next().await, Some(Request::Reload));
-        assert_eq!(requests.next().await, Some(Request::Stop));
+    async fn a_shutdown_overtakes_a_reload_and_the_reload_is_kept() {
+        let (sender, shutdowns) = mpsc::channel(SHUTDOWNS_MAX);
+        let mut signals = Signals { shutdowns, reload: Arc::default() };
+        assert_eq!(signals.unless_shutdown(async { 1 }).await, Ok(1));
+        signals.reload.notify_one();
+        sender.send(Shutdown::HandOver).await.unwrap();
+        let ended = signals.unless_shutdown(pending::<()>()).await;
+        assert_eq!((ended, signals.next().await), (Err(Shutdown::HandOver), None));
     }
 }

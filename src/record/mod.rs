@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::feed::Pieces;
@@ -47,14 +48,14 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Recorder {
     room: Arc<Room>,
-    stats: Arc<Mutex<Stats>>,
+    stats: Arc<Mutex<RecordStats>>,
     commands: Sender<Command>,
     thread: Thread,
 }
 
 /// What was recorded so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordStats {
     /// Messages that were written.
     pub recorded: u64,
     /// Messages that were skipped.
@@ -63,7 +64,7 @@ pub struct Stats {
     pub failing: Option<String>,
 }
 
-fn change<T>(stats: &Mutex<Stats>, change: impl FnOnce(&mut Stats) -> T) -> T {
+fn change<T>(stats: &Mutex<RecordStats>, change: impl FnOnce(&mut RecordStats) -> T) -> T {
     change(&mut stats.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -99,7 +100,7 @@ impl Recorder {
     /// The system has no thread left. A directory that cannot be written to is no error
     /// here, because that may change.
     pub fn start(room: Arc<Room>, dir: Option<PathBuf>) -> io::Result<Self> {
-        let stats = Arc::<Mutex<Stats>>::default();
+        let stats = Arc::<Mutex<RecordStats>>::default();
         let (commands, received) = mpsc::channel();
         let writer = Writer::new(Arc::clone(&room), Arc::clone(&stats));
         let handle = thread::Builder::new()
@@ -117,7 +118,7 @@ impl Recorder {
     }
 
     /// What was recorded so far.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> RecordStats {
         change(&self.stats, |stats| stats.clone())
     }
 
@@ -141,7 +142,7 @@ impl Recorder {
 /// The state of the recorder's thread.
 struct Writer {
     room: Arc<Room>,
-    stats: Arc<Mutex<Stats>>,
+    stats: Arc<Mutex<RecordStats>>,
     dir: Option<PathBuf>,
     /// Everything before it is written or skipped.
     position: Position,
@@ -159,7 +160,7 @@ struct Failure {
 }
 
 impl Writer {
-    fn new(room: Arc<Room>, stats: Arc<Mutex<Stats>>) -> Self {
+    fn new(room: Arc<Room>, stats: Arc<Mutex<RecordStats>>) -> Self {
         Self {
             room,
             stats,

@@ -136,7 +136,7 @@ fn status_of_nobody_is_3() {
         gave(command.args(words).arg("--control").arg(&path).output().unwrap())
     };
     let why = format!(
-        "wschat: {}: wschat is not running, or has its control socket elsewhere (--control)\n",
+        "wschat: {}: wschat is not running, or its control socket is elsewhere (--control)\n",
         path.display()
     );
     assert_eq!(ask(&["status"]), (Some(3), String::new(), why.clone()));
@@ -302,7 +302,7 @@ fn only_those_with_the_right_to_it_may_connect() {
         Some(77),
         String::new(),
         format!(
-            "wschat: {}: only root, the daemon's user and members of its group may ask\n",
+            "wschat: {}: only root, the daemon's user and members of its group may use the control socket\n",
             daemon.control().display()
         ),
     );
@@ -350,7 +350,7 @@ fn one_too_many_is_told_so() {
         line.write(b"{\"do\":\"status\"}\n");
         assert_eq!(line.read()["ok"]["listeners"], 0);
     }
-    let busy = format!("wschat: {}: too many are asking; try again\n", daemon.control().display());
+    let busy = format!("wschat: {}: too many connections; try again\n", daemon.control().display());
     assert_eq!(run(&daemon, &["status"]), (Some(69), String::new(), busy));
     asking.pop();
     until("a free place", || (run(&daemon, &["status"]).0 == Some(0)).then_some(()));

@@ -238,7 +238,7 @@ fn a_store_that_keeps_nothing_costs_nobody_what_was_said() {
         speaker.hear();
     }
     daemon.signal(Signal::USR2);
-    daemon.wait_for_log("no store");
+    daemon.wait_for_log("descriptor store");
     for number in 0..150 {
         assert_eq!(stalled.hear(), format!("{number} {long}"));
     }
@@ -256,7 +256,7 @@ fn closes_for_a_restart(mut daemon: Daemon) {
     let (_, code, reason) = client.closed();
     assert_eq!((code, reason.as_str()), (1012, "server restarts"));
     assert_eq!(daemon.wait().code(), Some(0));
-    daemon.wait_for_log("no store");
+    daemon.wait_for_log("descriptor store");
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn what_the_next_process_cannot_read_costs_a_close_and_not_a_crash() {
     drop(sockets);
     drop(sender);
     let next = manager.start(Some((name, receiver.into())));
-    next.wait_for_log("no state was left");
+    next.wait_for_log("no snapshot was stored");
     assert_eq!(client.closed().1, 1012);
     let mut newcomer = next.connect();
     newcomer.say("ann", "still here");

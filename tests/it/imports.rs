@@ -9,12 +9,7 @@ use std::path::Path;
 use crate::rules::sources;
 
 /// Pairs that are still to be taken apart.
-const KNOWN: &[(&str, &str)] = &[
-    ("src/config/keys.rs", "src/config/tokens.rs"),
-    ("src/control/metrics.rs", "src/control/service.rs"),
-    ("src/daemon/control.rs", "src/daemon/run.rs"),
-    ("src/daemon/journal.rs", "src/daemon/journal_entry.rs"),
-];
+const KNOWN: &[(&str, &str)] = &[("src/config/keys.rs", "src/config/tokens.rs")];
 
 /// One file of `src`.
 struct Module {

@@ -428,10 +428,10 @@ fn decisions_that_a_full_disk_does_not_take_are_kept_later() {
     // A limit of file sizes is a disk that is full.
     let daemon = Setup::new("").wrapper(&["prlimit", "--fsize=0:"]).start();
     assert!(daemon.command(&["mute", "bob"]).status().unwrap().success());
-    daemon.wait_for_log("decisions are not kept for the case of a crash: File too large");
+    daemon.wait_for_log("moderation decisions are not saved: File too large");
     let limit = ["--fsize=unlimited", "--pid", &daemon.pid().to_string()];
     assert!(Command::new("prlimit").args(limit).status().unwrap().success());
-    daemon.wait_for_log("decisions are kept again");
+    daemon.wait_for_log("moderation decisions are saved again");
     let file = daemon.control().with_file_name("control.sock.moderation.json");
     assert!(fs::read_to_string(file).unwrap().contains("bob"));
     stops(daemon);

@@ -166,7 +166,7 @@ fn a_socket_of_a_foreign_name_is_left_alone() {
         .without_listen()
         .inherit([foreign.into(), room.into()], "elsewhere:wschat")
         .start();
-    daemon.wait_for_log("left alone a socket named \"elsewhere\"");
+    daemon.wait_for_log("ignored a socket named \"elsewhere\"");
     assert_ne!(daemon.addr, address);
     daemon.connect();
 }

@@ -178,7 +178,7 @@ def restart_without_a_store_says_so(box):
     crowd = Crowd(clients=200, senders=5, rate=20)
     box.run("systemctl restart wschat")
     assert everybody_is_gone(crowd) == {"1012 server restarts": crowd.clients}
-    assert said(box, "there is no store")
+    assert said(box, "descriptor store")
     comes_up(box)
 
 
@@ -189,7 +189,7 @@ def state_that_is_no_use_costs_a_close_and_no_more(box):
     for how, complaint in (
         ("damage", "the checksum is wrong"),
         ("newer", "a state of version 99"),
-        ("lose", "no state was left"),
+        ("lose", "no snapshot was stored"),
     ):
         box.drop_in(
             "wschat.service",

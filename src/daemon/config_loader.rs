@@ -1,0 +1,103 @@
+//! Loads the configuration on a thread: a read from a network file system can block for
+//! ever, and signals must work meanwhile.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::oneshot::Receiver;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::time::timeout;
+
+use crate::config::load;
+use crate::config::{Environment, Loaded, Problems};
+use crate::worker::on_thread;
+
+/// How long loading may take, with all files.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+type LoadResult = Result<Loaded, Problems>;
+
+/// Loads the configuration, with one thread at a time.
+#[derive(Default)]
+pub struct ConfigLoader {
+    environment: Environment,
+    /// The result of a thread that took longer than the timeout.
+    unfinished: Option<Receiver<LoadResult>>,
+}
+
+impl ConfigLoader {
+    pub fn new(environment: Environment) -> Self {
+        Self { environment, unfinished: None }
+    }
+
+    /// Loads the configuration. A file that once existed must exist later as well.
+    pub async fn load(&mut self) -> LoadResult {
+        let environment = self.environment.clone();
+        let loaded = self.run(TIMEOUT, move || load(&environment)).await?;
+        self.environment = std::mem::take(&mut self.environment).for_reload(&loaded);
+        Ok(loaded)
+    }
+
+    async fn run(
+        &mut self,
+        limit: Duration,
+        work: impl FnOnce() -> LoadResult + Send + 'static,
+    ) -> LoadResult {
+        if let Some(unfinished) = &mut self.unfinished
+            && unfinished.try_recv().is_err_and(|error| error == TryRecvError::Empty)
+        {
+            return Err(unread("one of its files still blocks the previous reload"));
+        }
+        let no_thread = |error: io::Error| unread(format!("no thread for it: {error}"));
+        let result = self.unfinished.insert(on_thread("config", work).map_err(no_thread)?);
+        match timeout(limit, result).await {
+            Ok(Ok(result)) => result,
+            // The panic is in the log.
+            Ok(Err(_)) => Err(unread("reading it failed inside wschat")),
+            Err(_) => Err(unread(format!(
+                "it, or a file that it names, cannot be read within {} s",
+                limit.as_secs()
+            ))),
+        }
+    }
+}
+
+fn unread(why: impl Into<String>) -> Problems {
+    Problems::unreadable("configuration", why)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(result: LoadResult, want: &str) {
+        assert_eq!(result.unwrap_err().to_string(), format!("wschat: configuration: {want}"));
+    }
+
+    #[tokio::test]
+    async fn a_read_that_blocks_times_out_and_blocks_only_one_thread() {
+        let (mut loader, (go_on, blocked)) = (ConfigLoader::default(), mpsc::channel::<()>());
+        let good = || load(&Environment { file: "/nonexistent".into(), ..Environment::default() });
+        let blocking = move || {
+            let _ = blocked.recv();
+            good()
+        };
+        let late = loader.run(Duration::from_millis(10), blocking).await;
+        check(late, "it, or a file that it names, cannot be read within 0 s");
+        let next = loader.run(TIMEOUT, good).await;
+        check(next, "one of its files still blocks the previous reload");
+        drop(go_on);
+        while loader.run(TIMEOUT, good).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error() {
+        let result = ConfigLoader::default().run(TIMEOUT, || panic!("as this test wants it")).await;
+        check(result, "reading it failed inside wschat");
+    }
+}

@@ -1,0 +1,95 @@
+//! systemd's file descriptor store (sd_pid_notify_with_fds(3), `FileDescriptorStoreMax=` in
+//! systemd.service(5)).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::daemon::notify::ServiceManager;
+
+/// The prefix of the names of stored descriptors, which a number follows.
+pub const NAME: &str = "wschat-handover-";
+
+/// How long systemd may take to store all descriptors.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether systemd keeps stored descriptors until the next process starts.
+pub fn exists(manager: &ServiceManager) -> bool {
+    if !manager.exists() {
+        return false;
+    }
+    // systemd sets FDSTORE since version 254. Before that, our unit file is trusted.
+    env::var("FDSTORE").is_ok_and(|max| max != "0") || systemd_version().is_some_and(|v| v < 254)
+}
+
+/// Stores descriptors under the numbers from 0 on, and waits until systemd has received
+/// them. A full store, or an old systemd without one, drops them without an error.
+pub fn store<'fd>(
+    manager: &ServiceManager,
+    descriptors: impl Iterator<Item = BorrowedFd<'fd>>,
+) -> io::Result<()> {
+    let deadline = Instant::now() + STORE_TIMEOUT;
+    for (number, descriptor) in descriptors.enumerate() {
+        // Without FDPOLL=0 systemd drops it when the other end of the pair is closed.
+        let text = format!("FDSTORE=1\nFDNAME={NAME}{number}\nFDPOLL=0\n");
+        manager.send_by(deadline, &text, &[descriptor])?;
+    }
+    barrier(manager, deadline)
+}
+
+/// Removes the descriptors with these numbers.
+pub fn remove(manager: &ServiceManager, numbers: impl Iterator<Item = u32>) {
+    numbers.for_each(|number| manager.remove_stored(number, &format!("{NAME}{number}")));
+}
+
+/// Waits until systemd has handled all previous notifications (`BARRIER=1`).
+fn barrier(manager: &ServiceManager, deadline: Instant) -> io::Result<()> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    manager.send_by(deadline, "BARRIER=1\n", &[theirs.as_fd()])?;
+    drop(theirs);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&ours, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The version of systemd, from the name of the library that its parts share: to ask
+/// systemd would require a program or a bus, which the sandbox excludes.
+fn systemd_version() -> Option<u32> {
+    let names = |folder: &str| fs::read_dir(folder).into_iter().flatten().flatten();
+    let arch = env::consts::ARCH;
+    [format!("/usr/lib/{arch}-linux-gnu/systemd"), "/usr/lib/systemd".into()]
+        .iter()
+        .flat_map(|folder| names(folder))
+        .chain(names("/usr/lib64/systemd"))
+        .filter_map(|entry| version_in(&entry.file_name().to_string_lossy()))
+        .max()
+}
+
+/// The version in a name like `libsystemd-shared-252.so`.
+fn version_in(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix("libsystemd-shared-")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_in_names() {
+        assert_eq!(version_in("libsystemd-shared-252.so"), Some(252));
+        assert_eq!(version_in("libsystemd-shared-257.9-1.fc42.so"), Some(257));
+        assert_eq!(version_in("libsystemd-core-257.so"), None);
+    }
+}
