@@ -46,11 +46,6 @@ impl Rules {
         Self::new(AuthSettings::default(), RateLimit::default())
     }
 
-    /// Whether a message must have a token.
-    pub const fn needs_token(&self) -> bool {
-        self.verifier.is_some()
-    }
-
     /// The numbers of keys for tokens and of revocations.
     pub fn counts(&self) -> (usize, usize) {
         self.verifier.as_ref().map_or((0, 0), Verifier::counts)
@@ -242,7 +237,6 @@ mod tests {
             check(&Rules::open(), &[(&text, SENT)]);
         }
         check(&Rules::open(), &[(SENT, SENT)]);
-        assert!(!Rules::open().needs_token() && with_token().needs_token());
     }
 
     #[test]
