@@ -6,8 +6,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::Empty;
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Uri, Version};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -50,7 +49,7 @@ fn parse(bytes: &[u8]) -> Option<(Request<Empty<Bytes>>, usize)> {
     (!has_body).then_some((request, length))
 }
 
-/// Reads the `length` bytes of the request, and sends `response`, which has no body.
+/// Reads the `length` bytes of the request, and sends `response`.
 ///
 /// # Errors
 ///
@@ -58,28 +57,20 @@ fn parse(bytes: &[u8]) -> Option<(Request<Empty<Bytes>>, usize)> {
 pub(crate) fn respond(socket: impl AsFd, length: usize, response: &FullResponse) -> io::Result<()> {
     let mut buffer = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
     recv(&socket, buffer.get_mut(..length).unwrap_or_default(), RecvFlags::empty())?;
-    let bytes = head(response);
-    match send(socket, &bytes, SendFlags::NOSIGNAL)? {
-        sent if sent == bytes.len() => Ok(()),
-        _ => Err(ErrorKind::WriteZero.into()),
-    }
+    write(socket, response)
 }
 
 /// Sends `response` to a client whose socket cannot be registered with the runtime, and shuts
 /// the connection down. Errors are ignored: the connection is lost either way.
-pub(crate) fn respond_and_shut_down(socket: impl AsFd, response: &FullResponse) {
+pub(crate) fn reject(socket: impl AsFd, response: &FullResponse) {
     let mut buffer = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
     // If bytes are left unread, closing resets the connection.
     let _ = recv(&socket, &mut buffer, RecvFlags::empty());
-    let mut bytes = head(response);
-    if let Some(Some(Ok(body))) = response.body().clone().frame().now_or_never() {
-        bytes.extend_from_slice(&body.into_data().unwrap_or_default());
-    }
-    let _ = send(&socket, &bytes, SendFlags::NOSIGNAL);
+    let _ = write(&socket, response);
     let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
 }
 
-fn head(response: &FullResponse) -> Vec<u8> {
+fn write(socket: impl AsFd, response: &FullResponse) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(RESPONSE_BYTES);
     bytes.extend_from_slice(format!("HTTP/1.1 {}\r\n", response.status()).as_bytes());
     for (name, value) in response.headers() {
@@ -88,7 +79,11 @@ fn head(response: &FullResponse) -> Vec<u8> {
         }
     }
     bytes.extend_from_slice(b"\r\n");
-    bytes
+    bytes.extend_from_slice(response.body());
+    match send(socket, &bytes, SendFlags::NOSIGNAL)? {
+        sent if sent == bytes.len() => Ok(()),
+        _ => Err(ErrorKind::WriteZero.into()),
+    }
 }
 
 #[cfg(test)]

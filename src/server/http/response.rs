@@ -1,12 +1,11 @@
 //! Header fields that responses have in common.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 /// A response with its whole body.
-pub(crate) type FullResponse = Response<Full<Bytes>>;
+pub(crate) type FullResponse = Response<Bytes>;
 
 /// Restricts a page to its own files and to this server's WebSocket; no site can embed it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; \
@@ -19,7 +18,7 @@ pub(crate) fn last_response(
     body: Bytes,
     fields: &[(HeaderName, &'static str)],
 ) -> FullResponse {
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     set(

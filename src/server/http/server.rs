@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -172,7 +173,7 @@ impl HttpServer {
                 self.shards.count_rejection(Rejection::System);
                 self.slots.evict_oldest();
                 let response = error_response::rejected(Rejection::System);
-                return fast_path::respond_and_shut_down(&socket, &response);
+                return fast_path::reject(&socket, &response);
             }
         };
         let settings = self.settings.borrow().clone();
@@ -231,7 +232,7 @@ impl HttpServer {
                 Err(Some(rejection)) => self.shards.count_rejection(rejection),
                 Err(None) => {}
             }
-            ready(Ok::<_, Infallible>(response))
+            ready(Ok::<_, Infallible>(response.map(Full::new)))
         });
         let io = TokioIo::new(tokio::io::join(Http11Reader::new(stream), stream));
         let mut connection = http1::Builder::new()

@@ -1,6 +1,6 @@
 //! The server's part of the WebSocket handshake (RFC 6455, 4.2).
 
-use http_body_util::Full;
+use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode, Version};
@@ -48,7 +48,7 @@ pub(crate) fn upgrade(request: &Request<impl Body>) -> FullResponse {
     if !request.body().is_end_stream() {
         return bad_request("A WebSocket handshake cannot have a body.");
     }
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     set(headers, &[(header::UPGRADE, "websocket"), (header::CONNECTION, "Upgrade")]);
