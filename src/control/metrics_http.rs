@@ -21,7 +21,7 @@ use tracing::debug;
 use super::metrics::MEDIA_TYPE;
 use crate::control::service::Service;
 use crate::server::{
-    Acceptor, HandshakeSlots, HandshakeStream, Http11Reader, ListeningSocket, Socket, check_host,
+    Acceptor, HandshakeSlots, Http11Reader, ListeningSocket, Socket, check_host, register,
 };
 
 /// Open connections; a new one then evicts the oldest.
@@ -59,19 +59,20 @@ pub async fn serve_metrics(listener: ListeningSocket, service: Arc<Service>) -> 
 
 /// Serves one request.
 async fn serve_connection(socket: Socket, service: &Service) {
-    let stream = match HandshakeStream::new(socket, service.watches()) {
+    let mut stream = match register(socket, service.watches()) {
         Ok(stream) => stream,
         Err((_, error)) => return debug!(%error, "a connection for metrics failed: {error}"),
     };
     let respond = service_fn(async |request: Request<Incoming>| {
         Ok::<_, Infallible>(response(&request, service).await)
     });
+    let (reader, writer) = stream.split();
     let connection = http1::Builder::new()
         .keep_alive(false)
         .max_buf_size(HEAD_BYTES_MAX)
         // TIMEOUT covers it.
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(join(Http11Reader::new(&stream), &stream)), respond);
+        .serve_connection(TokioIo::new(join(Http11Reader::new(reader), writer)), respond);
     match timeout(TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a request for metrics failed: {error}"),

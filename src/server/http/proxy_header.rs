@@ -24,18 +24,19 @@ const REST_BYTES_MAX: usize = 4096;
 ///
 /// The socket's; or the header is invalid.
 pub(crate) async fn read_proxy_header(
-    mut stream: &HandshakeStream,
+    stream: &mut HandshakeStream,
     peer: Peer,
 ) -> io::Result<Peer> {
     for (index, byte) in START.iter().enumerate() {
-        if stream.peek_byte().await? != Some(*byte) {
+        let mut next = [0];
+        if stream.peek(&mut next).await? == 0 || next != [*byte] {
             // A request follows, unless a line has not ended.
             let is_line_end = index % 2 == 0;
             return if is_line_end { Ok(peer) } else { Err(invalid("CR without LF")) };
         }
         stream.read_u8().await?;
     }
-    read_rest(&mut stream, peer).await
+    read_rest(stream, peer).await
 }
 
 /// Reads the header after [`START`].

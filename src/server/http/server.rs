@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::forwarded_for::{self, is_trusted};
-use super::handshake_stream::HandshakeStream;
+use super::handshake_stream::{HandshakeStream, register};
 use super::http11_reader::Http11Reader;
 use super::proxy_header::read_proxy_header;
 use super::response::FullResponse;
@@ -145,9 +145,7 @@ impl HttpServer {
         };
         let adopted =
             admitted.and_then(|admitted| self.adopt(socket, admitted, Bytes::new(), &settings));
-        if let Err(error) = adopted {
-            debug!(%error, "handshake with {peer} failed: {error}");
-        }
+        log_failure(peer, adopted);
         None
     }
 
@@ -166,7 +164,7 @@ impl HttpServer {
 
     /// Serves one connection until it is with a shard, or closed.
     async fn handshake(&self, socket: Socket, peer: Peer) {
-        let stream = match HandshakeStream::new(socket, self.shards.watches()) {
+        let mut stream = match register(socket, self.shards.watches()) {
             Ok(stream) => stream,
             Err((socket, error)) => {
                 debug!(%error, "cannot register the socket of {peer}: {error}");
@@ -180,26 +178,25 @@ impl HttpServer {
         let handshake = async {
             // Until data arrives, a connection costs no buffer of hyper. An error of the
             // socket occurs again when it is read.
-            let _ = stream.peek_byte().await;
+            let _ = stream.peek(&mut [0]).await;
             match self.respond_at_once(&stream, peer, &settings) {
                 Some(admitted) => admitted.map(|admitted| Some((admitted, Bytes::new()))),
-                None => Box::pin(self.serve_request(&stream, peer, &settings)).await,
+                None => Box::pin(self.serve_request(&mut stream, peer, &settings)).await,
             }
         };
         match timeout(settings.limits.handshake_timeout, handshake).await {
             Ok(Ok(Some((admitted, received)))) => {
-                if let Err(error) = self.adopt(stream.into_socket(), admitted, received, &settings)
-                {
-                    debug!(%error, "handshake with {peer} failed: {error}");
-                }
+                let adopted = stream
+                    .into_std()
+                    .and_then(|socket| self.adopt(socket.into(), admitted, received, &settings));
+                log_failure(peer, adopted);
                 // Other handshakes that are ready go first, so that one wake-up covers all.
                 yield_now().await;
                 self.shards.wake_adopters();
             }
-            Ok(Ok(None)) => linger(&stream).await,
-            Ok(Err(error)) => {
-                debug!(%error, "handshake with {peer} failed: {error}");
-                linger(&stream).await;
+            Ok(response) => {
+                log_failure(peer, response);
+                linger(stream).await;
             }
             Err(_) => {
                 self.shards.count_rejection(Rejection::Late);
@@ -217,7 +214,7 @@ impl HttpServer {
     /// response to the last.
     async fn serve_request(
         &self,
-        stream: &HandshakeStream,
+        stream: &mut HandshakeStream,
         mut peer: Peer,
         settings: &Settings,
     ) -> io::Result<Option<(NewConnection, Bytes)>> {
@@ -234,7 +231,8 @@ impl HttpServer {
             }
             ready(Ok::<_, Infallible>(response.map(Full::new)))
         });
-        let io = TokioIo::new(tokio::io::join(Http11Reader::new(stream), stream));
+        let (reader, writer) = stream.split();
+        let io = TokioIo::new(tokio::io::join(Http11Reader::new(reader), writer));
         let mut connection = http1::Builder::new()
             .half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
@@ -289,8 +287,14 @@ impl HttpServer {
     }
 }
 
+fn log_failure<T>(peer: Peer, handshake: io::Result<T>) {
+    if let Err(error) = handshake {
+        debug!(%error, "handshake with {peer} failed: {error}");
+    }
+}
+
 /// Closes the sending side, and reads until the client closes its side.
-async fn linger(mut stream: &HandshakeStream) {
+async fn linger(mut stream: HandshakeStream) {
     if stream.shutdown().await.is_ok() {
         let mut rest = stream.take(LINGER_BYTES_MAX);
         // An error does not matter: the response is sent.
