@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_bytes::{ByteBuf, Bytes};
 use serde_json::Value;
 use wschat::chat::{Rules, Speaker, Tim, ChatRequest, ModAction, notice, skeleton, stamp};
-use wschat::client::{Incoming, Kind};
+use wschat::client::{Incoming, IncomingKind};
 
 fuzz_target!(|text: &str| {
     // Every value can also be the command of a moderator.
@@ -27,7 +27,7 @@ fuzz_target!(|text: &str| {
             assert!(!fields.contains_key(Bytes::new(b"jwt")));
             let heard = Incoming::parse(sent).expect("a message");
             assert_eq!((heard.usr.as_str(), heard.msg.as_str()), (message.usr(), message.msg()));
-            assert!(heard.tim.is_some() && heard.kind == Kind::User);
+            assert!(heard.tim.is_some() && heard.kind == IncomingKind::User);
         }
         Err(refusal) => {
             notice(refusal.into(), Tim::default(), &mut out);

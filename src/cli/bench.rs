@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::failure::{Exit, Failure, Outcome};
+use super::failure::{CommandResult, Exit, Failure};
 use crate::bench::{BenchError, Options, run as run_bench};
 
-/// The options of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     #[command(flatten)]
@@ -20,7 +19,7 @@ pub struct BenchArgs {
 }
 
 /// Runs the benchmark and prints its report. A lost message is a failure, too.
-pub fn run(args: BenchArgs) -> Outcome {
+pub fn run(args: BenchArgs) -> CommandResult {
     let BenchArgs { options, json } = args;
     let is_table = stdout().is_terminal() && !json;
     let bar = progress_bar(is_table);

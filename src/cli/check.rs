@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use super::args::ConfigArgs;
-use super::failure::Outcome;
+use super::failure::CommandResult;
 
 /// Prints the warnings about the configuration.
-pub fn run(args: &ConfigArgs) -> Outcome {
+pub fn run(args: &ConfigArgs) -> CommandResult {
     for warning in args.load()?.warnings {
         eprintln!("{warning}");
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use super::args::ControlArgs;
-use super::failure::Outcome;
+use super::failure::CommandResult;
 use super::output::{json_line, local_time, print_while_open};
 use crate::client::sanitize_name;
 use crate::control::{Clients, ControlRequest};
@@ -14,7 +14,6 @@ use crate::server::{ClientRow, SortKey};
 
 const LIMIT_MAX: u64 = ControlRequest::CLIENTS_MAX as u64;
 
-/// The options of `clients`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 BEHIND is the number of bytes of messages that were not sent to the client yet.
@@ -46,7 +45,7 @@ pub struct ClientsArgs {
 }
 
 /// Prints a part of the list.
-pub fn run(args: &ClientsArgs) -> Outcome {
+pub fn run(args: &ClientsArgs) -> CommandResult {
     let &ClientsArgs { sort, reverse, limit, offset, json, .. } = args;
     let request = ControlRequest::Clients { sort, reverse, offset, limit };
     let Clients { clients, total } = args.control.ask(&request)?;

@@ -3,10 +3,9 @@
 use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
-use super::failure::Outcome;
+use super::failure::CommandResult;
 use super::output::print;
 
-/// The options of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
     /// The shell
@@ -14,7 +13,7 @@ pub struct CompletionsArgs {
 }
 
 /// Generates the completions from the definition of the command line.
-pub fn run(args: &CompletionsArgs, mut definition: Command) -> Outcome {
+pub fn run(args: &CompletionsArgs, mut definition: Command) -> CommandResult {
     let mut text = Vec::new();
     generate(args.shell, &mut definition, "wschat", &mut text);
     print(&String::from_utf8_lossy(&text))

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::config::Problems;
 
 /// What a command returns: an exit code or a failure.
-pub type Outcome = Result<ExitCode, Failure>;
+pub type CommandResult = Result<ExitCode, Failure>;
 
 /// Exit codes, from sysexits.h(3head) except for `NotDone`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

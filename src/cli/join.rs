@@ -8,10 +8,9 @@ use std::process::ExitCode;
 use clap::Args;
 use rustix::fs::{FileType, fstat};
 
-use super::failure::{Exit, Failure, Outcome};
+use super::failure::{CommandResult, Exit, Failure};
 use crate::client::{ClientOptions, Colours, PipeError, TokenSource, run_in_pipe, run_on_terminal};
 
-/// The options of `join`.
 #[derive(Args)]
 #[command(after_help = "\
 In a pipe, join sends each line of standard input as a message and waits until
@@ -48,7 +47,7 @@ pub struct JoinArgs {
 }
 
 /// Runs the client.
-pub fn run(args: JoinArgs) -> Outcome {
+pub fn run(args: JoinArgs) -> CommandResult {
     let url = args.url.parse().map_err(|error| Failure::new(Exit::Usage, &args.url, error))?;
     let usr = args.usr.unwrap_or_else(login_name);
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty());

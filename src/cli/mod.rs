@@ -25,7 +25,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use args::{ConfigArgs, ControlArgs};
 use failure::Exit;
 
-pub use failure::{Failure, Outcome};
+pub use failure::{CommandResult, Failure};
 
 /// One public WebSocket chat room
 #[derive(Parser)]
@@ -38,14 +38,14 @@ pub use failure::{Failure, Outcome};
 )]
 pub struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
     /// The options of `serve`, which is the default command.
     #[command(flatten)]
     serve: serve::ServeArgs,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run the room in the foreground (the default)
     Serve(serve::ServeArgs),
     /// Check the configuration; print nothing if it is valid
@@ -80,7 +80,7 @@ enum Command {
 /// # Errors
 ///
 /// A [`Failure`], which contains the message for standard error and the exit code.
-pub fn run() -> Outcome {
+pub fn run() -> CommandResult {
     prevent_core_dumps();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -91,20 +91,20 @@ pub fn run() -> Outcome {
             return Ok(ExitCode::from(code));
         }
     };
-    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(args) => serve::run(args),
-        Command::Check(args) => check::run(&args),
-        Command::Config(args) => config::run(&args),
-        Command::Reload(args) => reload::run(&args),
-        Command::Status(args) => status::run(&args),
-        Command::Clients(args) => clients::run(&args),
-        Command::Metrics(args) => metrics::run(&args),
-        Command::Moderate(command) => moderate::run(command),
-        Command::Mutes(args) => mutes::run(&args),
-        Command::Join(args) => join::run(args),
-        Command::Token(args) => token::run(args),
-        Command::Completions(args) => completions::run(&args, Cli::command()),
-        Command::Bench(args) => bench::run(args),
+    match cli.command.unwrap_or(CliCommand::Serve(cli.serve)) {
+        CliCommand::Serve(args) => serve::run(args),
+        CliCommand::Check(args) => check::run(&args),
+        CliCommand::Config(args) => config::run(&args),
+        CliCommand::Reload(args) => reload::run(&args),
+        CliCommand::Status(args) => status::run(&args),
+        CliCommand::Clients(args) => clients::run(&args),
+        CliCommand::Metrics(args) => metrics::run(&args),
+        CliCommand::Moderate(command) => moderate::run(command),
+        CliCommand::Mutes(args) => mutes::run(&args),
+        CliCommand::Join(args) => join::run(args),
+        CliCommand::Token(args) => token::run(args),
+        CliCommand::Completions(args) => completions::run(&args, Cli::command()),
+        CliCommand::Bench(args) => bench::run(args),
     }
 }
 

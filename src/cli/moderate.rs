@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::args::ControlArgs;
-use super::failure::Outcome;
+use super::failure::CommandResult;
 use super::output::print;
 use crate::chat::{ModAction, Target, Tim};
 use crate::control::{ControlRequest, ModerateReply};
@@ -106,7 +106,7 @@ impl From<TargetArgs> for Target {
 }
 
 /// Sends the request and prints what the daemon did.
-pub fn run(command: ModerateCommand) -> Outcome {
+pub fn run(command: ModerateCommand) -> CommandResult {
     let (act, control) = action(command);
     let is_kick = matches!(act, ModAction::Kick { .. });
     let ModerateReply { done, connections } = control.ask(&ControlRequest::Moderate { act })?;

@@ -3,11 +3,10 @@
 use clap::Args;
 
 use super::args::ControlArgs;
-use super::failure::Outcome;
+use super::failure::CommandResult;
 use super::output::{json_line, local_time, print};
 use crate::control::{ControlRequest, ModerationStatus};
 
-/// The options of `mutes`.
 #[derive(Debug, Args)]
 pub struct MutesArgs {
     /// Print one line of JSON
@@ -18,7 +17,7 @@ pub struct MutesArgs {
 }
 
 /// Prints what moderators and operators have decided.
-pub fn run(args: &MutesArgs) -> Outcome {
+pub fn run(args: &MutesArgs) -> CommandResult {
     let decisions: ModerationStatus = args.control.ask(&ControlRequest::Mutes {})?;
     print(&if args.json { json_line(&decisions)? } else { describe(&decisions) })
 }

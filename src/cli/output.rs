@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::failure::{Exit, Failure, Outcome};
+use super::failure::{CommandResult, Exit, Failure};
 use crate::zone::Zone;
 
 /// Prints a text. A closed pipe is not an error: `wschat clients | head`.
-pub fn print(text: &str) -> Outcome {
+pub fn print(text: &str) -> CommandResult {
     print_while_open(text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use super::args::ControlArgs;
-use super::failure::{Exit, Outcome};
+use super::failure::{CommandResult, Exit};
 use crate::control::{ControlRequest, ErrorCode, ReloadReport, RequestError};
 
 /// Tells the daemon to reload its configuration. Prints the warnings, or the problems
 /// of a rejected configuration.
-pub fn run(args: &ControlArgs) -> Outcome {
+pub fn run(args: &ControlArgs) -> CommandResult {
     match args.try_ask::<ReloadReport>(&ControlRequest::Reload {}) {
         Ok(reloaded) => {
             for warning in reloaded.warnings {

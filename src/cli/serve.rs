@@ -9,7 +9,7 @@ use clap::builder::RangedU64ValueParser;
 use rustix::io::Errno;
 
 use super::args::ConfigArgs;
-use super::failure::{Exit, Failure, Outcome};
+use super::failure::{CommandResult, Exit, Failure};
 use crate::address::ListenAddress;
 use crate::config::Environment;
 use crate::daemon::write_last_line;
@@ -19,7 +19,6 @@ use crate::daemon::{StartError, run as run_daemon};
 const LISTEN_HELP: &str =
     "Listen on this address instead of listen.addresses: IP:PORT, [IP6]:PORT or unix:/PATH";
 
-/// The options of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
@@ -35,7 +34,7 @@ pub struct ServeArgs {
 }
 
 /// Runs the daemon, or reports why it cannot start.
-pub fn run(args: ServeArgs) -> Outcome {
+pub fn run(args: ServeArgs) -> CommandResult {
     let environment =
         Environment { listen: args.listen, threads: args.threads, ..args.config.environment() };
     match run_daemon(environment, args.control) {

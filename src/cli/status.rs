@@ -11,7 +11,7 @@ use clap::Args;
 use indicatif::HumanCount;
 
 use super::args::ControlArgs;
-use super::failure::{Failure, Outcome};
+use super::failure::{CommandResult, Failure};
 use super::output::{json_line, local_time, print, print_while_open};
 use crate::control::{ControlClient, ControlRequest, RequestError, Status};
 use crate::record::RecordStats;
@@ -21,7 +21,6 @@ const NOT_RUNNING: u8 = 3;
 /// The interval of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The options of `status`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The exit code is 0 if the daemon is running and 3 if it is not. Rates are averages
@@ -38,7 +37,7 @@ pub struct StatusArgs {
 }
 
 /// Prints the status once or repeatedly.
-pub fn run(args: &StatusArgs) -> Outcome {
+pub fn run(args: &StatusArgs) -> CommandResult {
     if args.watch {
         return watch(args);
     }
@@ -54,7 +53,7 @@ pub fn run(args: &StatusArgs) -> Outcome {
 
 /// Prints the status until standard output is closed, even while the daemon is not
 /// running.
-fn watch(args: &StatusArgs) -> Outcome {
+fn watch(args: &StatusArgs) -> CommandResult {
     let redraws = stdout().is_terminal() && !args.json;
     let mut call = None;
     loop {

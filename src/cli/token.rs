@@ -8,7 +8,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Map, Value};
 
 use super::args::ConfigArgs;
-use super::failure::{Exit, Failure, Outcome};
+use super::failure::{CommandResult, Exit, Failure};
 use super::output::print;
 use crate::config::Auth;
 
@@ -16,7 +16,6 @@ use crate::config::Auth;
 /// express.
 const EXP_MAX: u64 = 253_402_300_799;
 
-/// The options of `token`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The token is signed with the first secret in auth.keys or, if there is none, with
@@ -42,7 +41,7 @@ pub struct TokenArgs {
 }
 
 /// Prints a new token.
-pub fn run(args: TokenArgs) -> Outcome {
+pub fn run(args: TokenArgs) -> CommandResult {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut claims = claims(args.sub, args.ttl, args.claims, now)?;
     let auth = args.config.load()?.config.auth;

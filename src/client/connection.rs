@@ -48,7 +48,6 @@ pub struct RoomConnection {
 pub struct ConnectionError(pub String);
 
 impl RoomConnection {
-    /// Opens a connection.
     pub async fn open(url: &RoomUrl) -> Result<Self, ConnectionError> {
         // An error means that a provider is installed already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -72,7 +71,6 @@ impl RoomConnection {
         }
     }
 
-    /// Sends a text message.
     pub async fn send(&mut self, text: String) -> Result<(), ConnectionError> {
         match timeout(SEND_TIMEOUT, self.socket.send(Message::text(text))).await {
             Ok(sent) => Ok(sent?),

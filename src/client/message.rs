@@ -28,13 +28,13 @@ pub struct Incoming {
     /// The `id` that [`encode`] added to a message of this client.
     pub id: Option<String>,
     /// Which kind of message it is.
-    pub kind: Kind,
+    pub kind: IncomingKind,
 }
 
 /// The kinds of messages. Only the server can send other kinds than
-/// [`Kind::User`]: in messages of users, `err`, `ack` and `retract` mean nothing.
+/// [`IncomingKind::User`]: in messages of users, `err`, `ack` and `retract` mean nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum IncomingKind {
     /// A user sent it.
     User,
     /// The server itself sent it to everyone.
@@ -57,30 +57,30 @@ impl Incoming {
     /// Other fields that have an unexpected type, or that no [`Value`] can hold
     /// (`1e999`, an unpaired surrogate: the room forwards both), count as missing.
     pub fn parse(text: &str) -> Option<Self> {
-        let fields: Fields = serde_json::from_str(text).ok()?;
+        let fields: JsonFields = serde_json::from_str(text).ok()?;
         let usr: String = field(&fields, "usr")?;
         let time = |name| field::<String>(&fields, name)?.parse().ok();
         let has = |name| field(&fields, name).is_some_and(|value: Value| !value.is_null());
         let kind = if usr != SERVER {
-            Kind::User
+            IncomingKind::User
         } else if has("err") {
             let early = field::<Value>(&fields, "err").is_some_and(|err| err == "rate-limited");
             let secs = field(&fields, "wait").filter(|_| early);
             let retry_after = secs.map(|secs| Duration::from_secs(secs).min(RETRY_AFTER_MAX));
-            Kind::Notice { retry_after }
+            IncomingKind::Notice { retry_after }
         } else if has("ack") {
-            Kind::Ack
+            IncomingKind::Ack
         } else {
-            time("retract").map_or(Kind::Server, Kind::Retraction)
+            time("retract").map_or(IncomingKind::Server, IncomingKind::Retraction)
         };
         let (msg, tim, id) = (field(&fields, "msg")?, time("tim"), field(&fields, "id"));
         Some(Self { usr, msg, tim, id, kind })
     }
 }
 
-type Fields<'a> = HashMap<ByteBuf, &'a RawValue>;
+type JsonFields<'a> = HashMap<ByteBuf, &'a RawValue>;
 
-fn field<T: DeserializeOwned>(fields: &Fields, name: &str) -> Option<T> {
+fn field<T: DeserializeOwned>(fields: &JsonFields, name: &str) -> Option<T> {
     serde_json::from_str(fields.get(Bytes::new(name.as_bytes()))?.get()).ok()
 }
 
@@ -108,15 +108,12 @@ pub fn encode(usr: &str, body: Body, jwt: Option<&str>) -> String {
     serde_json::to_string(&Outgoing { usr, body, jwt }).expect("strings are always JSON")
 }
 
-/// A unique message id: 96 random bits in hexadecimal.
-///
-/// # Panics
-///
-/// If the system has no random bytes; TLS would not work either.
+/// A unique message id: 128 random bits in hexadecimal. It panics if the system has no
+/// random bytes; TLS would not work either.
 pub fn new_id() -> String {
-    let mut bytes = [0; 12];
+    let mut bytes = [0; 16];
     rand::fill(&mut bytes).expect("the system provides random bytes");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_ne_bytes(bytes))
 }
 
 #[cfg(test)]
@@ -130,7 +127,7 @@ mod tests {
             r#"{"usr":"a","msg":"b","id":"7f","x":1,"tim":"2020-08-11T22:26:58.118678679Z"}"#;
         let tim = "2020-08-11T22:26:58.118678679Z".parse().ok();
         let (usr, msg) = ("a".to_owned(), "b".to_owned());
-        let want = Incoming { usr, msg, tim, id: Some("7f".into()), kind: Kind::User };
+        let want = Incoming { usr, msg, tim, id: Some("7f".into()), kind: IncomingKind::User };
         assert_eq!(Incoming::parse(json), Some(want));
         assert!(Incoming::parse(r#"{"usr":"a","msg":"b","id":7}"#).is_some());
         assert_eq!(Incoming::parse(r#"{"usr":"a"}"#), None);
@@ -144,21 +141,24 @@ mod tests {
             for name in names {
                 let json = format!(r#"{{"usr":"wschat","msg":"b","{name}":{value}}}"#);
                 let message = Incoming::parse(&json).expect(&json);
-                assert_eq!((message.tim, message.id, message.kind), (None, None, Kind::Server));
+                assert_eq!(
+                    (message.tim, message.id, message.kind),
+                    (None, None, IncomingKind::Server)
+                );
             }
         }
     }
 
     #[test]
     fn kinds_of_messages() {
-        let check = |usr: &str, fields: &str, want: Kind| {
+        let check = |usr: &str, fields: &str, want: IncomingKind| {
             let json = format!(r#"{{"usr":"{usr}","msg":"b",{fields}}}"#);
             assert_eq!(Incoming::parse(&json).unwrap().kind, want, "{json}");
         };
         let notice = |fields: &str, secs: Option<u64>| {
             let retry_after = secs.map(Duration::from_secs);
-            check("wschat", fields, Kind::Notice { retry_after });
-            check("bob", fields, Kind::User);
+            check("wschat", fields, IncomingKind::Notice { retry_after });
+            check("bob", fields, IncomingKind::User);
         };
         notice(r#""err":"rate-limited","wait":7"#, Some(7));
         notice(r#""err":"rate-limited","wait":18446744073709551615"#, Some(86_400));
@@ -168,12 +168,12 @@ mod tests {
         notice(r#""err":"bad-json","tim":"?""#, None);
         notice(r#""err":"muted","wait":7"#, None);
         notice(r#""err":7,"wait":7"#, None);
-        check("wschat", r#""ack":"slow","wait":7"#, Kind::Ack);
+        check("wschat", r#""ack":"slow","wait":7"#, IncomingKind::Ack);
         let tim = "2020-08-11T22:26:58.118678679Z";
-        let retraction = Kind::Retraction(tim.parse().unwrap());
+        let retraction = IncomingKind::Retraction(tim.parse().unwrap());
         check("wschat", &format!(r#""retract":"{tim}""#), retraction);
-        check("wschat", r#""retract":"?""#, Kind::Server);
-        check("bob", &format!(r#""retract":"{tim}","ack":"mute""#), Kind::User);
+        check("wschat", r#""retract":"?""#, IncomingKind::Server);
+        check("bob", &format!(r#""retract":"{tim}","ack":"mute""#), IncomingKind::User);
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod sanitize;
 mod terminal;
 mod token;
 
-pub use message::{Incoming, Kind};
+pub use message::{Incoming, IncomingKind};
 pub(crate) use options::ClientOptions;
 pub(crate) use pipe::{PipeError, run as run_in_pipe};
 pub(crate) use render::Colours;

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::connection::{ConnectionError, RoomConnection};
-use super::message::{Body, Incoming, Kind, encode, new_id};
+use super::message::{Body, Incoming, IncomingKind, encode, new_id};
 use super::options::ClientOptions;
 use super::render::Renderer;
 use super::sanitize::{json_line, sanitize_text};
@@ -76,7 +76,7 @@ pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Resul
             text = connection.next() => {
                 let text = text?;
                 let Some(message) = Incoming::parse(&text) else { continue };
-                if let (Kind::Notice { retry_after }, Some(sent)) = (message.kind, &mut in_flight) {
+                if let (IncomingKind::Notice { retry_after }, Some(sent)) = (message.kind, &mut in_flight) {
                     let notice = sanitize_text(&message.msg);
                     let Some(wait) = retry_after else {
                         connection.close().await;

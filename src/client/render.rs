@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use chrono::{DateTime, NaiveDate, Utc};
 use unicode_width::UnicodeWidthStr;
 
-use super::message::{Incoming, Kind};
+use super::message::{Incoming, IncomingKind};
 use super::sanitize::sanitize_name;
 use crate::zone::Zone;
 
@@ -58,20 +58,22 @@ impl Renderer {
         layout: impl FnOnce(&str, usize) -> String,
     ) -> String {
         let name = sanitize_name(&message.usr);
-        let can_be_retracted = matches!(message.kind, Kind::User | Kind::Server);
+        let can_be_retracted = matches!(message.kind, IncomingKind::User | IncomingKind::Server);
         if let Some(tim) = message.tim.filter(|_| can_be_retracted) {
             self.recent.truncate(RECENT_MAX - 1);
             self.recent.push_front((tim, name.clone()));
         }
         let (sender, sender_style, text_style) = match message.kind {
-            Kind::User => (format!("{name}:"), format!("1;38;5;{}", name_colour(&name)), None),
-            Kind::Server => ("*".into(), BOLD.into(), None),
-            Kind::Notice { .. } => ("!".into(), WARNING.into(), Some(WARNING)),
-            Kind::Ack => ("--".into(), DIM.into(), Some(DIM)),
-            Kind::Retraction(_) => ("*".into(), DIM.into(), Some(DIM)),
+            IncomingKind::User => {
+                (format!("{name}:"), format!("1;38;5;{}", name_colour(&name)), None)
+            }
+            IncomingKind::Server => ("*".into(), BOLD.into(), None),
+            IncomingKind::Notice { .. } => ("!".into(), WARNING.into(), Some(WARNING)),
+            IncomingKind::Ack => ("--".into(), DIM.into(), Some(DIM)),
+            IncomingKind::Retraction(_) => ("*".into(), DIM.into(), Some(DIM)),
         };
         let text = match message.kind {
-            Kind::Retraction(tim) => {
+            IncomingKind::Retraction(tim) => {
                 let sender = self.recent.iter().find(|(recent, _)| *recent == tim);
                 let by = sender.map_or(String::new(), |(_, name)| format!(" by {name}"));
                 &format!("a message{by} of {} was retracted", self.time_of_day(tim))

@@ -15,7 +15,7 @@ use super::line_editor::LineEditor;
 use super::reconnect::{ConnectionCommand, ConnectionEvent, ConnectionState};
 use super::slash_command::{HELP, SlashCommand};
 use super::wrap::wrap;
-use crate::client::message::{Body, Incoming, Kind, encode, new_id};
+use crate::client::message::{Body, Incoming, IncomingKind, encode, new_id};
 use crate::client::options::ClientOptions;
 use crate::client::render::{DIM, GREEN, RED, Renderer, WARNING, YELLOW};
 use crate::client::sanitize::{sanitize_name, sanitize_text};
@@ -240,12 +240,12 @@ impl App {
 
     fn received(&mut self, message: &Incoming, size: Size, now: Instant) {
         self.print(message, size);
-        let is_notice = matches!(message.kind, Kind::Notice { .. });
+        let is_notice = matches!(message.kind, IncomingKind::Notice { .. });
         if is_notice {
             self.warning = Some(format!("! {}", sanitize_text(&message.msg)));
         }
         let is_answer = |first: &Queued| {
-            is_notice || message.kind == Kind::Ack || message.id.as_ref() == Some(&first.id)
+            is_notice || message.kind == IncomingKind::Ack || message.id.as_ref() == Some(&first.id)
         };
         let answered = self.pop_first(|first| first.sent_at.is_some() && is_answer(first));
         if let Some(Queued { typed, .. }) = answered.filter(|_| is_notice) {

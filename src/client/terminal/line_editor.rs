@@ -8,7 +8,6 @@ use rustyline::{At, Movement, Word};
 
 /// The most bytes that can be typed; no room accepts longer messages.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
-/// Lines in the history.
 const HISTORY_MAX: usize = 500;
 
 /// The text that is being typed, its cursor and the history.

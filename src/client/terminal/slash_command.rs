@@ -17,9 +17,7 @@ pub enum SlashCommand {
     Moderate(Value),
     /// Retract the message with this `tim` or this time of day.
     Retract(String),
-    /// Show the help.
     Help,
-    /// Exit.
     Quit,
     /// A mistake, described for the user.
     Invalid(String),
