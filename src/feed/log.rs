@@ -91,7 +91,7 @@ impl Log {
 
     /// The position at which the tail begins by its size: a cursor before it
     /// has lost its place.
-    pub fn floor(&self) -> u64 {
+    pub fn tail_start(&self) -> u64 {
         self.end.saturating_sub(self.tail_bytes)
     }
 
@@ -104,7 +104,7 @@ impl Log {
     /// a shard that has not yet looked after its lagging connections there
     /// still reads it.
     pub fn forget(&mut self, needed: u64) {
-        self.pieces.forget_before(self.floor().min(needed));
+        self.pieces.forget_before(self.tail_start().min(needed));
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn bytes_from(log: &Log, cursor: u64) -> Vec<u8> {
-        log.pieces().span(cursor).slices.iter().flat_map(|slice| slice.to_vec()).collect()
+        log.pieces().slices_from(cursor).slices.iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
     #[test]
@@ -174,8 +174,8 @@ mod tests {
                 }
                 view.follow(log.pieces(), taken);
                 prop_assert_eq!(view.end().unwrap_or(taken), log.end());
-                let span = view.span(taken);
-                let got: Vec<u8> = span.slices.iter().flat_map(|slice| slice.to_vec()).collect();
+                let slices = view.slices_from(taken);
+                let got: Vec<u8> = slices.slices.iter().flat_map(|slice| slice.to_vec()).collect();
                 prop_assert_eq!(&got, &all[taken as usize..]);
                 if forgets {
                     taken = log.end();

@@ -9,8 +9,10 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod encoding;
 mod log;
 mod pieces;
 
+pub use encoding::EncodedMessages;
 pub use log::Log;
-pub use pieces::{Piece, Pieces, SLICES_MAX, Span};
+pub use pieces::{Piece, Pieces, SLICES_MAX, Slices};

@@ -6,6 +6,8 @@ use std::io::IoSlice;
 
 use bytes::{Bytes, BytesMut};
 
+use super::encoding;
+
 /// The most slices that one vectored write takes (`IOV_MAX` of Linux).
 pub const SLICES_MAX: usize = 1024;
 
@@ -33,7 +35,7 @@ impl Piece {
 /// What follows a cursor, as much of it as one write can take: up to the end of
 /// the run unless that is more than [`SLICES_MAX`] pieces away.
 #[derive(Debug, Default)]
-pub struct Span<'a> {
+pub struct Slices<'a> {
     /// The bytes, in order, at most [`SLICES_MAX`] slices.
     pub slices: Vec<IoSlice<'a>>,
     /// Their length together.
@@ -133,6 +135,18 @@ impl Pieces {
         self.0.range(first..)
     }
 
+    /// The number of messages of the feed that end at or before `cursor`. For a cursor
+    /// before the first piece: the number before that piece.
+    pub fn messages_before(&self, cursor: u64) -> u64 {
+        match self.since(cursor).next() {
+            Some(piece) => {
+                let offset = cursor.saturating_sub(piece.start) as usize;
+                piece.messages_before + encoding::messages_before(&piece.bytes, offset)
+            }
+            None => self.0.back().map_or(0, |last| last.messages_before + u64::from(last.messages)),
+        }
+    }
+
     /// What a listener at `cursor` lacks, as far as one write can take it.
     ///
     /// # Examples
@@ -142,25 +156,25 @@ impl Pieces {
     /// let mut log = Log::new(65_536);
     /// log.append(b"first", 1);
     /// log.append(b"second", 1);
-    /// let span = log.pieces().span(3);
-    /// assert_eq!(span.bytes, 8);
-    /// assert_eq!(&*span.slices[0], b"st");
+    /// let slices = log.pieces().slices_from(3);
+    /// assert_eq!(slices.bytes, 8);
+    /// assert_eq!(&*slices.slices[0], b"st");
     /// ```
     ///
     /// # Panics
     ///
     /// If the byte at `cursor` is no longer held: what follows would be wrong.
-    pub fn span(&self, cursor: u64) -> Span<'_> {
-        let mut span = Span::default();
+    pub fn slices_from(&self, cursor: u64) -> Slices<'_> {
+        let mut slices = Slices::default();
         let mut end = cursor;
         for piece in self.since(cursor).take(SLICES_MAX) {
             assert!(piece.start <= end, "a cursor is within the pieces that it is served from");
             #[expect(clippy::indexing_slicing, reason = "`since` gives pieces that end behind it")]
             let slice = &piece.bytes[(end - piece.start) as usize..];
-            span.slices.push(IoSlice::new(slice));
-            span.bytes += slice.len();
+            slices.slices.push(IoSlice::new(slice));
+            slices.bytes += slice.len();
             end = piece.end();
         }
-        span
+        slices
     }
 }

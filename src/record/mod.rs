@@ -106,7 +106,7 @@ impl Recorder {
         let handle = thread::Builder::new()
             .name("record".to_owned())
             .spawn(move || writer.run(&received))?;
-        let (cursor, messages) = room.start_position();
+        let (cursor, messages) = room.start();
         let recorder = Self { room, stats, commands, thread: handle.thread().clone() };
         recorder.send(Command::SetDir(dir, Position { cursor, messages }));
         Ok(recorder)
@@ -177,7 +177,7 @@ impl Writer {
         loop {
             // The messages are taken before the command, so that none is written that
             // was sent after a command which is still to be executed.
-            let messages = self.room.since(self.position.cursor, BATCH_BYTES);
+            let messages = self.room.read_from_or_later(self.position.cursor, BATCH_BYTES);
             match commands.try_recv() {
                 Ok(Command::SetDir(dir, from)) => self.set_dir(dir, from),
                 Ok(Command::Finish(done)) => {
@@ -224,7 +224,7 @@ impl Writer {
     /// Waits for the next message, and a little longer for more of them.
     fn wait(&mut self) {
         self.clear_failing();
-        if !self.room.has_news(self.position.cursor, &thread::current()) {
+        if !self.room.has_news_or_wake(self.position.cursor, &thread::current()) {
             thread::park();
         }
         if self.room.end() - self.position.cursor < BATCH_BYTES as u64 {
@@ -276,7 +276,7 @@ impl Writer {
         while self.position.cursor < end.cursor {
             let left_bytes = end.cursor - self.position.cursor;
             let bytes_max = BATCH_BYTES.min(left_bytes as usize);
-            let messages = self.room.since(self.position.cursor, bytes_max);
+            let messages = self.room.read_from_or_later(self.position.cursor, bytes_max);
             if let Err(error) = self.write_batch(&dir, &messages) {
                 let lost = self.drop_until(end);
                 return warn!(lost, "the last {lost} messages were not recorded: {error}");

@@ -54,8 +54,8 @@ impl TestRoom {
             });
         }
         self.room.publish(&mut batch, Tim::from_nanos(now));
-        self.room.gate().progress(0, self.room.end(), u64::MAX);
-        self.room.gate().needs(0, u64::MAX);
+        self.room.gate().report_progress(0, self.room.end(), u64::MAX);
+        self.room.gate().retain_from(0, u64::MAX);
         self.room.fetch(0, &mut Pieces::default());
     }
 

@@ -100,27 +100,26 @@ pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Where in a run of server frames a byte offset lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Frames that end at or before the offset.
-    pub frames_before: u64,
-    /// The end of the frame that the offset is in; the offset itself if it is
-    /// at a frame boundary.
-    pub frame_end: usize,
+/// The end of the frame of `frames` (whole server frames) that `offset` is in; the offset
+/// itself if it is at a frame boundary.
+pub fn frame_end(frames: &[u8], offset: usize) -> usize {
+    let end = boundaries(frames).find(|end| *end >= offset);
+    assert!(end.is_some(), "the feed and the outbox hold whole frames");
+    end.unwrap_or(offset)
 }
 
-/// Finds the frame of `frames` (whole server frames) in which `offset` lies.
-pub fn place(frames: &[u8], offset: usize) -> Place {
-    let mut end = 0;
-    let mut seen = 0;
-    while end < offset {
-        let frame = frames.get(end..).map_or(0, frame_bytes);
-        assert!(frame > 0 && end + frame <= frames.len(), "the feed holds whole frames");
-        end += frame;
-        seen += 1;
-    }
-    Place { frames_before: if end == offset { seen } else { seen - 1 }, frame_end: end }
+/// The number of frames of `frames` (whole server frames) that end at or before `offset`.
+pub fn frames_before(frames: &[u8], offset: usize) -> u64 {
+    boundaries(frames).skip(1).take_while(|end| *end <= offset).count() as u64
+}
+
+/// The start of the first frame, and the end of each whole frame.
+fn boundaries(frames: &[u8]) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(0), |start| {
+        let rest = frames.get(*start..)?;
+        let bytes = frame_bytes(rest);
+        (1..=rest.len()).contains(&bytes).then_some(start + bytes)
+    })
 }
 
 /// The payload of the first frame of `frames` (whole server frames), and the
@@ -162,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn place_finds_the_frame_of_every_offset() {
+    fn the_frame_of_every_offset_is_found() {
         let mut frames = Vec::new();
         let mut ends = vec![0];
         for payload in [0, 1, 125, 126, 300, 65_535, 65_536] {
@@ -171,9 +170,9 @@ mod tests {
         }
         for offset in 0..=frames.len() {
             let before = ends.partition_point(|end| *end <= offset) - 1;
-            let frame_end = ends[ends.partition_point(|end| *end < offset)];
-            let want = Place { frames_before: before as u64, frame_end };
-            assert_eq!(place(&frames, offset), want, "at {offset}");
+            assert_eq!(frames_before(&frames, offset), before as u64, "at {offset}");
+            let end = ends[ends.partition_point(|end| *end < offset)];
+            assert_eq!(frame_end(&frames, offset), end, "at {offset}");
         }
     }
 

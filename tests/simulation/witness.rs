@@ -33,7 +33,7 @@ impl Witness {
         if room.end() == seen as u64 {
             return said;
         }
-        for piece in room.since(seen as u64, usize::MAX).iter() {
+        for piece in room.read_from_or_later(seen as u64, usize::MAX).iter() {
             let from = self.end().saturating_sub(piece.start) as usize;
             assert_eq!(piece.start + from as u64, self.end(), "the feed has no gap");
             self.bytes.extend_from_slice(&piece.bytes[from..]);

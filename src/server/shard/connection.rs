@@ -6,9 +6,8 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{Bucket, Speaker};
-use crate::feed::{Pieces, Span};
+use crate::feed::{Pieces, Slices};
 use crate::room::Participant;
-use crate::room::messages_before;
 use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::snapshot::{ConnectionSnapshot, DETACHED};
 use crate::server::socket::Peer;
@@ -247,9 +246,9 @@ impl<S: Stream> Connection<S> {
     ///
     /// The socket's: the connection is gone.
     pub fn write(&mut self, pieces: &Pieces) -> io::Result<(Wrote, u64)> {
-        let before = messages_before(pieces, self.cursor);
+        let before = pieces.messages_before(self.cursor);
         let wrote = self.write_in_turn(pieces)?;
-        Ok((wrote, messages_before(pieces, self.cursor).saturating_sub(before)))
+        Ok((wrote, pieces.messages_before(self.cursor).saturating_sub(before)))
     }
 
     fn write_in_turn(&mut self, pieces: &Pieces) -> io::Result<Wrote> {
@@ -267,22 +266,22 @@ impl<S: Stream> Connection<S> {
             } else if self.state == FeedState::Closing {
                 return Ok(Wrote::All);
             } else {
-                let span = pieces.span(self.cursor);
-                if span.bytes == 0 {
+                let slices = pieces.slices_from(self.cursor);
+                if slices.bytes == 0 {
                     return Ok(Wrote::All);
                 }
-                if self.write_span(&span)? == 0 {
+                if self.write_slices(&slices)? == 0 {
                     return Ok(Wrote::Blocked);
                 }
             }
         }
     }
 
-    /// One write of all that `span` holds, the sweep's inner step. Gives back
+    /// One write of all that `slices` holds, the sweep's inner step. Gives back
     /// how much of it the socket took: 0 if it would block.
     #[inline]
-    pub fn write_span(&mut self, span: &Span<'_>) -> io::Result<usize> {
-        let written = write_once(&mut self.stream, &span.slices)?;
+    pub fn write_slices(&mut self, slices: &Slices<'_>) -> io::Result<usize> {
+        let written = write_once(&mut self.stream, &slices.slices)?;
         self.cursor += written as u64;
         Ok(written)
     }
@@ -389,7 +388,7 @@ impl Outbox {
         match self.sent.checked_sub(self.rest) {
             _ if !self.is_pending() => false,
             None => true,
-            Some(sent) => frame::place(&self.bytes[self.rest..], sent).frame_end != sent,
+            Some(sent) => frame::frame_end(&self.bytes[self.rest..], sent) != sent,
         }
     }
 }
@@ -417,7 +416,7 @@ fn write_once<S: Write>(stream: &mut S, slices: &[IoSlice<'_>]) -> io::Result<us
 fn rest_of_frame(pieces: &Pieces, cursor: u64) -> &[u8] {
     let Some(piece) = pieces.at(cursor) else { return &[] };
     let offset = (cursor - piece.start) as usize;
-    &piece.bytes[offset..frame::place(&piece.bytes, offset).frame_end]
+    &piece.bytes[offset..frame::frame_end(&piece.bytes, offset)]
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl<S: Stream> Table<S> {
         self.handle_held(&mut budget, turn);
         self.read_ready(true, &mut budget, scratch, turn);
         self.read_ready(false, &mut budget, scratch, turn);
-        turn.room.gate().waits(self.shard, self.first_held(&budget).map(|(due, ..)| due));
+        turn.room.gate().set_first_turn(self.shard, self.first_held(&budget).map(|(due, ..)| due));
     }
 
     /// The next message that waits: its turn, its connection and whether that is

@@ -1,8 +1,7 @@
 //! The sweep: a pass over the connections, in which each gets all that it lacks
 //! in one write.
 
-use crate::feed::Span;
-use crate::room::messages_before;
+use crate::feed::Slices;
 use crate::server::shard::connection::{FeedState, Stream};
 use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
 use crate::server::snapshot::DETACHED;
@@ -13,7 +12,7 @@ impl<S: Stream> Table<S> {
     pub(crate) fn fetch_feed(&mut self, turn: &mut Turn<'_>) {
         let floor = turn.room.fetch(self.shard, &mut self.view);
         self.close_passed(floor, turn);
-        turn.room.gate().needs(self.shard, floor);
+        turn.room.gate().retain_from(self.shard, floor);
         if self.sweep_end.is_none() {
             self.start_sweep();
         }
@@ -32,7 +31,7 @@ impl<S: Stream> Table<S> {
         let mut short = Vec::new();
         let view_end = self.view_end();
         // Neighbours mostly have the same cursor, and so lack the same bytes.
-        let (mut cursor, mut span, mut messages) = (DETACHED, Span::default(), 0);
+        let (mut cursor, mut slices, mut messages) = (DETACHED, Slices::default(), 0);
         let start = self.sweep_row;
         let end = self.connections.len().min(start + ROWS_PER_TURN);
         for (row, connection) in self.connections.iter_mut().enumerate().take(end).skip(start) {
@@ -41,21 +40,23 @@ impl<S: Stream> Table<S> {
             }
             if connection.cursor != cursor {
                 cursor = connection.cursor;
-                span = self.view.span(cursor);
-                messages = messages_before(&self.view, view_end)
-                    .saturating_sub(messages_before(&self.view, cursor));
+                slices = self.view.slices_from(cursor);
+                messages = self
+                    .view
+                    .messages_before(view_end)
+                    .saturating_sub(self.view.messages_before(cursor));
             }
-            if span.bytes == 0 {
+            if slices.bytes == 0 {
                 continue;
             }
-            match connection.write_span(&span) {
+            match connection.write_slices(&slices) {
                 Ok(_) if connection.cursor == view_end => {
                     self.counters.deliveries += messages;
-                    self.counters.bytes_sent += span.bytes as u64;
+                    self.counters.bytes_sent += slices.bytes as u64;
                 }
                 Ok(written) => {
-                    let done = messages_before(&self.view, cursor + written as u64)
-                        - messages_before(&self.view, cursor);
+                    let done = self.view.messages_before(cursor + written as u64)
+                        - self.view.messages_before(cursor);
                     self.counters.deliveries += done;
                     self.counters.bytes_sent += written as u64;
                     connection.state = FeedState::Lagging;

@@ -326,7 +326,7 @@ impl<S: Stream> Table<S> {
             self.timer_row = Some(0);
         }
         self.run_timers(turn);
-        wake |= room.gate().progress(self.shard, self.swept, self.oldest_reading());
+        wake |= room.gate().report_progress(self.shard, self.swept, self.oldest_reading());
         wake
     }
 

@@ -149,7 +149,7 @@ impl ConnectionSnapshot {
     fn is_at_frame_boundary(&self, log: &Log) -> bool {
         let is_boundary = |piece: &Piece| {
             let offset = (self.cursor - piece.start) as usize;
-            frame::place(&piece.bytes, offset).frame_end == offset
+            frame::frame_end(&piece.bytes, offset) == offset
         };
         let is_end = [log.end(), DETACHED].contains(&self.cursor);
         is_end || log.pieces().at(self.cursor).is_some_and(is_boundary)

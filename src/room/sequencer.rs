@@ -1,0 +1,92 @@
+//! The sequencer gives all messages of the room one order. It holds the only lock that
+//! every message passes.
+//!
+//! A room on several machines would implement this file a second time:
+//! [`Sequencer::publish`] would send the messages to a service that orders and stamps
+//! those of all machines, and each machine would pass what it receives to
+//! `Order::append`. All other functions only read the feed of this machine and stay as
+//! they are, and so does the rest of the program: it sees messages only in the feed.
+
+use std::sync::Mutex;
+use std::thread::Thread;
+
+use crate::chat::{Stamper, Tim, stamp};
+use crate::feed::{EncodedMessages, Log, Pieces};
+use crate::mutex::lock;
+
+#[derive(Debug)]
+pub(super) struct Sequencer(Mutex<Order>);
+
+#[derive(Debug)]
+struct Order {
+    stamper: Stamper,
+    log: Log,
+    /// Threads to unpark at the next append.
+    waiting_readers: Vec<Thread>,
+}
+
+impl Sequencer {
+    pub fn new(log: Log, stamper: Stamper) -> Self {
+        Self(Mutex::new(Order { stamper, log, waiting_readers: Vec::new() }))
+    }
+
+    /// Stamps the messages and appends them to the feed. `appended` gets the new end of
+    /// the feed while the order is locked, so that it gets the ends in ascending order.
+    pub fn publish(&self, messages: &mut EncodedMessages, now: Tim, appended: impl FnOnce(u64)) {
+        let mut order = lock(&self.0);
+        messages.stamp(|text| stamp(text, order.stamper.next(now)));
+        appended(order.append(messages));
+        let readers = std::mem::take(&mut order.waiting_readers);
+        drop(order);
+        readers.iter().for_each(Thread::unpark);
+    }
+
+    /// Adds what follows `view` to it, or what follows `start` if it is empty. Then forgets
+    /// what is older than the tail, but nothing from `retain_from` on. Returns the
+    /// position at which the tail starts.
+    pub fn fetch(&self, view: &mut Pieces, start: u64, retain_from: u64) -> u64 {
+        let mut order = lock(&self.0);
+        view.follow(order.log.pieces(), start);
+        order.log.forget(retain_from);
+        order.log.tail_start()
+    }
+
+    /// The pieces from `cursor` on, or from the oldest piece on if `cursor` is older, up to
+    /// about `bytes_max` bytes.
+    pub fn read_from_or_later(&self, cursor: u64, bytes_max: usize) -> Pieces {
+        let order = lock(&self.0);
+        let mut pieces = Pieces::default();
+        for piece in order.log.pieces().since(cursor) {
+            pieces.push(piece.clone());
+            if piece.end() - cursor >= bytes_max as u64 {
+                break;
+            }
+        }
+        pieces
+    }
+
+    /// Whether the feed goes on behind `cursor`. If it does not, the next append unparks
+    /// `reader` once.
+    pub fn has_news_or_wake(&self, cursor: u64, reader: &Thread) -> bool {
+        let mut order = lock(&self.0);
+        let has_news = order.log.end() > cursor;
+        if !has_news && order.waiting_readers.iter().all(|waiting| waiting.id() != reader.id()) {
+            order.waiting_readers.push(reader.clone());
+        }
+        has_news
+    }
+
+    /// Shows the feed and the newest `tim` while the order is locked.
+    pub fn inspect<T>(&self, look: impl FnOnce(&Log, Tim) -> T) -> T {
+        let order = lock(&self.0);
+        look(&order.log, order.stamper.last())
+    }
+}
+
+impl Order {
+    /// Appends messages that have their order and their `tim`. Returns the end of the feed.
+    fn append(&mut self, messages: &EncodedMessages) -> u64 {
+        self.log.append(messages.bytes(), messages.len() as u32);
+        self.log.end()
+    }
+}
