@@ -1,24 +1,24 @@
-//! The log itself: appending, and forgetting what fell out of the tail.
+//! The log: it appends messages and forgets what is older than the tail.
 
 use bytes::BytesMut;
 
 use super::{Piece, Pieces};
 
-/// How much memory is asked for at once; pieces are slices of such a page.
+/// The size of an allocation; pieces are slices of such a page.
 const PAGE_BYTES: usize = 64 * 1024;
-/// So many adjacent small pieces become one, so that a reader which was away for
-/// long finds few pieces, however small the messages are.
+/// So many adjacent small pieces are merged into one, so that a reader that is far behind
+/// finds few pieces even if the messages are small.
 const MERGE_PIECES: usize = 32;
-/// A piece below this size is small: merged ones fit a page.
+/// A piece below this size is small; merged pieces fit a page.
 const SMALL_BYTES: usize = PAGE_BYTES / MERGE_PIECES;
 
-/// The append-only log of frames with its tail.
+/// The append-only log of encoded messages, of which the tail is in memory.
 #[derive(Debug)]
 pub struct Log {
     pieces: Pieces,
-    /// How many of the newest pieces are small.
+    /// The number of small pieces at the end.
     small: usize,
-    /// What is left of the newest page.
+    /// The rest of the newest page.
     page: BytesMut,
     end: u64,
     messages: u64,
@@ -31,7 +31,7 @@ impl Log {
         Self::resume(tail_bytes, 0, 0)
     }
 
-    /// A log that goes on at the position `start`, after `messages` messages.
+    /// A log that continues at the position `start`, after `messages` messages.
     pub fn resume(tail_bytes: usize, start: u64, messages: u64) -> Self {
         Self {
             pieces: Pieces::default(),
@@ -43,7 +43,7 @@ impl Log {
         }
     }
 
-    /// Appends `frames`, whole frames that carry `messages` messages.
+    /// Appends `frames`, the frames of `messages` messages.
     pub fn append(&mut self, frames: &[u8], messages: u32) {
         if frames.is_empty() {
             return;
@@ -61,20 +61,20 @@ impl Log {
         self.pieces.push(piece);
     }
 
-    /// Merges the newest pieces if they are many and small. It is done before the
-    /// next append, so that a reader that keeps up ends where a piece does.
+    /// Merges the small pieces at the end if there are many. This happens before the next
+    /// append, so that the cursor of a reader that keeps up is at the end of a piece.
     fn merge(&mut self) {
         if self.small < MERGE_PIECES {
             return;
         }
-        // Some of them may be forgotten already.
+        // The log may have forgotten some of them.
         let small = self.small.min(self.pieces.len());
         self.pieces.merge_last(small);
         let merged = self.pieces.iter().next_back();
         self.small = merged.is_some_and(|piece| piece.bytes.len() < SMALL_BYTES).into();
     }
 
-    /// What is held, oldest first.
+    /// The pieces in memory.
     pub fn pieces(&self) -> &Pieces {
         &self.pieces
     }
@@ -84,27 +84,26 @@ impl Log {
         self.end
     }
 
-    /// How many messages were appended since the first.
+    /// The number of messages since the room was first opened.
     pub fn messages(&self) -> u64 {
         self.messages
     }
 
-    /// The position at which the tail begins by its size: a cursor before it
-    /// has lost its place.
+    /// The position at which the tail starts; a listener with a cursor before it has lost
+    /// its place.
     pub fn tail_start(&self) -> u64 {
         self.end.saturating_sub(self.tail_bytes)
     }
 
-    /// How many bytes are held.
+    /// The number of bytes in memory.
     pub fn held_bytes(&self) -> u64 {
         self.end - self.pieces.start().unwrap_or(self.end)
     }
 
-    /// Forgets what is older than the tail, but nothing at or behind `needed`:
-    /// a shard that has not yet looked after its lagging connections there
-    /// still reads it.
-    pub fn forget(&mut self, needed: u64) {
-        self.pieces.forget_before(self.tail_start().min(needed));
+    /// Forgets what is older than the tail, but nothing from `retain_from` on: a shard may
+    /// still have to send that.
+    pub fn forget(&mut self, retain_from: u64) {
+        self.pieces.forget_before(self.tail_start().min(retain_from));
     }
 }
 
@@ -125,18 +124,6 @@ mod tests {
         let ends: Vec<_> = log.pieces().iter().map(|p| p.bytes.as_ptr_range()).collect();
         assert_eq!(ends[0].end, ends[1].start, "the second piece follows in the same page");
         assert_eq!(bytes_from(&log, 0), b"onetwo");
-    }
-
-    #[test]
-    fn a_reader_that_still_needs_the_tail_keeps_it() {
-        let mut log = Log::new(10);
-        for _ in 0..10 {
-            log.append(b"12345", 1);
-        }
-        log.forget(7);
-        assert_eq!(log.pieces().start(), Some(5));
-        log.forget(u64::MAX);
-        assert_eq!((log.pieces().start(), log.held_bytes()), (Some(40), 10));
     }
 
     #[test]

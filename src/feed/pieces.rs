@@ -1,5 +1,5 @@
-//! A run of adjacent pieces of the feed, and the question that every listener
-//! asks of it: what comes after my cursor?
+//! A run of adjacent pieces of the feed, from which listeners get what follows their
+//! cursor.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -8,18 +8,18 @@ use bytes::{Bytes, BytesMut};
 
 use super::encoding;
 
-/// The most slices that one vectored write takes (`IOV_MAX` of Linux).
+/// The most slices of one vectored write (`IOV_MAX` of Linux).
 pub const SLICES_MAX: usize = 1024;
 
-/// Whole frames that were appended together: a handle on shared bytes, so a
-/// clone costs a reference count and never a copy.
+/// Whole frames that were appended together. The bytes are shared: a clone increments a
+/// reference count.
 #[derive(Clone, Debug)]
 pub struct Piece {
     /// The position of the first byte.
     pub start: u64,
-    /// How many messages the feed held before this piece.
+    /// The number of messages before this piece.
     pub messages_before: u64,
-    /// How many messages the piece holds.
+    /// The number of messages in this piece.
     pub messages: u32,
     /// The frames.
     pub bytes: Bytes,
@@ -32,13 +32,12 @@ impl Piece {
     }
 }
 
-/// What follows a cursor, as much of it as one write can take: up to the end of
-/// the run unless that is more than [`SLICES_MAX`] pieces away.
+/// What follows a cursor, as far as one vectored write can send it.
 #[derive(Debug, Default)]
 pub struct Slices<'a> {
-    /// The bytes, in order, at most [`SLICES_MAX`] slices.
+    /// At most [`SLICES_MAX`] slices.
     pub slices: Vec<IoSlice<'a>>,
-    /// Their length together.
+    /// The sum of their lengths.
     pub bytes: usize,
 }
 
@@ -55,22 +54,22 @@ impl Pieces {
         self.0.push_back(piece);
     }
 
-    /// The position of the oldest byte, if there is any.
+    /// The position of the oldest byte, if there is one.
     pub fn start(&self) -> Option<u64> {
         self.0.front().map(|piece| piece.start)
     }
 
-    /// The position behind the newest byte, if there is any.
+    /// The position behind the newest byte, if there is one.
     pub fn end(&self) -> Option<u64> {
         self.0.back().map(Piece::end)
     }
 
-    /// Whether nothing is held.
+    /// Whether there is no piece.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many pieces there are.
+    /// The number of pieces.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -91,16 +90,16 @@ impl Pieces {
         self.push(Piece { start, messages_before, messages, bytes: bytes.freeze() });
     }
 
-    /// Takes over what `log` holds and this run does not, from `start` on if this
-    /// run is empty. Pieces that the log has merged since replace their parts here.
+    /// Adds what follows this run in `log`, or what follows `start` if this run is empty.
+    /// Pieces that the log has merged replace their parts here.
     ///
     /// # Panics
     ///
     /// If the log no longer holds the byte that follows this run.
     pub fn follow(&mut self, log: &Self, start: u64) {
         let have = self.end().unwrap_or(start);
-        // Begins with the piece that holds the last byte of this run: it may be
-        // larger than the one here.
+        // Starts with the piece that contains the last byte of this run: that piece may
+        // have been merged.
         for piece in log.since(have.saturating_sub(1)) {
             while self.0.back().is_some_and(|last| last.start >= piece.start) {
                 self.0.pop_back();
@@ -110,7 +109,7 @@ impl Pieces {
             }
         }
         let holds = |position| self.start().is_none_or(|first| first <= position);
-        assert!(holds(have), "the feed keeps what a shard has not taken");
+        assert!(holds(have), "the feed retains what a shard has not fetched");
     }
 
     /// Forgets the pieces that end at or before `position`.
@@ -118,18 +117,18 @@ impl Pieces {
         while self.0.front().is_some_and(|piece| piece.end() <= position) {
             self.0.pop_front();
         }
-        // A burst of small pieces must not keep its room for ever.
+        // The memory of many pieces must not stay in use after a burst.
         if self.0.capacity() > 64 && self.0.len() * 4 < self.0.capacity() {
             self.0.shrink_to(self.0.len() * 2);
         }
     }
 
-    /// The piece that holds the byte at `position`.
+    /// The piece that contains the byte at `position`.
     pub fn at(&self, position: u64) -> Option<&Piece> {
         self.since(position).next().filter(|piece| piece.start <= position)
     }
 
-    /// The pieces that hold bytes at or behind `position`, oldest first.
+    /// The pieces with bytes at or behind `position`, oldest first.
     pub fn since(&self, position: u64) -> impl Iterator<Item = &Piece> {
         let first = self.0.partition_point(|piece| piece.end() <= position);
         self.0.range(first..)
@@ -147,7 +146,7 @@ impl Pieces {
         }
     }
 
-    /// What a listener at `cursor` lacks, as far as one write can take it.
+    /// What follows `cursor`, as far as one write can send it.
     ///
     /// # Examples
     ///
@@ -163,12 +162,12 @@ impl Pieces {
     ///
     /// # Panics
     ///
-    /// If the byte at `cursor` is no longer held: what follows would be wrong.
+    /// If the byte at `cursor` is no longer in memory.
     pub fn slices_from(&self, cursor: u64) -> Slices<'_> {
         let mut slices = Slices::default();
         let mut end = cursor;
         for piece in self.since(cursor).take(SLICES_MAX) {
-            assert!(piece.start <= end, "a cursor is within the pieces that it is served from");
+            assert!(piece.start <= end, "the byte at the cursor is in memory");
             #[expect(clippy::indexing_slicing, reason = "`since` gives pieces that end behind it")]
             let slice = &piece.bytes[(end - piece.start) as usize..];
             slices.slices.push(IoSlice::new(slice));

@@ -195,7 +195,7 @@ mod tests {
     use crate::room::accounts::{AccountKey, Accounts};
 
     #[test]
-    fn it_closes_before_the_tail_can_pass_who_reads() {
+    fn the_gate_closes_before_the_tail_passes_a_listener_that_reads() {
         let gate = Gate::new(2, 0, 0, 1_000);
         assert_eq!(gate.limit(), 250);
         for (swept, reading, limit) in
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reserved_counts_until_it_is_sent_or_not() {
+    fn reserved_bytes_count_until_they_are_released() {
         let gate = Gate::new(1, 0, 0, 1_000);
         let reserved: Vec<u64> = (0..9).filter_map(|_| gate.reserve(100, gate.limit())).collect();
         assert_eq!(reserved.len(), 2, "one message over the limit at the most");
@@ -244,8 +244,8 @@ mod tests {
         }
         assert!(sent[0].abs_diff(sent[1]) <= 1_000, "{sent:?}");
         let late = gate.turn_of(&account("cem"), 100);
-        assert!(late + 1_000 >= gate.turn_of(&ann, 100), "who comes late has saved nothing");
-        assert!(late < gate.turn_of(&bob, 1_000), "and waits for nobody's long message");
+        assert!(late + 1_000 >= gate.turn_of(&ann, 100), "a late speaker has saved nothing");
+        assert!(late < gate.turn_of(&bob, 1_000), "and does not wait for long messages of others");
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
         gate.set_first_turn(1, Some(10_000));
         assert!(!gate.is_due_or_wait(0, 1_000_000));
         assert!(gate.is_due_or_wait(1, 10_000));
-        assert!(gate.report_progress(1, 0, u64::MAX), "shard 0 wants to know");
+        assert!(gate.report_progress(1, 0, u64::MAX), "shard 0 waits");
         gate.set_first_turn(1, None);
         assert!(gate.is_due_or_wait(0, 1_000_000));
     }

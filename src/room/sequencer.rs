@@ -51,8 +51,6 @@ impl Sequencer {
         order.log.tail_start()
     }
 
-    /// The pieces from `cursor` on, or from the oldest piece on if `cursor` is older, up to
-    /// about `bytes_max` bytes.
     pub fn read_from_or_later(&self, cursor: u64, bytes_max: usize) -> Pieces {
         let order = lock(&self.0);
         let mut pieces = Pieces::default();
@@ -65,8 +63,6 @@ impl Sequencer {
         pieces
     }
 
-    /// Whether the feed goes on behind `cursor`. If it does not, the next append unparks
-    /// `reader` once.
     pub fn has_news_or_wake(&self, cursor: u64, reader: &Thread) -> bool {
         let mut order = lock(&self.0);
         let has_news = order.log.end() > cursor;
@@ -76,7 +72,6 @@ impl Sequencer {
         has_news
     }
 
-    /// Shows the feed and the newest `tim` while the order is locked.
     pub fn inspect<T>(&self, look: impl FnOnce(&Log, Tim) -> T) -> T {
         let order = lock(&self.0);
         look(&order.log, order.stamper.last())

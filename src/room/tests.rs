@@ -14,14 +14,8 @@ fn batch(messages: usize) -> Batch {
     batch
 }
 
-fn tims(pieces: &Pieces) -> Vec<Tim> {
-    let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.bytes.to_vec()).collect();
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    text.split(r#""tim":""#).skip(1).filter_map(|rest| rest.get(..30)?.parse().ok()).collect()
-}
-
 #[test]
-fn a_sweep_is_over_when_every_shard_has_handed_out_all() {
+fn a_sweep_is_over_when_every_shard_has_sent_everything() {
     let room = Room::new(2, 1 << 20);
     assert!(!room.gate().is_sweeping());
     room.publish(&mut batch(1), Tim::default());
@@ -33,19 +27,6 @@ fn a_sweep_is_over_when_every_shard_has_handed_out_all() {
 }
 
 #[test]
-fn tim_increases_whatever_the_clock_does() {
-    let room = Room::new(1, 1 << 20);
-    for clock in [100, 100, 50, 0, 101, 500, 400] {
-        room.publish(&mut batch(3), Tim::from_nanos(clock));
-    }
-    let mut view = Pieces::default();
-    room.fetch(0, &mut view);
-    let tims = tims(&view);
-    assert_eq!(tims.len(), 21);
-    assert!(tims.is_sorted_by(|a, b| a < b), "{tims:?}");
-}
-
-#[test]
 fn the_bytes_of_a_message_are_the_same_for_all_shards() {
     let room = Room::new(2, 1 << 20);
     room.publish(&mut batch(1), Tim::default());
@@ -53,14 +34,14 @@ fn the_bytes_of_a_message_are_the_same_for_all_shards() {
     for (shard, view) in views.iter_mut().enumerate() {
         room.fetch(shard, view);
     }
-    let place = |pieces: &Pieces| pieces.iter().next().map(|piece| piece.bytes.as_ptr());
-    assert_eq!(place(&views[0]), place(&views[1]));
-    assert_eq!(place(&views[0]), place(&room.read_from(0, 1)), "also for who is lagging");
-    assert!(place(&views[0]).is_some());
+    let address = |pieces: &Pieces| pieces.iter().next().map(|piece| piece.bytes.as_ptr());
+    assert_eq!(address(&views[0]), address(&views[1]));
+    assert_eq!(address(&views[0]), address(&room.read_from(0, 1)), "also for a lagging listener");
+    assert!(address(&views[0]).is_some());
 }
 
 #[test]
-fn the_gate_closes_on_the_slowest_sweep_and_tells_when_it_opens() {
+fn the_gate_closes_on_the_slowest_sweep_and_reports_when_it_opens() {
     let room = Room::new(2, 4_000);
     while room.end() < 1_000 {
         assert!(room.gate().is_due_or_wait(0, 0));
@@ -72,24 +53,13 @@ fn the_gate_closes_on_the_slowest_sweep_and_tells_when_it_opens() {
         !room.gate().report_progress(0, end, u64::MAX),
         "the other shard is as far behind as before"
     );
-    assert!(room.gate().report_progress(1, end, u64::MAX), "somebody waits for this");
+    assert!(room.gate().report_progress(1, end, u64::MAX), "a shard waits for this");
     assert!(room.gate().is_due_or_wait(0, 0));
-    assert!(!room.gate().report_progress(1, end, u64::MAX), "nobody waits");
+    assert!(!room.gate().report_progress(1, end, u64::MAX), "no shard waits");
 }
 
 #[test]
-fn the_gate_closes_on_a_listener_that_reads_and_cannot_keep_up() {
-    let room = Room::new(1, 4_000);
-    while room.end() < 2_000 {
-        room.publish(&mut batch(1), Tim::default());
-        room.gate().report_progress(0, room.end(), 0);
-    }
-    assert!(!room.gate().is_due_or_wait(0, 0));
-    assert!(room.gate().report_progress(0, room.end(), 1_500));
-}
-
-#[test]
-fn who_is_heard_now() {
+fn the_lock_the_mutes_and_the_limits_are_checked() {
     let (room, rules) = (Room::new(1, 4_000), Rules::open());
     let limit = RateLimit { per_sec: 1, burst: 2, ..RateLimit::default() };
     let mut participant = Participant::default();
@@ -112,7 +82,7 @@ fn who_is_heard_now() {
     assert_eq!(
         check_now("ann", 0),
         waits(Refusal::RateLimited, 1),
-        "what was refused cost nothing"
+        "a refused message does not count"
     );
     assert_eq!(check_now("bob", 10), Ok(()));
     decide(ModAction::Slow { secs: Some(60) }).unwrap();
@@ -126,47 +96,47 @@ fn who_is_heard_now() {
     assert_eq!(decide(never), Ok(()));
 }
 
-/// Says `hi` as `usr`, from a place of its own.
-fn says(room: &Room, usr: &str, limit: &RateLimit, secs: u64) -> Result<(), Refused> {
+/// Sends `hi` as `usr`, from an address of its own.
+fn send(room: &Room, usr: &str, limit: &RateLimit, secs: u64) -> Result<(), Refused> {
     let mut participant = Participant::default();
     let text = format!(r#"{{"usr":"{usr}","msg":"hi"}}"#);
     let now = Now { ms: secs * 1000, tim: Tim::from_nanos(secs * 1_000_000_000) };
-    let mut place = [0; 16];
-    place.iter_mut().zip(usr.bytes()).for_each(|(to, byte)| *to = byte);
+    let mut address = [0; 16];
+    address.iter_mut().zip(usr.bytes()).for_each(|(to, byte)| *to = byte);
     let rules = Rules::open();
     let request = rules.admit(&text, participant.speaker_mut(), now.tim).request.unwrap();
-    room.check_now(&request, &mut participant, AddressBlock(place), limit, now)
+    room.check_now(&request, &mut participant, AddressBlock(address), limit, now)
 }
 
 #[test]
-fn the_next_room_knows_who_has_to_wait_for_slow_mode() {
+fn slow_mode_is_the_same_in_the_next_process() {
     let limit = RateLimit { repeat_ms: 7_000_000, ..RateLimit::default() };
     for (slow_secs, before, after) in [(30, 20, 9), (20_000, 10_000, 9_999)] {
         let room = Room::new(1, 4_000);
         let by = Actor::Operator { uid: 0 };
-        // Slow mode may come after what was said.
-        assert_eq!(says(&room, "ann", &limit, 100), Ok(()));
+        // Slow mode also counts messages from before it.
+        assert_eq!(send(&room, "ann", &limit, 100), Ok(()));
         room.decide(&ModAction::Slow { secs: Some(slow_secs) }, &by, Tim::default()).unwrap();
         let account_snapshots = room.account_snapshots(&limit, (100 + before) * 1000);
         let next = 40_000_000;
-        let past = RoomState {
+        let state = RoomState {
             moderation: room.moderation().clone(),
             accounts: Accounts::resume(&account_snapshots, next * 1000),
             ..RoomState::new(4_000)
         };
-        let room = Room::resume(1, 4_000, past);
-        let refused = says(&room, "ann", &RateLimit::default(), next + 1).unwrap_err();
+        let room = Room::resume(1, 4_000, state);
+        let refused = send(&room, "ann", &RateLimit::default(), next + 1).unwrap_err();
         assert_eq!(refused.wait_secs, Some(after));
-        assert_eq!(says(&room, "bob", &limit, next), Ok(()));
+        assert_eq!(send(&room, "bob", &limit, next), Ok(()));
     }
 }
 
 #[test]
-fn whoever_waits_for_slow_mode_is_not_forgotten_for_others() {
+fn an_account_in_slow_mode_is_not_removed_for_others() {
     let (room, limit) = (Room::new(1, 4_000), RateLimit::default());
     let by = Actor::Operator { uid: 0 };
     room.decide(&ModAction::Slow { secs: Some(30) }, &by, Tim::default()).unwrap();
-    assert_eq!(says(&room, "ann", &limit, 100), Ok(()));
+    assert_eq!(send(&room, "ann", &limit, 100), Ok(()));
     for number in 0..3_000u128 {
         room.account(
             &mut Participant::default(),
@@ -175,11 +145,11 @@ fn whoever_waits_for_slow_mode_is_not_forgotten_for_others() {
             101_000,
         );
     }
-    assert_eq!(says(&room, "ann", &limit, 102).unwrap_err().wait_secs, Some(28));
+    assert_eq!(send(&room, "ann", &limit, 102).unwrap_err().wait_secs, Some(28));
 }
 
 #[test]
-fn what_a_moderator_does_lets_nobody_be_forgotten() {
+fn messages_of_moderators_remove_no_account_that_is_needed() {
     let secret = b"a secret of more than thirty-two bytes";
     let settings = AuthSettings {
         keys: vec![TokenKey::secret(None, Algorithm::HS256, secret).unwrap()],
@@ -189,7 +159,7 @@ fn what_a_moderator_does_lets_nobody_be_forgotten() {
     let limit = RateLimit { slow_ms: 60_000, repeat_ms: 60_000, ..RateLimit::default() };
     let (room, rules) = (Room::new(1, 4_000), Rules::new(settings, limit));
     let now = Now { ms: 1_000, tim: Tim::default() };
-    let says = |sub: &str, is_moderator: bool, rest: &str, ms| {
+    let send = |sub: &str, is_moderator: bool, rest: &str, ms| {
         let claims = serde_json::json!({ "sub": sub, "mod": is_moderator });
         let key = EncodingKey::from_secret(secret);
         let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
@@ -199,33 +169,33 @@ fn what_a_moderator_does_lets_nobody_be_forgotten() {
         room.check_now(&request, &mut participant, AddressBlock::UNIX, &limit, now)
     };
     let msg = r#""msg":"hi""#;
-    // More than are kept without being looked through.
+    // As many accounts as there are before the first cleanup.
     for n in 0..1_023 {
-        assert_eq!(says(&n.to_string(), false, msg, 1_000), Ok(()));
+        assert_eq!(send(&n.to_string(), false, msg, 1_000), Ok(()));
     }
-    assert_eq!(says("chief", true, msg, 1_000), Ok(()));
+    assert_eq!(send("chief", true, msg, 1_000), Ok(()));
     for n in 0..1_100 {
         let rest = if n % 2 == 0 { msg } else { r#""cmd":{"lock":true}"# };
-        assert_eq!(says(&format!("chief {n}"), true, rest, 2_000), Ok(()));
+        assert_eq!(send(&format!("chief {n}"), true, rest, 2_000), Ok(()));
     }
     for n in 0..1_023 {
-        let refused = says(&n.to_string(), false, msg, 3_000).unwrap_err();
+        let refused = send(&n.to_string(), false, msg, 3_000).unwrap_err();
         assert_eq!(refused.wait_secs, Some(58), "{n}");
     }
-    // Nor is what it said itself, by a command.
-    assert_eq!(says("chief", true, r#""cmd":{"lock":true}"#, 2_000), Ok(()));
-    assert_eq!(says("chief", true, msg, 3_000).unwrap_err().wait_secs, Some(58));
+    // A command does not remove what the moderator has sent.
+    assert_eq!(send("chief", true, r#""cmd":{"lock":true}"#, 2_000), Ok(()));
+    assert_eq!(send("chief", true, msg, 3_000).unwrap_err().wait_secs, Some(58));
 }
 
 #[test]
-fn what_a_shard_needs_is_kept_and_no_more() {
+fn the_feed_retains_what_a_shard_needs_and_no_more() {
     let room = Room::new(2, 10_000);
     let mut view = Pieces::default();
     for _ in 0..1_000 {
         room.publish(&mut batch(1), Tim::default());
     }
     room.fetch(0, &mut view);
-    assert_eq!(room.feed_bytes(), room.end(), "neither shard has said what it needs");
+    assert_eq!(room.feed_bytes(), room.end(), "neither shard has reported its progress");
     for shard in 0..2 {
         room.gate().report_progress(shard, room.end(), u64::MAX);
     }
@@ -235,8 +205,8 @@ fn what_a_shard_needs_is_kept_and_no_more() {
     assert!(room.feed_bytes() >= room.end() - 20_000);
     assert!(room.read_from(0, 100).is_empty(), "the tail has passed this cursor");
     assert_eq!(room.read_from(20_000, 1).iter().count(), 1);
-    assert!(room.read_from_or_later(0, 1).start() > Some(0), "a reader goes on behind the gap");
+    assert!(room.read_from_or_later(0, 1).start() > Some(0), "a reader continues behind the gap");
     room.gate().retain_from(1, u64::MAX);
     room.fetch(0, &mut view);
-    assert!(room.feed_bytes() < 13_000, "the tail, and what of its first piece is older");
+    assert!(room.feed_bytes() < 13_000, "the tail and the rest of its first piece");
 }

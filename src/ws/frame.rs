@@ -1,5 +1,5 @@
-//! Frames of a server and, for `wschat bench` and the tests, of a client
-//! (RFC 6455, section 5.2).
+//! Encodes frames of a server and, for `wschat bench` and the tests, of a client, and
+//! splits frames of a server (RFC 6455, section 5.2).
 
 use crate::ws::close::{Close, NO_STATUS};
 
@@ -15,9 +15,9 @@ pub enum Opcode {
     Binary = 0x2,
     /// The start or the answer of the closing handshake.
     Close = 0x8,
-    /// Asks for a pong.
+    /// A ping.
     Ping = 0x9,
-    /// Answers a ping.
+    /// The answer to a ping.
     Pong = 0xA,
 }
 
@@ -25,7 +25,7 @@ pub enum Opcode {
 pub const CONTROL_BYTES_MAX: usize = 125;
 
 /// Appends the header of an unmasked, final frame.
-pub fn header(opcode: Opcode, payload_bytes: usize, out: &mut Vec<u8>) {
+fn header(opcode: Opcode, payload_bytes: usize, out: &mut Vec<u8>) {
     put_header(0x80 | opcode as u8, 0, payload_bytes, out);
 }
 
@@ -161,11 +161,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_frame_of_every_offset_is_found() {
+    fn every_frame_is_found_and_split_off() {
         let mut frames = Vec::new();
         let mut ends = vec![0];
-        for payload in [0, 1, 125, 126, 300, 65_535, 65_536] {
-            put(Opcode::Text, &vec![b'x'; payload], &mut frames);
+        let payloads = [0, 1, 125, 126, 300, 65_535, 65_536].map(|bytes| vec![b'x'; bytes]);
+        for payload in &payloads {
+            put(Opcode::Text, payload, &mut frames);
             ends.push(frames.len());
         }
         for offset in 0..=frames.len() {
@@ -174,13 +175,6 @@ mod tests {
             let end = ends[ends.partition_point(|end| *end < offset)];
             assert_eq!(frame_end(&frames, offset), end, "at {offset}");
         }
-    }
-
-    #[test]
-    fn split_takes_frames_apart() {
-        let mut frames = Vec::new();
-        let payloads = [0, 1, 125, 126, 300, 65_535, 65_536].map(|bytes| vec![b'x'; bytes]);
-        payloads.iter().for_each(|payload| put(Opcode::Text, payload, &mut frames));
         let mut rest = &frames[..];
         for payload in &payloads {
             let (got, behind) = split(rest).unwrap();

@@ -89,19 +89,3 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
         *byte ^= mask;
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn unmasking_twice_changes_nothing(bytes in prop::collection::vec(any::<u8>(), 0..40), mask: [u8; 4]) {
-            let mut twice = bytes.clone();
-            unmask(&mut twice, mask);
-            unmask(&mut twice, mask);
-            prop_assert_eq!(twice, bytes);
-        }
-    }
-}

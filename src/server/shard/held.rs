@@ -1,71 +1,70 @@
-//! Messages that are read and wait to be handled: for the gate, or for their turn
-//! to be verified. Whoever has been served less comes first.
+//! Held messages: they were read and wait, for the gate or for the verification of their
+//! token.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::ws::frame::{self, Opcode};
 
-/// Whose turn it is: speakers that are proven, then by their turn at the gate,
-/// then whoever waits longest.
-type Place = (bool, u64, u64);
+/// The order in which connections are served: first those that are proven (`false` sorts
+/// first), then by their turn at the gate, then by the time of waiting.
+type Priority = (bool, u64, u64);
 
-/// The messages of a shard's connections that wait.
+/// The held messages of the connections of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     queues: HashMap<u64, Queue>,
-    order: BTreeMap<Place, u64>,
-    /// How many places were given.
-    places: u64,
+    by_priority: BTreeMap<Priority, u64>,
+    /// How often a connection began to wait.
+    begun: u64,
 }
 
-/// The messages of one connection.
+/// The held messages of one connection.
 #[derive(Debug)]
 struct Queue {
-    /// Each as a text frame, which takes the least room.
+    /// Each message is a text frame, which takes the least memory.
     frames: Vec<u8>,
-    /// Where the first of them begins.
+    /// Where the first message starts.
     start: usize,
-    place: Place,
+    priority: Priority,
 }
 
 impl Held {
-    /// Whether no message waits.
+    /// Whether no message is held.
     pub fn is_empty(&self) -> bool {
         self.queues.is_empty()
     }
 
-    /// Whether a message of speakers that are proven waits, or one of the others.
+    /// Whether a message of a proven connection is held, or one of another connection.
     pub fn has(&self, proven: bool) -> bool {
         self.first(proven).is_some()
     }
 
-    /// How many bytes of a connection wait.
+    /// The number of bytes that are held for a connection.
     pub fn bytes(&self, id: u64) -> usize {
         self.queues.get(&id).map_or(0, |queue| queue.frames.len() - queue.start)
     }
 
-    /// The connection whose message is next, and its turn.
+    /// The turn of the next message, and its connection.
     pub fn first(&self, proven: bool) -> Option<(u64, u64)> {
-        let (place, id) = self.order.range((!proven, 0, 0)..).next()?;
-        (place.0 != proven).then_some((place.1, *id))
+        let ((is_unproven, turn, _), id) = self.by_priority.range((!proven, 0, 0)..).next()?;
+        (*is_unproven != proven).then_some((*turn, *id))
     }
 
-    /// The least turn of all that wait.
+    /// The first turn of all messages.
     pub fn first_turn(&self) -> Option<u64> {
-        let turns = [true, false].into_iter().filter_map(|proven| self.first(proven));
-        turns.map(|(turn, _)| turn).min()
+        [true, false].into_iter().filter_map(|proven| Some(self.first(proven)?.0)).min()
     }
 
-    /// Adds a message behind those of this connection; if there are none, it waits
-    /// among the proven or the others for this turn.
+    /// Adds a message of a connection. The connection gets this priority unless it has
+    /// held messages already.
     pub fn push(&mut self, id: u64, text: &str, (proven, turn): (bool, u64)) {
         let queue = self.queues.entry(id).or_insert_with(|| {
-            self.places += 1;
-            let place = (!proven, turn, self.places);
-            self.order.insert(place, id);
-            Queue { frames: Vec::new(), start: 0, place }
+            self.begun += 1;
+            let priority = (!proven, turn, self.begun);
+            self.by_priority.insert(priority, id);
+            Queue { frames: Vec::new(), start: 0, priority }
         });
-        // What was taken out must not add up while the rest is never empty.
+        // Removed messages must not use memory for as long as others follow.
         if queue.start > queue.frames.len() / 2 {
             queue.frames.drain(..queue.start);
             queue.start = 0;
@@ -77,11 +76,10 @@ impl Held {
     pub fn peek(&self, id: u64) -> Option<&str> {
         let queue = self.queues.get(&id)?;
         let (text, _) = frame::split(queue.frames.get(queue.start..)?)?;
-        // It was a string when it came in.
         std::str::from_utf8(text).ok()
     }
 
-    /// Drops the next message of a connection.
+    /// Removes the next message of a connection.
     pub fn pop(&mut self, id: u64) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
         match frame::split(&queue.frames[queue.start..]) {
@@ -90,29 +88,29 @@ impl Held {
         }
     }
 
-    /// Gives a connection another place. With `behind`, those that wait for the
+    /// Changes the priority of a connection. With `behind`, connections that wait for the
     /// same turn come first.
-    pub fn move_to(&mut self, id: u64, proven: bool, turn: u64, behind: bool) {
+    pub fn set_priority(&mut self, id: u64, proven: bool, turn: u64, behind: bool) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        self.order.remove(&queue.place);
-        self.places += u64::from(behind);
-        let order = if behind { self.places } else { queue.place.2 };
-        queue.place = (!proven, turn, order);
-        self.order.insert(queue.place, id);
+        self.by_priority.remove(&queue.priority);
+        self.begun += u64::from(behind);
+        let since = if behind { self.begun } else { queue.priority.2 };
+        queue.priority = (!proven, turn, since);
+        self.by_priority.insert(queue.priority, id);
     }
 
-    /// Drops all messages of a connection.
+    /// Removes all messages of a connection.
     pub fn remove(&mut self, id: u64) {
         if let Some(queue) = self.queues.remove(&id) {
-            self.order.remove(&queue.place);
+            self.by_priority.remove(&queue.priority);
         }
         if self.queues.is_empty() {
-            *self = Self { places: self.places, ..Self::default() };
+            *self = Self { begun: self.begun, ..Self::default() };
         }
     }
 
-    /// Takes the messages of a connection out, each a text frame as a server
-    /// would send it.
+    /// Removes all messages of a connection and returns them, each as a text frame of a
+    /// server.
     pub fn take(&mut self, id: u64) -> Vec<u8> {
         let frames = self.queues.get_mut(&id).map(|queue| queue.frames.split_off(queue.start));
         self.remove(id);
@@ -125,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_proven_comes_first_then_the_least_turn_then_who_waits_longest() {
+    fn proven_connections_come_first_then_the_first_turn_then_the_longest_wait() {
         let mut held = Held::default();
         let mut push = |id, proven, turn| held.push(id, &format!("from {id}"), (proven, turn));
         push(1, false, 0);
@@ -137,10 +135,10 @@ mod tests {
         assert_eq!(held.first_turn(), Some(0));
         assert_eq!(held.peek(3), Some("from 3"));
         held.pop(3);
-        held.move_to(3, true, 10, true);
+        held.set_priority(3, true, 10, true);
         assert_eq!(held.first(true), Some((10, 4)));
-        held.move_to(4, true, 20, false);
-        held.move_to(3, true, 20, false);
+        held.set_priority(4, true, 20, false);
+        held.set_priority(3, true, 20, false);
         assert_eq!(held.first(true), Some((20, 2)), "it was there first");
         held.remove(2);
         assert_eq!(held.first(true), Some((20, 4)));
@@ -148,7 +146,7 @@ mod tests {
         held.pop(3);
         assert!(!held.has(true) && held.has(false));
         assert_eq!(held.take(1), b"\x81\x06from 1");
-        assert!(held.is_empty() && held.order.is_empty());
+        assert!(held.is_empty() && held.by_priority.is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What clients send: read, cut into events, handed to the rules.
+//! Reads what clients send, decodes it into events and handles them.
 
 use std::io::ErrorKind;
 
@@ -12,41 +12,41 @@ use crate::ws::close::{AfterClose, Close};
 use crate::ws::frame::{self, Opcode};
 use crate::ws::{Event, Violation};
 
-/// The most that one turn reads from connections that are proven, all together.
+/// The most bytes that one turn reads from proven connections together.
 const READ_BYTES_PER_TURN: usize = 256 * 1024;
-/// The same of all others; so neither keep the others waiting, however many.
+/// The same for all other connections, so that neither kind delays the other.
 const UNPROVEN_BYTES_PER_TURN: usize = 64 * 1024;
-/// The most that one turn handles of messages that waited, with [`PER_MESSAGE_BYTES`]
-/// for each.
+/// The most bytes of held messages that one turn handles; each message counts
+/// [`PER_MESSAGE_BYTES`] more than its text.
 const HELD_BYTES_PER_TURN: usize = 256 * 1024;
-/// What a message is counted for in that, besides its text.
 const PER_MESSAGE_BYTES: usize = 64;
-/// The most that one read takes where messages have to wait, or of a connection
+/// The most bytes of one read while messages have to wait, and of one read of a connection
 /// that is not proven.
 const CAUTIOUS_READ_BYTES: usize = 4096;
-/// A connection with so many bytes of messages that wait is not read.
+/// A connection with so many bytes of held messages is not read.
 const HELD_BYTES_MAX: usize = 8192;
 /// How long a turn verifies tokens for each of the two kinds of connections. A
 /// verification that has begun is finished.
 const VERIFY_US_PER_TURN: u64 = 2_000;
-/// What a token that is verified counts for in its speaker's share: it can be as
-/// dear as that much text, however short it is.
+/// What the verification of a token adds to the turn of its speaker: it can take as long
+/// as the handling of so much text.
 const TOKEN_PRICE_BYTES: u64 = 8 * 1024;
 
-/// What a turn may still spend; on connections that are not proven, and on those
-/// that are.
+/// What a turn may still use. The first of two values is for connections that are not
+/// proven, the second for those that are.
+#[derive(Default)]
 struct TurnBudget {
-    /// Bytes to be read.
+    /// Bytes to read.
     read_bytes: [usize; 2],
-    /// Bytes of messages that waited.
+    /// Bytes of held messages.
     held_bytes: usize,
     /// Microseconds of verification.
     verify_us: [u64; 2],
-    /// When the clock was last looked at.
-    lap_us: u64,
+    /// When the time was measured last.
+    measured_us: u64,
     /// The position up to which the feed may grow.
     feed_limit: u64,
-    /// Others wait for the gate, so every message has to.
+    /// Every message has to wait, because others wait for the gate.
     all_wait: bool,
 }
 
@@ -57,40 +57,28 @@ impl TurnBudget {
             read_bytes: [UNPROVEN_BYTES_PER_TURN, READ_BYTES_PER_TURN],
             held_bytes: HELD_BYTES_PER_TURN,
             verify_us: [VERIFY_US_PER_TURN; 2],
-            lap_us: (turn.clock_us)(),
+            measured_us: (turn.clock_us)(),
             feed_limit: gate.limit(),
             all_wait: gate.others_wait(shard),
         }
     }
 
-    /// For messages that wait in any case.
-    const fn none() -> Self {
-        Self {
-            read_bytes: [0; 2],
-            held_bytes: 0,
-            verify_us: [0; 2],
-            lap_us: 0,
-            feed_limit: 0,
-            all_wait: true,
-        }
-    }
-
-    /// Whether tokens may still be verified.
+    /// Whether there is time left to verify tokens.
     fn verifies(&self, proven: bool) -> bool {
         self.verify_us[usize::from(proven)] > 0
     }
 
-    /// A token was verified.
+    /// Subtracts the time of a verification that has just ended.
     fn charge(&mut self, proven: bool, turn: &Turn<'_>) {
         let now_us = (turn.clock_us)();
         let left_us = &mut self.verify_us[usize::from(proven)];
-        *left_us = left_us.saturating_sub(now_us.saturating_sub(self.lap_us));
-        self.lap_us = now_us;
+        *left_us = left_us.saturating_sub(now_us.saturating_sub(self.measured_us));
+        self.measured_us = now_us;
     }
 }
 
 impl ColdState {
-    /// Who pays for what it sends next, as far as is known.
+    /// The account that its next message counts for, as far as it is known.
     fn account(&mut self, turn: &Turn<'_>) -> &Account {
         let (address, limit) = (self.peer().block(), turn.rules.rate_limit());
         turn.room.account(&mut self.participant, address, limit, turn.now.ms)
@@ -98,19 +86,18 @@ impl ColdState {
 }
 
 impl<S: Stream> Table<S> {
-    /// Handles messages that had to wait and reads what is readable, one read of
-    /// each connection in turn; what is to be sent goes into the batch. Tells the
-    /// gate who waits for it.
-    pub(crate) fn read(&mut self, scratch: &mut [u8], turn: &mut Turn<'_>) {
+    /// Handles held messages and reads from the sockets that are readable, once from each.
+    /// Accepted messages go into the batch. Tells the gate which message waits for it.
+    pub(crate) fn read(&mut self, buffer: &mut [u8], turn: &mut Turn<'_>) {
         let mut budget = TurnBudget::new(self.shard, turn);
         self.handle_held(&mut budget, turn);
-        self.read_ready(true, &mut budget, scratch, turn);
-        self.read_ready(false, &mut budget, scratch, turn);
+        self.read_ready(true, &mut budget, buffer, turn);
+        self.read_ready(false, &mut budget, buffer, turn);
         turn.room.gate().set_first_turn(self.shard, self.first_held(&budget).map(|(due, ..)| due));
     }
 
-    /// The next message that waits: its turn, its connection and whether that is
-    /// proven. What waits to be verified keeps back nobody else.
+    /// The next held message: its turn, its connection and whether that is proven. A
+    /// message whose token has to wait for verification does not delay others.
     fn first_held(&self, budget: &TurnBudget) -> Option<(u64, u64, bool)> {
         let first = |proven| {
             let (due, id) = self.held.first(proven).filter(|_| budget.verifies(proven))?;
@@ -138,7 +125,7 @@ impl<S: Stream> Table<S> {
             let own = sender.cold.account(turn).served().saturating_add(bytes as u64);
             if own > due {
                 // Another connection of the same account was served.
-                held.move_to(id, proven, own, false);
+                held.set_priority(id, proven, own, false);
                 continue;
             }
             let may = budget.held_bytes > 0 && due <= turn_limit;
@@ -160,7 +147,7 @@ impl<S: Stream> Table<S> {
             held.pop(id);
             if let Some(next) = held.peek(id) {
                 let due = account.served().saturating_add(next.len() as u64);
-                held.move_to(id, sender.connection.proven, due, true);
+                held.set_priority(id, sender.connection.proven, due, true);
             }
             if self.resume_reading(id, turn) {
                 return;
@@ -168,8 +155,8 @@ impl<S: Stream> Table<S> {
         }
     }
 
-    /// Goes on with a connection of which fewer messages wait. Says whether none
-    /// does only because it has to be read first: then it must not miss its turn.
+    /// Reads on from a connection that has fewer held messages now. Returns whether it has
+    /// none only because it has to be read first: then the next turn has to serve it.
     fn resume_reading(&mut self, id: u64, turn: &mut Turn<'_>) -> bool {
         let (bytes, Some(&row)) = (self.held.bytes(id), self.rows.get(&id)) else { return false };
         let connection = &mut self.connections[row];
@@ -186,12 +173,12 @@ impl<S: Stream> Table<S> {
         bytes == 0 && has_more
     }
 
-    /// Reads from the connections that are proven, or from those that are not.
+    /// Reads from the connections that are proven, or from the others.
     fn read_ready(
         &mut self,
         proven: bool,
         budget: &mut TurnBudget,
-        scratch: &mut [u8],
+        buffer: &mut [u8],
         turn: &mut Turn<'_>,
     ) {
         for _ in 0..self.readable[usize::from(proven)].len() {
@@ -203,15 +190,15 @@ impl<S: Stream> Table<S> {
                 connection.unread = true;
                 continue;
             }
-            let free = proven && self.held.is_empty() && turn.room.gate().is_open();
-            let most = if free { scratch.len() } else { scratch.len().min(CAUTIOUS_READ_BYTES) };
-            match connection.stream.read(&mut scratch[..most]) {
+            let is_free = proven && self.held.is_empty() && turn.room.gate().is_open();
+            let most = if is_free { buffer.len() } else { buffer.len().min(CAUTIOUS_READ_BYTES) };
+            match connection.stream.read(&mut buffer[..most]) {
                 Ok(0) => self.disconnect(row),
                 Ok(read) => {
-                    // A shorter read means drained, and the next edge will tell;
-                    // but none comes behind the last.
+                    // A short read means that the socket is empty, and epoll will report new
+                    // bytes; but it reports nothing after the end of the stream.
                     let drained = read < most && !connection.ended;
-                    self.receive(row, &mut scratch[..read], budget, turn);
+                    self.receive(row, &mut buffer[..read], budget, turn);
                     self.write_own_frames(id, turn);
                     if !drained {
                         self.readable(id);
@@ -232,7 +219,7 @@ impl<S: Stream> Table<S> {
     /// Handles the bytes that arrived with the handshake; their messages wait for the
     /// next turn.
     pub(crate) fn receive_early(&mut self, row: usize, bytes: &mut [u8], turn: &mut Turn<'_>) {
-        self.receive(row, bytes, &mut TurnBudget::none(), turn);
+        self.receive(row, bytes, &mut TurnBudget { all_wait: true, ..TurnBudget::default() }, turn);
     }
 
     /// Restores the messages that were held in the previous process.
