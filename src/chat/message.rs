@@ -201,6 +201,8 @@ impl<'a> FieldValue<'a> {
 struct Field<'a> {
     /// With quotes and escapes.
     name: &'a str,
+    /// Without them, as bytes: a name may contain a lone surrogate, which a `str` cannot.
+    key: Cow<'a, [u8]>,
     value: &'a str,
     role: FieldRole,
 }
@@ -266,7 +268,8 @@ impl<'a> Visitor<'a> for Fields {
         let mut fields = Vec::with_capacity(4);
         while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             let (name, value) = (name.get(), value.get());
-            fields.push(Field { name, value, role: FieldRole::of(&unescaped(name)) });
+            let key = unescaped(name);
+            fields.push(Field { name, value, role: FieldRole::of(&key), key });
         }
         Ok(fields)
     }
@@ -277,26 +280,16 @@ fn has_duplicate(fields: &[Field<'_>]) -> bool {
     /// Up to this number of fields it is faster to compare each with each.
     const FEW: usize = 16;
     if fields.len() <= FEW {
-        let mut rest = fields;
-        while let Some((field, others)) = rest.split_first() {
-            if others.iter().any(|other| is_same_name(field.name, other.name)) {
-                return true;
-            }
-            rest = others;
-        }
-        return false;
+        let is_repeated = |(at, field): (usize, &Field<'_>)| {
+            fields.iter().take(at).any(|other| other.key == field.key)
+        };
+        return fields.iter().enumerate().any(is_repeated);
     }
-    let mut names = HashSet::with_capacity(fields.len());
-    !fields.iter().all(|field| names.insert(unescaped(field.name)))
+    let mut keys = HashSet::with_capacity(fields.len());
+    !fields.iter().all(|field| keys.insert(&field.key))
 }
 
-fn is_same_name(one: &str, other: &str) -> bool {
-    one == other
-        || ((one.contains('\\') || other.contains('\\')) && unescaped(one) == unescaped(other))
-}
-
-/// The value of a JSON string, as bytes: a name may contain a lone surrogate, which a
-/// `str` cannot.
+/// The value of a JSON string, as bytes.
 fn unescaped(json: &str) -> Cow<'_, [u8]> {
     if !json.contains('\\') {
         return Cow::Borrowed(unquoted(json).as_bytes());

@@ -263,11 +263,4 @@ proptest! {
         let text = format!("{gap}{{{}}}{gap}", join(&gap));
         prop_assert_eq!(sent(&text), Ok(format!("{{{}}}", join(""))));
     }
-
-    #[test]
-    fn names_are_compared_without_escapes(one in string(), other in string()) {
-        let same = serde_json::from_str::<String>(&one).unwrap()
-            == serde_json::from_str::<String>(&other).unwrap();
-        prop_assert_eq!(is_same_name(&one, &other), same);
-    }
 }
