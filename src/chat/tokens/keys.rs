@@ -186,11 +186,11 @@ pub enum KeyError {
     Empty,
     #[error("a secret is for HS256, HS384 or HS512")]
     NotForSecrets,
-    #[error("a public key is not for HS256, HS384 or HS512, which take a secret_file")]
+    #[error("a public key is not for HS256, HS384 or HS512, which need a secret_file")]
     NotForPublic,
-    #[error("alg is missing, which a PEM file and an RSA key without it need")]
+    #[error("alg is missing; a PEM file and an RSA key without alg need it")]
     AlgorithmMissing,
-    #[error("the file holds neither public keys in PEM nor a JWKS")]
+    #[error("the file contains neither public keys in PEM nor a JWKS")]
     Form,
     #[error("the file is in UTF-16; save it as UTF-8")]
     Utf16,
@@ -208,11 +208,11 @@ pub enum KeyError {
     Secret,
     #[error("the file contains a private key; use the public key (openssl pkey -pubout)")]
     Private,
-    #[error("it is no public key for {0:?}")]
+    #[error("it is not a public key for {0:?}")]
     Other(Algorithm),
     #[error("an RSA key must have at least 2048 bits")]
     RsaShort,
-    #[error("no key of the JWKS fits: a public key to verify with, of that kid and alg")]
+    #[error("the JWKS has no public key for signatures with this kid and alg")]
     NoneFits,
     #[error("no key of the file can be used; {0}")]
     NoneUsable(Box<UnusableKey>),

@@ -81,7 +81,7 @@ fn rows_that_are_no_keys() {
         > 1:22: auth.keys.alg: not one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA
 
         auth.keys = [{ alg = 'HS256', file = 'ed.pem' }]
-        > 1:22: auth.keys.alg: a public key is not for HS256, HS384 or HS512, which take a secret_file
+        > 1:22: auth.keys.alg: a public key is not for HS256, HS384 or HS512, which need a secret_file
 
         auth.keys = [{ alg = 'EdDSA', secret_file = 'key' }]
         > 1:22: auth.keys.alg: a secret is for HS256, HS384 or HS512
@@ -120,16 +120,16 @@ fn files_that_are_no_keys() {
         > 1:45: auth.keys.secret_file: warning: the secret is shorter than 32 bytes and may be guessed
 
         auth.keys = [{ file = 'ed.pem' }]
-        > 1:23: auth.keys.file: alg is missing, which a PEM file and an RSA key without it need
+        > 1:23: auth.keys.file: alg is missing; a PEM file and an RSA key without alg need it
 
         auth.keys = [{ alg = 'ES256', file = 'ed.pem' }]
-        > 1:38: auth.keys.file: it is no public key for ES256
+        > 1:38: auth.keys.file: it is not a public key for ES256
 
         auth.keys = [{ alg = 'ES256', file = 'key' }]
-        > 1:38: auth.keys.file: the file holds neither public keys in PEM nor a JWKS
+        > 1:38: auth.keys.file: the file contains neither public keys in PEM nor a JWKS
 
         auth.keys = [{ kid = 'z', file = 'keys.json' }]
-        > 1:34: auth.keys.file: no key of the JWKS fits: a public key to verify with, of that kid and alg",
+        > 1:34: auth.keys.file: the JWKS has no public key for signatures with this kid and alg",
     );
     let secret = "auth.keys = [{ alg = 'HS256', secret_file = 'key' }]";
     scene(secret).mode("key", 0o640).gives(&[]);
@@ -146,7 +146,7 @@ fn keys_that_cannot_be_used_are_named() {
         scene("auth.keys = [{ file = 'set.json' }]").file("set.json", set)
     };
     let at = "wschat.toml:1:23: auth.keys.file: warning";
-    let named = format!(r#"{at}: key "bad" cannot be used: it is no public key for ES256"#);
+    let named = format!(r#"{at}: key "bad" cannot be used: it is not a public key for ES256"#);
     assert_eq!(scene(bad).messages(), [named.as_str()]);
     assert_eq!(scene(bad).config().auth.token_keys().len(), 2, "the others are used");
     let many = scene(&[bad; 1_000].join(",")).messages();

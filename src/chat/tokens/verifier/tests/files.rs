@@ -96,13 +96,16 @@ fn keys_that_cannot_be_used_are_reported() {
         ),
         (
             format!(r#""kty":"RSA","e":"AQAB","n":"{long}""#),
-            "alg is missing, which a PEM file and an RSA key without it need",
+            "alg is missing; a PEM file and an RSA key without alg need it",
         ),
         (
             r#""kty":"EC","crv":"P-256","x":"AAAA","y":"AAAA""#.into(),
-            "it is no public key for ES256",
+            "it is not a public key for ES256",
         ),
-        (r#""kty":"EC","crv":"P-256","x":"*","y":"AAAA""#.into(), "it is no public key for ES256"),
+        (
+            r#""kty":"EC","crv":"P-256","x":"*","y":"AAAA""#.into(),
+            "it is not a public key for ES256",
+        ),
         (r#""kty":"EC","crv":"P-521","x":"","y":"""#.into(), unsupported),
         (r#""kty":"new""#.into(), unsupported),
         (EC.replace(r#""crv":"P-256","#, ""), unsupported),
@@ -186,7 +189,7 @@ fn every_key_of_a_pem_file_counts() {
     assert_ne!(both.keys[0], both.keys[1]);
     assert!(both.keys.iter().all(|key| key.kid() == Some("a")));
     // A key that cannot be used has a number.
-    let second = "key 2 cannot be used: it is no public key for EdDSA";
+    let second = "key 2 cannot be used: it is not a public key for EdDSA";
     assert_eq!(found(ed, format!("{ED_PEM}{PSS}")), format!("-; {second}"));
     // A damaged block is an error, also beside a valid one.
     for damaged in [&other[..60], &other.replace("MCow", "M*ow"), &other.replace("END", "AND")] {
