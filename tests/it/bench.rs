@@ -1,4 +1,4 @@
-//! `wschat bench`, the real program against the real daemon.
+//! `wschat bench` with a real daemon.
 
 use std::process::{Command, Output};
 
@@ -24,10 +24,10 @@ fn every_mode_measures() {
 }
 
 #[test]
-fn who_never_reads_is_seen_to_be_closed() {
+fn listeners_that_never_read_are_closed() {
     let daemon = Daemon::start(UNLIMITED);
-    // Some 9 MB in three seconds: more than the tail and the kernel hold for
-    // those who never read, so slow that who reads cannot fall behind.
+    // Some 9 MB in three seconds: more than the tail and the kernel hold for a listener
+    // that does not read, and so slow that the others keep up.
     let options = ["--listeners=10", "--slow=2", "--size=16000", "--rate=200", "--secs=2.5"];
     let report = measure(&daemon, "slow", &options);
     assert_eq!(report["slow_closed"], 2, "{report}");
@@ -35,7 +35,7 @@ fn who_never_reads_is_seen_to_be_closed() {
 }
 
 #[test]
-fn who_is_too_fast_is_told_what_to_do() {
+fn a_rate_limit_is_explained() {
     let daemon = Daemon::start("");
     let output = bench(&daemon, "throughput", &["--listeners=2"]);
     assert_eq!(output.status.code(), Some(69), "{output:?}");
@@ -44,7 +44,7 @@ fn who_is_too_fast_is_told_what_to_do() {
 }
 
 #[test]
-fn a_token_goes_with_each_message() {
+fn each_message_has_the_token() {
     let daemon = Setup::new(SECRET).start();
     let output = bench(&daemon, "throughput", &["--listeners=2"]);
     assert_eq!(output.status.code(), Some(69), "{output:?}");
@@ -59,7 +59,7 @@ fn a_token_goes_with_each_message() {
 }
 
 #[test]
-fn it_says_what_ends_it() {
+fn errors_and_exit_codes_of_bench() {
     let check = |code: i32, words: &str, args: &[&str]| {
         let output = run(args);
         assert_eq!(output.status.code(), Some(code), "{args:?} {output:?}");

@@ -1,5 +1,4 @@
-//! `wschat check` and `wschat config`: what they print, where, and with which
-//! exit code.
+//! Output and exit codes of `wschat check` and `wschat config`.
 
 use std::fs;
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -10,13 +9,13 @@ use tempfile::TempDir;
 
 use crate::harness::{Client, Setup, until};
 
-/// A call of the program in a folder with `wschat.toml`, without any variable.
-struct Call {
+/// Runs the program in a folder with `wschat.toml` and without any variable.
+struct Run {
     folder: TempDir,
     command: Command,
 }
 
-impl Call {
+impl Run {
     fn new(toml: &str, args: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("wschat.toml");
@@ -32,9 +31,9 @@ impl Call {
         self
     }
 
-    /// Exit code, standard output and standard error are exactly these.
+    /// Checks exit code, standard output and standard error.
     #[track_caller]
-    fn gives(mut self, code: i32, stdout: &str, stderr: &str) {
+    fn check(mut self, code: i32, stdout: &str, stderr: &str) {
         let output = self.command.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let got = (output.status.code(), text(&output.stdout), text(&output.stderr));
@@ -46,11 +45,11 @@ impl Call {
 const CHECK: &[&str] = &["check", "--config", "wschat.toml"];
 const CONFIG: &[&str] = &["config", "--config", "wschat.toml"];
 
-/// Whoever chooses the working directory does not choose the secret.
+/// A user who chooses the working directory must not choose the secret.
 #[test]
-fn credentials_are_in_an_absolute_folder_or_nowhere() {
+fn credentials_are_read_from_absolute_folders_only() {
     for folder in ["", "."] {
-        let call = Call::new("", CONFIG);
+        let call = Run::new("", CONFIG);
         fs::write(call.folder.path().join("wschat.jwt_secret"), "s".repeat(32)).unwrap();
         let output = call.env("CREDENTIALS_DIRECTORY", folder).command.output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
@@ -59,9 +58,9 @@ fn credentials_are_in_an_absolute_folder_or_nowhere() {
 }
 
 #[test]
-fn check_is_silent_about_a_good_file() {
-    Call::new("", CHECK).gives(0, "", "");
-    Call::new(include_str!("../../etc/wschat.toml"), CHECK).gives(0, "", "");
+fn check_prints_nothing_for_a_valid_file() {
+    Run::new("", CHECK).check(0, "", "");
+    Run::new(include_str!("../../etc/wschat.toml"), CHECK).check(0, "", "");
 }
 
 #[test]
@@ -69,26 +68,26 @@ fn check_prints_all_problems() {
     let toml = "[auth]\nleeway_secs = 900\njwt_secrt = 'hunter2'\n";
     let problems = "wschat.toml:2:15: auth.leeway_secs: 900 is out of range, 0 to 300\n\
         wschat.toml:3:1: auth.jwt_secrt: unknown key; did you mean auth.jwt_secret?\n";
-    Call::new(toml, CHECK).gives(78, "", problems);
-    Call::new(toml, CONFIG).gives(78, "", problems);
+    Run::new(toml, CHECK).check(78, "", problems);
+    Run::new(toml, CONFIG).check(78, "", problems);
 }
 
 #[test]
 fn check_warns() {
     let warning = "wschat.toml:1:19: auth.jwt_secret: warning: \
         the secret is shorter than 32 bytes and may be guessed\n";
-    Call::new("auth.jwt_secret = 'hunter2'", CHECK).gives(0, "", warning);
+    Run::new("auth.jwt_secret = 'hunter2'", CHECK).check(0, "", warning);
 }
 
 #[test]
-fn a_missing_file_matters_if_somebody_named_it() {
+fn a_missing_file_is_an_error_if_it_was_named() {
     let missing = "wschat: other.toml: No such file or directory (os error 2)\n";
-    Call::new("", &["check", "--config", "other.toml"]).gives(66, "", missing);
-    Call::new("", &["config", "--config", "other.toml"]).gives(66, "", missing);
+    Run::new("", &["check", "--config", "other.toml"]).check(66, "", missing);
+    Run::new("", &["config", "--config", "other.toml"]).check(66, "", missing);
 }
 
 #[test]
-fn config_prints_every_value_with_its_source() {
+fn config_prints_each_value_with_its_source() {
     let toml = "[auth]\njwt_secret = 'hunter2'\n\n[limits]\nconnections_max = 5\n";
     let lines = r#"auth.jwt_secret = set  # wschat.toml:2
 auth.jwt_secret_file = none  # default
@@ -125,17 +124,17 @@ metrics.address = none  # default
 server.threads = 0  # default
 server.shutdown_timeout_secs = 10  # default
 "#;
-    Call::new(toml, CONFIG).env("JWT_SECRET", "unused").gives(0, lines, "");
+    Run::new(toml, CONFIG).env("JWT_SECRET", "unused").check(0, lines, "");
 }
 
 #[test]
-fn the_environment_is_a_source_of_the_secret() {
-    let first = |call: Call| {
+fn the_secret_may_come_from_the_environment() {
+    let first = |call: Run| {
         let mut call = call;
         let output = call.command.output().unwrap();
         String::from_utf8(output.stdout).unwrap().lines().next().map(str::to_owned)
     };
-    let call = || Call::new("", CONFIG).env("JWT_SECRET", "hunter2");
+    let call = || Run::new("", CONFIG).env("JWT_SECRET", "hunter2");
     let variable = "auth.jwt_secret = set  # environment variable JWT_SECRET";
     assert_eq!(first(call()).as_deref(), Some(variable));
 
@@ -146,22 +145,22 @@ fn the_environment_is_a_source_of_the_secret() {
     assert_eq!(first(call).as_deref(), Some(credential));
 
     let empty = "wschat: environment variable JWT_SECRET: the secret is empty\n";
-    Call::new("", CHECK).env("JWT_SECRET", "").gives(78, "", empty);
+    Run::new("", CHECK).env("JWT_SECRET", "").check(78, "", empty);
 }
 
 #[test]
-fn wrong_usage_is_64() {
+fn wrong_usage_exits_64() {
     for args in [&["check", "--nonsense"][..], &["nonsense"], &["--threads", "1025"]] {
-        let output = Call::new("", args).command.output().unwrap();
+        let output = Run::new("", args).command.output().unwrap();
         assert_eq!(output.status.code(), Some(64), "{args:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
     }
 }
 
 #[test]
-fn ipv4_and_ipv6_of_one_port_are_listened_at() {
+fn the_daemon_listens_on_ipv4_and_ipv6_of_one_port() {
     for order in [["0.0.0.0", "[::]"], ["[::]", "127.0.0.1"]] {
-        // Between the look for a free port and the start another may take it.
+        // Another process may take the port after the search for a free one.
         let daemon = until("a port that is free for both", || {
             let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
             let [one, two] = order.map(|ip| format!("{ip}:{port}"));

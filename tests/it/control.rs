@@ -1,4 +1,4 @@
-//! The control socket and the commands that ask it.
+//! The control socket and the commands that use it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,16 +13,16 @@ use serde_json::{Value, json};
 use crate::harness::{DEADLINE, Daemon, Setup, until};
 use crate::tmux::Tmux;
 
-/// What a command gave: exit code, stdout, stderr.
-type Gave = (Option<i32>, String, String);
+/// Exit code, stdout and stderr of a command.
+type Outcome = (Option<i32>, String, String);
 
-fn gave(output: Output) -> Gave {
+fn outcome(output: Output) -> Outcome {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-fn run(daemon: &Daemon, words: &[&str]) -> Gave {
-    gave(daemon.command(words).output().unwrap())
+fn run(daemon: &Daemon, words: &[&str]) -> Outcome {
+    outcome(daemon.command(words).output().unwrap())
 }
 
 fn status(daemon: &Daemon) -> Value {
@@ -38,7 +38,7 @@ fn clients(daemon: &Daemon, words: &[&str]) -> Vec<Value> {
     out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A connection to the control socket, for lines that no command would send.
+/// A connection to the control socket, for lines that no command sends.
 struct Line(BufReader<UnixStream>);
 
 impl Line {
@@ -58,15 +58,15 @@ impl Line {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
     }
 
-    /// Whether the daemon has hung up.
+    /// Whether the daemon has closed it.
     fn ended(&mut self) -> bool {
-        // Unread bytes of ours turn the end into a reset.
+        // Unread bytes from us make it a reset.
         self.0.read(&mut [0]).map_or(true, |read| read == 0)
     }
 }
 
 #[test]
-fn status_tells_how_the_room_is() {
+fn status_shows_the_room() {
     let daemon = Daemon::start("");
     let fresh = status(&daemon);
     for (key, want) in [
@@ -84,7 +84,7 @@ fn status_tells_how_the_room_is() {
     assert_eq!(bob.hear(), "hello");
     assert_eq!(ann.hear(), "hello");
     assert_eq!(ann.json()["err"], "bad-json");
-    // What a turn did is counted at its end.
+    // A shard counts at the end of its turn.
     let status = until("the counts", || {
         let status = status(&daemon);
         (status["deliveries"] == 2 && status["refused"]["bad-json"] == 1).then_some(status)
@@ -128,12 +128,12 @@ fn status_tells_how_the_room_is() {
 }
 
 #[test]
-fn status_of_nobody_is_3() {
+fn status_without_a_daemon_exits_3() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     let ask = |words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
-        gave(command.args(words).arg("--control").arg(&path).output().unwrap())
+        outcome(command.args(words).arg("--control").arg(&path).output().unwrap())
     };
     let why = format!(
         "wschat: {}: wschat is not running, or its control socket is elsewhere (--control)\n",
@@ -148,7 +148,7 @@ fn status_of_nobody_is_3() {
 }
 
 #[test]
-fn status_is_watched_line_by_line() {
+fn status_watch_prints_lines() {
     let daemon = Daemon::start("");
     let mut watching =
         daemon.command(&["status", "--watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
@@ -163,7 +163,7 @@ fn status_is_watched_line_by_line() {
 }
 
 #[test]
-fn status_is_redrawn_on_a_terminal() {
+fn status_watch_redraws_a_terminal() {
     let daemon = Daemon::start("");
     let command = daemon.command(&["status", "--watch"]);
     let words = std::iter::once(command.get_program()).chain(command.get_args());
@@ -180,7 +180,7 @@ fn status_is_redrawn_on_a_terminal() {
 }
 
 #[test]
-fn reload_waits_for_the_verdict() {
+fn reload_waits_for_the_result() {
     let daemon = Daemon::start("");
     let before = status(&daemon);
     let mut client = daemon.connect();
@@ -198,7 +198,7 @@ fn reload_waits_for_the_verdict() {
         .args(["check", "--config", &file])
         .output()
         .unwrap();
-    assert_eq!(gave(check), (Some(78), String::new(), err.clone()));
+    assert_eq!(outcome(check), (Some(78), String::new(), err.clone()));
     assert_eq!(err.lines().count(), 2, "{err}");
     let rejected = status(&daemon);
     assert_eq!(rejected["config_generation"], 2);
@@ -263,7 +263,7 @@ fn clients_are_listed_in_pages() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_behind() {
+fn a_client_that_does_not_read_is_listed_as_lagging() {
     let daemon = Daemon::start("limits.send_buffer_bytes = 4096");
     let (mut ann, _silent) = (daemon.connect(), daemon.connect());
     let text = "x".repeat(10_000);
@@ -271,7 +271,7 @@ fn a_client_that_does_not_read_is_behind() {
         ann.say("ann", &text);
         ann.hear();
         let first = clients(&daemon, &["--sort", "behind", "--limit", "1"]).swap_remove(0);
-        // Until its kernel takes no more either, it catches up now and then.
+        // It reads now and then until its kernel buffers are full.
         let lagging = first["state"] == "lagging" && status(&daemon)["lagging"] == 1;
         lagging.then_some(first)
     });
@@ -279,7 +279,7 @@ fn a_client_that_does_not_read_is_behind() {
 }
 
 #[test]
-fn only_those_with_the_right_to_it_may_connect() {
+fn the_control_socket_checks_the_user() {
     let daemon = Daemon::start("");
     let file = fs::symlink_metadata(daemon.control()).unwrap();
     assert!(file.file_type().is_socket());
@@ -287,15 +287,15 @@ fn only_those_with_the_right_to_it_may_connect() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    // As somebody else, who finds the doors open that keep others out.
+    // As another user. File permissions are open, so only the check by the daemon is left.
     let everybody = fs::Permissions::from_mode(0o777);
     fs::set_permissions(daemon.control(), everybody.clone()).unwrap();
     let folder = daemon.control().parent().unwrap().to_owned();
     fs::set_permissions(&folder, everybody).unwrap();
-    // The build's folder may be closed to them.
+    // That user may have no access to the build folder.
     let program = folder.join("wschat");
-    // By another process: a descriptor of ours that is open for writing could be
-    // inherited by a child of another test, and then the program cannot be run.
+    // Copied by another process: a child of another test could inherit a writable
+    // descriptor of ours, and then the program could not be executed.
     let copy = Command::new("cp").arg(env!("CARGO_BIN_EXE_wschat")).arg(&program).status();
     assert!(copy.unwrap().success());
     let forbidden = (
@@ -310,7 +310,7 @@ fn only_those_with_the_right_to_it_may_connect() {
         let asked = daemon.command(&["status", "--json"]);
         let mut command = Command::new("setpriv");
         command.args(user).arg(&program).args(asked.get_args());
-        gave(command.output().unwrap())
+        outcome(command.output().unwrap())
     };
     assert_eq!(call(&["--reuid=65534", "--regid=65534", "--clear-groups"]), forbidden);
     assert_eq!(call(&["--reuid=65534", "--regid=65534", "--groups=1,2"]), forbidden);
@@ -319,7 +319,7 @@ fn only_those_with_the_right_to_it_may_connect() {
 }
 
 #[test]
-fn a_line_is_a_request_whatever_else_it_is() {
+fn each_line_gets_a_response() {
     let daemon = Daemon::start("");
     let mut line = Line::open(&daemon);
     line.write(b"{\"do\":\"status\"}\n\n[]\r\n{\"do\":\"dance\"}\n");
@@ -330,7 +330,7 @@ fn a_line_is_a_request_whatever_else_it_is() {
     line.write(b"{\"do\":\"sta");
     line.write(b"tus\"}\r\n");
     assert_eq!(line.read()["ok"]["listeners"], 0);
-    // A line without its end is one too, and the last.
+    // A last line without a newline is a request, too.
     line.write(b"{\"do\":\"clients\"}");
     line.0.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(line.read(), json!({"ok": {"total": 0, "clients": []}}));
@@ -343,7 +343,7 @@ fn a_line_is_a_request_whatever_else_it_is() {
 }
 
 #[test]
-fn one_too_many_is_told_so() {
+fn connections_over_the_limit_get_an_error() {
     let daemon = Daemon::start("");
     let mut asking: Vec<_> = (0..32).map(|_| Line::open(&daemon)).collect();
     for line in &mut asking {
@@ -357,7 +357,7 @@ fn one_too_many_is_told_so() {
 }
 
 #[test]
-fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
+fn only_a_stale_control_socket_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.sock");
     let start = || Setup::new("").without_control().arg("--control").arg(path.to_str().unwrap());
@@ -367,7 +367,7 @@ fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
     assert_eq!(code, Some(69), "{log}");
     assert!(log.contains(&format!("wschat: {}: ", path.display())), "{log}");
     drop(first);
-    // Killed, it could not take its socket away.
+    // A killed daemon cannot remove its socket.
     assert!(path.exists());
     let mut last = start().start();
     last.signal(rustix::process::Signal::TERM);
@@ -376,7 +376,7 @@ fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
 }
 
 #[test]
-fn no_folder_for_it_is_an_error_only_if_it_was_asked_for() {
+fn a_missing_folder_is_an_error_if_the_socket_was_named() {
     let missing = "/nonexistent/control.sock";
     let (code, log) =
         Setup::new("").without_control().arg("--control").arg(missing).spawn().ends_with();
@@ -400,7 +400,7 @@ fn metrics_are_printed_and_served() {
 }
 
 #[test]
-fn metrics_at_sockets_that_were_passed() {
+fn metrics_are_served_on_inherited_sockets() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.sock");
     let room = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,5 +1,5 @@
-//! Many listeners, floods and listeners that do not read: the bounds of the
-//! room over real sockets.
+//! The room's bounds over real sockets: many listeners, floods, and listeners that do not
+//! read.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
@@ -17,10 +17,10 @@ const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: room\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// A WebSocket that is open, without a library between it and the test.
+/// Opens a WebSocket without a library between the socket and the test.
 async fn open(daemon: &Daemon) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    // A client with much in its own buffers would read in leaps of seconds.
+    // A client with large buffers of its own would read rarely, and much at once.
     socket.set_recv_buffer_size(65_536).unwrap();
     let mut stream = socket.connect(daemon.addr).await.unwrap();
     stream.write_all(HANDSHAKE.as_bytes()).await.unwrap();
@@ -40,11 +40,11 @@ fn memory(daemon: &Daemon) -> usize {
 }
 
 #[test]
-fn a_flood_slows_the_senders_and_loses_nobody() {
+fn a_flood_slows_the_senders_and_closes_no_listener() {
     const SENDERS: usize = 100;
     const LISTENERS: usize = 20;
     const FLOOD: Duration = Duration::from_secs(2);
-    // Nothing but the room is heard, to the end, however slow the machine is.
+    // The test ends when everything is received, however slow the machine is.
     let config = "[limits]\nmessages_per_sec = 0\nping_interval_secs = 3600\nidle_timeout_secs = 7200\n\
         [server]\nthreads = 2\nshutdown_timeout_secs = 120\n";
     let daemon = Daemon::start(config);
@@ -64,7 +64,7 @@ fn a_flood_slows_the_senders_and_loses_nobody() {
         let begin = Instant::now();
         let mut halves = Vec::new();
         for (number, socket) in sockets.into_iter().enumerate() {
-            // To compare what the senders hear as well would only slow them.
+            // Comparing what senders receive would only slow them down.
             let listens = number >= SENDERS;
             let (mut from, to) = socket.into_split();
             halves.push(to);
@@ -72,7 +72,7 @@ fn a_flood_slows_the_senders_and_loses_nobody() {
                 let mut hasher = DefaultHasher::new();
                 let (mut total, mut end) = (0, String::new());
                 let mut buffer = vec![0; 65_536];
-                // The end may be a reset for a sender of which not all was read.
+                // The end may be a reset for a sender whose messages were not all read.
                 while let Ok(read @ 1..) = from.read(&mut buffer).await {
                     if listens {
                         hasher.write(&buffer[..read]);
@@ -83,10 +83,10 @@ fn a_flood_slows_the_senders_and_loses_nobody() {
                 (total, hasher.finish(), end)
             }));
         }
-        // The senders have a thread of their own, and never wait.
+        // The senders have their own thread, and never wait.
         let flood = thread::spawn(move || {
             let (mut sent, mut blocked) = ([0; SENDERS], 0);
-            // At least until TCP itself has said that it is enough.
+            // Until TCP blocks, at least.
             while begin.elapsed() < FLOOD || (blocked == 0 && begin.elapsed() < DEADLINE) {
                 for (half, sent) in halves.iter().zip(&mut sent) {
                     match half.try_write(&burst[*sent % burst.len()..]) {
@@ -95,7 +95,7 @@ fn a_flood_slows_the_senders_and_loses_nobody() {
                     }
                 }
             }
-            // A half that is dropped says that nothing more will be sent.
+            // Dropping the write half announces the end.
             (halves, blocked)
         });
         let mut most = 0;
@@ -126,7 +126,7 @@ fn a_flood_slows_the_senders_and_loses_nobody() {
 }
 
 #[test]
-fn who_does_not_read_is_told_so_after_whole_frames() {
+fn a_listener_that_does_not_read_gets_whole_frames_and_a_close() {
     let limits =
         "[limits]\nmessages_per_sec = 0\nfeed_tail_bytes = 65536\nsend_buffer_bytes = 4096\n";
     let daemon = Daemon::start(limits);
@@ -135,7 +135,7 @@ fn who_does_not_read_is_told_so_after_whole_frames() {
     let mut speaker = daemon.connect();
     let long = "x".repeat(4000);
     let mut said = 0;
-    // More than the kernel's buffers and the tail behind them hold.
+    // More than the kernel's buffers and the tail hold.
     while said < 60 {
         speaker.say("ann", &format!("{said} {long}"));
         speaker.hear();
@@ -152,7 +152,7 @@ fn who_does_not_read_is_told_so_after_whole_frames() {
 }
 
 #[test]
-fn who_does_not_read_costs_no_more_than_the_tail() {
+fn listeners_that_do_not_read_need_only_the_tail() {
     let daemon = Daemon::start(UNLIMITED);
     let mut speaker = daemon.connect();
     let stalled: Vec<_> = (0..50).map(|_| daemon.connect()).collect();
@@ -168,14 +168,14 @@ fn who_does_not_read_costs_no_more_than_the_tail() {
     };
     say(20);
     let before = memory(&daemon);
-    // Twice the tail, and for each of them far more than a queue of its own could hide.
+    // More than twice the tail: a queue for each listener would exceed the bound below.
     say(500);
     let added = memory(&daemon).saturating_sub(before);
     assert!(added < 8 << 20, "{added} bytes for {} listeners that do not read", stalled.len());
 }
 
 #[test]
-fn who_takes_not_even_the_close_frame_is_dropped() {
+fn a_client_that_cannot_take_the_close_frame_is_dropped() {
     let limits =
         "[limits]\nmessages_per_sec = 0\nfeed_tail_bytes = 65536\nsend_buffer_bytes = 4096\n";
     let daemon = Daemon::start(limits);
@@ -198,7 +198,7 @@ fn who_takes_not_even_the_close_frame_is_dropped() {
 }
 
 #[test]
-fn every_shard_is_a_thread_with_its_name() {
+fn every_shard_has_a_named_thread() {
     let daemon = Setup::new(UNLIMITED).arg("--threads=3").start();
     let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap();
     until("their names", || {
@@ -210,7 +210,7 @@ fn every_shard_is_a_thread_with_its_name() {
 }
 
 #[test]
-fn after_storms_of_connections_the_memory_goes_back() {
+fn memory_is_freed_after_storms_of_connections() {
     let daemon = Daemon::start(UNLIMITED);
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
     let calm = descriptors();
@@ -218,12 +218,12 @@ fn after_storms_of_connections_the_memory_goes_back() {
         drop((0..connections).map(|_| daemon.connect()).collect::<Vec<_>>());
         until("the end of the storm", || (descriptors() == calm).then_some(()));
     };
-    // What every daemon needs with its first clients is no matter of the storm.
+    // Every daemon's memory grows with its first clients.
     storm(200);
     let before = memory(&daemon);
     for _ in 0..3 {
         storm(2000);
     }
-    // What the allocator keeps of one storm serves the next.
+    // The allocator reuses the memory of earlier storms.
     until("the memory", || (memory(&daemon) < before + (1 << 20)).then_some(()));
 }

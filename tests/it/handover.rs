@@ -1,6 +1,5 @@
-//! A restart that closes nobody: one process hands the room over, through a
-//! store like systemd's, and the next one goes on. The booted systemd does the
-//! same under load; here every corner is looked at.
+//! Restarts that keep all connections: one process hands over to the next, through a
+//! store like that of systemd. `tests/system/` does it under load with the real systemd.
 
 use std::fs;
 use std::io::{IoSliceMut, Read, Write};
@@ -26,7 +25,7 @@ const CONFIG: &str = "limits.messages_per_sec = 0\n[server]\nthreads = 2\n";
 pub struct Manager {
     config: String,
     folder: TempDir,
-    /// Descriptors with their names, as they were stored.
+    /// The stored descriptors with their names.
     stored: Receiver<(String, OwnedFd)>,
     listener: TcpListener,
 }
@@ -36,12 +35,12 @@ impl Manager {
         Self::with_places(usize::MAX)
     }
 
-    /// One whose daemons are configured like this.
+    /// Its daemons get this configuration.
     pub fn with_config(config: &str) -> Self {
         Self { config: config.to_owned(), ..Self::new() }
     }
 
-    /// Keeps so many descriptors, and drops what comes then, as systemd does.
+    /// Keeps this many descriptors, and drops later ones as systemd does.
     fn with_places(places: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
@@ -63,7 +62,7 @@ impl Manager {
                 for message in control.drain() {
                     let RecvAncillaryMessage::ScmRights(descriptors) = message else { continue };
                     for descriptor in descriptors {
-                        // What comes without FDSTORE, the barrier, is closed at once.
+                        // Descriptors of other datagrams are closed at once.
                         if let (Some(name), true) = (name, text.contains("FDSTORE=1")) {
                             assert!(text.contains("FDPOLL=0"), "{text}");
                             if kept < places {
@@ -79,7 +78,7 @@ impl Manager {
         Self { config: CONFIG.to_owned(), folder, stored, listener }
     }
 
-    /// Starts a daemon with the room's listener, and with what is in the store.
+    /// Starts a daemon with the room's listener and the stored descriptors.
     pub fn start(&self, stored: Option<(String, OwnedFd)>) -> Daemon {
         let listener = OwnedFd::from(self.listener.try_clone().unwrap());
         let (mut sockets, mut names) = (vec![listener], "wschat".to_owned());
@@ -113,7 +112,7 @@ impl Manager {
 }
 
 #[test]
-fn every_message_is_recorded_once() {
+fn every_message_is_recorded_once_over_restarts() {
     let manager = Manager::new();
     let mut daemon = manager.start(None);
     let mut speaker = daemon.connect();
@@ -123,7 +122,7 @@ fn every_message_is_recorded_once() {
             speaker.say("ann", &format!("{round} {n}"));
             heard.push(speaker.text());
         }
-        // Taken by the one process or by the other.
+        // The old or the new process accepts it.
         speaker.say("ann", "across");
         daemon = manager.restart(daemon);
         heard.push(speaker.text());
@@ -138,7 +137,7 @@ fn every_message_is_recorded_once() {
 }
 
 #[test]
-fn every_stream_goes_on_where_it_was() {
+fn every_stream_continues_after_a_restart() {
     let manager = Manager::new();
     let mut daemon = manager.start(None);
     let mut listener = daemon.connect();
@@ -148,7 +147,7 @@ fn every_stream_goes_on_where_it_was() {
     let mut heard = Vec::new();
     for round in 0..5 {
         speaker.say("ann", &format!("before {round}"));
-        // A frame cut in its middle, and a message between two fragments.
+        // One frame is sent in part, and one message in fragments.
         let frame =
             client_frame(0x81, format!(r#"{{"usr":"cut","msg":"cut {round}"}}"#).as_bytes());
         let (left, right) = frame.split_at(1 + round * 7);
@@ -170,7 +169,7 @@ fn every_stream_goes_on_where_it_was() {
     assert_eq!(said, wanted);
     let tims: Vec<_> = heard.iter().map(|message| message["tim"].as_str().unwrap()).collect();
     assert!(tims.is_sorted_by(|a, b| a < b), "{tims:?}");
-    // Everybody else heard the same.
+    // All others received the same.
     for client in [&mut speaker, &mut cut, &mut fragmented] {
         let all: Vec<_> = (0..15).map(|_| client.json()).collect();
         assert_eq!(all, heard);
@@ -178,7 +177,7 @@ fn every_stream_goes_on_where_it_was() {
 }
 
 #[test]
-fn who_does_not_read_finds_everything_after_the_restart() {
+fn a_slow_listener_misses_nothing_over_a_restart() {
     let manager = Manager::new();
     let daemon = manager.start(None);
     let mut stalled = daemon.connect();
@@ -198,7 +197,7 @@ fn who_does_not_read_finds_everything_after_the_restart() {
 }
 
 #[test]
-fn who_waits_in_the_backlog_is_served_by_the_next_process() {
+fn a_connection_in_the_backlog_is_served_by_the_next_process() {
     let manager = Manager::new();
     let mut daemon = manager.start(None);
     let mut member = daemon.connect();
@@ -214,24 +213,24 @@ fn who_waits_in_the_backlog_is_served_by_the_next_process() {
 }
 
 #[test]
-fn without_a_store_clients_are_told_to_come_back() {
+fn without_a_store_a_restart_closes_with_1012() {
     closes_for_a_restart(Daemon::start(""));
 }
 
 #[test]
-fn a_store_that_keeps_nothing_is_found_out() {
-    // As systemd 252 with FileDescriptorStoreMax=0, which says nothing about it.
+fn a_store_without_space_is_detected() {
+    // Like systemd 252 with FileDescriptorStoreMax=0, which does not report it.
     let manager = Manager::with_places(0);
     closes_for_a_restart(manager.start(None));
 }
 
 #[test]
-fn a_store_that_keeps_nothing_costs_nobody_what_was_said() {
+fn a_store_without_space_loses_no_message() {
     let manager = Manager::with_places(0);
     let manager = Manager { config: format!("{CONFIG}shutdown_timeout_secs = 60\n"), ..manager };
     let mut daemon = manager.start(None);
     let (mut stalled, mut speaker) = (daemon.connect(), daemon.connect());
-    // More than the sockets take: the stalled one is in the middle of a frame.
+    // More than the sockets take, so the stalled one is in the middle of a frame.
     let long = "x".repeat(10_000);
     for number in 0..150 {
         speaker.say("ann", &format!("{number} {long}"));
@@ -260,16 +259,16 @@ fn closes_for_a_restart(mut daemon: Daemon) {
 }
 
 #[test]
-fn what_the_next_process_cannot_read_costs_a_close_and_not_a_crash() {
+fn sockets_without_a_readable_state_are_closed() {
     let manager = Manager::new();
     let mut daemon = manager.start(None);
     let mut client = daemon.connect();
     daemon.signal(Signal::USR2);
     assert_eq!(daemon.wait().code(), Some(0));
     let (name, parked) = manager.stored.recv().unwrap();
-    // Somebody took the state out: what is left are sockets of nobody.
+    // The state was taken out, and only the sockets are left.
     let end = std::os::unix::net::UnixStream::from(parked);
-    let sockets = all_but_the_first(&end);
+    let sockets = receive_without_the_state(&end);
     let (sender, receiver) = std::os::unix::net::UnixStream::pair().unwrap();
     park_again(&sender, &sockets);
     drop(sockets);
@@ -282,7 +281,7 @@ fn what_the_next_process_cannot_read_costs_a_close_and_not_a_crash() {
     assert_eq!(newcomer.hear(), "still here");
 }
 
-fn all_but_the_first(end: &std::os::unix::net::UnixStream) -> Vec<OwnedFd> {
+fn receive_without_the_state(end: &std::os::unix::net::UnixStream) -> Vec<OwnedFd> {
     let mut bytes = [0; 300];
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -309,7 +308,7 @@ fn park_again(to: &std::os::unix::net::UnixStream, sockets: &[OwnedFd]) {
 }
 
 #[test]
-fn a_closing_handshake_goes_on() {
+fn a_closing_handshake_continues_after_a_restart() {
     let manager = Manager::new();
     let daemon = manager.start(None);
     let mut client = daemon.connect();

@@ -7,7 +7,7 @@ use crate::harness::Daemon;
 use crate::room::Room;
 
 #[test]
-fn a_line_is_sent_and_its_return_is_the_receipt() {
+fn a_line_is_sent_and_its_echo_is_the_receipt() {
     let room = Room::start();
     let output = join(&room, &["--usr", "ci"], "build 412 is green\n");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -17,7 +17,7 @@ fn a_line_is_sent_and_its_return_is_the_receipt() {
 }
 
 #[test]
-fn lines_go_in_order_and_all_of_them() {
+fn all_lines_are_sent_in_order() {
     let room = Room::start();
     let lines: Vec<String> = (0..200).map(|n| format!("line {n}")).collect();
     let output = join(&room, &["--usr", "ci"], &lines.join("\n"));
@@ -27,7 +27,7 @@ fn lines_go_in_order_and_all_of_them() {
 }
 
 #[test]
-fn what_the_room_refuses_is_on_stderr_and_ends_it() {
+fn a_refusal_is_printed_on_stderr_and_ends_the_program() {
     let room = Room::start();
     let output = join(&room, &[], "good\nrefuse\nlater\n");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -36,7 +36,7 @@ fn what_the_room_refuses_is_on_stderr_and_ends_it() {
 }
 
 #[test]
-fn what_comes_too_early_is_sent_again() {
+fn a_message_sent_too_early_is_sent_again() {
     let room = Room::start();
     let output = join(&room, &["--usr", "ci"], "early\nlater\nearly\n");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -47,7 +47,7 @@ fn what_comes_too_early_is_sent_again() {
 }
 
 #[test]
-fn what_the_server_says_itself_can_be_told_from_all_else() {
+fn messages_of_the_server_are_marked() {
     let room = Room::start();
     let mut listener = Listener::start(&room, &[]);
     room.wait_for_clients(1);
@@ -68,7 +68,7 @@ fn what_the_server_says_itself_can_be_told_from_all_else() {
 }
 
 #[test]
-fn without_a_server_it_says_so() {
+fn a_missing_server_is_an_error() {
     let (_kept, address) = Room::nobody();
     let output = join_url(&format!("ws://{address}"), &["--usr", "ci"], "x\n");
     assert_eq!(output.status.code(), Some(69));
@@ -89,7 +89,7 @@ fn a_connection_that_ends_before_the_receipt_fails() {
 }
 
 #[test]
-fn nothing_to_send_is_an_end_as_well() {
+fn empty_input_ends_the_program() {
     let room = Room::start();
     assert_eq!(join(&room, &[], "").status.code(), Some(0));
 }
@@ -117,7 +117,7 @@ fn json_is_a_line_per_message_and_flushed() {
 }
 
 #[test]
-fn lines_for_people_are_harmless() {
+fn printed_lines_contain_no_control_characters() {
     let room = Room::start();
     let mut listener = Listener::start(&room, &[]);
     room.wait_for_clients(1);
@@ -126,7 +126,7 @@ fn lines_for_people_are_harmless() {
 }
 
 #[test]
-fn summer_time_without_a_rule_is_no_utc() {
+fn a_time_zone_without_a_rule_is_not_utc() {
     let room = Room::start();
     let mut command = command(&room.url(), &["--usr", "ci"]);
     command.env("TZ", "CET-1CEST").stdin(Stdio::null()).stdout(Stdio::piped());
@@ -141,7 +141,7 @@ fn summer_time_without_a_rule_is_no_utc() {
 }
 
 #[test]
-fn a_query_without_a_path_finds_the_room() {
+fn a_url_may_have_a_query_without_a_path() {
     let daemon = Daemon::start("");
     let output = join_url(&format!("ws://{}?from=here", daemon.addr), &["--usr", "ci"], "hi\n");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -158,7 +158,7 @@ fn a_closed_pipe_ends_a_listener_at_once() {
 }
 
 #[test]
-fn a_closed_pipe_does_not_stop_the_sending() {
+fn a_closed_pipe_does_not_stop_sending() {
     let room = Room::start();
     let mut child =
         command(&room.url(), &[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -206,7 +206,7 @@ fn the_token_comes_from_file_option_or_variable() {
 }
 
 #[test]
-fn the_real_room_takes_a_token_that_it_minted() {
+fn a_real_room_accepts_a_token_of_the_program() {
     let secret = "0123456789abcdef0123456789abcdef";
     let daemon = Daemon::start(&format!("[auth]\njwt_secret = \"{secret}\"\n"));
     let url = format!("ws://{}/", daemon.addr);
@@ -230,7 +230,7 @@ fn the_real_room_takes_a_token_that_it_minted() {
 }
 
 #[test]
-fn the_real_room_is_waited_for_unless_it_is_in_vain() {
+fn join_waits_for_a_real_room_unless_it_never_will_respond() {
     let daemon = Daemon::start("[limits]\nslow_mode_secs = 1\n");
     let url = format!("ws://{}/", daemon.addr);
     let output = join_url(&url, &["--usr", "ci"], "one\ntwo\n");
@@ -247,7 +247,7 @@ fn the_real_room_is_waited_for_unless_it_is_in_vain() {
 }
 
 #[test]
-fn the_real_room_is_one_line_of_json_for_each_message() {
+fn a_real_room_gives_one_json_line_per_message() {
     let daemon = Daemon::start("");
     let output = join_url(&format!("ws://{}/", daemon.addr), &["--usr", "ci", "--json"], "a\n");
     let line = String::from_utf8(output.stdout).unwrap();

@@ -28,7 +28,7 @@ fn entry(name: &str) -> Option<&'static str> {
 }
 
 #[test]
-fn the_manual_has_every_command_and_option() {
+fn the_manual_documents_every_command_and_option() {
     for (command, options) in commands() {
         let entry = entry(&command).unwrap_or_else(|| panic!("no entry for {command}"));
         for option in options {

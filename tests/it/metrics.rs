@@ -1,4 +1,4 @@
-//! The metrics: accepted by the format's own parser, and known to the dashboard
+//! The metrics: valid for the format's own parser, and equal to those of the dashboard
 //! and the alert rules.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use crate::harness::{DEADLINE, Daemon};
 const DASHBOARD: &str = include_str!("../../packaging/examples/wschat-dashboard.json");
 const RULES: &str = include_str!("../../packaging/examples/wschat.rules.yml");
 
-/// Prints what each family is called, of which type it is, and its labels.
+/// Prints the name, the type and the labels of each family.
 const PARSE: &str = "
 import sys
 from prometheus_client.parser import text_string_to_metric_families
@@ -31,16 +31,16 @@ fn metrics() -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Every name of ours in a text.
+/// Every name of the daemon's metrics in a text.
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("wschat_")).collect()
 }
 
 #[test]
-fn the_formats_own_parser_takes_them() {
+fn the_official_parser_accepts_the_metrics() {
     let text = metrics();
-    // Debian's own, for which its package of the parser is.
+    // Debian's Python, for which the package of the parser is.
     let mut parser = Command::new("/usr/bin/python3")
         .args(["-c", PARSE])
         .stdin(Stdio::piped())
@@ -67,7 +67,7 @@ fn the_formats_own_parser_takes_them() {
 }
 
 #[test]
-fn dashboard_and_rules_know_them() {
+fn dashboard_and_rules_use_existing_metrics() {
     let text = metrics();
     let exposed = names(&text);
     serde_json::from_str::<serde_json::Value>(DASHBOARD).unwrap();
@@ -76,7 +76,7 @@ fn dashboard_and_rules_know_them() {
     assert_eq!(names(DASHBOARD), exposed, "in the dashboard");
 }
 
-/// They have ten seconds, and take no place of another.
+/// Such connections have ten seconds, and do not use the slots of others.
 #[test]
 fn silent_connections_do_not_delay_a_probe() {
     let daemon = Daemon::start("metrics.address = '127.0.0.1:0'\n");
@@ -92,6 +92,6 @@ fn silent_connections_do_not_delay_a_probe() {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     };
     ask(TcpStream::connect(address).unwrap());
-    // The last of them is still there: nobody had to wait for its end.
+    // The last of them still exists: no probe had to wait for its end.
     ask(silent.into_iter().next_back().unwrap());
 }

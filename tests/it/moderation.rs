@@ -1,5 +1,5 @@
-//! A room that stays civil: budgets of speakers, moderators in the room,
-//! operators at the control socket; and that all of it outlives a crash.
+//! Rate limits, moderators in the room and operators at the control socket, also after a
+//! crash.
 
 use std::process::Output;
 
@@ -21,7 +21,7 @@ fn token(claims: Value) -> String {
     jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap()
 }
 
-/// What a message gets: itself or a notice.
+/// The next message or notice that a message results in.
 fn answer(client: &mut Client, message: &Value) -> Value {
     client.send(&message.to_string());
     client.json()
@@ -44,7 +44,7 @@ fn done(daemon: &Daemon, words: &[&str], said: &str) {
 }
 
 #[test]
-fn a_speaker_is_slowed_and_told_how_long_wherever_it_connects() {
+fn a_rate_limit_covers_all_connections_of_a_speaker() {
     let daemon = Daemon::start("[limits]\nmessages_per_sec = 1\nmessages_burst = 3");
     let mut client = daemon.connect();
     let message = json!({ "usr": "ann", "msg": "hi" });
@@ -75,7 +75,7 @@ fn a_speaker_is_slowed_and_told_how_long_wherever_it_connects() {
 }
 
 #[test]
-fn a_budget_is_that_of_the_sub_where_there_is_one() {
+fn a_sub_has_its_own_rate_limit() {
     let daemon = Daemon::start(&with_moderators("messages_per_sec = 1\nmessages_burst = 2"));
     let say = |sub: &str| json!({ "usr": "x", "msg": "hi", "jwt": token(json!({ "sub": sub })) });
     let (mut one, mut other) = (daemon.connect(), daemon.connect());
@@ -88,7 +88,7 @@ fn a_budget_is_that_of_the_sub_where_there_is_one() {
 }
 
 #[test]
-fn moderators_command_in_the_room() {
+fn moderators_send_commands_in_the_room() {
     let daemon = Daemon::start(&with_moderators("messages_per_sec = 0"));
     let (mut ann, mut bob) = (daemon.connect(), daemon.connect());
     let chief = token(json!({ "sub": "u1", "mod": true }));
@@ -114,7 +114,7 @@ fn moderators_command_in_the_room() {
     let notice = answer(&mut ann, &command(json!({ "unmute": "bob" })));
     assert_eq!(notice["msg"], "not done: nobody of that name is muted");
 
-    // By its sub as well, whatever it calls itself.
+    // By its sub as well, under any name.
     assert_eq!(answer(&mut ann, &command(json!({ "mute": "u2" })))["ack"], "mute");
     assert_eq!(verdict(&mut bob, &json!({ "usr": "rob", "msg": "hi", "jwt": plain })), "muted");
     assert_eq!(answer(&mut ann, &command(json!({ "unmute": "u2" })))["ack"], "unmute");
@@ -132,7 +132,7 @@ fn moderators_command_in_the_room() {
     assert_eq!(again["usr"], "bob");
     assert_eq!(ann.json(), again);
 
-    // Everybody gets the retraction, and the moderator a receipt; in either order.
+    // Everyone gets the retraction, and the moderator a receipt, in any order.
     ann.send(&command(json!({ "retract": sent["tim"] })).to_string());
     let told = [ann.json(), ann.json()];
     assert!(told.iter().any(|told| told["ack"] == "retract"), "{told:?}");
@@ -154,7 +154,7 @@ fn moderators_command_in_the_room() {
 }
 
 #[test]
-fn operators_have_the_same_verbs() {
+fn operators_have_the_same_actions() {
     let daemon = Daemon::start(UNLIMITED);
     let (mut ann, mut bob) = (daemon.connect(), daemon.connect());
     let say = |usr: &str| json!({ "usr": usr, "msg": "hi" });
@@ -164,7 +164,7 @@ fn operators_have_the_same_verbs() {
     assert_eq!(operator(&daemon, &["mutes"]), (Some(0), "nobody is muted\n".into()));
     done(&daemon, &["mute", "bob", "--for", "10m"], r#"muted "bob" for 600 s"#);
     assert_eq!(verdict(&mut bob, &say("Bob")), "muted");
-    // What nobody sees gives him no other name.
+    // An invisible character does not make another name.
     assert_eq!(verdict(&mut bob, &json!({ "usr": "rob" })), "missing-msg");
     let (_, mutes) = operator(&daemon, &["mutes"]);
     assert!(mutes.starts_with("\"bob\" since ") && mutes.contains(", by uid "), "{mutes}");
@@ -218,7 +218,7 @@ fn operators_have_the_same_verbs() {
 }
 
 #[test]
-fn a_restart_forgets_neither_slow_mode_nor_what_was_said() {
+fn slow_mode_and_last_messages_survive_a_restart() {
     let manager = Manager::with_config("[limits]\nmessages_per_sec = 0\nrepeat_secs = 86400\n");
     let daemon = manager.start(None);
     let mut ann = daemon.connect();
@@ -226,7 +226,7 @@ fn a_restart_forgets_neither_slow_mode_nor_what_was_said() {
     for msg in ["one", "two", "three"] {
         assert_eq!(verdict(&mut ann, &say(msg)), "sent");
     }
-    // Slower than two hours, and only after what was said.
+    // Slower than two hours, but only after the first message.
     done(&daemon, &["slow", "20000"], "set slow mode to 20000 s");
     let daemon = manager.restart(daemon);
     let notice = answer(&mut ann, &say("four"));
@@ -238,7 +238,7 @@ fn a_restart_forgets_neither_slow_mode_nor_what_was_said() {
 }
 
 #[test]
-fn who_was_never_heard_is_listed_and_found_by_its_name() {
+fn a_speaker_without_messages_is_found_by_its_name() {
     let daemon = Daemon::start(&with_moderators("messages_per_sec = 0"));
     let plain = token(json!({ "sub": "u2" }));
     let say = |jwt: &str, usr: &str| json!({ "usr": usr, "msg": "hi", "jwt": jwt });
@@ -258,7 +258,7 @@ fn who_was_never_heard_is_listed_and_found_by_its_name() {
 }
 
 #[test]
-fn any_sub_can_be_muted_to_the_letter() {
+fn any_sub_can_be_muted_exactly() {
     let daemon = Daemon::start(&with_moderators("messages_per_sec = 0"));
     let mut client = daemon.connect();
     let mut verdict_of = |sub: &str| {
@@ -271,7 +271,7 @@ fn any_sub_can_be_muted_to_the_letter() {
         assert_eq!(verdict_of(sub), "muted");
         assert_eq!(verdict_of("u2"), "sent");
     }
-    // Neither a look-alike nor its end changes that.
+    // A name that looks alike or ends alike changes nothing.
     done(&daemon, &["mute", "U2", "--for", "600"], r#"muted "U2" for 600 s"#);
     done(&daemon, &["unmute", "U2"], r#"unmuted "U2""#);
     assert_eq!(
@@ -283,7 +283,7 @@ fn any_sub_can_be_muted_to_the_letter() {
 }
 
 #[test]
-fn decisions_outlive_a_crash() {
+fn moderation_survives_a_crash() {
     let mut daemon = Daemon::start(UNLIMITED);
     done(&daemon, &["mute", "bob"], r#"muted "bob" until unmuted"#);
     done(&daemon, &["lock"], "locked the room: only moderators speak");
@@ -295,7 +295,7 @@ fn decisions_outlive_a_crash() {
     daemon.signal(Signal::KILL);
     daemon.wait();
 
-    // Another daemon at the same place.
+    // Another daemon with the same control socket.
     let control = format!("--control={}", daemon.control().display());
     let next = Setup::new(UNLIMITED).without_control().arg(&control).start();
     let mut bob = next.connect();
@@ -305,12 +305,12 @@ fn decisions_outlive_a_crash() {
 }
 
 #[test]
-fn an_empty_text_is_a_question_and_no_refused_message() {
+fn an_empty_message_gets_a_reply_and_is_no_refusal() {
     let daemon = Daemon::start("");
     let mut page = daemon.connect();
     page.send("");
     assert_eq!(page.json()["err"], "bad-json");
-    // What a turn did is counted at its end.
+    // A shard counts at the end of its turn.
     let metrics = until("the count", || {
         let (_, metrics) = operator(&daemon, &["metrics"]);
         metrics.lines().any(|line| line == "wschat_probes_total 1").then_some(metrics)

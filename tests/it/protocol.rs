@@ -27,7 +27,7 @@ fn answer(client: &mut Client, text: &str) -> String {
 }
 
 #[test]
-fn a_message_reaches_everybody_as_it_was_sent() {
+fn a_message_reaches_everyone_as_it_was_sent() {
     let daemon = Daemon::start("");
     let (mut ann, mut bob) = (daemon.connect(), daemon.connect());
     for (sent, want) in [
@@ -63,7 +63,7 @@ fn tim_increases_in_the_order_of_the_room() {
 }
 
 #[test]
-fn what_is_not_sent_is_answered_to_its_sender_alone() {
+fn only_the_sender_gets_a_notice() {
     let daemon = Daemon::start("");
     let (mut ann, mut bob) = (daemon.connect(), daemon.connect());
     let cases = [
@@ -89,7 +89,7 @@ fn what_is_not_sent_is_answered_to_its_sender_alone() {
 }
 
 #[test]
-fn notices_are_ten_at_once() {
+fn at_most_ten_notices_are_sent_at_once() {
     let daemon = Daemon::start("");
     let mut client = daemon.connect();
     for _ in 0..100 {
@@ -102,7 +102,7 @@ fn notices_are_ten_at_once() {
 }
 
 #[test]
-fn a_token_is_needed_where_there_is_a_secret_and_goes_no_further() {
+fn a_secret_requires_tokens_which_are_not_passed_on() {
     let daemon = Setup::new("[auth]\ncheck_exp = true\n").env("JWT_SECRET", SECRET).start();
     let (mut speaker, mut listener) = (daemon.connect(), daemon.connect());
     let in_an_hour = chrono::Utc::now().timestamp() + 3600;
@@ -147,13 +147,13 @@ fn raw(daemon: &Daemon, bytes: &[u8]) -> Vec<u8> {
     let stream = client.0.get_mut();
     stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
-    // The end may be a reset, if more was sent than was read.
+    // The end may be a reset, if the server did not read everything.
     let _ = stream.read_to_end(&mut answer);
     answer
 }
 
 #[test]
-fn every_end_has_its_code() {
+fn every_close_has_its_code() {
     let daemon = Daemon::start("[limits]\nmessage_bytes_max = 1000\n");
     for (bytes, want) in [
         (client_frame(0x81, &[b'x'; 1001]), &b"\x88\x11\x03\xf1message too big"[..]),
@@ -170,7 +170,7 @@ fn every_end_has_its_code() {
 }
 
 #[test]
-fn who_speaks_and_leaves_at_once_is_heard_and_let_go() {
+fn a_client_that_sends_and_leaves_at_once_is_received() {
     let daemon = Daemon::start("");
     let mut listener = daemon.connect();
     for number in 0..30 {
@@ -180,13 +180,13 @@ fn who_speaks_and_leaves_at_once_is_heard_and_let_go() {
         stream.write_all(&client_frame(0x81, text.as_bytes())).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(listener.hear(), number.to_string());
-        // The end comes long before an idle connection would be closed.
+        // Long before an idle connection would be closed.
         stream.read_to_end(&mut Vec::new()).unwrap();
     }
 }
 
 #[test]
-fn a_message_in_fragments_with_a_ping_between_them_works() {
+fn a_fragmented_message_with_a_ping_inside_works() {
     let daemon = Daemon::start("");
     let mut client = daemon.connect();
     let text = br#"{"usr":"ann","msg":"in parts"}"#;
@@ -202,20 +202,20 @@ fn a_message_in_fragments_with_a_ping_between_them_works() {
 }
 
 #[test]
-fn who_is_silent_is_pinged_and_then_closed() {
+fn a_silent_client_is_pinged_and_then_closed() {
     let daemon = Daemon::start("[limits]\nping_interval_secs = 1\nidle_timeout_secs = 3\n");
     let mut silent = daemon.connect();
     let mut answering = daemon.connect();
-    // Reading answers pings; it lasts as long as the silent one does.
+    // Reading answers pings, as long as the silent client exists.
     let answers = thread::spawn(move || answering.hear());
-    // What is only read and never answered: pings, and then the end.
+    // This client reads but never answers: pings, and then the end.
     let mut got = Vec::new();
     silent.0.get_mut().read_to_end(&mut got).unwrap();
     let end = b"\x88\x06\x03\xf0idle";
     assert!(got.ends_with(end), "{got:?}");
     let pings = got.len() - end.len();
     assert!(pings.is_multiple_of(2) && (1..=4).contains(&(pings / 2)), "{got:?}");
-    // Whoever answers is not closed in that time.
+    // A client that answers is not closed in that time.
     let mut ann = daemon.connect();
     ann.say("ann", "here");
     assert_eq!(answers.join().unwrap(), "here");

@@ -1,4 +1,4 @@
-//! The manual page of the protocol says what the tables of the program say.
+//! The manual page of the protocol agrees with the tables of the program.
 
 use wschat::chat::{DEPTH_MAX, NOTICES, Refusal, Tim};
 use wschat::config::Config;
@@ -6,7 +6,7 @@ use wschat::ws::close::{self, Close};
 
 const MANUAL: &str = include_str!("../../man/wschat-protocol.7");
 
-/// The entries of a list in one section: their names, and what follows each.
+/// The entries of a list in one section: the name and the text of each.
 fn entries(section: &str) -> Vec<(&'static str, &'static str)> {
     let start = MANUAL.split_once(&format!(".Sh {section}\n")).unwrap().1;
     let text = start.split_once("\n.Sh ").unwrap().0;
@@ -15,7 +15,7 @@ fn entries(section: &str) -> Vec<(&'static str, &'static str)> {
 }
 
 #[test]
-fn every_code_has_its_entry_with_its_words() {
+fn every_notice_code_is_documented() {
     let entries = entries("CODES");
     assert_eq!(entries.len(), Refusal::ALL.len());
     for (refusal, (name, text)) in Refusal::ALL.into_iter().zip(entries) {
@@ -26,7 +26,7 @@ fn every_code_has_its_entry_with_its_words() {
 }
 
 #[test]
-fn every_close_code_has_its_entry_with_its_reason() {
+fn every_close_code_is_documented() {
     let too_slow = Close::too_slow(0);
     let too_slow = Close { reason: too_slow.reason.replace('0', "N").into(), ..too_slow };
     let rule = close::protocol_error("\\&...");
@@ -51,7 +51,7 @@ fn every_close_code_has_its_entry_with_its_reason() {
 }
 
 #[test]
-fn numbers_are_the_ones_in_force() {
+fn documented_limits_are_the_defaults() {
     let defaults = Config::default().limits;
     for sentence in [
         format!("nested at most {DEPTH_MAX} levels deep"),

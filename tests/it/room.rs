@@ -1,5 +1,5 @@
-//! A small room inside of the test, which can do what the daemon never does on
-//! command: refuse, close, send whatever the test wants.
+//! A small room inside the test. It does on demand what the daemon never does: it
+//! refuses, closes and sends anything.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
@@ -11,14 +11,14 @@ use socket2::{Domain, Socket, Type};
 use tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 use tungstenite::{Message, WebSocket};
 
-/// How long a test waits for what has to come.
+/// How long a test waits.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How often a client's thread looks for something to write to it.
+/// How often a thread looks for something to send to its client.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A room at a port of its own.
+/// A room that listens on its own port.
 pub struct Room {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -33,20 +33,20 @@ struct Shared {
 struct State {
     /// What clients have sent.
     messages: Vec<Value>,
-    /// What goes to every client.
+    /// What is sent to every client.
     feed: Vec<String>,
     clients: usize,
-    /// Clients that connected before this many `close_all` are to go.
+    /// Clients that connected before this number of `close_all` are to be closed.
     closings: usize,
-    /// Whoever connects is turned away.
-    shut: bool,
-    /// Messages that came too early once.
+    /// New clients are refused.
+    refuse_clients: bool,
+    /// Messages that were rejected as too early once.
     early: Vec<Value>,
 }
 
 impl Room {
-    /// Starts a room. A message `refuse` is answered by a notice, `early` too
-    /// when it comes first, `close` by a close frame; everything else goes to all.
+    /// Starts a room. It replies with a notice to a message `refuse`, and to `early` the
+    /// first time, and with a close frame to `close`. Everything else is sent to all.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -61,8 +61,7 @@ impl Room {
         room
     }
 
-    /// An address where nothing listens, as long as the socket that keeps it
-    /// from others lives.
+    /// An address where nothing listens while the socket exists.
     pub fn nobody() -> (Socket, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -80,7 +79,7 @@ impl Room {
         self.shared.state.lock().unwrap().messages.clone()
     }
 
-    /// Sends a text to every client, as it is.
+    /// Sends this text to every client.
     pub fn say(&self, text: &str) {
         self.shared.state.lock().unwrap().feed.push(text.to_owned());
     }
@@ -90,12 +89,12 @@ impl Room {
         self.shared.state.lock().unwrap().closings += 1;
     }
 
-    /// Turns away whoever connects, or no longer.
-    pub fn shut(&self, shut: bool) {
-        self.shared.state.lock().unwrap().shut = shut;
+    /// Refuses new clients, or stops doing so.
+    pub fn refuse_clients(&self, refuse_clients: bool) {
+        self.shared.state.lock().unwrap().refuse_clients = refuse_clients;
     }
 
-    /// Waits until so many clients are there.
+    /// Waits for this number of clients.
     pub fn wait_for_clients(&self, count: usize) {
         let state = self.shared.state.lock().unwrap();
         let wait = self.shared.changed.wait_timeout_while(state, DEADLINE, |s| s.clients != count);
@@ -106,7 +105,7 @@ impl Room {
 
 impl Shared {
     fn serve(&self, stream: TcpStream) {
-        if self.change(|state| state.shut) {
+        if self.change(|state| state.refuse_clients) {
             return;
         }
         let Ok(mut socket) = tungstenite::accept(stream) else { return };
@@ -119,14 +118,14 @@ impl Shared {
         self.change(|state| state.clients -= 1);
     }
 
-    /// Reads what is there and writes what is missing; `false` at the end.
+    /// Reads what has arrived and writes what is missing; `false` at the end.
     fn turn(&self, socket: &mut WebSocket<TcpStream>, cursor: &mut usize, closings: usize) -> bool {
         match socket.read() {
             Ok(Message::Text(text)) => {
                 let mut message: Value = serde_json::from_str(&text).unwrap();
                 let msg = message["msg"].as_str().unwrap().to_owned();
                 if msg == "close" {
-                    return goodbye(socket);
+                    return close(socket);
                 }
                 if msg == "refuse" {
                     let notice = json!({"usr":"wschat","msg":"not sent: refused","err":"test"});
@@ -153,7 +152,7 @@ impl Shared {
             (missing, state.closings > closings)
         });
         let written = missing.into_iter().all(|text| socket.send(Message::text(text)).is_ok());
-        written && (!closing || goodbye(socket))
+        written && (!closing || close(socket))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -163,15 +162,15 @@ impl Shared {
     }
 }
 
-/// Whether a message comes for the first time.
+/// Whether this message is received for the first time.
 fn early(state: &mut State, id: &Value) -> bool {
     let first = !state.early.contains(id);
     state.early.push(id.clone());
     first
 }
 
-/// Closes with 1001 and reads on until the client has answered.
-fn goodbye(socket: &mut WebSocket<TcpStream>) -> bool {
+/// Closes with 1001 and reads until the client has replied.
+fn close(socket: &mut WebSocket<TcpStream>) -> bool {
     let _ = socket.close(Some(CloseFrame { code: CloseCode::Away, reason: "".into() }));
     while match socket.read() {
         Err(tungstenite::Error::Io(error)) => error.kind() == std::io::ErrorKind::WouldBlock,

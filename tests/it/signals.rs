@@ -1,4 +1,4 @@
-//! Signals: the end, the reload, and what neither may disturb.
+//! Signals: stop, reload, and what both must not disturb.
 
 use std::fs;
 
@@ -9,12 +9,12 @@ use crate::harness::{Daemon, until};
 const SECRET: &str = "a secret that is long enough for everybody";
 
 #[test]
-fn a_stop_says_goodbye_to_everybody_and_exits_0() {
+fn a_stop_closes_every_connection_and_exits_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut daemon = Daemon::start("");
         let mut clients: Vec<_> = (0..5).map(|_| daemon.connect()).collect();
         clients[0].say("ann", "the last word");
-        // What one has heard is in the feed for all.
+        // What one client has received is in the feed for all.
         assert_eq!(clients[0].hear(), "the last word");
         daemon.signal(signal);
         for client in &mut clients[1..] {
@@ -28,7 +28,7 @@ fn a_stop_says_goodbye_to_everybody_and_exits_0() {
 }
 
 #[test]
-fn a_stop_waits_no_longer_than_it_may() {
+fn a_stop_waits_for_a_limited_time() {
     let mut daemon = Daemon::start("[server]\nshutdown_timeout_secs = 0\n");
     let _silent = daemon.connect();
     daemon.signal(Signal::TERM);
@@ -36,7 +36,7 @@ fn a_stop_waits_no_longer_than_it_may() {
 }
 
 #[test]
-fn a_second_signal_ends_the_waiting() {
+fn a_second_signal_ends_the_wait() {
     let mut daemon = Daemon::start("[server]\nshutdown_timeout_secs = 300\n");
     let _silent = daemon.connect();
     daemon.signal(Signal::TERM);
@@ -81,7 +81,7 @@ fn a_bad_or_vanished_file_changes_nothing() {
 }
 
 #[test]
-fn a_reload_names_what_needs_a_restart_until_it_is_undone() {
+fn a_reload_logs_what_needs_a_restart() {
     let daemon = Daemon::start("[server]\nthreads = 1\n");
     let told = || daemon.log().matches("server.threads has changed").count();
     daemon.reload("[server]\nthreads = 2\n");
@@ -91,7 +91,7 @@ fn a_reload_names_what_needs_a_restart_until_it_is_undone() {
 }
 
 #[test]
-fn a_reload_changes_the_level_of_the_log_and_the_page() {
+fn a_reload_changes_the_log_level_and_the_page() {
     let daemon = Daemon::start("");
     let get = || daemon.http("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(get().starts_with("HTTP/1.1 200 "));

@@ -1,6 +1,5 @@
-//! What surrounds the daemon stands still, refuses, or vanishes: a service
-//! manager, a journal, a reader of stderr, files. Nobody in the room notices, and
-//! signals are obeyed all the while.
+//! The service manager, the journal, the reader of stderr or a disk blocks, fails or
+//! vanishes. The room must work as before, and the daemon must obey signals.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -19,32 +18,31 @@ use tempfile::TempDir;
 use crate::harness::{Client, DEADLINE, Daemon, Setup, until};
 use crate::systemd::Mailbox;
 
-/// A configuration that listens at `room.sock` in `folder`, for a daemon whose log
-/// cannot say where it listens.
+/// Makes the daemon listen on `room.sock` in `folder`, because its log cannot be read.
 fn config_in(folder: &TempDir) -> String {
     format!("listen.addresses = ['unix:{}']\n", folder.path().join("room.sock").display())
 }
 
-/// Joins the room at `room.sock` in `folder` as soon as it is there.
+/// Joins the room on `room.sock` in `folder` as soon as it exists.
 fn join(folder: &TempDir) -> Client<UnixStream> {
     let path = folder.path().join("room.sock");
     Client::over(until("the room", || UnixStream::connect(&path).ok()))
 }
 
-/// Says `msg` and hears it.
+/// Sends `msg` and receives it.
 #[track_caller]
-fn talks(client: &mut Client<impl std::io::Read + Write>, msg: &str) {
+fn check_message(client: &mut Client<impl std::io::Read + Write>, msg: &str) {
     client.say("ann", msg);
     assert_eq!(client.hear(), msg);
 }
 
 #[track_caller]
-fn stops(mut daemon: Daemon) {
+fn check_stop(mut daemon: Daemon) {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait().code(), Some(0));
 }
 
-/// Has an operator say so much that the log has `lines` long lines more.
+/// Makes the daemon log `lines` long lines, of messages of an operator.
 fn fill_log(daemon: &Daemon, lines: usize) {
     let mut control = until("the control socket", || UnixStream::connect(daemon.control()).ok());
     let mut answers = BufReader::new(control.try_clone().unwrap());
@@ -58,7 +56,7 @@ fn fill_log(daemon: &Daemon, lines: usize) {
     }
 }
 
-/// A pipe that takes nothing more.
+/// A pipe that takes no more bytes.
 fn full_pipe() -> (OwnedFd, OwnedFd) {
     let (reader, writer) = pipe().unwrap();
     ioctl_fionbio(&writer, true).unwrap();
@@ -71,32 +69,32 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_holds_up_nobody() {
+fn an_unread_stderr_delays_nobody() {
     let folder = TempDir::new().unwrap();
     let (_reader, writer) = full_pipe();
     let daemon = Setup::new(&config_in(&folder)).without_listen().stderr(writer).spawn();
-    talks(&mut join(&folder), "one");
+    check_message(&mut join(&folder), "one");
     fill_log(&daemon, 40);
-    talks(&mut join(&folder), "two");
-    stops(daemon);
+    check_message(&mut join(&folder), "two");
+    check_stop(daemon);
 }
 
 #[test]
-fn a_start_that_fails_does_not_wait_for_a_reader_of_stderr() {
+fn a_failed_start_does_not_wait_for_stderr() {
     let (_reader, writer) = full_pipe();
     let mut daemon = Setup::new("nonsense").stderr(writer).spawn();
     assert_eq!(daemon.wait().code(), Some(78));
 }
 
 #[test]
-fn a_stderr_that_is_read_late_lacks_lines_and_says_how_many() {
+fn stderr_counts_the_lines_that_were_dropped() {
     let folder = TempDir::new().unwrap();
     let (reader, writer) = full_pipe();
     let mut daemon = Setup::new(&config_in(&folder)).without_listen().stderr(writer).spawn();
     join(&folder);
     fill_log(&daemon, 40);
     let mut log = BufReader::new(File::from(reader)).lines().map(Result::unwrap);
-    // The bound is about 1 MiB of the 2.4 that were to be written.
+    // The queue holds about 1 MiB of 2.4 MiB.
     let dropped = log.find(|line| line.contains("log lines were dropped")).unwrap();
     let count = dropped.split("WARN ").nth(1).unwrap().split(' ').next().unwrap();
     let count: usize = count.parse().unwrap();
@@ -107,17 +105,17 @@ fn a_stderr_that_is_read_late_lacks_lines_and_says_how_many() {
 }
 
 #[test]
-fn a_stderr_without_a_reader_is_none() {
+fn a_closed_stderr_is_ignored() {
     let folder = TempDir::new().unwrap();
     let (reader, writer) = pipe().unwrap();
     drop(reader);
     let daemon = Setup::new(&config_in(&folder)).without_listen().stderr(writer).spawn();
-    talks(&mut join(&folder), "hi");
+    check_message(&mut join(&folder), "hi");
     fill_log(&daemon, 3);
-    stops(daemon);
+    check_stop(daemon);
 }
 
-/// Fills the queue of a socket for datagrams.
+/// Fills the queue of a datagram socket.
 fn fill(path: &Path) {
     let socket = UnixDatagram::unbound().unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -125,14 +123,14 @@ fn fill(path: &Path) {
 }
 
 #[test]
-fn a_journal_that_does_not_read_holds_up_nobody() {
+fn a_blocked_journal_delays_nobody() {
     let (mut journal, folder) = (Mailbox::new(), TempDir::new().unwrap());
     fill(&journal.path());
     let setup = Setup::new(&config_in(&folder)).without_listen();
-    let mut daemon = journal.be_the_journal_of(setup).spawn();
-    talks(&mut join(&folder), "hi");
+    let mut daemon = journal.set_journal_of(setup).spawn();
+    check_message(&mut join(&folder), "hi");
     fill_log(&daemon, 100);
-    talks(&mut join(&folder), "hi");
+    check_message(&mut join(&folder), "hi");
     daemon.signal(Signal::HUP);
     journal.wait_for(|entry| entry.contains("listening on unix:"));
     journal.wait_for(|entry| entry.contains("log lines were dropped"));
@@ -142,9 +140,9 @@ fn a_journal_that_does_not_read_holds_up_nobody() {
 }
 
 #[test]
-fn a_journal_that_comes_back_gets_what_was_logged_meanwhile() {
+fn a_restarted_journal_gets_the_entries_from_before() {
     let mut journal = Mailbox::new();
-    let daemon = journal.be_the_journal_of(Setup::new("")).spawn();
+    let daemon = journal.set_journal_of(Setup::new("")).spawn();
     journal.wait_for(|entry| entry.contains("listening on"));
     fs::remove_file(journal.path()).unwrap();
     fill_log(&daemon, 3);
@@ -153,11 +151,11 @@ fn a_journal_that_comes_back_gets_what_was_logged_meanwhile() {
     for number in 0..3 {
         journal.wait_for(|entry| entry.contains(&format!("said \"{number} ")));
     }
-    stops(daemon);
+    check_stop(daemon);
 }
 
 #[test]
-fn a_service_manager_that_does_not_read_holds_up_nobody_and_is_told_later() {
+fn a_blocked_service_manager_delays_nobody_and_is_notified_later() {
     let (mut manager, folder) = (Mailbox::new(), TempDir::new().unwrap());
     fill(&manager.path());
     let daemon = Setup::new(&config_in(&folder))
@@ -165,7 +163,7 @@ fn a_service_manager_that_does_not_read_holds_up_nobody_and_is_told_later() {
         .env("WATCHDOG_USEC", "20000")
         .without_listen()
         .spawn();
-    talks(&mut join(&folder), "hi");
+    check_message(&mut join(&folder), "hi");
     daemon.wait_for_log("cannot notify the service manager");
     daemon.signal(Signal::HUP);
     daemon.wait_for_log("configuration loaded");
@@ -173,11 +171,11 @@ fn a_service_manager_that_does_not_read_holds_up_nobody_and_is_told_later() {
     manager.wait_for(|datagram| datagram == "READY=1\n");
     manager.wait_for(|datagram| datagram == "WATCHDOG=1\n");
     fill(&manager.path());
-    stops(daemon);
+    check_stop(daemon);
 }
 
 #[test]
-fn a_service_manager_that_vanishes_is_news_once() {
+fn a_missing_service_manager_is_logged_once() {
     let manager = Mailbox::new();
     let daemon = Setup::new("")
         .env("NOTIFY_SOCKET", &manager.path().display().to_string())
@@ -187,13 +185,13 @@ fn a_service_manager_that_vanishes_is_news_once() {
     daemon.wait_for_log("cannot notify the service manager: No such file");
     let _again = UnixDatagram::bind(manager.path()).unwrap();
     daemon.wait_for_log("the service manager takes notifications again");
-    // It was tried every millisecond meanwhile.
+    // The daemon has tried every millisecond.
     assert_eq!(daemon.log().matches("cannot notify the service manager: No such").count(), 1);
-    stops(daemon);
+    check_stop(daemon);
 }
 
 #[test]
-fn the_service_managers_socket_may_be_abstract() {
+fn the_notification_socket_may_be_abstract() {
     let name = format!("wschat-it-{}", std::process::id());
     let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -208,7 +206,7 @@ fn the_service_managers_socket_may_be_abstract() {
 }
 
 #[test]
-fn a_handover_to_a_manager_that_does_not_read_ends() {
+fn a_handover_to_a_blocked_manager_ends() {
     let manager = Mailbox::new();
     let mut daemon = Setup::new("")
         .env("NOTIFY_SOCKET", &manager.path().display().to_string())
@@ -221,7 +219,7 @@ fn a_handover_to_a_manager_that_does_not_read_ends() {
     assert_eq!(daemon.wait().code(), Some(0));
 }
 
-/// Configurations that name `path` in each way in which a file can be named.
+/// One configuration for each way in which a file can be named.
 fn configurations_with(path: &str) -> [String; 4] {
     [
         format!("auth.jwt_secret_file = '{path}'\n"),
@@ -236,7 +234,7 @@ fn fifo(path: &Path) {
 }
 
 #[test]
-fn a_fifo_is_refused_wherever_a_file_is_named() {
+fn a_fifo_is_rejected_in_place_of_any_file() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("fifo");
     fifo(&path);
@@ -248,7 +246,7 @@ fn a_fifo_is_refused_wherever_a_file_is_named() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(78), "{text}");
         assert!(text.contains("not a regular file"), "{text}");
-        talks(&mut client, "still here");
+        check_message(&mut client, "still here");
         let (code, text) = Setup::new(&config).spawn().ends_with();
         assert_eq!(code, Some(78), "{text}");
     }
@@ -257,8 +255,8 @@ fn a_fifo_is_refused_wherever_a_file_is_named() {
     let output = daemon.command(&["reload"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("not a regular file"), "{text}");
-    talks(&mut client, "still here");
-    stops(daemon);
+    check_message(&mut client, "still here");
+    check_stop(daemon);
 
     let credentials = folder.path().display().to_string();
     fifo(&folder.path().join("wschat.jwt_secret"));
@@ -269,19 +267,19 @@ fn a_fifo_is_refused_wherever_a_file_is_named() {
 }
 
 #[test]
-fn a_fifo_instead_of_the_decisions_is_passed_over() {
+fn a_fifo_in_place_of_the_moderation_file_is_ignored() {
     let folder = TempDir::new().unwrap();
     fifo(&folder.path().join("c.moderation.json"));
     let control = folder.path().join("c").display().to_string();
     let daemon = Setup::new("").without_control().arg("--control").arg(&control).start();
     daemon.wait_for_log("c.moderation.json cannot be read: not a regular file");
-    talks(&mut daemon.connect(), "hi");
-    stops(daemon);
+    check_message(&mut daemon.connect(), "hi");
+    check_stop(daemon);
 }
 
-/// Runs the daemon where `folder` is on a network disk, so to say, which never
-/// answers: a file system in user space, of which nobody serves the requests.
-fn with_hung(setup: Setup, folder: &Path) -> Setup {
+/// Runs the daemon so that `folder` is like a network disk that never responds: a FUSE
+/// file system whose requests nobody serves.
+fn with_blocked_folder(setup: Setup, folder: &Path) -> Setup {
     let script = "exec 9<>/dev/fuse \
         && mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 hung \"$0\" \
         && exec \"$@\"";
@@ -290,20 +288,20 @@ fn with_hung(setup: Setup, folder: &Path) -> Setup {
 }
 
 #[test]
-fn signals_are_obeyed_while_a_reload_hangs() {
+fn signals_are_obeyed_while_a_reload_blocks() {
     for (signal, close) in [(Signal::TERM, 1001), (Signal::USR2, 1012)] {
         let (mut manager, hung) = (Mailbox::new(), TempDir::new().unwrap());
         let setup = Setup::new("")
             .env("NOTIFY_SOCKET", &manager.path().display().to_string())
             .env("FDSTORE", "0");
-        let mut daemon = with_hung(setup, hung.path()).start();
+        let mut daemon = with_blocked_folder(setup, hung.path()).start();
         let mut client = daemon.connect();
         let file = hung.path().join("file").display().to_string();
         daemon.configure(&configurations_with(&file)[0]);
         daemon.signal(Signal::HUP);
         manager.wait_for(|datagram| datagram.starts_with("RELOADING=1\n"));
         let mut newcomer = daemon.connect();
-        talks(&mut newcomer, "hi");
+        check_message(&mut newcomer, "hi");
         assert_eq!(client.hear(), "hi");
         assert!(!daemon.log().contains("configuration rejected"), "it hangs");
         daemon.signal(signal);
@@ -314,12 +312,12 @@ fn signals_are_obeyed_while_a_reload_hangs() {
 }
 
 #[test]
-fn a_stop_is_obeyed_while_the_start_hangs() {
+fn a_stop_is_obeyed_while_the_start_blocks() {
     let hung = TempDir::new().unwrap();
     let config = &configurations_with(&hung.path().join("file").display().to_string())[0];
     let control = hung.path().join("control.sock").display().to_string();
-    let file = with_hung(Setup::new(config), hung.path());
-    let socket = with_hung(Setup::new(""), hung.path());
+    let file = with_blocked_folder(Setup::new(config), hung.path());
+    let socket = with_blocked_folder(Setup::new(""), hung.path());
     let socket = socket.without_control().arg("--control").arg(&control);
     for setup in [file, socket] {
         let mut daemon = setup.spawn();
@@ -336,46 +334,46 @@ fn a_stop_is_obeyed_while_the_start_hangs() {
 }
 
 #[test]
-fn a_record_on_a_disk_that_hangs_holds_up_neither_reload_nor_stop() {
+fn a_blocked_record_delays_neither_reload_nor_stop() {
     let hung = TempDir::new().unwrap();
     let config = format!("record.dir = '{}'\n", hung.path().join("record").display());
-    let mut daemon = with_hung(Setup::new(&config), hung.path()).start();
+    let mut daemon = with_blocked_folder(Setup::new(&config), hung.path()).start();
     let mut client = daemon.connect();
-    talks(&mut client, "one");
+    check_message(&mut client, "one");
     daemon.reload("");
     daemon.reload(&config);
-    talks(&mut client, "two");
+    check_message(&mut client, "two");
     daemon.signal(Signal::TERM);
     assert_eq!(client.closed().1, 1001);
     assert_eq!(daemon.wait().code(), Some(0));
 }
 
-/// Runs a command as a user who is not root, for whom there is no limit of threads.
-fn as_a_user(id: u32) -> String {
+/// Runs a command as an ordinary user: root has no limit of threads.
+fn as_user(id: u32) -> String {
     format!(
         r#"test "$(id -u)" = 0 || exec "$@"
         exec setpriv --reuid={id} --regid={id} --clear-groups "$@""#
     )
 }
 
-/// Runs a daemon as such a user, by `command`, with a folder and a program of its own.
-fn by_a_user(setup: Setup, id: u32, command: &str) -> Setup {
+/// Runs a daemon as such a user with `command`, with its own folder and program.
+fn run_as_user(setup: Setup, id: u32, command: &str) -> Setup {
     let script = format!(
         r#"folder=$(dirname "$3") program=$1 user=$0; shift
         cp "$program" "$folder/wschat" || exit 1
         test "$(id -u)" != 0 || chown -R {id} "$folder" || exit 1
         exec sh -c "$user" sh {command} "$folder/wschat" "$@""#
     );
-    setup.wrapper(&["sh", "-c", &script, &as_a_user(id)])
+    setup.wrapper(&["sh", "-c", &script, &as_user(id)])
 }
 
 #[test]
-fn a_reload_without_a_thread_is_refused_and_costs_nobody_the_room() {
-    let daemon = by_a_user(Setup::new(""), 54_321, "").start();
+fn a_reload_without_a_thread_fails_and_changes_nothing() {
+    let daemon = run_as_user(Setup::new(""), 54_321, "").start();
     let mut client = daemon.connect();
-    talks(&mut client, "one");
+    check_message(&mut client, "one");
     let pid = daemon.pid().to_string();
-    let limit = ["-c", &as_a_user(54_321), "sh", "prlimit", "--nproc=1", "--pid", &pid];
+    let limit = ["-c", &as_user(54_321), "sh", "prlimit", "--nproc=1", "--pid", &pid];
     assert!(Command::new("sh").args(limit).status().unwrap().success());
     for words in [&["reload"][..], &["clients"]] {
         let output = daemon.command(words).output().unwrap();
@@ -385,14 +383,14 @@ fn a_reload_without_a_thread_is_refused_and_costs_nobody_the_room() {
     }
     daemon.signal(Signal::HUP);
     daemon.wait_for_log("configuration rejected");
-    talks(&mut client, "two");
-    talks(&mut daemon.connect(), "three");
-    stops(daemon);
+    check_message(&mut client, "two");
+    check_message(&mut daemon.connect(), "three");
+    check_stop(daemon);
 }
 
-/// Starts the daemon under limits that rise until it comes up. Whatever it lacks,
-/// its start fails with a reason.
-fn starts_or_says_why(limits: impl Iterator<Item = u32>, setup: impl Fn(u32) -> Setup) {
+/// Starts the daemon under rising limits until it succeeds. Every failed start must name
+/// its reason.
+fn check_starts(limits: impl Iterator<Item = u32>, setup: impl Fn(u32) -> Setup) {
     for limit in limits {
         let mut daemon = setup(limit).spawn();
         let listens = until("its start or end", || {
@@ -400,7 +398,7 @@ fn starts_or_says_why(limits: impl Iterator<Item = u32>, setup: impl Fn(u32) -> 
             (listens || daemon.has_ended()).then_some(listens)
         });
         if listens {
-            return stops(daemon);
+            return check_stop(daemon);
         }
         let (code, log) = daemon.ends_with();
         assert!([Some(66), Some(71)].contains(&code), "{limit}: {code:?} {log}");
@@ -411,21 +409,21 @@ fn starts_or_says_why(limits: impl Iterator<Item = u32>, setup: impl Fn(u32) -> 
 }
 
 #[test]
-fn a_start_without_threads_says_so() {
-    let threads = |limit| by_a_user(Setup::new(""), 54_322, &format!("prlimit --nproc={limit}"));
-    starts_or_says_why(1..20, threads);
+fn a_start_without_threads_names_the_reason() {
+    let threads = |limit| run_as_user(Setup::new(""), 54_322, &format!("prlimit --nproc={limit}"));
+    check_starts(1..20, threads);
 }
 
 #[test]
-fn a_start_without_descriptors_says_so() {
+fn a_start_without_descriptors_names_the_reason() {
     let limit = |limit| Setup::new("").wrapper(&["prlimit", &format!("--nofile={limit}")]);
-    // The loader of programs needs some itself.
-    starts_or_says_why(5..40, limit);
+    // The dynamic linker needs some, too.
+    check_starts(5..40, limit);
 }
 
 #[test]
-fn decisions_that_a_full_disk_does_not_take_are_kept_later() {
-    // A limit of file sizes is a disk that is full.
+fn moderation_is_saved_after_a_full_disk() {
+    // A limit of file sizes acts like a full disk.
     let daemon = Setup::new("").wrapper(&["prlimit", "--fsize=0:"]).start();
     assert!(daemon.command(&["mute", "bob"]).status().unwrap().success());
     daemon.wait_for_log("moderation decisions are not saved: File too large");
@@ -434,11 +432,11 @@ fn decisions_that_a_full_disk_does_not_take_are_kept_later() {
     daemon.wait_for_log("moderation decisions are saved again");
     let file = daemon.control().with_file_name("control.sock.moderation.json");
     assert!(fs::read_to_string(file).unwrap().contains("bob"));
-    stops(daemon);
+    check_stop(daemon);
 }
 
 #[test]
-fn daemons_whose_control_sockets_share_a_folder_share_no_decisions() {
+fn each_control_socket_has_its_own_moderation_file() {
     let folder = TempDir::new().unwrap();
     let start = |name: &str| {
         let control = folder.path().join(name).display().to_string();
@@ -470,15 +468,15 @@ fn daemons_whose_control_sockets_share_a_folder_share_no_decisions() {
 }
 
 #[test]
-fn signals_that_were_blocked_are_obeyed_all_the_same() {
+fn blocked_signals_are_unblocked() {
     let blocked = ["env", "--block-signal=HUP,TERM,INT,USR2"];
     let daemon = Setup::new("").wrapper(&blocked).start();
     daemon.reload("[page]\nenabled = false\n");
-    stops(daemon);
+    check_stop(daemon);
 }
 
 #[test]
-fn a_full_control_socket_of_another_does_not_hold_up_the_start() {
+fn a_full_control_socket_does_not_block_the_start() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("c.sock");
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();

@@ -1,5 +1,5 @@
-//! Life under systemd, with real inherited sockets, a real notification socket
-//! and the journal's own socket; the booted system is tested elsewhere.
+//! Inherited sockets, the notification socket and the journal's socket. `tests/system/`
+//! has tests with the real systemd.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Client, DEADLINE, Daemon, Setup, until};
 
-/// Where a service manager, or the journal, gets its datagrams.
+/// The socket of a service manager or of the journal, as seen from its end.
 pub struct Mailbox {
     /// The socket itself.
     pub socket: UnixDatagram,
@@ -35,7 +35,7 @@ impl Mailbox {
         self.folder.path().join("socket")
     }
 
-    /// The next datagram that `wanted` wants.
+    /// The next datagram for which `wanted` returns true.
     pub fn wait_for(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         let mut buffer = [0; 65536];
         loop {
@@ -50,8 +50,8 @@ impl Mailbox {
         }
     }
 
-    /// Has the daemon find this in the journal's place, in a `/run` of its own.
-    pub fn be_the_journal_of(&self, setup: Setup) -> Setup {
+    /// Puts this socket in the place of the journal's, in a `/run` of the daemon's own.
+    pub fn set_journal_of(&self, setup: Setup) -> Setup {
         let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal \
             && mount --bind \"$0\" /run/systemd/journal \
             && JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec \"$@\"";
@@ -64,7 +64,7 @@ impl Mailbox {
     }
 }
 
-/// A daemon that a service manager started, up to where it is ready.
+/// Starts a daemon with a service manager, and waits until it is ready.
 fn notifying(config: &str) -> (Daemon, Mailbox) {
     let mut manager = Mailbox::new();
     let setup = Setup::new(config).env("NOTIFY_SOCKET", &manager.path().display().to_string());
@@ -74,7 +74,7 @@ fn notifying(config: &str) -> (Daemon, Mailbox) {
 }
 
 #[test]
-fn ready_is_said_once_when_messages_flow_and_stopping_at_the_end() {
+fn ready_and_stopping_are_notified_once() {
     let (mut daemon, mut manager) = notifying("");
     let mut client = daemon.connect();
     client.say("ann", "hi");
@@ -88,7 +88,7 @@ fn ready_is_said_once_when_messages_flow_and_stopping_at_the_end() {
 }
 
 #[test]
-fn a_reload_is_told_with_its_time_whether_or_not_it_works() {
+fn every_reload_is_notified_with_its_time() {
     let (daemon, mut manager) = notifying("");
     for config in ["[page]\nenabled = false\n", "nonsense"] {
         daemon.configure(config);
@@ -101,7 +101,7 @@ fn a_reload_is_told_with_its_time_whether_or_not_it_works() {
 }
 
 #[test]
-fn the_status_line_follows_the_room() {
+fn the_status_line_shows_the_room() {
     let (daemon, mut manager) = notifying("");
     let status = manager.wait_for_status(|line| line.starts_with("0 listeners, 0 messages/s, "));
     assert!(status.contains(", configuration loaded "), "{status}");
@@ -123,7 +123,7 @@ fn the_status_line_follows_the_room() {
 }
 
 #[test]
-fn the_watchdog_is_fed_if_there_is_one() {
+fn the_watchdog_is_notified_if_it_is_enabled() {
     let mut manager = Mailbox::new();
     let _daemon = Setup::new("")
         .env("NOTIFY_SOCKET", &manager.path().display().to_string())
@@ -135,7 +135,7 @@ fn the_watchdog_is_fed_if_there_is_one() {
 }
 
 #[test]
-fn sockets_of_the_room_are_used_instead_of_its_addresses() {
+fn inherited_sockets_replace_the_configured_addresses() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("room.sock");
     for names in ["wschat:wschat", "wschat.socket:wschat", "unknown:", ""] {
@@ -158,7 +158,7 @@ fn sockets_of_the_room_are_used_instead_of_its_addresses() {
 }
 
 #[test]
-fn a_socket_of_a_foreign_name_is_left_alone() {
+fn a_socket_with_an_unknown_name_is_ignored() {
     let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = foreign.local_addr().unwrap();
     let room = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -172,7 +172,7 @@ fn a_socket_of_a_foreign_name_is_left_alone() {
 }
 
 #[test]
-fn sockets_that_are_for_somebody_else_are_not_taken() {
+fn sockets_for_another_process_are_ignored() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap();
     let script = "export LISTEN_PID=1; exec \"$@\" 3<&0 </dev/null";
@@ -182,7 +182,7 @@ fn sockets_that_are_for_somebody_else_are_not_taken() {
 }
 
 #[test]
-fn what_cannot_be_used_is_said_and_ends_the_start() {
+fn unusable_sockets_fail_the_start() {
     let listener = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
     let check = |setup: Setup, code: i32, why: &str| {
         assert_eq!(setup.spawn().ends_with(), (Some(code), format!("wschat: {why}\n")));
@@ -214,7 +214,7 @@ fn what_cannot_be_used_is_said_and_ends_the_start() {
 }
 
 #[test]
-fn systemd_socket_activate_starts_it_with_the_first_client() {
+fn systemd_socket_activate_starts_the_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("room.sock");
     let listen = format!("--listen={}", path.display());
@@ -233,7 +233,7 @@ fn systemd_socket_activate_starts_it_with_the_first_client() {
 #[test]
 fn the_journal_gets_fields_with_their_priorities() {
     let mut journal = Mailbox::new();
-    let daemon = journal.be_the_journal_of(Setup::new("")).spawn();
+    let daemon = journal.set_journal_of(Setup::new("")).spawn();
     let line = journal.wait_for(|entry| entry.contains("no secret is configured"));
     assert!(has(&line, "PRIORITY", "4"), "{line:?}");
     let line = journal.wait_for(|entry| entry.contains("listening on 127.0.0.1:"));
@@ -244,21 +244,21 @@ fn the_journal_gets_fields_with_their_priorities() {
     assert_eq!(daemon.log(), "", "nothing goes to stderr");
 }
 
-/// Whether an entry in the journal's native form has this short field: its
-/// name, a newline, its length in eight bytes, its value.
+/// Whether an entry in the journal's native format has this field: its name, a newline,
+/// its length in eight bytes, its value.
 fn has(entry: &str, name: &str, value: &str) -> bool {
     let length = char::from(u8::try_from(value.len()).unwrap());
     entry.contains(&format!("{name}\n{length}\0\0\0\0\0\0\0{value}\n"))
 }
 
 #[test]
-fn an_inherited_variable_does_not_take_stderr_away() {
+fn an_inherited_journal_variable_does_not_disable_stderr() {
     let daemon = Setup::new("").env("JOURNAL_STREAM", "1:1").start();
     assert!(!daemon.log().contains('\u{1b}'), "no colours where there is no terminal");
 }
 
-/// What the kernel does not let anybody trace, it does not dump either: its files in
-/// /proc belong to root. All that the daemon itself needs there is still to be had.
+/// A process that cannot be traced is not dumped either. Its files in /proc belong to
+/// root, but the daemon must find what it needs there.
 #[test]
 fn a_daemon_without_privileges_can_be_neither_dumped_nor_traced() {
     let script = "[ $(id -u) = 0 ] || exec \"$@\"

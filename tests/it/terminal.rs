@@ -1,4 +1,4 @@
-//! `wschat join` on a real terminal, screens compared.
+//! `wschat join` on a real terminal; the tests compare screens.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::room::Room;
 use crate::tmux::Tmux;
 
 #[test]
-fn messages_are_above_and_the_input_is_below() {
+fn messages_are_above_the_input() {
     let room = Room::start();
     let tmux = join(&room, &[]);
     tmux.wait_for_rows(&[&open(&room), ">"]);
@@ -27,7 +27,7 @@ fn messages_are_above_and_the_input_is_below() {
 }
 
 #[test]
-fn what_others_send_cannot_touch_the_terminal() {
+fn messages_cannot_control_the_terminal() {
     let room = Room::start();
     let tmux = join(&room, &[]);
     tmux.wait_for_rows(&[&open(&room), ">"]);
@@ -41,7 +41,7 @@ fn what_others_send_cannot_touch_the_terminal() {
 }
 
 #[test]
-fn rows_end_between_words_and_addresses_stay_whole() {
+fn lines_wrap_between_words_and_not_in_addresses() {
     let room = Room::start();
     let tmux = join_sized(&room, &[], 40, 12);
     tmux.wait_for_rows(&[&open(&room), ">"]);
@@ -66,7 +66,7 @@ fn the_pane_survives_every_size() {
         room.say(&format!(r#"{{"usr":"eva","msg":"message {number}"}}"#));
     }
     tmux.wait_for("thirty messages", |screen| screen.join(" ").contains("message 29"));
-    // So long that its first row tells for which width it was painted.
+    // So long that its first row shows for which width it was drawn.
     tmux.text(&"x".repeat(100));
     let first_row = |columns: u16| format!("> {}", "x".repeat(usize::from(columns) - 2));
     tmux.wait_for("the text", |screen| screen.concat().matches('x').count() == 100);
@@ -76,11 +76,11 @@ fn the_pane_survives_every_size() {
     };
     for (columns, rows) in [(30, 12), (80, 24), (40, 8), (60, 12)] {
         tmux.resize(columns, rows);
-        // The terminal alone might show the same: what is said now is painted.
+        // The terminal itself might show the same, so a new message must be drawn.
         room.say(&format!(r#"{{"usr":"eva","msg":"{columns} columns"}}"#));
         tmux.wait_for(&format!("the pane at {columns} × {rows}"), |screen| {
             let at = screen.iter().position(|row| row.starts_with('●')).unwrap_or(0);
-            // Once, right below the last message, nothing of it left elsewhere.
+            // Once, directly below the last message, without remains elsewhere.
             screen.iter().filter(|row| row.contains('●')).count() == 1
                 && screen[at] == status(columns)
                 && screen[at + 1] == first_row(columns)
@@ -89,7 +89,7 @@ fn the_pane_survives_every_size() {
                 && screen.iter().any(|row| row == "--:--:-- eva: message 29")
         });
     }
-    // Where not even the pane has room, it is there again when there is.
+    // If the window is too small, it reappears when there is space.
     for (columns, rows) in [(10, 5), (50, 3), (1, 1), (70, 12)] {
         tmux.resize(columns, rows);
     }
@@ -134,7 +134,7 @@ fn history_and_wide_characters_in_the_input() {
 }
 
 #[test]
-fn a_notice_stands_out_and_the_text_comes_back() {
+fn a_notice_is_highlighted_and_the_text_is_back_in_the_input() {
     let room = Room::start();
     let tmux = join(&room, &[]);
     tmux.wait_for_rows(&[&open(&room), ">"]);
@@ -155,7 +155,7 @@ fn a_notice_stands_out_and_the_text_comes_back() {
 }
 
 #[test]
-fn the_server_speaks_and_takes_back() {
+fn messages_and_retractions_of_the_server() {
     let room = Room::start();
     let tmux = join(&room, &[]);
     tmux.wait_for_rows(&[&open(&room), ">"]);
@@ -173,11 +173,11 @@ fn the_server_speaks_and_takes_back() {
 }
 
 #[test]
-fn a_lost_connection_is_shown_and_comes_back() {
+fn a_lost_connection_is_shown_and_restored() {
     let room = Room::start();
     let tmux = join(&room, &[]);
     tmux.wait_for_rows(&[&open(&room), ">"]);
-    room.shut(true);
+    room.refuse_clients(true);
     room.close_all();
     let why = "-- the server closed the connection: it is going away (1001)";
     let lost = format!("✕ {} · ", room.address);
@@ -187,7 +187,7 @@ fn a_lost_connection_is_shown_and_comes_back() {
     tmux.wait_for("the text kept", |screen| {
         screen[1..] == ["not connected: nothing was sent", "> hello?"]
     });
-    room.shut(false);
+    room.refuse_clients(false);
     let again = "-- connected again; messages sent meanwhile are not shown";
     tmux.wait_for("the connection", |screen| screen.get(1).is_some_and(|row| row == again));
     tmux.keys(&["Enter"]);
@@ -217,7 +217,7 @@ fn commands() {
 }
 
 #[test]
-fn leaving_waits_for_what_was_said() {
+fn leaving_waits_for_unconfirmed_messages() {
     let room = Room::start();
     let tmux = join(&room, &[]);
     tmux.wait_for_rows(&[&open(&room), ">"]);
@@ -229,7 +229,7 @@ fn leaving_waits_for_what_was_said() {
 }
 
 #[test]
-fn colours_only_where_they_are_wanted() {
+fn colours_can_be_disabled() {
     let check = |args: &[&str], environment: &[(&str, &str)], coloured: bool| {
         let room = Room::start();
         let tmux = join_with(&room, args, environment, 60, 12);
@@ -245,7 +245,7 @@ fn colours_only_where_they_are_wanted() {
 }
 
 #[test]
-fn the_terminal_is_given_back() {
+fn the_terminal_is_restored() {
     let room = Room::start();
     let script = format!(
         "{} join {} --usr petr; stty -a | grep -ow -e '-*icanon' -e '-*echo'; sleep 1000",
@@ -259,7 +259,7 @@ fn the_terminal_is_given_back() {
 }
 
 #[test]
-fn it_can_go_to_the_background() {
+fn it_can_be_suspended() {
     let room = Room::start();
     let tmux = Tmux::start(60, 12, &[("PS1", "$ ")], &["bash", "--norc", "-i"]);
     tmux.wait_for_rows(&["$"]);
@@ -292,7 +292,7 @@ fn a_pipe_behind_a_terminal_only_listens() {
 }
 
 #[test]
-fn moderators_command_the_real_room() {
+fn moderators_send_commands_to_a_real_room() {
     let secret = "a secret that is long enough for it";
     let daemon = Daemon::start(&format!(
         "[auth]\njwt_secret = \"{secret}\"\nmoderator_claim = \"moderator\"\n"

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::join::{command, feed};
 
 #[test]
-fn a_certificate_that_the_system_trusts() {
+fn a_trusted_certificate_is_accepted() {
     let server = Server::start("localhost");
     let output = server.join("localhost", &server.authority);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -24,21 +24,21 @@ fn a_certificate_that_the_system_trusts() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for() {
+fn an_untrusted_certificate_is_rejected() {
     let (server, other) = (Server::start("localhost"), Server::start("localhost"));
     server.check_refused("localhost", &other.authority, "invalid peer certificate");
 }
 
 #[test]
-fn a_certificate_of_somebody_else() {
+fn a_certificate_for_another_name_is_rejected() {
     let server = Server::start("chat.example");
     server.check_refused("localhost", &server.authority, "not valid for name");
 }
 
-/// A server with TLS that sends every message back.
+/// A server with TLS that returns every message.
 struct Server {
     address: SocketAddr,
-    /// The certificate of the authority that vouches for it.
+    /// The certificate of the authority that signed the server's.
     authority: PathBuf,
     _folder: TempDir,
 }
@@ -94,7 +94,7 @@ impl Server {
     }
 }
 
-/// Serves a client as long as it is content.
+/// Serves a client until one side fails.
 fn echo(stream: TcpStream, config: Arc<ServerConfig>) {
     let connection = ServerConnection::new(config).unwrap();
     let Ok(mut socket) = tungstenite::accept(StreamOwned::new(connection, stream)) else { return };

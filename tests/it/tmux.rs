@@ -1,4 +1,4 @@
-//! A terminal inside of the test: tmux, a server of its own for each.
+//! A terminal inside the test: one tmux server for each.
 
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// How long a screen may take to become what it has to be.
+/// How long to wait for a screen.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How often it is looked at.
+/// How often to look at it.
 const LOOK: Duration = Duration::from_millis(20);
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// What a shell does around the program: tmux forgets exit codes now and then.
+/// The shell writes the exit code, because tmux sometimes loses it.
 const SHELL: [&str; 4] = ["sh", "-c", "\"$@\"; echo \"ended: $?\"; exec sleep 1000", "sh"];
 
-/// A terminal with one program in it. When the program ends, the screen stays.
+/// A terminal with one program. The screen stays when the program ends.
 pub struct Tmux {
     folder: TempDir,
     name: String,
 }
 
 impl Tmux {
-    /// Runs a program on a terminal of that size.
+    /// Runs a program on a terminal of this size.
     pub fn start(columns: u16, rows: u16, environment: &[(&str, &str)], program: &[&str]) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = TempDir::new().unwrap();
@@ -38,7 +38,7 @@ impl Tmux {
         command.arg("--").args(SHELL).args(program).args([";", "set", "-g", "status", "off"]);
         let output = command.output().expect("tmux is installed (apt-get install tmux)");
         assert!(output.status.success(), "{output:?}");
-        // Without the status line of tmux the window has one row more.
+        // One row more, because tmux has no status line.
         tmux.resize(columns.parse().unwrap(), rows.parse().unwrap());
         tmux
     }
@@ -48,7 +48,7 @@ impl Tmux {
         self.run(&[&["send-keys"], keys].concat());
     }
 
-    /// Types text as it is.
+    /// Types this text.
     pub fn text(&self, text: &str) {
         self.run(&["send-keys", "-l", text]);
     }
@@ -59,8 +59,8 @@ impl Tmux {
         self.run(&["paste-buffer", "-p"]);
     }
 
-    /// Changes the terminal's size, and waits until the program can know it:
-    /// tmux draws at once, but tells no program more often than it likes.
+    /// Changes the terminal's size, and waits until the program can see it: tmux draws at
+    /// once, but informs programs later.
     pub fn resize(&self, columns: u16, rows: u16) {
         self.run(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);
         let terminal = self.ask("#{pane_tty}");
@@ -76,18 +76,17 @@ impl Tmux {
         }
     }
 
-    /// The screen's rows, without the blanks at their ends and without empty
-    /// rows at the bottom.
+    /// The rows of the screen, without trailing blanks and without empty rows at the end.
     pub fn screen(&self) -> Vec<String> {
         self.capture(&[])
     }
 
-    /// The screen with the escape sequences that colour it.
+    /// The rows with the escape sequences for colours.
     pub fn coloured(&self) -> Vec<String> {
         self.capture(&["-e"])
     }
 
-    /// Waits until the screen is as it has to be.
+    /// Waits until `good` accepts the screen.
     pub fn wait_for(&self, what: &str, good: impl Fn(&[String]) -> bool) -> Vec<String> {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -112,7 +111,7 @@ impl Tmux {
         (x.parse().unwrap(), y.parse().unwrap())
     }
 
-    /// Waits for the end of the program; its exit code.
+    /// Waits for the end of the program, and returns its exit code.
     pub fn wait_for_end(&self) -> i32 {
         let code = |row: &String| row.strip_prefix("ended: ").map(|code| code.parse().unwrap());
         let screen =

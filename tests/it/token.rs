@@ -10,7 +10,7 @@ use tempfile::TempDir;
 const SECRET: &str = "a secret of thirty-two bytes, yes";
 
 #[test]
-fn it_is_printed_alone_and_verifies() {
+fn the_token_is_printed_alone_and_verifies() {
     let output = token("algorithms = [\"HS384\", \"HS256\"]", &["--claim", "admin=true"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(output.stderr, b"");
@@ -27,7 +27,7 @@ fn it_is_printed_alone_and_verifies() {
 }
 
 #[test]
-fn a_time_to_live_gives_it_an_end() {
+fn a_lifetime_sets_the_expiry() {
     let output = token("", &["--ttl", "1h"]);
     let text = String::from_utf8(output.stdout).unwrap();
     let claims = claims(text.trim_end(), Algorithm::HS256);
@@ -36,7 +36,7 @@ fn a_time_to_live_gives_it_an_end() {
 }
 
 #[test]
-fn without_a_secret_there_is_none() {
+fn without_a_secret_there_is_no_token() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("wschat.toml");
     fs::write(&file, "").unwrap();
@@ -48,7 +48,7 @@ fn without_a_secret_there_is_none() {
 }
 
 #[test]
-fn the_first_secret_among_the_keys_signs_and_is_named() {
+fn the_first_secret_signs_and_its_kid_is_used() {
     let auth = "issuer = \"id\"\naudience = \"room\"\n\
         keys = [{ kid = \"new\", alg = \"HS512\", secret_file = \"new\" }]";
     let folder = TempDir::new().unwrap();
@@ -79,7 +79,7 @@ fn public_keys_cannot_sign() {
 }
 
 #[test]
-fn what_makes_no_sense_is_a_usage_error() {
+fn invalid_options_are_usage_errors() {
     let check = |args: &[&str]| {
         let output = token("", args);
         assert_eq!(output.status.code(), Some(64), "{args:?} {output:?}");
