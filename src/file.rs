@@ -17,6 +17,16 @@ pub struct Content {
     pub others_may_read: bool,
 }
 
+impl Content {
+    /// The bytes without one newline at the end, of Unix or of Windows: editors add it.
+    pub fn without_newline(self) -> Vec<u8> {
+        let mut bytes = self.bytes;
+        let rest = bytes.strip_suffix(b"\n").map(|rest| rest.strip_suffix(b"\r").unwrap_or(rest));
+        bytes.truncate(rest.map_or(bytes.len(), <[u8]>::len));
+        bytes
+    }
+}
+
 /// Reads the regular file at `path`, which holds at most `bytes_max` bytes.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ mod mutex;
 pub mod record;
 pub mod room;
 pub mod server;
+mod suggest;
 mod unicode;
 pub mod worker;
 pub mod ws;

@@ -8,9 +8,7 @@ use rustix::process::{Resource, getrlimit};
 use serde::de::DeserializeOwned;
 
 use super::failure::{Exit, Failure};
-use crate::config::{
-    CREDENTIALS_VARIABLE, Environment, LOG_DIR_VARIABLE, Loaded, Problems, SECRET_VARIABLE, load,
-};
+use crate::config::{Environment, Loaded, Problems, load};
 use crate::control::{CONTROL_PATH, ControlClient, ControlRequest, ErrorCode, RequestError};
 
 /// The default path of the configuration.
@@ -31,10 +29,10 @@ impl ConfigArgs {
         Environment {
             file: self.config.clone().unwrap_or_else(|| CONFIG_PATH.into()),
             file_required: self.config.is_some(),
-            credentials: var_os(CREDENTIALS_VARIABLE).map(PathBuf::from),
-            jwt_secret: var_os(SECRET_VARIABLE),
+            credentials: var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            jwt_secret: var_os("JWT_SECRET"),
             // A relative path needs a working directory.
-            log_dir: var_os(LOG_DIR_VARIABLE).and_then(|dir| std::path::absolute(dir).ok()),
+            log_dir: var_os("LOG_DIR").and_then(|dir| std::path::absolute(dir).ok()),
             descriptors_max: getrlimit(Resource::Nofile).maximum,
             ..Environment::default()
         }

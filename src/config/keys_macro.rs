@@ -1,13 +1,7 @@
-//! `keys!`, which makes all that the table of keys stands for.
+//! `keys!`, with which the table of keys is written.
 
-/// Makes `Config`, a struct with its defaults for each section, and `KEYS`. An entry is
-///
-/// ```text
-/// /// What the key is for.
-/// field as "key": Type = default, rule, Reload;
-/// ```
-///
-/// The key is called like the field if its name is left out.
+/// Makes `Config`, a struct with its defaults for each section, and `KEYS` from entries
+/// `field as "key": Type = default, rule, Reload;`. Without `as`, key and field have one name.
 macro_rules! keys {
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $name:literal) => { $name };
@@ -16,7 +10,8 @@ macro_rules! keys {
         $section:ident: $Section:ident {
             $(
                 $(#[doc = $about:literal])*
-                $field:ident $(as $name:literal)?: $Type:ty = $default:expr, $rule:expr, $reload:ident;
+                $field:ident $(as $name:literal)?:
+                    $Type:ty = $default:expr, $rule:expr, $reload:ident;
             )*
         }
     )*) => {
@@ -48,6 +43,7 @@ macro_rules! keys {
             Key {
                 name: concat!(stringify!($section), ".", keys!(@name $field $($name)?)),
                 section: stringify!($section),
+                leaf: keys!(@name $field $($name)?),
                 about: concat!($($about, "\n"),*),
                 reload: Reload::$reload,
                 allowed: || rule().allowed,

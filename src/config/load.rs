@@ -6,10 +6,10 @@ use std::path::Path;
 use super::includes::{FILE_BYTES_MAX, utf8};
 use super::problem::{Problem, Problems};
 use super::read::{Draft, read};
-use super::sources::{Environment, LOG_DIR_VARIABLE, Source};
+use super::sources::{Environment, Source};
 use super::table::{Config, KEYS};
 use crate::descriptors;
-use crate::file::read_file;
+use crate::file::{Content, read_file};
 
 /// A good configuration, and what is known about it.
 #[derive(Clone, Debug)]
@@ -32,15 +32,13 @@ pub struct Loaded {
 /// Every problem that it has.
 pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
     let file = &outside.file;
-    let content = match read_file(file, FILE_BYTES_MAX) {
-        Ok(content) => Some(content),
-        Err(error) if error.kind() == ErrorKind::NotFound && !outside.file_required => None,
-        Err(error) => {
-            return Err(Problems::unreadable(&file.display().to_string(), error.to_string()));
+    let (file_found, content) = match read_file(file, FILE_BYTES_MAX) {
+        Ok(content) => (true, content),
+        Err(error) if error.kind() == ErrorKind::NotFound && !outside.file_required => {
+            (false, Content::default())
         }
+        Err(error) => return Err(Problems::unreadable(file.display(), error)),
     };
-    let file_found = content.is_some();
-    let content = content.unwrap_or_default();
     let text = utf8(file, &content.bytes).map_err(|problem| Problems::new(vec![problem]))?;
 
     let mut draft = read(file, text);
@@ -57,22 +55,10 @@ pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
     Ok(Loaded { config, warnings, file_found, values })
 }
 
-/// Checks the text of a configuration file alone: no file that it names is read, and nothing
-/// else from outside counts.
-///
-/// # Errors
-///
-/// Every problem that it has.
+/// The configuration that `text` alone makes, as the content of `file`, for `fuzz/`.
+#[doc(hidden)]
 pub fn parse(file: &Path, text: &str) -> Result<Config, Problems> {
     read(file, text).finish().map(|(config, _)| config)
-}
-
-impl Environment {
-    /// The same for a reload of `loaded`: a file that was there must still be there.
-    pub fn for_reload(mut self, loaded: &Loaded) -> Self {
-        self.file_required |= loaded.file_found;
-        self
-    }
 }
 
 impl Draft {
@@ -80,40 +66,36 @@ impl Draft {
     fn override_from(&mut self, outside: &Environment) {
         if !outside.listen.is_empty() {
             self.config.listen.addresses = outside.listen.clone();
-            self.sources.insert("listen.addresses", Source::Option("--listen"));
+            self.sources.insert("listen.addresses", Source::Other("--listen"));
         }
         if let Some(threads) = outside.threads {
             self.config.server.threads = threads;
-            self.sources.insert("server.threads", Source::Option("--threads"));
+            self.sources.insert("server.threads", Source::Other("--threads"));
         }
         let log_dir = outside.log_dir.as_ref().filter(|dir| !dir.as_os_str().is_empty());
-        if let (Some(dir), false) = (log_dir, self.sources.contains_key("record.dir")) {
+        if let (Some(dir), false) = (log_dir, self.is_set("record.dir")) {
             self.config.record.dir = Some(dir.clone());
-            self.sources.insert("record.dir", Source::Variable(LOG_DIR_VARIABLE));
+            self.sources.insert("record.dir", Source::Other("environment variable LOG_DIR"));
         }
     }
 
     /// Warns of keys about tokens where everybody may speak without one.
     fn warn_of_no_effect(&mut self) {
         if self.config.auth.token_keys().is_empty() {
-            for key in ["auth.issuer", "auth.audience", "auth.bind_usr", "auth.moderator_claim"] {
-                if self.sources.contains_key(key) {
-                    self.warn(key, "it has no effect without a secret or a key");
-                }
+            let keys = ["auth.issuer", "auth.audience", "auth.bind_usr", "auth.moderator_claim"];
+            for key in keys.into_iter().filter(|key| self.is_set(key)).collect::<Vec<_>>() {
+                self.warn(key, "it has no effect without a secret or a key");
             }
         }
     }
 
     /// Warns if more connections are asked for than can be open. The default asks for nothing.
     fn warn_of_descriptors(&mut self, descriptors_max: Option<u64>) {
-        let key = "limits.connections_max";
-        let shards = self.config.server.shards();
-        let possible =
-            descriptors::websockets_max(descriptors::clients_max(descriptors_max, shards));
-        let wanted = self.config.limits.connections_max;
-        if let (Some(max), true) = (descriptors_max, self.sources.contains_key(key))
-            && wanted > possible
-        {
+        let (key, wanted) = ("limits.connections_max", self.config.limits.connections_max);
+        let Some(max) = descriptors_max.filter(|_| self.is_set(key)) else { return };
+        let clients_max = descriptors::clients_max(Some(max), self.config.server.shards());
+        let possible = descriptors::websockets_max(clients_max);
+        if wanted > possible {
             let text = format!(
                 "{wanted} is more than the {max} descriptors of the process allow, which is \
                  {possible} connections (LimitNOFILE= or ulimit -Hn)"
@@ -124,18 +106,15 @@ impl Draft {
 
     /// Reports addresses that cannot be listened at together.
     fn refuse_exclusions(&mut self) {
-        let room = self.config.listen.addresses.iter().map(|one| ("listen.addresses", one));
-        let metrics = self.config.metrics.address.iter().map(|one| ("metrics.address", one));
+        let Config { listen, metrics, .. } = self.config.clone();
+        let room = listen.addresses.into_iter().map(|address| ("listen.addresses", address));
+        let metrics = metrics.address.into_iter().map(|address| ("metrics.address", address));
         let all: Vec<_> = room.chain(metrics).collect();
-        let mut wrong = Vec::new();
         for (index, (key, address)) in all.iter().enumerate() {
             let mut before = all.iter().take(index);
             if let Some((_, other)) = before.find(|(_, other)| other.excludes(address)) {
-                wrong.push((*key, format!("cannot listen at both {other} and {address}")));
+                self.refuse(key, format!("cannot listen at both {other} and {address}"));
             }
-        }
-        for (key, text) in wrong {
-            self.refuse(key, text);
         }
     }
 }

@@ -1,13 +1,9 @@
 //! The configuration: `/etc/wschat.toml`, the other sources of the secret and the command
 //! line, from which one [`Config`] without invalid states is made.
 //!
-//! ```text
-//! Environment ─► load ─► read: the file, by the table of keys ─► includes: files it names ─► Config
-//!                  └───► problem: all of them at once, as FILE:LINE:COLUMN: key: text
-//! ```
-//!
-//! Nothing in here looks at the environment of the process: the program's edge puts all that
-//! comes from outside into an [`Environment`].
+//! `table` has the keys. `read` reads the file by it, `includes` the files that it names, and
+//! `load` adds what else is in the [`Environment`], which the caller fills: nothing in here
+//! looks at the environment of the process. Every `problem` is reported at once.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -17,30 +13,23 @@ mod keys_macro;
 mod load;
 mod problem;
 mod read;
-mod report;
 mod rule;
 mod sources;
-mod suggest;
 mod table;
-mod table_array;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
-use std::num::NonZero;
 use std::thread;
 
 use crate::address::ListenAddress;
-use crate::chat::{Revocations, Secret, TokenKey};
+use crate::chat::{Secret, TokenKey};
 
 pub use includes::read_revoked;
 pub use load::{Loaded, load, parse};
 pub use problem::{Position, Problem, Problems};
-pub use sources::{CREDENTIALS_VARIABLE, Environment, LOG_DIR_VARIABLE, SECRET_VARIABLE};
-pub use table::{
-    Auth, Config, KEYS, Key, Limits, Listen, Logging, Metrics, Page, Record, Reload, Server,
-    needs_restart,
-};
+pub use sources::Environment;
+pub use table::*;
 pub use tokens::KeyEntry;
 
 impl Config {
@@ -67,18 +56,13 @@ impl Auth {
         let entries = self.keys.iter().flat_map(|entry| entry.keys.clone());
         entries.chain(self.token_keys()).find(|key| key.secret_bytes().is_some())
     }
-
-    /// All that is revoked.
-    pub fn revocations(&self) -> Revocations {
-        self.revoked.iter().cloned().collect()
-    }
 }
 
 impl Server {
     /// How many shards run.
     pub fn shards(&self) -> usize {
         match self.threads {
-            0 => thread::available_parallelism().map_or(1, NonZero::get),
+            0 => thread::available_parallelism().map_or(1, |cores| cores.get()),
             threads => threads,
         }
     }

@@ -31,8 +31,8 @@ pub struct Problem {
     /// The file and the place in it.
     pub place: Option<(PathBuf, Position)>,
     /// The key, or what else causes it; empty if the TOML is malformed.
-    what: String,
-    text: String,
+    pub(super) what: String,
+    pub(super) text: String,
     /// Whether the configuration works nevertheless.
     pub(super) is_warning: bool,
 }
@@ -44,20 +44,6 @@ impl Problem {
 
     pub(super) fn outside(what: &str, text: impl Into<String>) -> Self {
         Self { place: None, what: printable(what), text: text.into(), is_warning: false }
-    }
-
-    /// The same place, with another problem that is about no key.
-    pub(super) fn instead(self, text: String) -> Self {
-        Self { what: String::new(), text, ..self }
-    }
-
-    /// The same problem, as a warning.
-    pub(super) fn warning(self) -> Self {
-        Self { is_warning: true, ..self }
-    }
-
-    pub(super) fn is_about(&self, key: &str) -> bool {
-        self.what == key
     }
 }
 
@@ -86,8 +72,8 @@ pub struct Problems {
 
 impl Problems {
     /// Nothing could be read, because of `what`.
-    pub fn unreadable(what: &str, text: impl Into<String>) -> Self {
-        Self { list: vec![Problem::outside(what, text)], unreadable: true }
+    pub fn unreadable(what: impl fmt::Display, why: impl fmt::Display) -> Self {
+        Self { list: vec![Problem::outside(&what.to_string(), why.to_string())], unreadable: true }
     }
 
     pub(super) fn new(mut list: Vec<Problem>) -> Self {
@@ -103,12 +89,60 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
-
 /// `name` on one line and of a bounded length, whatever a file calls its keys.
 fn printable(name: &str) -> String {
     const CHARS_MAX: usize = 200;
     let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let end = if name.chars().nth(CHARS_MAX).is_some() { "…" } else { "" };
     name.chars().take(CHARS_MAX).map(printable).chain(end.chars()).collect()
+}
+
+/// Problems of a text that are shown one by one: to find a position in a long text takes long.
+pub(super) const SHOWN_MAX: usize = 20;
+
+/// The problems of a text.
+pub(super) struct Report<'a> {
+    file: &'a Path,
+    pub text: &'a str,
+    /// The name of the key that is being read.
+    pub key: String,
+    /// How many problems there are.
+    pub count: usize,
+    shown: Vec<Problem>,
+}
+
+impl<'a> Report<'a> {
+    /// A report about `text`, the content of `file`.
+    pub fn new(file: &'a Path, text: &'a str) -> Self {
+        Self { file, text, key: String::new(), count: 0, shown: Vec::new() }
+    }
+
+    /// Reports a problem with the key that is being read, at the byte `offset`.
+    pub fn wrong(&mut self, offset: usize, text: impl Into<String>) {
+        self.count += 1;
+        if self.shown.len() <= SHOWN_MAX {
+            let position = Position::of(self.text, offset);
+            self.shown.push(Problem::at(self.file, position, &self.key, text));
+        }
+    }
+
+    /// Calls `read` for the key `name` in the table that is being read.
+    pub fn below<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let parent = self.key.len();
+        self.key += if parent == 0 || name.is_empty() { "" } else { "." };
+        self.key += name;
+        let value = read(self);
+        self.key.truncate(parent);
+        value
+    }
+
+    /// The problems, the last of which counts those that are not shown.
+    pub fn finish(mut self) -> Vec<Problem> {
+        let more = self.count.saturating_sub(SHOWN_MAX);
+        if let (Some(last), 2..) = (self.shown.get_mut(SHOWN_MAX), more) {
+            last.what.clear();
+            last.text = format!("and {more} more mistakes from here on");
+        }
+        self.shown
+    }
 }

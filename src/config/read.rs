@@ -1,19 +1,15 @@
-//! The text of the file into a [`Draft`]: every key checked by the table, every problem
-//! collected. Pure: no file is opened here.
+//! The text of the file into a [`Draft`], by the table of keys. No file is opened here.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
-use super::problem::{Position, Problem, Problems};
-use super::report::Report;
+use super::problem::{Position, Problem, Problems, Report};
 use super::rule::expected;
 use super::sources::Source;
-use super::suggest::nearest;
 use super::table::{Config, KEYS, contradictions};
+use crate::suggest::nearest;
 
 /// A configuration that is being made.
 #[derive(Default)]
@@ -31,7 +27,7 @@ pub(super) struct Draft {
 /// Reads `text`, the content of `file`.
 pub(super) fn read(file: &Path, text: &str) -> Draft {
     let mut draft = Draft { file: file.to_owned(), ..Draft::default() };
-    let mut report = Report::new(file, text, usize::MAX);
+    let mut report = Report::new(file, text);
     draft.table(&parse(&mut report), &mut report);
     draft.problems = report.finish();
     draft.check_contradictions();
@@ -50,33 +46,25 @@ pub(super) fn parse<'a>(report: &mut Report<'a>) -> DeTable<'a> {
 }
 
 impl Draft {
+    /// Takes the values of a table, whose name is in the `report`.
     fn table(&mut self, table: &DeTable<'_>, report: &mut Report<'_>) {
         for (name, value) in table {
-            report.below(name.get_ref(), |report| self.entry(name, value, report));
-        }
-    }
-
-    /// Takes an entry of a table, the full name of which is in the `report`.
-    fn entry(
-        &mut self,
-        name: &Spanned<Cow<'_, str>>,
-        value: &Spanned<DeValue<'_>>,
-        report: &mut Report<'_>,
-    ) {
-        if let Some(key) = KEYS.iter().find(|key| key.name == report.key) {
-            let position = Position::of(report.text, value.span().start);
-            self.sources.insert(key.name, Source::File(self.file.clone(), position));
-            (key.read)(&mut self.config, value, report);
-        } else if KEYS.iter().any(|key| key.section == report.key) {
-            match value.get_ref() {
-                DeValue::Table(table) => self.table(table, report),
-                other => report.wrong(value.span().start, expected("a table", other)),
-            }
-        } else {
-            let what = if value.get_ref().is_table() { "section" } else { "key" };
-            let hint = suggestion(&report.key).map(|name| format!("; did you mean {name}?"));
-            let text = format!("unknown {what}{}", hint.unwrap_or_default());
-            report.wrong(name.span().start, text);
+            report.below(name.get_ref(), |report| {
+                let offset = value.span().start;
+                if let Some(key) = KEYS.iter().find(|key| key.name == report.key) {
+                    let source = Source::File(self.file.clone(), Position::of(report.text, offset));
+                    self.sources.insert(key.name, source);
+                    (key.read)(&mut self.config, value, report);
+                } else if !KEYS.iter().any(|key| key.section == report.key) {
+                    let what = if value.get_ref().is_table() { "section" } else { "key" };
+                    let text = format!("unknown {what}{}", suggestion(&report.key));
+                    report.wrong(name.span().start, text);
+                } else if let Some(table) = value.get_ref().as_table() {
+                    self.table(table, report);
+                } else {
+                    report.wrong(offset, expected("table", value.get_ref()));
+                }
+            });
         }
     }
 
@@ -84,17 +72,22 @@ impl Draft {
     /// one of them is wrong: then the default says nothing about the other.
     fn check_contradictions(&mut self) {
         for (keys, text) in contradictions(&self.config) {
-            let is_wrong = |problem: &Problem| keys.iter().any(|key| problem.is_about(key));
-            let first = keys.iter().find(|key| self.sources.contains_key(**key));
+            let is_wrong = |problem: &Problem| keys.contains(&problem.what.as_str());
+            let first = keys.iter().find(|key| self.is_set(key));
             if let Some(key) = first.filter(|_| !self.problems.iter().any(is_wrong)) {
                 self.refuse(key, text);
             }
         }
     }
 
+    /// Whether anything sets `key`, even to a wrong value.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.sources.contains_key(key)
+    }
+
     /// Where the value of `key` comes from.
     pub fn source(&self, key: &str) -> Source {
-        self.sources.get(key).cloned().unwrap_or_default()
+        self.sources.get(key).cloned().unwrap_or(Source::Default)
     }
 
     /// Reports that the value of `key` is wrong.
@@ -104,7 +97,8 @@ impl Draft {
 
     /// Warns of the value of `key`.
     pub fn warn(&mut self, key: &str, text: impl Into<String>) {
-        self.problems.push(self.source(key).problem(key, text).warning());
+        let problem = self.source(key).problem(key, text);
+        self.problems.push(Problem { is_warning: true, ..problem });
     }
 
     /// The configuration and the warnings, if there is no other problem.
@@ -115,13 +109,14 @@ impl Draft {
     }
 }
 
-/// The key or section that `unknown` may be a misspelling of: one with a similar name in the
-/// same section, else in any.
-fn suggestion(unknown: &str) -> Option<&'static str> {
+/// `; did you mean …?` with the key or section that `unknown` may be a misspelling of: one with
+/// a similar name in the same section, else in any.
+fn suggestion(unknown: &str) -> String {
     let (section, leaf) = unknown.rsplit_once('.').unwrap_or(("", unknown));
     let in_section = KEYS.iter().filter(|key| key.section == section);
     let sections = KEYS.iter().filter(|_| section.is_empty()).map(|key| key.section);
-    nearest(leaf, in_section.map(|key| (key.leaf(), key.name)))
+    nearest(leaf, in_section.map(|key| (key.leaf, key.name)))
         .or_else(|| nearest(leaf, sections.map(|section| (section, section))))
-        .or_else(|| nearest(leaf, KEYS.iter().map(|key| (key.leaf(), key.name))))
+        .or_else(|| nearest(leaf, KEYS.iter().map(|key| (key.leaf, key.name))))
+        .map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }

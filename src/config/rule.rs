@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
-use super::report::Report;
-use super::suggest::hint;
+use super::problem::{Position, Report};
 use crate::chat::Secret;
+use crate::suggest::hint;
 
 /// A rule for values of type `T`.
 pub(super) struct Rule<T> {
@@ -42,34 +42,30 @@ impl<T> Rule<T> {
 pub(super) fn scalar<T>(
     allowed: impl Into<String>,
     read: impl Fn(&DeValue<'_>) -> Result<T, String> + 'static,
-    show: impl Fn(&T) -> Value + 'static,
+    show: impl Fn(&T) -> String + 'static,
 ) -> Rule<T> {
     let read = move |value: &Spanned<DeValue<'_>>, report: &mut Report<'_>| {
         read(value.get_ref()).map_err(|text| report.wrong(value.span().start, text)).ok()
     };
-    Rule::new(allowed, read, move |value| show(value).to_string())
+    Rule::new(allowed, read, show)
 }
 
-/// An integer in `range`.
-pub(super) fn integer<T>(range: RangeInclusive<i64>) -> Rule<T>
-where
-    T: Copy + TryFrom<i64> + TryInto<i64>,
-{
+pub(super) fn integer<T: TryFrom<i128> + ToString + 'static>(
+    range: RangeInclusive<i128>,
+) -> Rule<T> {
     let allowed = format!("{} to {}", range.start(), range.end());
     let bounds = allowed.clone();
     let read = move |value: &DeValue<'_>| {
-        let DeValue::Integer(digits) = value else { return Err(expected("an integer", value)) };
-        let number = i128::from_str_radix(digits.as_str(), digits.radix());
-        let good = number.iter().find_map(|n| i64::try_from(*n).ok());
-        let good = good.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok());
-        let shown = number.map_or_else(|_| "the number".to_owned(), |n| n.to_string());
+        let DeValue::Integer(digits) = value else { return Err(expected("integer", value)) };
+        let number = i128::from_str_radix(digits.as_str(), digits.radix()).ok();
+        let good = number.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok());
+        let shown = number.map_or_else(|| "the number".to_owned(), |n| n.to_string());
         good.ok_or_else(|| format!("{shown} is out of range, {bounds}"))
     };
-    scalar(allowed, read, |number| Value::Integer((*number).try_into().unwrap_or(i64::MAX)))
+    scalar(allowed, read, T::to_string)
 }
 
-/// A whole number of seconds in `range`.
-pub(super) fn seconds(range: RangeInclusive<i64>) -> Rule<Duration> {
+pub(super) fn seconds(range: RangeInclusive<i128>) -> Rule<Duration> {
     let Rule { allowed, read, show } = integer::<u64>(range);
     Rule::new(
         allowed,
@@ -78,11 +74,10 @@ pub(super) fn seconds(range: RangeInclusive<i64>) -> Rule<Duration> {
     )
 }
 
-/// True or false.
 pub(super) fn flag() -> Rule<bool> {
-    let read =
-        |value: &DeValue<'_>| value.as_bool().ok_or_else(|| expected("true or false", value));
-    scalar("true, false", read, |on| Value::Boolean(*on))
+    let wrong = |value: &DeValue<'_>| expected("true or false", value);
+    let read = move |value: &DeValue<'_>| value.as_bool().ok_or_else(|| wrong(value));
+    scalar("true, false", read, bool::to_string)
 }
 
 /// A string that is not empty. `parse` says why another one is wrong.
@@ -92,18 +87,15 @@ fn text<T>(
     show: impl Fn(&T) -> String + 'static,
 ) -> Rule<T> {
     let read = move |value: &DeValue<'_>| match value.as_str() {
-        None => Err(expected("a string", value)),
+        None => Err(expected("string", value)),
         Some("") => Err("empty; leave the key out to have none".to_owned()),
         Some(text) => parse(text),
     };
-    scalar(allowed, read, move |value| show(value).into())
+    scalar(allowed, read, move |value| Value::from(show(value)).to_string())
 }
 
 /// A string that its type parses; `allowed` are the forms that it may have.
-pub(super) fn parsed<T>(allowed: &str) -> Rule<T>
-where
-    T: FromStr<Err: Display> + Display + 'static,
-{
+pub(super) fn parsed<T: FromStr<Err: Display> + Display + 'static>(allowed: &str) -> Rule<T> {
     text(allowed, |text| text.parse().map_err(|error: T::Err| error.to_string()), T::to_string)
 }
 
@@ -119,12 +111,10 @@ pub(super) fn path(allowed: &str) -> Rule<PathBuf> {
     text(allowed, |path| Ok(path.into()), |path: &PathBuf| path.to_string_lossy().into_owned())
 }
 
-/// A path that starts at the root.
 pub(super) fn absolute_path() -> Rule<PathBuf> {
-    let parse = |path: &str| match Path::new(path).is_absolute() && !path.contains('\0') {
-        true => Ok(path.into()),
-        false => Err("not an absolute path".to_owned()),
-    };
+    let is_good = |path: &str| Path::new(path).is_absolute() && !path.contains('\0');
+    let wrong = || "not an absolute path".to_owned();
+    let parse = move |path: &str| is_good(path).then(|| path.into()).ok_or_else(wrong);
     Rule { show: path("").show, ..text("an absolute path", parse, |_| String::new()) }
 }
 
@@ -151,7 +141,7 @@ pub(super) fn list<T: 'static>(items_min: usize, item: Rule<T>) -> Rule<Vec<T>> 
     let Rule { allowed, read, show } = item;
     let read = move |value: &Spanned<DeValue<'_>>, report: &mut Report<'_>| {
         let Some(array) = value.get_ref().as_array() else {
-            report.wrong(value.span().start, expected("an array", value.get_ref()));
+            report.wrong(value.span().start, expected("array", value.get_ref()));
             return None;
         };
         if array.len() < items_min {
@@ -166,16 +156,63 @@ pub(super) fn list<T: 'static>(items_min: usize, item: Rule<T>) -> Rule<Vec<T>> 
     Rule::new(format!("{allowed}{at_least}"), read, show)
 }
 
+/// One table of an array.
+pub(super) struct Row<'a, 'b> {
+    table: &'a DeTable<'a>,
+    report: &'a mut Report<'b>,
+}
+
+impl Row<'_, '_> {
+    /// The value of `column`, if it is set and `rule` allows it.
+    pub fn get<T>(&mut self, column: &str, rule: Rule<T>) -> Option<T> {
+        let value = self.table.get(column)?;
+        self.report.below(column, |report| (rule.read)(value, report))
+    }
+
+    /// Where the value of `column` is.
+    pub fn position(&self, column: &str) -> Position {
+        let offset = self.table.get(column).map_or(0, |value| value.span().start);
+        Position::of(self.report.text, offset)
+    }
+}
+
+/// A table with some of `columns`. `read` makes an item of it, or says what is wrong with a
+/// column, or with the row if it has no name. `show` gives the columns that are set, as TOML.
+pub(super) fn table<T: 'static>(
+    allowed: &str,
+    columns: &'static [&'static str],
+    read: fn(&mut Row<'_, '_>) -> Result<T, (&'static str, String)>,
+    show: fn(&T) -> Vec<(&'static str, String)>,
+) -> Rule<T> {
+    let read = move |value: &Spanned<DeValue<'_>>, report: &mut Report<'_>| {
+        let offset = value.span().start;
+        let Some(table) = value.get_ref().as_table() else {
+            report.wrong(offset, expected("table", value.get_ref()));
+            return None;
+        };
+        let before = report.count;
+        for name in table.keys().filter(|name| !columns.contains(&name.get_ref().as_ref())) {
+            let text = format!("unknown key{}", hint(name.get_ref(), columns.iter().copied()));
+            report.below(name.get_ref(), |report| report.wrong(name.span().start, text));
+        }
+        match read(&mut Row { table, report }) {
+            // A wrong column already explains what is wrong with the row.
+            _ if report.count > before => None,
+            Err((column, text)) => {
+                let offset = table.get(column).map_or(offset, |value| value.span().start);
+                report.below(column, |report| report.wrong(offset, text));
+                None
+            }
+            Ok(item) => Some(item),
+        }
+    };
+    Rule::new(allowed, read, move |item| {
+        let columns = show(item).into_iter().map(|(name, value)| format!("{name} = {value}"));
+        format!("{{ {} }}", columns.collect::<Vec<_>>().join(", "))
+    })
+}
+
 /// That a value is not of the type that is `wanted`.
 pub(super) fn expected(wanted: &str, found: &DeValue<'_>) -> String {
-    let found = match found {
-        DeValue::Integer(_) => "an integer",
-        DeValue::Array(_) => "an array",
-        DeValue::String(_) => "a string",
-        DeValue::Float(_) => "a float",
-        DeValue::Boolean(_) => "a boolean",
-        DeValue::Datetime(_) => "a date or time",
-        DeValue::Table(_) => "a table",
-    };
-    format!("expected {wanted}, found {found}")
+    format!("expected {wanted}, found {}", found.type_str())
 }

@@ -7,28 +7,15 @@ use std::path::PathBuf;
 use super::problem::{Position, Problem};
 use crate::address::ListenAddress;
 
-/// The environment variable with the folder of systemd's credentials.
-pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
-
-/// The environment variable with the secret, as in wschat 0.2.1.
-pub const SECRET_VARIABLE: &str = "JWT_SECRET";
-
-/// The environment variable with the directory of the record, as in wschat 0.2.1.
-pub const LOG_DIR_VARIABLE: &str = "LOG_DIR";
-
-/// The name of the secret among systemd's credentials.
-pub(super) const CREDENTIAL: &str = "wschat.jwt_secret";
-
 /// All that a configuration depends on outside of it. It may hold a secret, so it cannot be
 /// printed.
 #[derive(Clone, Default)]
 pub struct Environment {
     /// The configuration file.
     pub file: PathBuf,
-    /// Whether a missing file is an error: the command line names it, or the configuration in
-    /// force came from it.
+    /// Whether it is an error if that file is missing.
     pub file_required: bool,
-    /// The folder of systemd's credentials: an absolute path; empty is none.
+    /// The variable `CREDENTIALS_DIRECTORY`, an absolute path; empty is none.
     pub credentials: Option<PathBuf>,
     /// The variable `JWT_SECRET`.
     pub jwt_secret: Option<OsString>,
@@ -43,14 +30,12 @@ pub struct Environment {
 }
 
 /// Where a value comes from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) enum Source {
-    #[default]
     Default,
     File(PathBuf, Position),
-    Credential,
-    Variable(&'static str),
-    Option(&'static str),
+    /// Another source, by its name.
+    Other(&'static str),
 }
 
 impl Source {
@@ -68,9 +53,7 @@ impl fmt::Display for Source {
         match self {
             Self::Default => out.write_str("default"),
             Self::File(path, position) => write!(out, "{}:{}", path.display(), position.line),
-            Self::Credential => write!(out, "credential {CREDENTIAL}"),
-            Self::Variable(name) => write!(out, "environment variable {name}"),
-            Self::Option(option) => out.write_str(option),
+            Self::Other(name) => out.write_str(name),
         }
     }
 }

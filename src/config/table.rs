@@ -2,51 +2,43 @@
 //! the checks of a file and `wschat config` follow from it, and so do `etc/wschat.toml` and the
 //! list of keys in `man/wschat.toml.5`, which `tests/docs.rs` writes.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, AlgorithmFamily};
+use jsonwebtoken::Algorithm;
 use toml::Spanned;
 use toml::de::DeValue;
 use tracing::Level;
 
 use super::keys_macro::keys;
-use super::report::Report;
-use super::rule::{
-    Rule, absolute_path, flag, integer, list, one_of, optional, parsed, path, seconds, secret,
-};
-use super::tokens::{KeyEntry, algorithm, key_entry, revocation};
+use super::problem::Report;
+use super::rule::*;
+use super::tokens::{KeyEntry, key_entry, revocation, secret_algorithm};
 use crate::address::{ListenAddress, Origin, TrustedProxy};
 use crate::chat::{Revocation, Secret};
 
 keys! {
     /// Who may speak.
     auth: Auth {
-        /// The secret that tokens are signed with. Without a secret in this file, the systemd
-        /// credential `wschat.jwt_secret` is used, else the environment variable `JWT_SECRET`;
-        /// without any secret or key everybody may speak. Use at least 32 bytes, for example from
-        /// `openssl rand -hex 32`.
+        /// The secret that tokens are signed with, else the systemd credential `wschat.jwt_secret`,
+        /// else the environment variable `JWT_SECRET`. Without any secret or key everybody may
+        /// speak. Use at least 32 bytes, for example from `openssl rand -hex 32`.
         secret as "jwt_secret": Option<Secret> = None, optional(secret()), Yes;
-        /// A file that holds the secret, instead of `jwt_secret`. The last newline of the file (LF
-        /// or CR LF) is not part of the secret. A relative path starts at the folder of the
-        /// configuration file.
+        /// A file with the secret, instead of `jwt_secret`. A newline at its end is not part of the
+        /// secret. A relative path starts at the folder of the configuration file.
         secret_file as "jwt_secret_file": Option<PathBuf> = None,
             optional(path("the path of a file that is not empty")), Yes;
         /// The algorithms that a token may use with the secret. `wschat token` uses the first.
-        algorithms: Vec<Algorithm> = vec![Algorithm::HS256],
-            list(1, algorithm(&[AlgorithmFamily::Hmac])), Yes;
-        /// Further keys for tokens, each for one algorithm: a secret, for example
-        /// `[{ kid = "2026", alg = "HS256", secret_file = "wschat.2026.secret" }]`, or public keys in
-        /// PEM or in a JWKS, which can say `kid` and `alg` itself, for example
+        algorithms: Vec<Algorithm> = vec![Algorithm::HS256], list(1, secret_algorithm()), Yes;
+        /// Further keys for tokens: secrets, and public keys in PEM or in a JWKS. For example
+        /// `[{ kid = "2026", alg = "HS256", secret_file = "wschat.2026.secret" }]` or
         /// `[{ file = "identity.jwks.json" }]`.
         keys: Vec<KeyEntry> = Vec::new(), list(0, key_entry()), Yes;
         /// The issuer that a token must name in its claim `iss`.
         issuer: Option<String> = None, optional(parsed("a string that is not empty")), Yes;
         /// The audience that a token must name in its claim `aud`, alone or among others.
         audience: Option<String> = None, optional(parsed("a string that is not empty")), Yes;
-        /// Whether a token must have the claim `exp`, and `exp` and `nbf` are checked for every
-        /// message.
+        /// Whether a token must have `exp`, and every message is checked for `exp` and `nbf`.
         check_exp: bool = false, flag(), Yes;
         /// How far clocks may differ when `exp` and `nbf` are checked, in seconds.
         leeway as "leeway_secs": Duration = Duration::from_secs(30), seconds(0..=300), Yes;
@@ -55,8 +47,8 @@ keys! {
         bind_usr: Option<String> = None, optional(parsed("the name of a claim")), Yes;
         /// A claim that makes its bearer a moderator if its value is `true`.
         moderator_claim: Option<String> = None, optional(parsed("the name of a claim")), Yes;
-        /// Tokens that are refused although they verify: one by its `jti`, all of a `sub`, or all of
-        /// a `sub` with an `iat` before a time. For example
+        /// Tokens that are refused although they verify: one by its `jti`, all of a `sub`, or those
+        /// of a `sub` whose `iat` is before a time. For example
         /// `[{ jti = "4711" }, { sub = "bob", issued_before = 2026-11-22T10:00:00Z }]`.
         revoked: Vec<Revocation> = Vec::new(), list(0, revocation()), Yes;
         /// A TOML file with more of them, under the key `revoked` or as `[[revoked]]` tables. It is
@@ -75,19 +67,18 @@ keys! {
             NewConnections;
         /// Origins of the web pages that may open a WebSocket, the chat page included; other pages
         /// are answered with 403. If the list is empty, all pages may.
-        origins: Vec<Origin> = Vec::new(), list(0, parsed("http://HOST[:PORT], https://HOST[:PORT]")),
-            NewConnections;
+        origins: Vec<Origin> = Vec::new(),
+            list(0, parsed("http://HOST[:PORT], https://HOST[:PORT]")), NewConnections;
     }
 
     /// Limits on what clients can use.
     limits: Limits {
-        /// WebSockets that may be open at the same time; one more is answered with 503. Each takes a
-        /// file descriptor, so `LimitNOFILE=` has to be larger.
+        /// WebSockets that may be open at the same time; one more is answered with 503. Each takes
+        /// a file descriptor, so `LimitNOFILE=` has to be larger.
         connections_max: usize = 100_000, integer(1..=10_000_000), Yes;
-        /// WebSockets that one address may have open; one more is answered with 429. An address is
-        /// an IPv4 address, the /64 network of an IPv6 address, or all Unix sockets together; behind
-        /// one of `listen.trusted_proxies`, it is that of the client. Clients in one office or
-        /// behind one carrier can share an address. 0 is no limit.
+        /// WebSockets that one address may have open; one more is answered with 429. 0 is no limit.
+        /// An address is an IPv4 address, the /64 network of an IPv6 address, or all Unix sockets
+        /// together. Clients in one office or behind one carrier can share an address.
         connections_per_address_max: usize = 0, integer(0..=10_000_000), Yes;
         /// WebSockets that one address may open in a second, and five times as many at once after a
         /// pause; one more is answered with 429. 0 is no limit.
@@ -115,8 +106,8 @@ keys! {
         messages_per_sec: u32 = 20, integer(0..=100_000), Yes;
         /// Messages that a speaker may send at once after a pause.
         messages_burst: u32 = 60, integer(1..=100_000), Yes;
-        /// Seconds that a speaker has to wait between two messages. `wschat slow` overrides it. 0 is
-        /// no slow mode.
+        /// Seconds that a speaker has to wait between two messages; 0 is no slow mode.
+        /// `wschat slow` overrides it.
         slow_mode as "slow_mode_secs": Duration = Duration::ZERO, seconds(0..=86_400), Yes;
         /// Seconds until a speaker may send the same text again, whatever it sends in between. 0 is
         /// no limit.
@@ -141,17 +132,15 @@ keys! {
     /// The log.
     log: Logging {
         /// The least important messages that are logged.
-        level: Level = Level::INFO, one_of(LEVELS.to_vec(), |level| level.to_string().to_lowercase()),
-            Yes;
+        level: Level = Level::INFO, one_of(levels(), |level| level.to_string().to_lowercase()), Yes;
     }
 
     /// Metrics over HTTP.
     metrics: Metrics {
-        /// The address for `/metrics` (Prometheus) and `/healthz` (probes), over HTTP; without it
-        /// there is none. The packaged service gets a socket named `metrics` from a socket unit
-        /// instead: see wschat(8).
-        address: Option<ListenAddress> = None, optional(parsed("IP:PORT, [IP6]:PORT, unix:/PATH")),
-            No;
+        /// The address for `/metrics` and `/healthz` over HTTP; none without it. The packaged
+        /// service gets a socket named `metrics` from a socket unit instead: see wschat(8).
+        address: Option<ListenAddress> = None,
+            optional(parsed("IP:PORT, [IP6]:PORT, unix:/PATH")), No;
     }
 
     /// The process.
@@ -164,7 +153,9 @@ keys! {
     }
 }
 
-const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+fn levels() -> Vec<Level> {
+    vec![Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE]
+}
 
 /// Pairs of keys whose values, each good by itself, contradict each other, and how.
 pub(super) fn contradictions(config: &Config) -> Vec<([&'static str; 2], String)> {
@@ -179,10 +170,10 @@ pub(super) fn contradictions(config: &Config) -> Vec<([&'static str; 2], String)
         let text = format!("idle_timeout_secs, {idle}, has to be over ping_interval_secs, {ping}");
         found.push((["limits.idle_timeout_secs", "limits.ping_interval_secs"], text));
     }
-    let (tail, message) = (limits.feed_tail_bytes, limits.message_bytes_max);
-    if tail < 4 * message {
+    let (tail, max) = (limits.feed_tail_bytes, limits.message_bytes_max);
+    if tail < 4 * max {
         let text =
-            format!("feed_tail_bytes, {tail}, has to be at least 4 x message_bytes_max, {message}");
+            format!("feed_tail_bytes, {tail}, has to be at least 4 x message_bytes_max, {max}");
         found.push((["limits.feed_tail_bytes", "limits.message_bytes_max"], text));
     }
     found
@@ -190,10 +181,10 @@ pub(super) fn contradictions(config: &Config) -> Vec<([&'static str; 2], String)
 
 /// One key of the configuration file.
 pub struct Key {
-    /// Its full name, `section.key`.
+    /// Its full name, `section.leaf`.
     pub name: &'static str,
-    /// The section of its name.
-    pub section: &'static str,
+    pub(super) section: &'static str,
+    pub(super) leaf: &'static str,
     /// What it is for, with code in backticks.
     pub about: &'static str,
     /// When a change of it takes effect.
@@ -205,13 +196,6 @@ pub struct Key {
     pub show: fn(&Config) -> String,
 }
 
-impl Key {
-    /// The name without the section.
-    pub(super) fn leaf(&self) -> &'static str {
-        self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
-    }
-}
-
 /// When a changed value takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
@@ -221,16 +205,6 @@ pub enum Reload {
     NewConnections,
     /// Only at the next start.
     No,
-}
-
-impl fmt::Display for Reload {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Yes => "yes",
-            Self::NewConnections => "new connections",
-            Self::No => "no",
-        })
-    }
 }
 
 /// The keys that differ between two configurations and that only a restart applies.

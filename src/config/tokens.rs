@@ -4,20 +4,20 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, SecondsFormat};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
-use toml::Value;
 use toml::de::DeValue;
 
 use super::problem::Position;
-use super::rule::{Rule, expected, one_of, parsed, path, scalar};
-use super::table_array::{Row, table};
-use crate::chat::{KeyError, PublicKeys, Revocation, TokenKey, read_public_keys};
+use super::rule::{Row, Rule, expected, one_of, parsed, path, scalar, table};
+use crate::chat::{KeyError, Revocation, TokenKey};
 
 /// One entry of `auth.keys`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyEntry {
-    kid: Option<String>,
+    pub(super) kid: Option<String>,
     /// That of every key of the file; a JWKS can say it itself.
-    algorithm: Option<Algorithm>,
+    pub(super) algorithm: Option<Algorithm>,
+    /// Which column names the file: `secret_file`, or `file` for public keys.
+    pub(super) column: &'static str,
     pub(super) file: PathBuf,
     /// Where the configuration names the file.
     pub(super) position: Position,
@@ -25,38 +25,19 @@ pub struct KeyEntry {
     pub(super) keys: Vec<TokenKey>,
 }
 
-impl KeyEntry {
-    /// Whether the file holds a secret, and not public keys.
-    pub(super) fn is_secret(&self) -> bool {
-        self.algorithm.is_some_and(is_for_secrets)
-    }
-
-    /// The keys in `content`, the content of the file.
-    pub(super) fn keys_in(&self, content: &[u8]) -> Result<PublicKeys, KeyError> {
-        let kid = self.kid.as_deref();
-        match self.algorithm.filter(|_| self.is_secret()) {
-            Some(algorithm) => {
-                let keys = vec![TokenKey::secret(kid, algorithm, content)?];
-                Ok(PublicKeys { keys, unusable: Vec::new() })
-            }
-            None => read_public_keys(kid, self.algorithm, content),
-        }
-    }
-}
-
 fn is_for_secrets(algorithm: Algorithm) -> bool {
     algorithm.family() == AlgorithmFamily::Hmac
 }
 
-/// An algorithm of one of these families.
-pub(super) fn algorithm(families: &[AlgorithmFamily]) -> Rule<Algorithm> {
-    let algorithms = families.iter().flat_map(|family| family.algorithms().to_vec()).collect();
-    one_of(algorithms, |algorithm| format!("{algorithm:?}"))
+/// An algorithm that signs with a secret.
+pub(super) fn secret_algorithm() -> Rule<Algorithm> {
+    one_of(AlgorithmFamily::Hmac.algorithms().to_vec(), |algorithm| format!("{algorithm:?}"))
 }
 
 fn any_algorithm() -> Rule<Algorithm> {
     use AlgorithmFamily::{Ec, Ed, Hmac, Rsa};
-    algorithm(&[Hmac, Rsa, Ec, Ed])
+    let algorithms = [Hmac, Rsa, Ec, Ed].iter().flat_map(|family| family.algorithms());
+    one_of(algorithms.copied().collect(), |algorithm| format!("{algorithm:?}"))
 }
 
 /// An entry of `auth.keys`, whose file is not read yet.
@@ -71,18 +52,18 @@ pub(super) fn key_entry() -> Rule<KeyEntry> {
             (Some(_), None, Some(true)) => Err(("alg", KeyError::NotForPublic.to_string())),
             (None, Some(_), Some(false)) => Err(("alg", KeyError::NotForSecrets.to_string())),
             (None, Some(_), None) => Err(("", "alg is missing".to_owned())),
-            (Some(file), None, _) => Ok((file, row.position("file"))),
-            (None, Some(file), _) => Ok((file, row.position("secret_file"))),
+            (Some(file), None, _) => Ok(("file", file)),
+            (None, Some(file), _) => Ok(("secret_file", file)),
         };
-        let (file, position) = file?;
-        Ok(KeyEntry { kid, algorithm, file, position, keys: Vec::new() })
+        let (column, file) = file?;
+        let position = row.position(column);
+        Ok(KeyEntry { kid, algorithm, column, file, position, keys: Vec::new() })
     };
     let show = |entry: &KeyEntry| {
         let kid = entry.kid.as_ref().map(|kid| ("kid", (parsed("").show)(kid)));
         let alg = entry.algorithm.as_ref().map(|alg| ("alg", (any_algorithm().show)(alg)));
-        let column = if entry.is_secret() { "secret_file" } else { "file" };
-        let file = (column, (path("").show)(&entry.file));
-        kid.into_iter().chain(alg).chain([file]).collect()
+        let file = Some((entry.column, (path("").show)(&entry.file)));
+        [kid, alg, file].into_iter().flatten().collect()
     };
     let allowed = "tables of kid, alg, and file or secret_file";
     table(allowed, &["kid", "alg", "file", "secret_file"], read, show)
@@ -102,14 +83,13 @@ pub(super) fn revocation() -> Rule<Revocation> {
         }
     };
     let show = |revocation: &Revocation| {
-        let claim = |claim: &String| (parsed("").show)(claim);
-        match revocation {
-            Revocation::Token(jti) => vec![("jti", claim(jti))],
-            Revocation::Speaker(sub) => vec![("sub", claim(sub))],
-            Revocation::IssuedBefore(sub, secs) => {
-                vec![("sub", claim(sub)), ("issued_before", (time().show)(secs))]
-            }
-        }
+        let (column, claim, secs) = match revocation {
+            Revocation::Token(jti) => ("jti", jti, None),
+            Revocation::Speaker(sub) => ("sub", sub, None),
+            Revocation::IssuedBefore(sub, secs) => ("sub", sub, Some(secs)),
+        };
+        let time = secs.map(|secs| ("issued_before", (time().show)(secs)));
+        [(column, (parsed("").show)(claim))].into_iter().chain(time).collect()
     };
     let allowed = "tables of jti, or of sub and perhaps issued_before";
     table(allowed, &["jti", "sub", "issued_before"], read, show)
@@ -118,7 +98,7 @@ pub(super) fn revocation() -> Rule<Revocation> {
 /// A time with its date and offset, in seconds since the Unix epoch.
 fn time() -> Rule<f64> {
     let read = |value: &DeValue<'_>| {
-        let DeValue::Datetime(time) = value else { return Err(expected("a time", value)) };
+        let DeValue::Datetime(time) = value else { return Err(expected("datetime", value)) };
         let time = DateTime::parse_from_rfc3339(&time.to_string())
             .map_err(|_| "a time without its date or offset")?;
         // Seconds are far below 2^53, so that nothing is lost.
@@ -126,8 +106,7 @@ fn time() -> Rule<f64> {
     };
     let show = |secs: &f64| {
         let time = DateTime::from_timestamp_millis((secs * 1_000.0) as i64).unwrap_or_default();
-        let text = time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-        text.parse().map_or_else(|_| text.into(), Value::Datetime)
+        time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
     };
     scalar("", read, show)
 }

@@ -1,6 +1,7 @@
 //! Loads the configuration on a thread: a read from a network file system can block for
 //! ever, and signals must work meanwhile.
 
+use std::fmt::Display;
 use std::io;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ impl ConfigLoader {
     pub async fn load(&mut self) -> LoadResult {
         let environment = self.environment.clone();
         let loaded = self.run(TIMEOUT, move || load(&environment)).await?;
-        self.environment = std::mem::take(&mut self.environment).for_reload(&loaded);
+        self.environment.file_required |= loaded.file_found;
         Ok(loaded)
     }
 
@@ -62,7 +63,7 @@ impl ConfigLoader {
     }
 }
 
-fn unread(why: impl Into<String>) -> Problems {
+fn unread(why: impl Display) -> Problems {
     Problems::unreadable("configuration", why)
 }
 

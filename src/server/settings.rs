@@ -37,7 +37,7 @@ impl Settings {
             audience: auth.audience.clone(),
             bind_usr: auth.bind_usr.clone(),
             moderator_claim: auth.moderator_claim.clone(),
-            revocations: auth.revocations(),
+            revocations: auth.revoked.iter().cloned().collect(),
             check_exp: auth.check_exp,
             leeway: auth.leeway,
         };

@@ -2,7 +2,7 @@
 //! keys. `WSCHAT_BLESS=1 cargo test --lib config::tests::docs` writes them.
 
 use std::path::Path;
-use std::{env, fs};
+use std::{env, fmt, fs};
 
 use super::super::*;
 
@@ -19,6 +19,16 @@ fn check(path: &str, make: fn(&str) -> String) {
              WSCHAT_BLESS=1 cargo test --lib config::tests::docs",
             path.display()
         );
+    }
+}
+
+impl fmt::Display for Reload {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Yes => "yes",
+            Self::NewConnections => "new connections",
+            Self::No => "no",
+        })
     }
 }
 
@@ -77,7 +87,7 @@ fn the_shipped_file_is_made_from_the_table() {
                 let (about, allowed) = (lines("# ", key.about), (key.allowed)());
                 // It cannot be used as it is: the value of a string is not empty.
                 let default = (key.show)(&Config::default()).replace("none", "\"\"");
-                let (leaf, reload) = (key.leaf(), key.reload);
+                let (leaf, reload) = (key.leaf, key.reload);
                 file += &format!(
                     "{about}# Allowed: {allowed}. Reload: {reload}.\n#{leaf} = {default}\n\n"
                 );

@@ -137,41 +137,41 @@ fn wrong_types() {
     check(
         scene,
         "auth = 5
-        > 1:8: auth: expected a table, found an integer
+        > 1:8: auth: expected table, found integer
 
         [[page]]
         enabled = 1
-        > 1:1: page: expected a table, found an array
+        > 1:1: page: expected table, found array
 
         [server.threads]
-        > 1:1: server.threads: expected an integer, found a table
+        > 1:1: server.threads: expected integer, found table
 
         auth.jwt_secret = 5
-        > 1:19: auth.jwt_secret: expected a string, found an integer
+        > 1:19: auth.jwt_secret: expected string, found integer
 
         auth.jwt_secret_file = ['x']
-        > 1:24: auth.jwt_secret_file: expected a string, found an array
+        > 1:24: auth.jwt_secret_file: expected string, found array
 
         auth.algorithms = 'HS256'
-        > 1:19: auth.algorithms: expected an array, found a string
+        > 1:19: auth.algorithms: expected array, found string
 
         auth.algorithms = ['HS256', 256]
-        > 1:29: auth.algorithms: expected a string, found an integer
+        > 1:29: auth.algorithms: expected string, found integer
 
         auth.check_exp = 1
-        > 1:18: auth.check_exp: expected true or false, found an integer
+        > 1:18: auth.check_exp: expected true or false, found integer
 
         page.enabled = 'yes'
-        > 1:16: page.enabled: expected true or false, found a string
+        > 1:16: page.enabled: expected true or false, found string
 
         log.level = true
-        > 1:13: log.level: expected a string, found a boolean
+        > 1:13: log.level: expected string, found boolean
 
         server.threads = 1.0
-        > 1:18: server.threads: expected an integer, found a float
+        > 1:18: server.threads: expected integer, found float
 
         server.threads = 2020-08-11
-        > 1:18: server.threads: expected an integer, found a date or time",
+        > 1:18: server.threads: expected integer, found datetime",
     );
 }
 
@@ -309,8 +309,8 @@ fn all_problems_at_once_in_the_order_of_the_file() {
         > 3:1: limits.conections_max: unknown key; did you mean limits.connections_max?
         > 5:14: auth.jwt_secret: empty; leave the key out to have none
         > 6:15: auth.algorithms: not one of HS256, HS384, HS512
-        > 6:29: auth.algorithms: expected a string, found an integer
-        > 8:11: page.enabled: expected true or false, found a string
+        > 6:29: auth.algorithms: expected string, found integer
+        > 8:11: page.enabled: expected true or false, found string
         > 9:2: pages: unknown section; did you mean page?",
     );
 }

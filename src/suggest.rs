@@ -2,13 +2,13 @@
 
 /// `; did you mean NAME?` with the name that is most like `wanted`; empty if no name is
 /// like it.
-pub(super) fn hint<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn hint<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let nearest = nearest(wanted, names.into_iter().map(|name| (name, name)));
     nearest.map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 
 /// What belongs to the name that is most like `wanted`.
-pub(super) fn nearest<'a, T>(
+pub(crate) fn nearest<'a, T>(
     wanted: &str,
     names: impl IntoIterator<Item = (&'a str, T)>,
 ) -> Option<T> {
