@@ -1,6 +1,5 @@
 //! Files, secrets and command lines as data, each in a folder of its own.
 
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -29,7 +28,8 @@ impl Scene {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("wschat.toml");
         let scene = Self { outside: Environment { file, ..Environment::default() }, folder };
-        scene.file("wschat.toml", toml)
+        let scene = scene.file("wschat.toml", toml).file("key", LONG).file("empty", "\r\n");
+        scene.file("weak", "short").mode("weak", 0o604)
     }
 
     fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
@@ -49,7 +49,7 @@ impl Scene {
     }
 
     fn variable(mut self, value: &str) -> Self {
-        self.outside.jwt_secret = Some(OsString::from(value));
+        self.outside.jwt_secret = Some(value.into());
         self
     }
 
@@ -61,13 +61,19 @@ impl Scene {
         self.load().unwrap().config
     }
 
+    fn secret(&self) -> Vec<u8> {
+        self.config().auth.secret.unwrap().bytes().to_vec()
+    }
+
     /// All that is printed, without the folder.
     fn messages(&self) -> Vec<String> {
-        let problems = match self.load() {
-            Ok(loaded) => loaded.warnings,
-            Err(problems) => problems.list,
-        };
-        problems.iter().map(|problem| self.without_folder(problem)).collect()
+        let problems = self.load().map_or_else(|problems| problems.list, |loaded| loaded.warnings);
+        problems.iter().map(|problem| self.without_folder(&problem.to_string())).collect()
+    }
+
+    #[track_caller]
+    fn gives(self, want: &[&str]) {
+        assert_eq!(self.messages(), want);
     }
 
     /// The line of `wschat config` for the key `name`, without the folder.
@@ -77,40 +83,33 @@ impl Scene {
         self.without_folder(values.iter().find(|value| value.starts_with(&start)).unwrap())
     }
 
-    fn without_folder(&self, text: impl ToString) -> String {
-        text.to_string().replace(&format!("{}/", self.folder.path().display()), "")
-    }
-
-    #[track_caller]
-    fn gives(self, want: &[&str]) {
-        assert_eq!(self.messages(), want);
+    fn without_folder(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.folder.path().display()), "")
     }
 }
 
 #[test]
 fn values_reach_the_configuration() {
     let toml = "auth.algorithms = ['HS512', 'HS384']\nauth.leeway_secs = 300\nlog.level = 'trace'
-        [limits]\nping_interval_secs = 1\nidle_timeout_secs = 2\n[server]\nshutdown_timeout_secs = 0";
+        listen.addresses = ['0.0.0.0:80', '[::]:80', '[::]:81']";
     let config = Scene::new(toml).config();
     assert_eq!(config.auth.algorithms, [Algorithm::HS512, Algorithm::HS384]);
     assert_eq!(config.auth.leeway, Duration::from_secs(300));
     assert_eq!(config.log.level, Level::TRACE);
-    assert_eq!(config.limits.ping_interval, Duration::from_secs(1));
-    assert_eq!(config.limits.idle_timeout, Duration::from_secs(2));
-    assert_eq!(config.server.shutdown_timeout, Duration::ZERO);
+    let v6_only = config.listen.addresses.iter().map(|address| config.is_v6_only(address));
+    assert_eq!(v6_only.collect::<Vec<_>>(), [false, true, false]);
 }
 
 #[test]
 fn defaults_are_what_the_table_takes() {
     for key in KEYS {
         let shown = (key.show)(&Config::default());
-        if shown == "none" {
-            continue;
+        if shown != "none" {
+            let scene = Scene::new(format!("{} = {shown}", key.name));
+            assert_eq!(scene.config(), Config::default(), "{}", key.name);
+            let line = format!("{} = {shown}  # wschat.toml:1", key.name);
+            assert_eq!(scene.value(key.name), line);
         }
-        let scene = Scene::new(format!("{} = {shown}", key.name));
-        assert_eq!(scene.config(), Config::default(), "{}", key.name);
-        let line = format!("{} = {shown}  # wschat.toml:1", key.name);
-        assert_eq!(scene.value(key.name), line);
     }
 }
 
@@ -124,24 +123,14 @@ fn only_some_keys_need_a_restart() {
 }
 
 #[test]
-fn an_unspecified_address_is_for_ipv6_alone_beside_ipv4() {
-    let config = Scene::new("listen.addresses = ['0.0.0.0:80', '[::]:80', '[::]:81']").config();
-    let v6_only = config.listen.addresses.iter().map(|address| config.is_v6_only(address));
-    assert_eq!(v6_only.collect::<Vec<_>>(), [false, true, false]);
-}
-
-#[test]
 fn secrets_in_their_order() {
-    let all = |toml: &str| {
-        Scene::new(toml).file("key", "from a file").credential("from systemd").variable("from env")
-    };
+    let all = |toml: &str| Scene::new(toml).credential("from systemd").variable("from env");
     let check = |scene: Scene, secret: &str, source: &str| {
-        let found = scene.config().auth.secret.unwrap();
-        assert_eq!(found.bytes(), secret.as_bytes());
+        assert_eq!(scene.secret(), secret.as_bytes());
         assert_eq!(scene.value("auth.jwt_secret"), format!("auth.jwt_secret = set  # {source}"));
     };
     check(all("auth.jwt_secret = 'in the text'"), "in the text", "wschat.toml:1");
-    check(all("\nauth.jwt_secret_file = 'key'"), "from a file", "wschat.toml:2");
+    check(all("\nauth.jwt_secret_file = 'key'"), LONG, "wschat.toml:2");
     check(all(""), "from systemd", "credential wschat.jwt_secret");
     let variable = "environment variable JWT_SECRET";
     check(Scene::new("").variable("from env\n"), "from env\n", variable);
@@ -179,83 +168,65 @@ fn a_secret_ends_before_its_newline() {
         let key = key.file("key", content).config().auth.signing_key().unwrap();
         assert_eq!(key.secret_bytes(), Some(want.as_bytes()), "{content:?}");
         let file = Scene::new("auth.jwt_secret_file = 'key'").file("key", content);
-        for scene in [file, Scene::new("").credential(content)] {
-            let secret = scene.config().auth.secret.unwrap();
-            assert_eq!(secret.bytes(), want.as_bytes(), "{content:?}");
-        }
+        assert_eq!(file.secret(), want.as_bytes(), "{content:?}");
+        let credential = Scene::new("").credential(content);
+        assert_eq!(credential.secret(), want.as_bytes(), "{content:?}");
     }
-    let folder = TempDir::new().unwrap();
-    let key = folder.path().join("key");
-    fs::write(&key, [0, 255]).unwrap();
-    let scene = Scene::new(format!("auth.jwt_secret_file = '{}'", key.display()));
-    assert_eq!(scene.config().auth.secret.unwrap().bytes(), [0, 255]);
-    let shown = format!("auth.jwt_secret_file = \"{}\"  # wschat.toml:1", key.display());
-    assert_eq!(scene.value("auth.jwt_secret_file"), shown);
+    // A path can be absolute, and a secret of any bytes.
+    let scene = Scene::new("").file("key", [0, 255]);
+    let path = scene.folder.path().join("key").display().to_string();
+    let scene = scene.file("wschat.toml", format!("auth.jwt_secret_file = '{path}'"));
+    assert_eq!(scene.secret(), [0, 255]);
+    let shown = "auth.jwt_secret_file = \"key\"  # wschat.toml:1";
+    assert_eq!(scene.value("auth.jwt_secret_file"), shown, "the folder is left out");
 }
 
 #[test]
 fn secrets_that_are_wrong_or_weak() {
+    let cases = "
+auth.jwt_secret = '0123456789abcdef0123456789abcde'  > 1:19: auth.jwt_secret: warning: the secret is shorter than 32 bytes and may be guessed
+auth.jwt_secret = ''  > 1:19: auth.jwt_secret: empty; leave the key out to have none
+auth.jwt_secret_file = ''  > 1:24: auth.jwt_secret_file: empty; leave the key out to have none
+auth.jwt_secret_file = 'weak'
+> 1:24: auth.jwt_secret_file: warning: everybody on this machine may read the secret; chmod o= the file
+> 1:24: auth.jwt_secret_file: warning: the secret is shorter than 32 bytes and may be guessed
+auth.jwt_secret_file = 'empty'  > 1:24: auth.jwt_secret_file: the secret is empty
+auth.jwt_secret_file = 'hunter2'  > 1:24: auth.jwt_secret_file: the file cannot be read: No such file or directory (os error 2)
+auth.jwt_secret_file = '/dev/zero'  > 1:24: auth.jwt_secret_file: the file cannot be read: not a regular file
+";
+    messages::check(|toml| Scene::new(toml).variable(LONG), cases);
+    let text = || Scene::new(format!("auth.jwt_secret = '{LONG}'"));
+    text().mode("wschat.toml", 0o640).gives(&[]);
     let open = "warning: everybody on this machine may read the secret; chmod o= the file";
-    let short = "warning: the secret is shorter than 32 bytes and may be guessed";
-    let text = |secret: &str| Scene::new(format!("[auth]\njwt_secret = '{secret}'"));
-    let file = || Scene::new("auth.jwt_secret_file = 'key'").mode("wschat.toml", 0o644);
-    let in_text = |why: &str| format!("wschat.toml:2:14: auth.jwt_secret: {why}");
-    let in_file = |why: &str| format!("wschat.toml:1:24: auth.jwt_secret_file: {why}");
-    text(LONG).gives(&[]);
-    text(LONG).mode("wschat.toml", 0o640).gives(&[]);
-    text(LONG).mode("wschat.toml", 0o604).gives(&[&in_text(open)]);
-    text(&LONG[1..]).gives(&[&in_text(short)]);
-    text("").variable(LONG).gives(&[&in_text("empty; leave the key out to have none")]);
+    text()
+        .mode("wschat.toml", 0o604)
+        .gives(&[&format!("wschat.toml:1:19: auth.jwt_secret: {open}")]);
     // A file without the secret itself is for everybody to read.
-    file().file("key", LONG).gives(&[]);
-    file().file("key", "short").mode("key", 0o644).gives(&[&in_file(open), &in_file(short)]);
-    for content in ["", "\n", "\r\n"] {
-        file().file("key", content).variable(LONG).gives(&[&in_file("the secret is empty")]);
+    Scene::new("auth.jwt_secret_file = 'key'").mode("wschat.toml", 0o644).gives(&[]);
+    let short = "warning: the secret is shorter than 32 bytes and may be guessed";
+    for (secret, why) in [("short", short), ("", "the secret is empty")] {
+        let variable = format!("wschat: environment variable JWT_SECRET: {why}");
+        Scene::new("").variable(secret).gives(&[&variable]);
+        let credential = format!("wschat: credential wschat.jwt_secret: {why}");
+        Scene::new("").credential(secret).variable(LONG).gives(&[&credential]);
     }
-    let gone = "the file cannot be read: No such file or directory (os error 2)";
-    file().variable(LONG).gives(&[&in_file(gone)]);
-    Scene::new("auth.jwt_secret_file = '/dev/zero'")
-        .gives(&[&in_file("the file cannot be read: not a regular file")]);
-    Scene::new("auth.jwt_secret_file = ''")
-        .variable(LONG)
-        .gives(&[&in_file("empty; leave the key out to have none")]);
-    let variable = |why: &str| format!("wschat: environment variable JWT_SECRET: {why}");
-    let credential = |why: &str| format!("wschat: credential wschat.jwt_secret: {why}");
-    Scene::new("").variable(LONG).gives(&[]);
-    Scene::new("").variable("short").gives(&[&variable(short)]);
-    Scene::new("").variable("").gives(&[&variable("the secret is empty")]);
-    Scene::new("").credential("short").gives(&[&credential(short)]);
-    Scene::new("").credential("").variable(LONG).gives(&[&credential("the secret is empty")]);
     // The daemon warns if there is no secret at all.
     Scene::new("").gives(&[]);
 }
 
 #[test]
-fn descriptors() {
-    let check = |toml: &str, want: &[&str]| {
+fn descriptors_for_connections() {
+    let warning = "wschat.toml:2:26: limits.connections_max: warning: 941 is more than the 1024 \
+        descriptors of the process allow, which is 940 connections (LimitNOFILE= or ulimit -Hn)";
+    let two = "server.threads = 2\nlimits.connections_max";
+    // Nobody chose the default.
+    for (toml, want) in
+        [("", &[][..]), (&format!("{two} = 940"), &[]), (&format!("{two} = 941"), &[warning])]
+    {
         let mut scene = Scene::new(toml);
         scene.outside.descriptors_max = Some(1024);
         scene.gives(want);
-    };
-    let two = "server.threads = 2\nlimits.connections_max";
-    check(&format!("{two} = 940"), &[]);
-    let warning = "wschat.toml:2:26: limits.connections_max: warning: 941 is more than the 1024 \
-        descriptors of the process allow, which is 940 connections (LimitNOFILE= or ulimit -Hn)";
-    check(&format!("{two} = 941"), &[warning]);
-    // Nobody chose the default.
-    check("", &[]);
-}
-
-#[test]
-fn missing_files() {
-    let mut scene = Scene::new("");
-    assert!(scene.load().unwrap().file_found);
-    fs::remove_file(&scene.outside.file).unwrap();
-    let loaded = scene.load().unwrap();
-    assert_eq!((loaded.config, loaded.file_found), (Config::default(), false));
-    scene.outside.file_required = true;
-    assert!(scene.load().unwrap_err().unreadable);
-    scene.gives(&["wschat: wschat.toml: No such file or directory (os error 2)"]);
+    }
 }
 
 #[test]
@@ -280,4 +251,13 @@ fn sources_outside_of_the_file() {
         scene.outside.log_dir = Some(variable.into());
         assert_eq!(scene.value("record.dir"), format!("record.dir = {want}"));
     }
+
+    let mut scene = Scene::new("");
+    assert!(scene.load().unwrap().file_found);
+    fs::remove_file(&scene.outside.file).unwrap();
+    let loaded = scene.load().unwrap();
+    assert_eq!((loaded.config, loaded.file_found), (Config::default(), false));
+    scene.outside.file_required = true;
+    assert!(scene.load().unwrap_err().unreadable);
+    scene.gives(&["wschat: wschat.toml: No such file or directory (os error 2)"]);
 }
