@@ -1,6 +1,7 @@
 //! The real binary from outside: one module for each theme.
 
 mod addresses;
+mod architecture;
 mod attack;
 mod bench;
 mod config;

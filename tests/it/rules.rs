@@ -73,6 +73,21 @@ fn skip_item(trees: &mut impl Iterator<Item = TokenTree>) {
 }
 
 /// Whether these words follow each other.
+/// Every file below `folder`, in the order of names.
+pub fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut entries: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path.display().to_string()),
+        }
+    }
+    found
+}
+
 fn contains(words: &[String], phrase: &[&str]) -> bool {
     words.windows(phrase.len()).any(|found| found == phrase)
 }
