@@ -128,10 +128,10 @@ impl Shard {
     }
 
     fn run_pending(&mut self, room: &Room, now: Now) {
-        for PendingAction { id, act, by } in std::mem::take(&mut self.pending) {
+        for PendingAction { id, action, actor } in std::mem::take(&mut self.pending) {
             let mut text = Vec::new();
-            match room.decide(&act, &by, now.tim) {
-                Ok(()) => ack(&act, now.tim, &mut text),
+            match room.decide(&action, &actor, now.tim) {
+                Ok(()) => ack(&action, now.tim, &mut text),
                 Err(error) => nack(error, now.tim, &mut text),
             }
             self.with_table(room, now, |table, turn| table.send_notice(id, &text, turn));

@@ -37,7 +37,7 @@ use crate::server::admission::handshake_slots::HandshakeSlots;
 use crate::server::admission::rejection::Rejection;
 use crate::server::pool::ShardPool;
 use crate::server::settings::Settings;
-use crate::server::shard::connection::NewConnection;
+use crate::server::shard::cold_state::NewConnection;
 use crate::server::socket::{Peer, Socket};
 
 /// The most connections whose handshake is not finished; a new one then evicts the oldest.

@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::chat::Target;
 use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::client_list::ClientChunk;
-use crate::server::shard::connection::NewConnection;
+use crate::server::shard::cold_state::NewConnection;
 use crate::server::snapshot::ConnectionSnapshot;
 use crate::server::socket::Socket;
 use crate::ws::close::Close;

@@ -5,17 +5,21 @@
 //! the feed → sweep some hundred connections. While a sweep is under way, new messages
 //! accumulate and go out together: the busier the room, the cheaper a delivery.
 
+pub(crate) mod cold_state;
 pub(crate) mod command;
 pub(crate) mod connection;
 mod held;
 pub(crate) mod mailbox;
+mod outbox;
 mod read;
+mod requests;
 mod slow;
 mod sweep;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turn;
 
 use std::io::{self, Write};
 use std::net::Shutdown;
@@ -174,10 +178,10 @@ impl Shard {
 
     /// Carries out the requested moderation actions, and sends their results.
     fn run_pending(&mut self, now: Now) {
-        for PendingAction { id, act, by } in std::mem::take(&mut self.pending) {
+        for PendingAction { id, action, actor } in std::mem::take(&mut self.pending) {
             let mut text = Vec::new();
-            match self.shared.moderate(&act, &by, now) {
-                Ok(_) => ack(&act, now.tim, &mut text),
+            match self.shared.moderate(&action, &actor, now) {
+                Ok(_) => ack(&action, now.tim, &mut text),
                 Err(error) => nack(error, now.tim, &mut text),
             }
             self.with_table(now, |table, turn| table.send_notice(id, &text, turn));

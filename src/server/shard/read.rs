@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use crate::chat::{Actor, Admission, ChatRequest, Now, Refusal, Refused, notice};
 use crate::room::Account;
 use crate::server::counters::Counters;
-use crate::server::shard::connection::{ColdState, Connection, NEVER, Stream};
+use crate::server::shard::cold_state::{ColdState, NEVER};
+use crate::server::shard::connection::{Connection, Readiness, Stream};
 use crate::server::shard::held::Held;
 use crate::server::shard::table::{PendingAction, Table, Turn};
 use crate::ws::close::{AfterClose, Close};
@@ -164,8 +165,8 @@ impl<S: Stream> Table<S> {
             self.remove(row);
             return false;
         }
-        let reads_on = bytes < HELD_BYTES_MAX && std::mem::take(&mut connection.unread);
-        let has_more = connection.queued || reads_on;
+        let reads_on = bytes < HELD_BYTES_MAX && connection.readiness == Readiness::Deferred;
+        let has_more = connection.readiness == Readiness::Queued || reads_on;
         if reads_on {
             self.readable(id);
         }
@@ -185,9 +186,9 @@ impl<S: Stream> Table<S> {
             let Some(id) = self.readable[usize::from(proven)].pop_front() else { return };
             let Some(&row) = self.rows.get(&id) else { continue };
             let connection = &mut self.connections[row];
-            connection.queued = false;
+            connection.readiness = Readiness::Drained;
             if self.held.bytes(id) >= HELD_BYTES_MAX {
-                connection.unread = true;
+                connection.readiness = Readiness::Deferred;
                 continue;
             }
             let is_free = proven && self.held.is_empty() && turn.room.gate().is_open();
@@ -265,7 +266,7 @@ impl<S: Stream> Table<S> {
             // Nothing that follows a close frame or a violation has a meaning.
             return Ok(None);
         }
-        let ignores_messages = self.farewell.is_some() || closing.is_some();
+        let ignores_messages = self.ignores_messages || closing.is_some();
         let now_ms = self.ms;
         let (held, mut sender) = self.sender(row);
         let (id, max) = (sender.cold.id, sender.cold.message_bytes_max as usize);
@@ -353,7 +354,7 @@ impl<S: Stream> Sender<'_, S> {
                     usr: speaker.name().to_owned(),
                     sub: speaker.sub().map(str::to_owned),
                 };
-                turn.pending.push(PendingAction { id: cold.id, act, by });
+                turn.pending.push(PendingAction { id: cold.id, action: act, actor: by });
             }
             Err(refused) => self.refuse(refused, turn.now),
         }

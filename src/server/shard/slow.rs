@@ -1,19 +1,22 @@
-//! Connections outside the sweep: own frames, lagging listeners, lost places.
+//! Connections outside the sweep: lagging ones, those with own frames, and those that the
+//! feed's tail passes.
 
 use crate::feed::Pieces;
-use crate::server::shard::connection::{Closing, ColdState, FeedState, Stream, Wrote};
+use crate::server::shard::cold_state::ColdState;
+use crate::server::shard::connection::{FeedState, Stream, Written};
+use crate::server::shard::outbox::Closing;
 use crate::server::shard::table::{Table, Turn};
 use crate::server::snapshot::DETACHED;
 use crate::ws::close::{AfterClose, Close};
 
-/// How much a lagging connection is given at once.
+/// The most bytes of the feed that a lagging connection is given at once.
 const CATCH_UP_BYTES: usize = 256 * 1024;
 
-/// How long a lagging connection counts as one that reads when it takes nothing.
-/// Only one that reads can hold the gate.
+/// How long a lagging connection that takes no bytes counts as one that reads. Only one that
+/// reads can hold the gate.
 const PATIENCE_MS: u64 = 1_000;
-/// The longest round trip in which a client is expected to empty its socket: who
-/// does so counts as one that reads for ever.
+/// The longest round trip for which a client that empties its socket once in each counts as
+/// one that reads for ever.
 const ROUND_TRIP_MS: u64 = 300;
 
 impl ColdState {
@@ -22,36 +25,35 @@ impl ColdState {
         self.reads_until_ms = ms + PATIENCE_MS;
     }
 
-    /// A lagging connection took so many bytes. Half a send buffer buys the time
-    /// of a round trip, so a listener that takes less than that runs out of time,
-    /// however often it takes something.
+    /// The lagging connection has taken so many bytes. Half a send buffer is worth the time of
+    /// a round trip: a client that takes less runs out of time, however often it reads.
     fn add_reading_time(&mut self, bytes: u64, send_buffer_bytes: usize, ms: u64) {
-        let bought_ms = bytes * 2 * ROUND_TRIP_MS / (send_buffer_bytes as u64).max(1);
-        // A long pause is no debt: who reads again counts as reading soon.
+        let added_ms = bytes * 2 * ROUND_TRIP_MS / (send_buffer_bytes as u64).max(1);
+        // A long pause leaves no debt, so a client that reads again soon counts as reading.
         let until_ms = self.reads_until_ms.max(ms.saturating_sub(PATIENCE_MS));
-        self.reads_until_ms = (until_ms + bought_ms).min(ms + PATIENCE_MS);
+        self.reads_until_ms = (until_ms + added_ms).min(ms + PATIENCE_MS);
     }
 }
 
 impl<S: Stream> Table<S> {
-    /// Writes all that a connection outside the sweep lacks, until its socket
-    /// would block; then it is lagging. Whoever has everything joins the sweep.
-    pub(crate) fn serve(&mut self, id: u64, turn: &mut Turn<'_>) {
+    /// Writes all that a connection lacks. If its socket would block, it is lagging; if not,
+    /// it joins the sweep.
+    pub(crate) fn write_missing(&mut self, id: u64, turn: &mut Turn<'_>) {
         while let Some(&row) = self.rows.get(&id) {
             let connection = &mut self.connections[row];
             let before = connection.cursor;
             let end = turn.room.end();
-            // What is in the sweep is at a frame boundary, and speaks for itself.
-            let outside = connection.state != FeedState::Swept && before < end;
-            let pieces = match outside {
+            // A connection of the sweep is at a frame boundary: it only writes own frames here.
+            let lacks_feed = connection.state != FeedState::Swept && before < end;
+            let pieces = match lacks_feed {
                 true => turn.room.read_from(before, CATCH_UP_BYTES),
                 false => Pieces::default(),
             };
-            if outside && pieces.is_empty() {
-                self.detach_passed(row, &pieces, turn);
+            if lacks_feed && pieces.is_empty() {
+                self.close_too_slow(row, &pieces, turn);
                 continue;
             }
-            let Ok((wrote, messages)) = connection.write(&pieces) else {
+            let Ok((written, messages)) = connection.write(&pieces) else {
                 return self.disconnect(row);
             };
             let (cursor, cold) = (connection.cursor, &mut self.cold[row]);
@@ -59,7 +61,7 @@ impl<S: Stream> Table<S> {
             self.counters.bytes_sent += cursor - before;
             self.lagging.remove(&(before, id));
             self.reading.remove(&(before, id));
-            if wrote == Wrote::Blocked {
+            if written == Written::Blocked {
                 if connection.state == FeedState::Swept {
                     connection.state = FeedState::Lagging;
                     cold.start_lagging(self.ms);
@@ -78,11 +80,11 @@ impl<S: Stream> Table<S> {
             match connection.closing() {
                 Some(Closing { then: AfterClose::Drop, .. }) => return self.disconnect(row),
                 Some(_) => return,
-                None if cursor < end && outside => {}
+                None if lacks_feed && cursor < end => {}
                 None => {
                     connection.state = FeedState::Swept;
-                    match self.farewell.clone().flatten() {
-                        Some(close) => self.close(row, &close, AfterClose::AwaitClose),
+                    match self.close_reason.clone() {
+                        Some(reason) => self.close(row, &reason, AfterClose::AwaitClose),
                         None => return,
                     }
                 }
@@ -90,8 +92,7 @@ impl<S: Stream> Table<S> {
         }
     }
 
-    /// The oldest cursor of the lagging connections that read; the maximum if
-    /// there is none.
+    /// The oldest cursor of the lagging connections that read; the maximum if none does.
     pub(crate) fn oldest_reading(&mut self) -> u64 {
         while let Some(&(cursor, id)) = self.reading.first() {
             let reads = self.rows.get(&id).map(|&row| self.cold[row].reads_until_ms > self.ms);
@@ -107,9 +108,9 @@ impl<S: Stream> Table<S> {
     pub(crate) fn write_own_frames(&mut self, id: u64, turn: &mut Turn<'_>) {
         let Some(&row) = self.rows.get(&id) else { return };
         let connection = &self.connections[row];
-        let silent = !connection.has_own_frames() && connection.closing().is_none();
-        if !silent && connection.state != FeedState::Lagging {
-            self.serve(id, turn);
+        let has_work = connection.has_pending_frames() || connection.closing().is_some();
+        if has_work && connection.state != FeedState::Lagging {
+            self.write_missing(id, turn);
         }
     }
 
@@ -118,14 +119,14 @@ impl<S: Stream> Table<S> {
         while let Some(&(cursor, id)) = self.lagging.first().filter(|first| first.0 < floor) {
             let Some(&row) = self.rows.get(&id) else { return };
             let pieces = turn.room.read_from(cursor, 1);
-            self.detach_passed(row, &pieces, turn);
-            self.serve(id, turn);
+            self.close_too_slow(row, &pieces, turn);
+            self.write_missing(id, turn);
         }
     }
 
-    /// The tail has passed a connection: it gets the rest of the frame that it
-    /// has begun, which is in `pieces`, and a close frame.
-    pub(crate) fn detach_passed(&mut self, row: usize, pieces: &Pieces, turn: &mut Turn<'_>) {
+    /// The tail has passed a connection: it gets the rest of a partly written frame, which is
+    /// in `pieces`, and a close frame.
+    fn close_too_slow(&mut self, row: usize, pieces: &Pieces, turn: &mut Turn<'_>) {
         let (connection, id) = (&mut self.connections[row], self.cold[row].id);
         let behind = turn.room.messages_behind(connection.cursor);
         self.lagging.remove(&(connection.cursor, id));

@@ -1,5 +1,6 @@
-//! The sweep: a pass over the connections, in which each gets all that it lacks
-//! in one write.
+//! The sweep: a pass over the connections in which each gets all that it lacks in one write.
+
+use std::ops::Range;
 
 use crate::feed::Slices;
 use crate::server::shard::connection::{FeedState, Stream};
@@ -7,8 +8,8 @@ use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
 use crate::server::snapshot::DETACHED;
 
 impl<S: Stream> Table<S> {
-    /// Takes the room's news, closes whoever lost its place, and begins a sweep
-    /// if there is something to hand out.
+    /// Fetches the new part of the feed, closes the connections that the tail has passed,
+    /// and starts a sweep if there is something to send.
     pub(crate) fn fetch_feed(&mut self, turn: &mut Turn<'_>) {
         let floor = turn.room.fetch(self.shard, &mut self.view);
         self.close_passed(floor, turn);
@@ -18,19 +19,17 @@ impl<S: Stream> Table<S> {
         }
     }
 
-    /// The position up to which this shard knows the feed.
+    /// The position up to which this shard has fetched the feed.
     pub(crate) fn view_end(&self) -> u64 {
         self.view.end().unwrap_or(self.swept)
     }
 
-    /// Visits the next connections and sends each all that it lacks
-    /// in one write.
+    /// Visits the next connections.
     pub(crate) fn sweep(&mut self, turn: &mut Turn<'_>) {
         let Some(sweep_end) = self.sweep_end else { return };
-        let mut gone = Vec::new();
-        let mut short = Vec::new();
+        let (mut gone, mut short) = (Vec::new(), Vec::new());
         let view_end = self.view_end();
-        // Neighbours mostly have the same cursor, and so lack the same bytes.
+        // Neighbours usually have the same cursor, and so lack the same bytes.
         let (mut cursor, mut slices, mut messages) = (DETACHED, Slices::default(), 0);
         let start = self.sweep_row;
         let end = self.connections.len().min(start + ROWS_PER_TURN);
@@ -55,9 +54,9 @@ impl<S: Stream> Table<S> {
                     self.counters.bytes_sent += slices.bytes as u64;
                 }
                 Ok(written) => {
-                    let done = self.view.messages_before(cursor + written as u64)
+                    let complete = self.view.messages_before(cursor + written as u64)
                         - self.view.messages_before(cursor);
-                    self.counters.deliveries += done;
+                    self.counters.deliveries += complete;
                     self.counters.bytes_sent += written as u64;
                     connection.state = FeedState::Lagging;
                     self.cold[row].start_lagging(self.ms);
@@ -79,13 +78,12 @@ impl<S: Stream> Table<S> {
                 self.disconnect(row);
             }
         }
-        // What would block is lagging; what only took less, or lacks more than one
-        // write can hold, goes on.
+        // The socket would block, or one write could not hold all: the latter goes on here.
         for id in short {
-            self.serve(id, turn);
+            self.write_missing(id, turn);
         }
-        if self.farewell.as_ref().is_some_and(Option::is_some) {
-            self.close_caught_up(start..self.sweep_row, turn);
+        if self.close_reason.is_some() {
+            self.close_complete(start..self.sweep_row, turn);
         }
         if self.sweep_row < self.connections.len() {
             return;
@@ -96,17 +94,17 @@ impl<S: Stream> Table<S> {
         self.start_sweep();
     }
 
-    /// Closes those of the rows just swept that have everything.
-    pub(crate) fn close_caught_up(&mut self, rows: std::ops::Range<usize>, turn: &mut Turn<'_>) {
-        let done = |row: &usize| self.connections[*row].state == FeedState::Swept;
-        let ids: Vec<u64> = rows.filter(done).map(|row| self.cold[row].id).collect();
+    /// Closes those of the rows that have the whole feed.
+    fn close_complete(&mut self, rows: Range<usize>, turn: &mut Turn<'_>) {
+        let is_complete = |row: &usize| self.connections[*row].state == FeedState::Swept;
+        let ids: Vec<u64> = rows.filter(is_complete).map(|row| self.cold[row].id).collect();
         for id in ids {
-            self.serve(id, turn);
+            self.write_missing(id, turn);
         }
     }
 
-    /// A sweep is due if the view holds something that not all have.
-    pub(crate) fn start_sweep(&mut self) {
+    /// Starts a sweep if the view holds something that was not swept yet.
+    fn start_sweep(&mut self) {
         if self.view_end() > self.swept {
             self.sweep_row = 0;
             self.sweep_end = Some(self.view_end());

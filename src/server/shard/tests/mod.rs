@@ -3,6 +3,7 @@
 mod closing;
 mod gate;
 mod list;
+mod outbox;
 mod sweep;
 mod timers;
 mod tokens;

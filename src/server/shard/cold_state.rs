@@ -1,0 +1,94 @@
+//! The part of a connection that no sweep reads.
+
+use crate::chat::{Bucket, Speaker};
+use crate::room::Participant;
+use crate::server::admission::connection_counts::ConnectionPermit;
+use crate::server::snapshot::ConnectionSnapshot;
+use crate::server::socket::Peer;
+
+/// A time that never comes.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// An admitted connection on its way to a shard.
+pub struct NewConnection {
+    /// Its id, which is not used again in this room.
+    pub id: u64,
+    /// The end of the feed when it was admitted: it gets everything after that.
+    pub cursor: u64,
+    /// Counts it until it is gone.
+    pub permit: ConnectionPermit,
+    /// When it joined, in seconds since the Unix epoch.
+    pub since_secs: u64,
+    /// The longest message that it may send, in bytes.
+    pub message_bytes_max: u32,
+}
+
+/// The part of a connection that is rarely read. Times are those of the table's clock.
+pub(crate) struct ColdState {
+    pub id: u64,
+    pub permit: ConnectionPermit,
+    pub since_secs: u64,
+    pub message_bytes_max: u32,
+    /// How many of its messages were sent to the room.
+    pub messages: u32,
+    /// When the last whole frame arrived.
+    pub last_frame_ms: u64,
+    pub ping_due_ms: u64,
+    /// When the first ping was sent after the last frame, or [`NEVER`].
+    pub pinged_ms: u64,
+    /// Until when a lagging connection counts as one that reads.
+    pub reads_until_ms: u64,
+    pub participant: Participant,
+}
+
+impl ColdState {
+    pub fn new(connection: NewConnection, ms: u64) -> Self {
+        let NewConnection { id, permit, since_secs, message_bytes_max, .. } = connection;
+        Self {
+            id,
+            permit,
+            since_secs,
+            message_bytes_max,
+            messages: 0,
+            last_frame_ms: ms,
+            ping_due_ms: 0,
+            pinged_ms: NEVER,
+            reads_until_ms: 0,
+            participant: Participant::default(),
+        }
+    }
+
+    /// Continues a connection of another process. `ms` is the table's clock, `now_ms` that
+    /// of the shards.
+    pub fn resume(
+        snapshot: &ConnectionSnapshot,
+        permit: ConnectionPermit,
+        ms: u64,
+        now_ms: u64,
+    ) -> Self {
+        Self {
+            id: snapshot.id,
+            permit,
+            since_secs: snapshot.since_secs,
+            message_bytes_max: snapshot.message_bytes_max,
+            messages: snapshot.messages,
+            last_frame_ms: ms.saturating_sub(snapshot.last_frame_ago_ms),
+            ping_due_ms: ms.saturating_add(snapshot.ping_in_ms),
+            pinged_ms: NEVER,
+            reads_until_ms: 0,
+            participant: match (snapshot.notices_whole_in_ms, &*snapshot.name) {
+                (0, "") => Participant::default(),
+                (full_in_ms, name) => {
+                    let notices = Bucket::resume(now_ms * 1000, full_in_ms.saturating_mul(1000));
+                    let has_sent = snapshot.messages > 0;
+                    Participant::resume(Speaker::resume(notices, name.to_owned(), has_sent))
+                }
+            },
+        }
+    }
+
+    /// The address of the client.
+    pub fn peer(&self) -> Peer {
+        self.permit.peer()
+    }
+}

@@ -1,0 +1,88 @@
+//! The frames that are for one connection alone: pongs, pings, notices, the close frame.
+
+use crate::server::snapshot::ConnectionSnapshot;
+use crate::ws::close::{AfterClose, Close};
+use crate::ws::frame::{self, Opcode};
+
+/// The most bytes that wait for a client that does not read; further frames are dropped.
+const OUTBOX_BYTES_MAX: usize = 4096;
+
+/// Frames that are to be written before anything else of the feed.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    bytes: Vec<u8>,
+    /// How many of the bytes were written.
+    written: usize,
+    /// How many of the bytes are the rest of a frame of the feed that was partly written.
+    rest: usize,
+    /// How the connection ends, if it is closing.
+    pub closing: Option<Closing>,
+}
+
+/// The end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closing {
+    /// When the connection is dropped, whatever the client does.
+    pub deadline_ms: u64,
+    pub then: AfterClose,
+}
+
+impl Outbox {
+    pub fn empty(closing: Option<Closing>) -> Self {
+        Self { closing, ..Self::default() }
+    }
+
+    /// The outbox of a connection of another process. A snapshot does not tell how long the
+    /// rest of a frame is, so all bytes count as that.
+    pub fn resume(snapshot: &ConnectionSnapshot, closing: Option<Closing>) -> Self {
+        let rest = if snapshot.has_whole_outbox() { 0 } else { snapshot.outbox.len() };
+        Self { bytes: snapshot.outbox.clone(), written: 0, rest, closing }
+    }
+
+    /// Adds a frame, if there is room for it.
+    pub fn push(&mut self, opcode: Opcode, payload: &[u8]) -> bool {
+        let fits = self.bytes.len() + payload.len() <= OUTBOX_BYTES_MAX;
+        if fits {
+            frame::put(opcode, payload, &mut self.bytes);
+        }
+        fits
+    }
+
+    /// Adds the close frame.
+    pub fn push_close(&mut self, close: &Close) {
+        frame::put_close(close, &mut self.bytes);
+    }
+
+    /// Takes over the rest of a frame of the feed, to be written first.
+    pub fn push_rest(&mut self, rest: &[u8]) {
+        assert!(!self.is_mid_frame(), "an own frame only starts at a frame boundary of the feed");
+        self.bytes.splice(..self.written, rest.iter().copied());
+        (self.written, self.rest) = (0, rest.len());
+    }
+
+    /// The bytes that are still to be written.
+    pub fn pending(&self) -> &[u8] {
+        self.bytes.get(self.written..).unwrap_or_default()
+    }
+
+    pub fn is_pending(&self) -> bool {
+        self.written < self.bytes.len()
+    }
+
+    /// So many more bytes were written.
+    pub fn advance(&mut self, bytes: usize) {
+        self.written += bytes;
+        if !self.is_pending() {
+            *self = Self::empty(self.closing);
+        }
+    }
+
+    /// Whether the client has a part of the frame that is to be written next.
+    pub fn is_mid_frame(&self) -> bool {
+        match self.written.checked_sub(self.rest) {
+            _ if !self.is_pending() => false,
+            None => true,
+            Some(own) => frame::frame_end(&self.bytes[self.rest..], own) != own,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What operators, moderators and the end of the room ask of a table.
+
+use chrono::DateTime;
+
+use crate::chat::Target;
+use crate::server::client_list::{ClientChunk, ClientRow};
+use crate::server::shard::cold_state::ColdState;
+use crate::server::shard::connection::{Connection, Stream};
+use crate::server::shard::held::Held;
+use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
+use crate::ws::close::{self, AfterClose, Close};
+use crate::ws::frame::Opcode;
+
+impl<S: Stream> Table<S> {
+    /// Lists some of the connections in the rows before `before`, while the feed ends at
+    /// `end`.
+    pub(crate) fn list(&self, before: usize, end: u64) -> ClientChunk {
+        let before = before.min(self.connections.len());
+        let start = before.saturating_sub(ROWS_PER_TURN);
+        let rows = self.connections[start..before].iter().zip(&self.cold[start..before]);
+        let client = |(connection, cold): (&Connection<S>, &ColdState)| {
+            let speaker = cold.participant.speaker();
+            ClientRow {
+                id: cold.id,
+                address: cold.peer(),
+                usr: speaker.name().to_owned(),
+                sub: speaker.sub().map(str::to_owned),
+                moderator: speaker.is_moderator(),
+                muted: false,
+                since: DateTime::from_timestamp(cold.since_secs as i64, 0).unwrap_or_default(),
+                messages: cold.messages,
+                behind_bytes: end.saturating_sub(connection.cursor),
+                state: connection.state,
+            }
+        };
+        ClientChunk { clients: rows.map(client).collect(), before: start }
+    }
+
+    /// Closes the connections of `target` among some of the rows before `before`. Returns
+    /// how many, and the row before which to continue.
+    pub fn kick(&mut self, target: &Target, before: usize, turn: &mut Turn<'_>) -> (usize, usize) {
+        let before = before.min(self.connections.len());
+        let start = before.saturating_sub(ROWS_PER_TURN);
+        let matches = |cold: &&ColdState| {
+            let speaker = cold.participant.speaker();
+            target.matches(&speaker.id(speaker.name(), cold.peer().block()), cold.id)
+        };
+        let ids: Vec<u64> =
+            self.cold[start..before].iter().filter(matches).map(|cold| cold.id).collect();
+        let mut kicked = 0;
+        for id in ids {
+            if let Some(&row) = self.rows.get(&id)
+                && self.connections[row].closing().is_none()
+            {
+                kicked += 1;
+                self.held.remove(id);
+                self.read_deferred(row);
+                self.close(row, &close::KICKED, AfterClose::AwaitClose);
+                self.write_own_frames(id, turn);
+            }
+        }
+        self.counters.kicked += kicked as u64;
+        (kicked, start)
+    }
+
+    /// Sends a text to one connection alone.
+    pub fn send_notice(&mut self, id: u64, text: &[u8], turn: &mut Turn<'_>) {
+        if let Some(connection) = self.connection_mut(id)
+            && !connection.queue_frame(Opcode::Text, text)
+        {
+            self.counters.notices_dropped += 1;
+        }
+        self.write_own_frames(id, turn);
+    }
+
+    /// Runs the timers of all connections from the next turn on, under new limits.
+    pub fn run_timers_soon(&mut self) {
+        self.timers_due_ms = 0;
+    }
+
+    /// Ignores new messages and drops those that are held, so that the feed ends.
+    pub fn stop_reading(&mut self) {
+        self.ignores_messages = true;
+        self.held = Held::default();
+        for row in 0..self.connections.len() {
+            self.read_deferred(row);
+        }
+    }
+
+    /// Closes each connection with this reason as soon as it has the whole feed.
+    pub fn close_all(&mut self, reason: Close) {
+        self.ignores_messages = true;
+        self.close_reason = Some(reason);
+        // A sweep visits all connections even if there is nothing to send.
+        self.sweep_row = 0;
+        self.sweep_end = Some(self.view_end());
+    }
+}
