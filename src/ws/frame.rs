@@ -3,12 +3,10 @@
 
 use crate::ws::close::{Close, NO_STATUS};
 
-/// The opcodes of RFC 6455, section 5.2.
+/// The opcodes of the frames that a server of the room sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// A further fragment of a message.
-    Continuation = 0x0,
     /// A text message.
     Text = 0x1,
     /// A binary message.
@@ -23,11 +21,6 @@ pub enum Opcode {
 
 /// The longest payload of a control frame (section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
-
-/// Appends the header of an unmasked, final frame.
-fn header(opcode: Opcode, payload_bytes: usize, out: &mut Vec<u8>) {
-    put_header(0x80 | opcode as u8, 0, payload_bytes, out);
-}
 
 /// Appends a header without a masking key. `mask_bit` is 0x80 or 0.
 fn put_header(first: u8, mask_bit: u8, payload_bytes: usize, out: &mut Vec<u8>) {
@@ -54,7 +47,7 @@ fn put_header(first: u8, mask_bit: u8, payload_bytes: usize, out: &mut Vec<u8>) 
 /// assert_eq!(out, b"\x81\x05Hello"); // RFC 6455, section 5.7
 /// ```
 pub fn put(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
-    header(opcode, payload.len(), out);
+    put_header(0x80 | opcode as u8, 0, payload.len(), out);
     out.extend_from_slice(payload);
 }
 
@@ -63,12 +56,11 @@ pub fn put_close(close: &Close, out: &mut Vec<u8>) {
     if close.code == NO_STATUS {
         return put(Opcode::Close, b"", out);
     }
-    let fits = |end: &usize| *end <= CONTROL_BYTES_MAX - 2;
-    let ends = close.reason.char_indices().map(|(start, c)| start + c.len_utf8());
-    let reason = &close.reason[..ends.take_while(fits).last().unwrap_or(0)];
-    header(Opcode::Close, 2 + reason.len(), out);
-    out.extend_from_slice(&close.code.to_be_bytes());
-    out.extend_from_slice(reason.as_bytes());
+    let mut payload = close.code.to_be_bytes().to_vec();
+    let is_boundary = |end: &usize| close.reason.is_char_boundary(*end);
+    let end = (0..=CONTROL_BYTES_MAX - 2).rev().find(is_boundary).unwrap_or(0);
+    payload.extend(close.reason.bytes().take(end));
+    put(Opcode::Close, &payload, out);
 }
 
 /// The masking key of [`put_client`].
@@ -116,14 +108,13 @@ pub fn frames_before(frames: &[u8], offset: usize) -> u64 {
 /// The start of the first frame, and the end of each whole frame.
 fn boundaries(frames: &[u8]) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(0), |start| {
-        let rest = frames.get(*start..)?;
-        let bytes = frame_bytes(rest);
-        (1..=rest.len()).contains(&bytes).then_some(start + bytes)
+        let (_, rest) = split(frames.get(*start..)?)?;
+        Some(frames.len() - rest.len())
     })
 }
 
-/// The payload of the first frame of `frames` (whole server frames), and the
-/// frames behind it.
+/// The payload of the first frame of `frames` (server frames), and the frames behind it;
+/// `None` if the first frame is incomplete.
 ///
 /// # Examples
 ///
@@ -133,27 +124,14 @@ fn boundaries(frames: &[u8]) -> impl Iterator<Item = usize> {
 /// assert_eq!(split(b""), None);
 /// ```
 pub fn split(frames: &[u8]) -> Option<(&[u8], &[u8])> {
-    let header_bytes = match frames {
-        [_, 126, ..] => 4,
-        [_, 127, ..] => 10,
-        _ => 2,
+    let (header_bytes, payload_bytes) = match frames {
+        [_, 126, rest @ ..] => (4, u16::from_be_bytes(*rest.first_chunk()?).into()),
+        [_, 127, rest @ ..] => (10, u64::from_be_bytes(*rest.first_chunk()?)),
+        [_, short @ ..=125, ..] => (2, (*short).into()),
+        _ => return None,
     };
-    let (frame, rest) = frames.split_at_checked(frame_bytes(frames))?;
-    Some((frame.get(header_bytes..)?, rest))
-}
-
-/// The length of the first frame of `frames`, header included; 0 if there is
-/// not even a header.
-fn frame_bytes(frames: &[u8]) -> usize {
-    match frames {
-        [_, 126, a, b, ..] => 4 + usize::from(u16::from_be_bytes([*a, *b])),
-        [_, 127, a, b, c, d, e, f, g, h, ..] => {
-            let payload = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
-            usize::try_from(payload).unwrap_or(usize::MAX).saturating_add(10)
-        }
-        [_, short, ..] if *short < 126 => 2 + usize::from(*short),
-        _ => 0,
-    }
+    let (_, rest) = frames.split_at_checked(header_bytes)?;
+    rest.split_at_checked(usize::try_from(payload_bytes).ok()?)
 }
 
 #[cfg(test)]
