@@ -25,7 +25,7 @@ pub struct Incoming {
     pub msg: String,
     /// The time stamp; other servers may omit it.
     pub tim: Option<DateTime<Utc>>,
-    /// The `id` that [`encode`] added to a message of this client.
+    /// The `id` that this client added to its message.
     pub id: Option<String>,
     /// Which kind of message it is.
     pub kind: IncomingKind,
