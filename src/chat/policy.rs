@@ -135,18 +135,17 @@ impl Rules {
 mod tests {
     use super::*;
     use crate::chat::tokens::TokenKey;
-    use jsonwebtoken::{Algorithm, EncodingKey, Header};
+    use jsonwebtoken::Algorithm;
     use proptest::prelude::*;
 
-    const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
     const SENT: &str = r#"{"usr":"a","msg":"b"}"#;
 
+    fn key() -> TokenKey {
+        TokenKey::secret(None, Algorithm::HS256, b"a secret of more than thirty-two bytes").unwrap()
+    }
+
     fn settings() -> AuthSettings {
-        AuthSettings {
-            keys: vec![TokenKey::secret(None, Algorithm::HS256, SECRET).unwrap()],
-            check_exp: true,
-            ..AuthSettings::default()
-        }
+        AuthSettings { keys: vec![key()], check_exp: true, ..AuthSettings::default() }
     }
 
     fn with_token() -> Rules {
@@ -161,8 +160,7 @@ mod tests {
 
     fn token(claims: &str) -> String {
         let claims: serde_json::Value = serde_json::from_str(claims).unwrap();
-        jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET))
-            .unwrap()
+        key().sign(&claims).unwrap()
     }
 
     /// The message that is sent, the command or the code of the refusal.

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Map, Value};
 
 use super::args::ConfigArgs;
@@ -51,11 +50,8 @@ pub fn run(args: TokenArgs) -> CommandResult {
             claims.entry(claim).or_insert_with(|| value.as_str().into());
         }
     }
-    let mut header = Header::new(key.algorithm());
-    header.kid = key.kid().map(Into::into);
-    let secret = EncodingKey::from_secret(key.secret_bytes().unwrap_or_default());
-    let token = encode(&header, &claims, &secret)
-        .map_err(|error| Failure::new(Exit::OsError, "token", error))?;
+    let token = key.sign(&claims);
+    let token = token.ok_or_else(|| Failure::new(Exit::OsError, "token", "it cannot be signed"))?;
     print(&format!("{token}\n"))
 }
 

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use crate::chat::{AuthSettings, RateLimit, Rules, Tim, TokenKey};
     use crate::room::accounts::Accounts;
-    use jsonwebtoken::{Algorithm, EncodingKey, Header};
+    use jsonwebtoken::Algorithm;
 
     #[test]
     fn a_connection_that_only_listens_costs_a_pointer() {
@@ -71,7 +71,6 @@ mod tests {
 
     #[test]
     fn the_account_is_that_of_the_sub_or_of_the_address() {
-        const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
         let (mut participant, accounts) = (Participant::default(), Accounts::default());
         let (here, there) = (AddressBlock([1; 16]), AddressBlock([2; 16]));
         let key = |participant: &mut Participant, address| {
@@ -80,12 +79,10 @@ mod tests {
         };
         assert_eq!(key(&mut participant, here), AccountKey::Address(here));
         assert_eq!(key(&mut participant, there), AccountKey::Address(there));
-        let keys = vec![TokenKey::secret(None, Algorithm::HS256, SECRET).unwrap()];
-        let settings = AuthSettings { keys, ..AuthSettings::default() };
-        let claims = serde_json::json!({ "sub": "u7" });
-        let token =
-            jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET));
-        let text = format!(r#"{{"usr":"a","jwt":"{}","msg":"b"}}"#, token.unwrap());
+        let secret = TokenKey::secret(None, Algorithm::HS256, b"a secret").unwrap();
+        let token = secret.sign(&serde_json::json!({ "sub": "u7" })).unwrap();
+        let text = format!(r#"{{"usr":"a","jwt":"{token}","msg":"b"}}"#);
+        let settings = AuthSettings { keys: vec![secret], ..AuthSettings::default() };
         let with_token = Rules::new(settings, RateLimit::default());
         for (rules, want) in
             [(with_token, AccountKey::Sub("u7".into())), (Rules::open(), AccountKey::Address(here))]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::chat::{AuthSettings, Rules, Target, TokenKey};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::Algorithm;
 
 fn batch(messages: usize) -> Batch {
     let mut batch = Batch::default();
@@ -150,9 +150,9 @@ fn an_account_in_slow_mode_is_not_removed_for_others() {
 
 #[test]
 fn messages_of_moderators_remove_no_account_that_is_needed() {
-    let secret = b"a secret of more than thirty-two bytes";
+    let key = TokenKey::secret(None, Algorithm::HS256, b"a secret").unwrap();
     let settings = AuthSettings {
-        keys: vec![TokenKey::secret(None, Algorithm::HS256, secret).unwrap()],
+        keys: vec![key.clone()],
         moderator_claim: Some("mod".into()),
         ..AuthSettings::default()
     };
@@ -160,9 +160,7 @@ fn messages_of_moderators_remove_no_account_that_is_needed() {
     let (room, rules) = (Room::new(1, 4_000), Rules::new(settings, limit));
     let now = Now { ms: 1_000, tim: Tim::default() };
     let send = |sub: &str, is_moderator: bool, rest: &str, ms| {
-        let claims = serde_json::json!({ "sub": sub, "mod": is_moderator });
-        let key = EncodingKey::from_secret(secret);
-        let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
+        let token = key.sign(&serde_json::json!({ "sub": sub, "mod": is_moderator })).unwrap();
         let text = format!(r#"{{"usr":"a","jwt":"{token}",{rest}}}"#);
         let (mut participant, now) = (Participant::default(), Now { ms, ..now });
         let request = rules.admit(&text, participant.speaker_mut(), now.tim).request.unwrap();

@@ -62,21 +62,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::chat::{Actor, ModAction, SECS_MAX, Secret};
+    use crate::chat::{Actor, ModAction, SECS_MAX, Secret, TokenKey};
     use crate::config::Config;
     use crate::room::{AccountKey, AccountSnapshot};
     use crate::server::settings::Settings;
     use crate::server::socket::Peer;
     use crate::ws::frame::client_frame;
+    use jsonwebtoken::Algorithm;
 
     const SECRET: &str = "a secret of thirty-two bytes, yes";
 
     /// A message with a moderator's token, as a client sends it.
     fn message(mut fields: serde_json::Value) -> Vec<u8> {
-        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-        let claims = json!({ "sub": fields["usr"], "mod": true });
-        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
-        fields["jwt"] = token.into();
+        let key = TokenKey::secret(None, Algorithm::HS256, SECRET.as_bytes()).unwrap();
+        fields["jwt"] = key.sign(&json!({ "sub": fields["usr"], "mod": true })).into();
         client_frame(0x81, fields.to_string().as_bytes())
     }
 

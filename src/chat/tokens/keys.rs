@@ -1,4 +1,4 @@
-//! Keys that verify tokens, each for one algorithm (RFC 7517, 7518).
+//! Keys that verify and sign tokens, each for one algorithm (RFC 7517, 7518).
 
 use std::fmt;
 
@@ -6,9 +6,10 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
     RSA_PKCS1_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents,
 };
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey, Header};
+use serde::Serialize;
 
-/// A key with the one algorithm that it verifies, and an optional `kid`.
+/// A key for one algorithm, with an optional `kid`.
 ///
 /// A secret is only for the HMAC algorithms and a public key is never for them:
 /// otherwise everybody who knows the public key could sign with it.
@@ -21,6 +22,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 /// let key = TokenKey::secret(Some("2026"), Algorithm::HS256, b"correct horse").unwrap();
 /// assert_eq!(format!("{key:?}"), "TokenKey(2026, HS256)");
 /// assert!(TokenKey::secret(None, Algorithm::RS256, b"correct horse").is_err());
+/// assert!(key.sign(&serde_json::json!({ "sub": "ann" })).is_some());
 /// ```
 #[derive(Clone)]
 pub struct TokenKey {
@@ -86,7 +88,14 @@ impl TokenKey {
         self.algorithm
     }
 
-    /// The secret, for signing; `None` for a public key.
+    /// A token with these claims. `None` for a public key, which cannot sign.
+    pub fn sign(&self, claims: &impl Serialize) -> Option<String> {
+        let header = Header { kid: self.kid.clone(), ..Header::new(self.algorithm) };
+        let secret = EncodingKey::from_secret(self.secret_bytes()?);
+        jsonwebtoken::encode(&header, claims, &secret).ok()
+    }
+
+    /// The secret; `None` for a public key.
     pub fn secret_bytes(&self) -> Option<&[u8]> {
         match self.key.kind() {
             DecodingKeyKind::SecretOrDer(bytes) if self.key.family() == AlgorithmFamily::Hmac => {

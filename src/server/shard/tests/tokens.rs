@@ -1,7 +1,8 @@
 //! Verifying tokens takes a bounded part of a turn, whatever clients show.
 
 use super::*;
-use crate::chat::Secret;
+use crate::chat::{Secret, TokenKey};
+use jsonwebtoken::Algorithm;
 
 const SECRET: &str = "a secret of thirty-two bytes, yes";
 
@@ -13,12 +14,16 @@ fn world(look_us: u64) -> World {
     world
 }
 
-/// A message with a token for `sub` that `secret` signs, as a client sends it.
+/// A token for `sub` that is signed with `secret`.
+fn token(secret: &str, sub: &str) -> String {
+    let key = TokenKey::secret(None, Algorithm::HS256, secret.as_bytes()).unwrap();
+    key.sign(&serde_json::json!({ "sub": sub })).unwrap()
+}
+
+/// A message with such a token, as a client sends it.
 fn message(secret: &str, sub: &str) -> Vec<u8> {
-    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
-    let claims = serde_json::json!({ "sub": sub });
-    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
-    let text = serde_json::json!({ "usr": "ann", "msg": "hi", "jwt": token }).to_string();
+    let jwt = token(secret, sub);
+    let text = serde_json::json!({ "usr": "ann", "msg": "hi", "jwt": jwt }).to_string();
     client_frame(0x81, text.as_bytes())
 }
 
@@ -117,10 +122,8 @@ fn what_came_early_is_handled_in_its_turns_and_kept_in_a_handover() {
 
 /// A message of 4,000 bytes with a token, as a client sends it.
 fn long_message(sub: &str) -> Vec<u8> {
-    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    let claims = serde_json::json!({ "sub": sub });
-    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
-    let text = serde_json::json!({ "usr": sub, "msg": "x".repeat(4_000), "jwt": token });
+    let jwt = token(SECRET, sub);
+    let text = serde_json::json!({ "usr": sub, "msg": "x".repeat(4_000), "jwt": jwt });
     client_frame(0x81, text.to_string().as_bytes())
 }
 
