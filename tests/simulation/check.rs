@@ -1,56 +1,56 @@
-//! What must be true, whatever happens.
+//! What must always be true.
 
 use wschat::server::FeedState;
 
-use super::client::{Answers, Says};
-use super::shard::Letter;
+use super::client::{Answers, Sends};
+use super::sent_feed::SentMessage;
+use super::shard::Command;
 use super::totals::Totals;
-use super::witness::Said;
 use super::world::World;
 
-/// How long a connection may be closing: the time for the answer, and until
-/// somebody looks at the clock.
+/// How long a connection may be closing: the time for the reply, and until the next check
+/// of the clock.
 const CLOSING_MS_MAX: u64 = 5_000 + 1_000;
-/// How many bytes of own frames one client may cost, and the rest of a frame.
+/// The most bytes of own frames for one client, and the rest of a frame.
 const OUTBOX_BYTES_MAX: usize = 4096 + 1024;
 
 impl World {
-    /// The room has sent this.
-    pub fn heard(&mut self, said: &Said) {
-        self.totals.said += 1;
-        let Some(client) = self.clients.get_mut(&said.client) else {
-            panic!("client {} is gone and yet speaks", said.client)
+    /// The room has accepted this message.
+    pub fn check_accepted(&mut self, sent: &SentMessage) {
+        self.totals.sent += 1;
+        let Some(client) = self.clients.get_mut(&sent.client) else {
+            panic!("client {} is gone and yet speaks", sent.client)
         };
         assert!(
-            said.number > client.heard,
-            "client {} said {} after {}",
-            said.client,
-            said.number,
-            client.heard
+            sent.number > client.accepted,
+            "client {} sent {} after {}",
+            sent.client,
+            sent.number,
+            client.accepted
         );
-        client.heard = said.number;
+        client.accepted = sent.number;
         while let Some(&(number, at_us)) = client.sent_us.front()
-            && number <= said.number
+            && number <= sent.number
         {
             client.waited_us_max = client.waited_us_max.max(self.now_us - at_us);
             client.sent_us.pop_front();
         }
         let decided = &mut self.decided;
         assert!(!decided.locked, "the room is locked");
-        assert!(!decided.muted.contains(&said.client), "client {} is muted", said.client);
+        assert!(!decided.muted.contains(&sent.client), "client {} is muted", sent.client);
         let before_us = decided.spoke_us.insert(client.peer.block(), self.now_us);
         if let Some(before_us) = before_us {
             let since_ms = (self.now_us - before_us).div_ceil(1000);
             assert!(
                 since_ms + 1 >= decided.slow_ms,
                 "client {} speaks after {since_ms} ms, in slow mode of {} ms",
-                said.client,
+                sent.client,
                 decided.slow_ms
             );
         }
     }
 
-    /// A close frame was written to this client.
+    /// This client has received a close frame.
     pub fn check_close(&self, id: u64) {
         let client = &self.clients[&id];
         let Some((code, reason, _)) = &client.received.close else { return };
@@ -61,14 +61,14 @@ impl World {
                     .strip_prefix("too slow: ")
                     .and_then(|rest| rest.strip_suffix(" messages behind"))
                     .and_then(|behind| behind.parse::<u64>().ok());
-                // It was so far behind when it lost its place, maybe in the middle
-                // of a message.
-                let had = self.witness.messages_before(client.received.position);
-                let read_from = self.witness.ends.len() as u64 - had;
+                // It was this far behind when it lost its place, perhaps in the middle of
+                // a message.
+                let had = self.sent_feed.messages_before(client.received.position);
+                let read_from = self.sent_feed.ends.len() as u64 - had;
                 let is_possible =
                     behind.is_some_and(|behind| (1..=read_from + 1).contains(&behind));
                 assert!(is_possible, "client {id} lacks {read_from} and is told {reason:?}");
-                // A tail that is shorter than a socket's buffer is soon over.
+                // A tail shorter than the socket's buffer is soon exceeded.
                 !kind.reads_fast() || self.plan.limits.feed_tail_bytes < kind.socket_bytes
             }
             (1008, "idle") => !self.is_honest(id),
@@ -81,26 +81,26 @@ impl World {
         assert!(is_right, "client {id}, {kind:?}, is closed with {code} {reason:?}");
     }
 
-    /// Whether this client answers every ping in time, or speaks all the time.
+    /// Whether this client answers every ping in time, or sends all the time.
     fn is_honest(&self, id: u64) -> bool {
         let kind = self.clients[&id].kind;
         let limits = &self.plan.limits;
         let left_ms = (limits.idle_timeout.saturating_sub(limits.ping_interval)).as_millis() as u64;
         let answers = matches!(kind.answers, Answers::After(ms) if ms + 2_000 < left_ms);
-        let speaks = match kind.says {
-            Says::Every { ms, .. } | Says::Pings { ms } | Says::Anything { ms } => ms < left_ms,
-            Says::AllItMay { .. } => true,
-            Says::Nothing => false,
+        let speaks = match kind.sends {
+            Sends::Every { ms, .. } | Sends::Pings { ms } | Sends::Anything { ms } => ms < left_ms,
+            Sends::AllItMay { .. } => true,
+            Sends::Nothing => false,
         };
         (answers || (speaks && !self.is_quiet)) && kind.reads_fast()
     }
 
-    /// The state of one shard's table fits what its clients got.
+    /// Checks that the state of a shard's table agrees with what its clients received.
     pub fn check_shard(&mut self, number: usize) {
         let adopted: usize = self.shards.iter().map(|shard| shard.table.len()).sum();
-        let on_the_way = self.shards.iter().flat_map(|shard| &shard.letters);
+        let on_the_way = self.shards.iter().flat_map(|shard| &shard.commands);
         let on_the_way = on_the_way
-            .filter(|letter| matches!(letter, Letter::Adopt(..) | Letter::Resume(..)))
+            .filter(|command| matches!(command, Command::Adopt(..) | Command::Resume(..)))
             .count();
         assert_eq!(self.counts.open(), adopted + on_the_way, "every connection is counted once");
         let table = &self.shards[number].table;
@@ -115,7 +115,7 @@ impl World {
             let received = &client.received;
             match position.cursor {
                 Some(cursor) => assert!(
-                    received.is_at(cursor, &self.witness),
+                    received.is_at(cursor, &self.sent_feed),
                     "client {} is at {cursor} for the table ({:?}), and has whole frames up to \
                      {} and {} bytes behind",
                     position.id,
@@ -147,21 +147,21 @@ impl World {
         assert_eq!(count, table.len());
         assert!(table.lagging() <= count);
         let tail_bytes = self.plan.limits.feed_tail_bytes as u64;
-        // The gate closes at a part of the tail; what is read in one turn follows.
+        // The gate closes at a part of the tail; what one turn reads follows.
         let turns_bytes = 2 * self.shards.len() as u64 * 512 * 1024;
         assert!(self.room.feed_bytes() <= 2 * tail_bytes + turns_bytes, "the tail is the bound");
     }
 
-    /// All work is done: who is still there has everything, and nothing is due.
+    /// Checks that all work is done: every client has received everything.
     pub fn check_settled(&self) {
         for client in self.clients.values() {
-            let (received, end) = (&client.received, self.witness.end());
+            let (received, end) = (&client.received, self.sent_feed.end());
             assert_eq!(received.position, end, "client {} has everything", client.id);
             assert!(received.begun.is_empty(), "client {} has whole frames", client.id);
         }
         if self.refused() == 0 && self.totals.hand_overs == 0 {
             for client in self.clients.values() {
-                assert_eq!(client.said, client.heard, "client {} is heard", client.id);
+                assert_eq!(client.sent, client.accepted, "client {} is accepted", client.id);
             }
         }
         assert!(!self.room.gate().is_sweeping(), "every sweep is over");
@@ -172,12 +172,12 @@ impl World {
         }
     }
 
-    /// How many messages the room did not send.
+    /// How many messages the room rejected.
     fn refused(&self) -> u64 {
         self.shards.iter().flat_map(|shard| shard.table.counters().refused).sum()
     }
 
-    /// The counts of both sides fit. Gives back what happened.
+    /// Checks that the counts of both sides agree. Returns what happened.
     pub fn finish(mut self) -> Totals {
         for shard in &self.shards {
             self.totals.keep(shard.table.counters());
@@ -185,14 +185,14 @@ impl World {
         let mut totals = std::mem::take(&mut self.totals);
         let there: usize = self.shards.iter().map(|shard| shard.table.len()).sum();
         let waiting = self.clients.len() - there;
-        let on_the_way: usize = self.shards.iter().map(|shard| shard.letters.len()).sum();
+        let on_the_way: usize = self.shards.iter().map(|shard| shard.commands.len()).sum();
         assert!(waiting <= on_the_way, "{waiting} clients are in no table");
         assert_eq!(totals.joined, totals.gone + self.clients.len() as u64);
-        self.clients.values().for_each(|client| totals.add(client, &self.witness));
+        self.clients.values().for_each(|client| totals.add(client, &self.sent_feed));
         let counters = &totals.counters;
-        assert_eq!(counters.messages, totals.said, "messages taken are messages sent");
-        assert_eq!(self.room.inspect(|log, _| log.messages()), self.witness.ends.len() as u64);
-        // The rest of a frame in which somebody lost its place is not counted.
+        assert_eq!(counters.messages, totals.sent, "messages taken are messages sent");
+        assert_eq!(self.room.inspect(|log, _| log.messages()), self.sent_feed.ends.len() as u64);
+        // The rest of the frame in which a client lost its place is not counted.
         let uncounted = totals.messages - counters.deliveries;
         assert!(uncounted <= totals.detached, "{uncounted} deliveries are not counted");
         assert!(
@@ -206,7 +206,7 @@ impl World {
         totals
     }
 
-    /// What one row costs the next process.
+    /// Checks the size of a row of the snapshot.
     pub fn check_row(&self, row: &wschat::server::ConnectionSnapshot) {
         let rest = self.plan.limits.message_bytes_max + 200;
         assert!(row.outbox.len() <= OUTBOX_BYTES_MAX + rest, "an outbox of {}", row.outbox.len());

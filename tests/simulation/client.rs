@@ -1,4 +1,4 @@
-//! Clients, honest ones and others: how they read, speak, answer and leave.
+//! Clients, honest ones and others: how they read, send, answer and leave.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,19 +9,17 @@ use wschat::server::Peer;
 use wschat::ws::frame::client_frame;
 
 use super::pipe::Pipe;
-use super::witness::Received;
+use super::sent_feed::Received;
 
 /// How a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reads {
-    /// It empties the buffer of its socket, so many milliseconds after something
-    /// came.
+    /// It empties its socket this many milliseconds after something arrived.
     Within(u64),
-    /// So many bytes a second.
+    /// This many bytes per second.
     Bytes(usize),
     /// A few bytes now and then, so that frames are cut anywhere.
     Bits,
-    /// Never.
     Never,
 }
 
@@ -32,25 +30,24 @@ pub enum Answers {
     Never,
 }
 
-/// What a client sends of itself.
+/// What a client sends on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Says {
+pub enum Sends {
     Nothing,
-    /// A message of about so many bytes, every so many milliseconds.
+    /// A message of about this many bytes every `ms` milliseconds.
     Every {
         ms: u64,
         bytes: usize,
     },
-    /// As many messages of so many bytes as the default limits allow: 60 at
-    /// once, then 20 a second.
+    /// As many messages as the default limits allow: 60 at once, then 20 per second.
     AllItMay {
         bytes: usize,
     },
-    /// A ping every so many milliseconds.
+    /// A ping every `ms` milliseconds.
     Pings {
         ms: u64,
     },
-    /// Anything: messages, fragments, pings, nonsense.
+    /// Anything: messages, fragments, pings, invalid messages.
     Anything {
         ms: u64,
     },
@@ -59,11 +56,10 @@ pub enum Says {
 /// What a client does when a close frame comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closes {
-    /// It answers and ends its stream.
+    /// It replies and ends its stream.
     Properly,
-    /// Nothing.
     Never,
-    /// It sends close frames for ever, whether one came or not.
+    /// It sends close frames for ever, whether one arrived or not.
     AgainAndAgain,
 }
 
@@ -72,24 +68,23 @@ pub enum Closes {
 pub struct Kind {
     pub reads: Reads,
     pub answers: Answers,
-    pub says: Says,
+    pub sends: Sends,
     pub closes: Closes,
     /// How many bytes its socket takes while it does not read.
     pub socket_bytes: usize,
 }
 
-/// One that reads at once, answers, and only listens.
+/// It reads at once, answers pings, and sends nothing.
 pub const LISTENER: Kind = Kind {
     reads: Reads::Within(1),
     answers: Answers::After(20),
-    says: Says::Nothing,
+    sends: Sends::Nothing,
     closes: Closes::Properly,
     socket_bytes: 65_536,
 };
 
 impl Kind {
-    /// Whether it empties its socket within the longest round trip for which
-    /// nobody is too slow.
+    /// Whether it empties its socket within the longest round trip that is not too slow.
     pub fn reads_fast(&self) -> bool {
         matches!(self.reads, Reads::Within(ms) if ms <= 300) && self.socket_bytes >= 65_536
     }
@@ -104,9 +99,9 @@ pub enum Step {
     Pong,
     Close,
     End,
-    /// The network loses the connection.
+    /// The network drops the connection.
     Reset,
-    /// It breaks a rule of RFC 6455, and goes on sending.
+    /// It violates RFC 6455, and continues to send.
     Break,
 }
 
@@ -119,19 +114,20 @@ pub struct Client {
     pub shard: usize,
     pub joined_at: u64,
     pub received: Received,
-    /// Bytes of the stream that it has taken.
+    /// Bytes of the stream that it has read.
     pub taken: u64,
     /// What it has sent and the network has not delivered.
     pub unsent: VecDeque<u8>,
     pub takes_soon: bool,
     pub delivers_soon: bool,
     /// Messages that it has sent.
-    pub said: u64,
-    /// Messages of it that the room has sent.
-    pub heard: u64,
-    /// When each message that the room has not sent was sent, in microseconds.
+    pub sent: u64,
+    /// Its messages that the room has accepted.
+    pub accepted: u64,
+    /// Number and time in microseconds of each message that the room has not accepted
+    /// yet.
     pub sent_us: VecDeque<(u64, u64)>,
-    /// How long the room took at most.
+    /// The longest time until the room accepted a message.
     pub waited_us_max: u64,
     pub sent_close: bool,
     pub saw_close: bool,
@@ -141,23 +137,23 @@ pub struct Client {
     /// It lost its place, in the middle of a frame or not.
     pub is_detached: bool,
     pub was_kicked: bool,
-    /// It broke a rule, or may have.
+    /// It violated the protocol, or may have.
     pub is_violator: bool,
 }
 
 impl Client {
-    /// The most that is on its way to the server at once.
+    /// The most bytes in flight to the server.
     pub const WINDOW_BYTES: usize = 1_048_576;
 
     pub fn name(id: u64) -> String {
         format!("c{id}")
     }
 
-    /// Its next message, of about so many bytes.
+    /// Its next message, of about this many bytes.
     pub fn message(&mut self, bytes: usize, now_us: u64) -> String {
-        self.said += 1;
-        self.sent_us.push_back((self.said, now_us));
-        let (name, number) = (Self::name(self.id), self.said);
+        self.sent += 1;
+        self.sent_us.push_back((self.sent, now_us));
+        let (name, number) = (Self::name(self.id), self.sent);
         let mut text = format!(r#"{{"usr":"{name}","msg":"{number} "#);
         let filler = bytes.saturating_sub(text.len() + 2);
         text.extend(std::iter::repeat_n('x', filler));
@@ -165,7 +161,7 @@ impl Client {
         text
     }
 
-    /// Something of what a client may send.
+    /// A random choice of what a client may send.
     pub fn anything(&mut self, rng: &mut Rng, now_us: u64) -> Vec<u8> {
         match rng.u8(..12) {
             0 => client_frame(0x89, b"are you there?"),

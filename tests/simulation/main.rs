@@ -1,13 +1,12 @@
-//! The room, the feed and the tables of connections in one thread, with a
-//! virtual clock and driven by a seed: joins, leaves, partial writes, round
-//! trips, floods, shards that stand still, pings, kicks, reloads, hand-overs
-//! that fail at each step.
+//! The room, the feed and the tables of connections in one thread, with a virtual clock
+//! and driven by a seed: joins, leaves, partial writes, round trips, floods, shards that
+//! pause, pings, kicks, reloads, and handovers that fail at each step.
 //!
-//! Every client must see what the room sent, in its order, without a gap or a
-//! repeat, from its join to its close (invariants 3, 4 and 7), and after each
-//! turn the state of the tables must fit what the clients got: see `check`.
+//! Every client must receive what the room sent, in order, without a gap or a repeat,
+//! from its join to its close (invariants 3, 4 and 7). After each turn the state of the
+//! tables must agree with what the clients received: see `check`.
 //!
-//! `SIMULATION_SEEDS=10000` runs more; `SIMULATION_SEED=17` runs one again, best
+//! `SIMULATION_SEEDS=10000` runs more seeds; `SIMULATION_SEED=17` runs one again, best
 //! with the name of the test.
 
 mod check;
@@ -16,8 +15,8 @@ mod pipe;
 mod restart;
 mod scenarios;
 mod seeds;
+mod sent_feed;
 mod shard;
 mod steps;
 mod totals;
-mod witness;
 mod world;

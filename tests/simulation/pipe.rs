@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use wschat::server::Stream;
 
-/// What happened to the sockets since somebody last looked.
+/// What happened to the sockets since the last look.
 #[derive(Default)]
 pub struct Traffic {
     /// Connections whose socket was read, written or dropped.
@@ -20,19 +20,19 @@ pub struct Traffic {
 pub struct Pipe {
     /// What the client sent and the server has not read.
     pub to_server: VecDeque<u8>,
-    /// What the server wrote since the stream was last looked at.
+    /// What the server wrote since the last look.
     pub written: Vec<u8>,
-    /// How many written bytes the client has not taken.
+    /// How many written bytes the client has not read.
     pub waiting: usize,
-    /// How many may wait.
+    /// The most bytes that may wait.
     pub capacity: usize,
-    /// A write found no space: an event follows when there is some.
+    /// A write found no space, so an event follows when there is some.
     pub blocked: bool,
     /// The client sends nothing more.
     pub client_ended: bool,
     /// The server dropped the socket.
     pub server_gone: bool,
-    /// The network gave it up: every read and write fails.
+    /// The network dropped it: every read and write fails.
     pub reset: bool,
 }
 
@@ -50,12 +50,12 @@ impl Pipe {
         }
     }
 
-    /// The client takes up to `bytes_max`; gives back how much there was, and
-    /// whether the server is told that it can write again.
+    /// The client reads up to `bytes_max`. Returns how many bytes there were, and whether
+    /// the server gets an event that it can write again.
     pub fn take(&mut self, bytes_max: usize) -> (usize, bool) {
         let taken = self.waiting.min(bytes_max);
         self.waiting -= taken;
-        // As Linux does it: not before a third of the buffer is free.
+        // Like Linux: only when a third of the buffer is free.
         let free = self.capacity.saturating_sub(self.waiting);
         let tells = self.blocked && free > 0 && free >= self.capacity / 3;
         self.blocked &= !tells;
@@ -95,7 +95,7 @@ impl Read for Side {
         if pipe.to_server.is_empty() {
             return if pipe.client_ended { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
-        // A read that is short says that there is no more.
+        // A short read means that there is no more.
         pipe.to_server.make_contiguous();
         let read = pipe.to_server.read(buffer)?;
         self.touch(read);

@@ -1,5 +1,5 @@
-//! Another process goes on with the room, from nothing but the bytes of the
-//! state and the sockets; or it cannot.
+//! Handovers: another process continues with the bytes of the state and the sockets
+//! alone, or it cannot.
 
 use std::io::Write;
 
@@ -10,50 +10,50 @@ use wschat::server::{ConnectionCounts, ConnectionSnapshot, Snapshot};
 use wschat::ws::{close, frame};
 
 use super::pipe::Side;
-use super::shard::{Letter, Shard};
+use super::shard::{Command, Shard};
 use super::world::{CLOCK_START_MS, World};
 
-/// How far a hand-over comes.
+/// How a handover ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// To its end.
+pub enum Outcome {
+    /// It succeeds.
     Whole,
-    /// The next process does the same before anything is written.
+    /// The next process hands over again before anything is written.
     Twice,
-    /// Some rows cannot be understood, and some sockets went missing.
+    /// Some rows are invalid, and some sockets are missing.
     WithLosses,
-    /// Nobody keeps what is given: the old process takes it back, and closes it.
+    /// Nobody stores it: the old process takes it back, and closes the connections.
     NotKept,
-    /// The next process does not understand the state.
+    /// The next process cannot read the state.
     NotUnderstood,
 }
 
-/// A room that was given away.
+/// A room that was handed over.
 struct Given {
     state: Vec<u8>,
-    /// Each socket, and whether a close frame can follow what its client has.
+    /// Each socket, and whether a close frame may follow what its client has received.
     sockets: Vec<(Side, bool)>,
 }
 
 impl World {
-    pub fn hand_over(&mut self, way: Way) {
+    pub fn hand_over(&mut self, outcome: Outcome) {
         self.totals.hand_overs += 1;
         let given = self.give();
-        match way {
-            Way::Whole => self.resume(given, false, true),
-            Way::WithLosses => self.resume(given, true, true),
-            Way::Twice => {
+        match outcome {
+            Outcome::Whole => self.resume(given, false, true),
+            Outcome::WithLosses => self.resume(given, true, true),
+            Outcome::Twice => {
                 self.resume(given, false, true);
                 let given = self.give();
                 self.resume(given, false, true);
             }
-            Way::NotKept => {
+            Outcome::NotKept => {
                 self.resume(given, false, false);
                 self.is_restarting = true;
                 self.close(&close::RESTART);
                 return;
             }
-            Way::NotUnderstood => {
+            Outcome::NotUnderstood => {
                 assert!(Snapshot::decode(&given.state[1..]).is_err());
                 self.dismiss(given.sockets);
             }
@@ -61,7 +61,7 @@ impl World {
         self.look();
     }
 
-    /// The old process gives everything away, as the hub does.
+    /// The old process hands everything over, as the pool does.
     fn give(&mut self) -> Given {
         let (mut rows, mut streams) = (Vec::new(), Vec::new());
         let now = self.now();
@@ -91,8 +91,8 @@ impl World {
         Given { state: state.encode(), sockets: streams.into_iter().zip(whole).collect() }
     }
 
-    /// The new process takes it, or the old one takes it back to close it: then it
-    /// reads no more messages.
+    /// The new process takes it, or the old one takes it back to close it, and then reads
+    /// no more messages.
     fn resume(&mut self, given: Given, with_losses: bool, reads: bool) {
         let state = Snapshot::decode(&given.state).expect("it was just written");
         let tail_bytes = self.plan.limits.feed_tail_bytes;
@@ -112,24 +112,24 @@ impl World {
         let shard = |number| Shard::new(number, &self.room, settings.clone(), scratch_bytes);
         self.shards = (0..shards).map(shard).collect();
         if !reads {
-            self.send_all(|| Letter::StopReading);
+            self.send_all(|| Command::StopReading);
         }
         for (row, side) in sockets {
             let (id, shard) = (row.id, self.rng.usize(..shards));
             let permit = self.counts.admit(row.peer, None, 0).expect("there is no limit");
-            let resume = Letter::Resume(side, Box::new(row), permit);
-            self.shards[shard].letters.push_back(resume);
+            let resume = Command::Resume(side, Box::new(row), permit);
+            self.shards[shard].commands.push_back(resume);
             if let Some(client) = self.clients.get_mut(&id) {
                 client.shard = shard;
             }
             self.report(id);
         }
-        // What was long enough ago is forgotten.
+        // What is old enough is forgotten.
         let (now_us, slow_us) = (self.now_us, self.decided.slow_ms * 1000);
         self.decided.spoke_us.retain(|_, us| now_us - *us < slow_us);
     }
 
-    /// Brings rows and sockets together; what makes no sense is dismissed.
+    /// Pairs rows and sockets; those without a partner are closed.
     fn pair_up(
         &mut self,
         state: &Snapshot,
@@ -157,7 +157,7 @@ impl World {
         pairs
     }
 
-    /// Sockets of which nothing is known any more are closed.
+    /// Closes sockets of which nothing is known.
     fn dismiss(&mut self, sockets: Vec<(Side, bool)>) {
         let mut bytes = Vec::new();
         frame::put_close(&close::RESTART, &mut bytes);

@@ -1,17 +1,17 @@
-//! Runs from seeds: `SIMULATION_SEED=17` runs one again, `SIMULATION_SEEDS=10000`
-//! more than there are by default.
+//! Runs from seeds: `SIMULATION_SEED=17` runs one again, `SIMULATION_SEEDS=10000` runs
+//! more than the default.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::totals::Totals;
 
-/// The seeds of the longest test by default, for which `SIMULATION_SEEDS` stands.
+/// The default number of seeds of the longest test; `SIMULATION_SEEDS` replaces it.
 pub const SEEDS: u64 = 400;
-/// After so many that failed the others are not tried.
+/// After this many failures the other seeds are not run.
 const FAILURES_MAX: usize = 20;
 
-/// Runs `scenario` with that many seeds; together they have to do `enough`, for a
-/// simulation in which nothing happens is worth nothing.
+/// Runs `scenario` with this many seeds. Together they must do `enough`, because a
+/// simulation in which nothing happens proves nothing.
 pub fn each_seed(seeds: u64, scenario: impl Fn(u64) -> Totals, enough: impl Fn(&Totals) -> bool) {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let default = seeds;

@@ -1,5 +1,5 @@
-//! A shard without a thread: its table, what wakes it, and when it turns. It
-//! does what `src/server/shard/mod.rs` does, in the same order.
+//! A shard without a thread: its table, what wakes it, and when it turns. It does what
+//! `src/server/shard/mod.rs` does, in the same order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -13,8 +13,8 @@ use wschat::ws::close::Close;
 
 use super::pipe::Side;
 
-/// What a shard is asked.
-pub enum Letter {
+/// What a shard is asked to do.
+pub enum Command {
     Adopt(Side, NewConnection, Vec<u8>),
     Resume(Side, Box<ConnectionSnapshot>, ConnectionPermit),
     Apply(Rc<Settings>),
@@ -23,7 +23,7 @@ pub enum Letter {
     Kick(Target, usize),
 }
 
-/// What a poll reports of a socket.
+/// What a poll reports about a socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Event {
     pub readable: bool,
@@ -34,13 +34,13 @@ pub struct Event {
 pub struct Shard {
     pub table: Table<Side>,
     pub settings: Rc<Settings>,
-    pub letters: VecDeque<Letter>,
+    pub commands: VecDeque<Command>,
     /// What the next poll reports.
     pub events: BTreeMap<u64, Event>,
     pub woken: bool,
-    /// Until then it is busy, or stands still.
+    /// Until then it is busy or pauses.
     pub busy_until_us: u64,
-    /// When it turns though nothing happened, by its own clock.
+    /// When it turns even if nothing happens, by its own clock.
     pub due_ms: Option<u64>,
     batch: Batch,
     pending: Vec<PendingAction>,
@@ -52,7 +52,7 @@ impl Shard {
         Self {
             table: Table::new(number, room),
             settings,
-            letters: VecDeque::new(),
+            commands: VecDeque::new(),
             events: BTreeMap::new(),
             woken: false,
             busy_until_us: 0,
@@ -63,11 +63,11 @@ impl Shard {
         }
     }
 
-    /// One turn; says whether the other shards are woken.
+    /// One turn. Returns whether the other shards are woken.
     pub fn turn(&mut self, room: &Room, now: Now) -> bool {
         self.woken = false;
         self.table.tick(now);
-        self.open_letters(room, now);
+        self.run_commands(room, now);
         let mut scratch = std::mem::take(&mut self.scratch);
         let events = std::mem::take(&mut self.events);
         let wake = self.with_table(room, now, |table, turn| {
@@ -89,41 +89,41 @@ impl Shard {
         wake
     }
 
-    /// Opens all letters that are there.
-    pub fn open_letters(&mut self, room: &Room, now: Now) {
-        for letter in std::mem::take(&mut self.letters) {
-            self.open(letter, room, now);
+    /// Runs all commands that have arrived.
+    pub fn run_commands(&mut self, room: &Room, now: Now) {
+        for command in std::mem::take(&mut self.commands) {
+            self.open(command, room, now);
         }
     }
 
-    fn open(&mut self, letter: Letter, room: &Room, now: Now) {
-        match letter {
-            Letter::Adopt(side, arrival, early) => self.with_table(room, now, |table, turn| {
+    fn open(&mut self, command: Command, room: &Room, now: Now) {
+        match command {
+            Command::Adopt(side, arrival, early) => self.with_table(room, now, |table, turn| {
                 table.adopt(side, arrival, early, turn);
             }),
-            Letter::Resume(side, row, permit) => {
+            Command::Resume(side, row, permit) => {
                 self.with_table(room, now, |table, turn| table.resume(side, &row, permit, turn));
             }
-            Letter::Apply(settings) => {
+            Command::Apply(settings) => {
                 self.settings = settings;
                 self.table.run_timers_soon();
             }
-            Letter::StopReading => self.table.stop_reading(),
-            Letter::CloseAll(close) => self.table.close_all(close),
-            Letter::Kick(target, before) => {
+            Command::StopReading => self.table.stop_reading(),
+            Command::CloseAll(close) => self.table.close_all(close),
+            Command::Kick(target, before) => {
                 let (_, before) =
                     self.with_table(room, now, |table, turn| table.kick(&target, before, turn));
                 if before > 0 {
-                    self.letters.push_back(Letter::Kick(target, before));
+                    self.commands.push_back(Command::Kick(target, before));
                 }
             }
         }
     }
 
-    /// Gives every connection away, as at a hand-over.
+    /// Hands every connection over.
     pub fn hand_over(&mut self, room: &Room, now: Now) -> Vec<(ConnectionSnapshot, Side)> {
         self.table.tick(now);
-        self.open_letters(room, now);
+        self.run_commands(room, now);
         self.table.hand_over(now)
     }
 

@@ -1,9 +1,9 @@
-//! What clients do when their time has come.
+//! What clients do at a step.
 
 use wschat::ws::close;
 use wschat::ws::frame::client_frame;
 
-use super::client::{Answers, Client, Closes, Reads, Says, Step};
+use super::client::{Answers, Client, Closes, Reads, Sends, Step};
 use super::world::World;
 
 impl World {
@@ -23,7 +23,7 @@ impl World {
         }
     }
 
-    /// The client takes some of what the server wrote, and answers it.
+    /// The client reads some of what the server wrote, and answers it.
     fn take(&mut self, id: u64) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let bytes_max = match client.kind.reads {
@@ -54,7 +54,7 @@ impl World {
             self.plan_step(1_000, id, Step::Close);
             self.plan_step(2_000, id, Step::End);
         }
-        // What is left is taken later.
+        // The rest is read later.
         self.traffic.borrow_mut().touched.push(id);
         self.look();
     }
@@ -84,16 +84,16 @@ impl World {
         if client.sent_close || client.saw_close || client.ended {
             return;
         }
-        let (bytes, in_ms) = match client.kind.says {
-            Says::Nothing => return,
-            Says::Every { ms, bytes } => {
+        let (bytes, in_ms) = match client.kind.sends {
+            Sends::Nothing => return,
+            Sends::Every { ms, bytes } => {
                 let bytes = client_frame(0x81, client.message(bytes, self.now_us).as_bytes());
                 (bytes, ms)
             }
-            Says::AllItMay { bytes } => {
-                let burst = if client.said == 0 { 60 } else { 1 };
+            Sends::AllItMay { bytes } => {
+                let burst = if client.sent == 0 { 60 } else { 1 };
                 let mut all = Vec::new();
-                // Whoever cannot send does not say more.
+                // A client that cannot send creates no more messages.
                 if client.unsent.len() < bytes * 60 {
                     for _ in 0..burst {
                         let text = client.message(bytes, self.now_us);
@@ -102,8 +102,8 @@ impl World {
                 }
                 (all, 50)
             }
-            Says::Pings { ms } => (client_frame(0x89, b"are you there?"), ms),
-            Says::Anything { ms } => (client.anything(&mut self.rng, self.now_us), ms),
+            Sends::Pings { ms } => (client_frame(0x89, b"are you there?"), ms),
+            Sends::Anything { ms } => (client.anything(&mut self.rng, self.now_us), ms),
         };
         self.send(id, &bytes);
         self.plan_step(in_ms * 1000, id, Step::Say);
@@ -147,7 +147,7 @@ impl World {
         client.is_violator = true;
         let too_long = vec![b'x'; self.plan.limits.message_bytes_max + 1];
         let broken = match self.rng.u8(..4) {
-            // Not masked.
+            // A frame that is not masked.
             0 => b"\x81\x00".to_vec(),
             1 => client_frame(0x81, b"\xff"),
             2 => client_frame(0x81, &too_long),
@@ -156,7 +156,7 @@ impl World {
         self.send(id, &broken.repeat(3));
     }
 
-    /// The client ends its stream, behind all that it has sent.
+    /// The client ends its stream, after all that it has sent.
     fn end(&mut self, id: u64) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         client.ended = true;

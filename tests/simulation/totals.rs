@@ -1,46 +1,46 @@
-//! What is counted, on both sides.
+//! Counts of both sides.
 
 use wschat::server::Counters;
 
 use super::client::Client;
-use super::witness::Witness;
+use super::sent_feed::SentFeed;
 
-/// What happened to all clients, as the clients see it, and what the tables of
-/// processes that are over have counted.
+/// What happened to all clients, as the clients see it, and what the tables of former
+/// processes have counted.
 #[derive(Debug, Default)]
 pub struct Totals {
     pub joined: u64,
     pub gone: u64,
-    /// Messages that came whole.
+    /// Messages that arrived completely.
     pub messages: u64,
-    /// Bytes of the feed that came.
+    /// Bytes of the feed that arrived.
     pub feed_bytes: u64,
-    /// Bytes that may be of the feed or the begin of a notice.
+    /// Bytes that belong to the feed or to the beginning of a notice.
     pub unclear_bytes: u64,
     /// Clients that lost their place.
     pub detached: u64,
     pub too_slow: u64,
     pub hand_overs: u64,
-    /// Clients that a failing hand-over cost.
+    /// Clients that were lost in a failed handover.
     pub dismissed: u64,
-    pub said: u64,
+    pub sent: u64,
     pub counters: Counters,
 }
 
 impl Totals {
-    pub fn gone(&mut self, client: &Client, witness: &Witness) {
+    pub fn gone(&mut self, client: &Client, sent_feed: &SentFeed) {
         self.gone += 1;
-        self.add(client, witness);
+        self.add(client, sent_feed);
     }
 
-    pub fn add(&mut self, client: &Client, witness: &Witness) {
+    pub fn add(&mut self, client: &Client, sent_feed: &SentFeed) {
         let received = &client.received;
         self.messages += received.messages;
         self.feed_bytes += received.position - client.joined_at;
         let begun = received.begun.len() as u64;
         match (
-            received.is_at(received.position + begun, witness),
-            received.is_at(received.position, witness),
+            received.is_at(received.position + begun, sent_feed),
+            received.is_at(received.position, sent_feed),
         ) {
             (true, true) => self.unclear_bytes += begun,
             (true, false) => self.feed_bytes += begun,
@@ -51,7 +51,7 @@ impl Totals {
         self.too_slow += u64::from(close.is_some_and(|(code, ..)| *code == 1013));
     }
 
-    /// Adds what happened in another world.
+    /// Adds the totals of another simulation.
     pub fn sum(&mut self, other: &Self) {
         self.joined += other.joined;
         self.gone += other.gone;
@@ -62,7 +62,7 @@ impl Totals {
         self.too_slow += other.too_slow;
         self.hand_overs += other.hand_overs;
         self.dismissed += other.dismissed;
-        self.said += other.said;
+        self.sent += other.sent;
         self.keep(&other.counters);
     }
 

@@ -13,27 +13,27 @@ use wschat::room::Room;
 use wschat::server::{ConnectionCounts, NewConnection, Peer, Settings};
 use wschat::ws::close::Close;
 
-use super::client::{Client, Kind, Reads, Says, Step};
+use super::client::{Client, Kind, Reads, Sends, Step};
 use super::pipe::{Pipe, Side, Traffic};
-use super::shard::{Letter, Shard};
+use super::sent_feed::{Received, SentFeed};
+use super::shard::{Command, Shard};
 use super::totals::Totals;
-use super::witness::{Received, Witness};
 
-/// Where the clock of a process begins, as that of the hub does.
+/// Where the clock of a process begins, like that of the daemon.
 pub const CLOCK_START_MS: u64 = 7_200_000;
 
-/// What a world is like.
+/// The parameters of a simulation.
 #[derive(Clone)]
 pub struct Plan {
     pub shards: usize,
     pub limits: Limits,
     /// How fast the machine reads and writes.
     pub bytes_per_us: u64,
-    /// What a shard reads into.
+    /// The size of a shard's read buffer.
     pub scratch_bytes: usize,
-    /// Of a thousand turns so many are followed by a pause of the shard.
+    /// This many of a thousand turns are followed by a pause of the shard.
     pub pauses: u32,
-    /// The longest of these.
+    /// The longest of these pauses.
     pub pause_ms_max: u64,
 }
 
@@ -51,13 +51,13 @@ impl Default for Plan {
     }
 }
 
-/// What moderators have decided, as the room should obey it.
+/// The moderation that the room must enforce.
 #[derive(Default)]
 pub struct Decided {
     pub locked: bool,
     pub muted: BTreeSet<u64>,
     pub slow_ms: u64,
-    /// When each speaker spoke last, in microseconds.
+    /// When each speaker last sent a message, in microseconds.
     pub spoke_us: HashMap<AddressBlock, u64>,
 }
 
@@ -68,20 +68,20 @@ pub struct World {
     pub settings: Rc<Settings>,
     pub shards: Vec<Shard>,
     pub clients: BTreeMap<u64, Client>,
-    pub witness: Witness,
+    pub sent_feed: SentFeed,
     pub traffic: Rc<RefCell<Traffic>>,
     pub decided: Decided,
     pub totals: Totals,
     pub now_us: u64,
-    /// By how much the clock of the day is wrong.
+    /// The error of the clock that tells the date.
     pub day_ms: u64,
     /// When this process began.
     pub started_us: u64,
-    /// Nobody says anything any more.
+    /// Clients send nothing more.
     pub is_quiet: bool,
-    /// The room has said that it closes.
+    /// The room is closing.
     pub is_closing: bool,
-    /// Sockets are dismissed at this moment.
+    /// Sockets are being closed.
     pub is_restarting: bool,
     /// The connections that the tables have, or will get.
     pub counts: ConnectionCounts,
@@ -103,7 +103,7 @@ impl World {
             counts: ConnectionCounts::new(plan.shards),
             plan,
             clients: BTreeMap::new(),
-            witness: Witness::default(),
+            sent_feed: SentFeed::default(),
             traffic: Rc::default(),
             decided: Decided::default(),
             totals: Totals::default(),
@@ -126,7 +126,7 @@ impl World {
         Now { ms, tim: Tim::from_nanos(nanos) }
     }
 
-    /// A client comes in; it is on its way to a shard.
+    /// A client joins, and is on its way to a shard.
     pub fn join(&mut self, kind: Kind) -> u64 {
         let address = Ipv4Addr::from_bits(0x0a00_0000 + self.next_id as u32);
         self.join_from(kind, address)
@@ -152,8 +152,8 @@ impl World {
             unsent: Default::default(),
             takes_soon: false,
             delivers_soon: false,
-            said: 0,
-            heard: 0,
+            sent: 0,
+            accepted: 0,
             sent_us: Default::default(),
             waited_us_max: 0,
             sent_close: false,
@@ -164,8 +164,10 @@ impl World {
             was_kicked: false,
             is_violator: false,
         };
-        let early = match kind.says {
-            Says::Anything { .. } if self.rng.bool() => client.anything(&mut self.rng, self.now_us),
+        let early = match kind.sends {
+            Sends::Anything { .. } if self.rng.bool() => {
+                client.anything(&mut self.rng, self.now_us)
+            }
             _ => Vec::new(),
         };
         let arrival = NewConnection {
@@ -177,26 +179,26 @@ impl World {
         };
         self.clients.insert(id, client);
         self.totals.joined += 1;
-        self.shards[shard].letters.push_back(Letter::Adopt(side, arrival, early));
+        self.shards[shard].commands.push_back(Command::Adopt(side, arrival, early));
         self.report(id);
-        let ms = match kind.says {
-            Says::Nothing => return id,
-            Says::AllItMay { .. } => 0,
-            Says::Every { ms, .. } | Says::Pings { ms } | Says::Anything { ms } => ms,
+        let ms = match kind.sends {
+            Sends::Nothing => return id,
+            Sends::AllItMay { .. } => 0,
+            Sends::Every { ms, .. } | Sends::Pings { ms } | Sends::Anything { ms } => ms,
         };
         let phase_us = self.rng.u64(..=ms * 1000);
         self.plan_step(phase_us, id, Step::Say);
         id
     }
 
-    /// Something else is to happen to this client.
+    /// Plans another step for this client.
     pub fn plan_step(&mut self, in_us: u64, id: u64, step: Step) {
         self.order += 1;
         self.steps.push(Reverse((self.now_us + in_us, self.order, id, step)));
     }
 
-    /// The poll of its shard reports a socket as it is, as epoll does, when
-    /// anything has changed.
+    /// The poll of its shard reports the state of a socket, as epoll does when anything
+    /// has changed.
     pub fn report(&mut self, id: u64) {
         let Some(client) = self.clients.get(&id) else { return };
         let pipe = client.pipe.borrow();
@@ -206,7 +208,7 @@ impl World {
         event.ended |= pipe.client_ended;
     }
 
-    /// Lets so much time pass.
+    /// Lets this time pass.
     pub fn run_for(&mut self, ms: u64) {
         let end_us = self.now_us + ms * 1000;
         loop {
@@ -238,7 +240,7 @@ impl World {
     /// When this shard turns, if it does.
     fn next_turn_us(&self, number: usize) -> Option<u64> {
         let shard = &self.shards[number];
-        let has_news = shard.woken || !shard.letters.is_empty() || !shard.events.is_empty();
+        let has_news = shard.woken || !shard.commands.is_empty() || !shard.events.is_empty();
         let due =
             shard.due_ms.map(|due| self.started_us + due.saturating_sub(CLOCK_START_MS) * 1000);
         let wants_us = if has_news { Some(0) } else { due };
@@ -268,26 +270,26 @@ impl World {
         }
     }
 
-    /// A shard stands still for so long.
+    /// A shard pauses for this time.
     pub fn pause(&mut self, shard: usize, ms: u64) {
         self.plan.pause_ms_max = self.plan.pause_ms_max.max(ms);
         self.shards[shard].busy_until_us = self.now_us + ms * 1000;
     }
 
-    /// Sends a letter to every shard.
-    pub fn send_all(&mut self, letter: impl Fn() -> Letter) {
-        self.shards.iter_mut().for_each(|shard| shard.letters.push_back(letter()));
+    /// Sends a command to every shard.
+    pub fn send_all(&mut self, command: impl Fn() -> Command) {
+        self.shards.iter_mut().for_each(|shard| shard.commands.push_back(command()));
     }
 
-    /// New bounds are in force.
+    /// Other limits take effect.
     pub fn reload(&mut self, change: impl FnOnce(&mut Limits)) {
         change(&mut self.plan.limits);
         self.settings = Rc::new(settings(&self.plan.limits));
         let settings = self.settings.clone();
-        self.send_all(|| Letter::Apply(settings.clone()));
+        self.send_all(|| Command::Apply(settings.clone()));
     }
 
-    /// An operator decides something.
+    /// An operator acts.
     pub fn decide(&mut self, act: &ModAction) {
         let now = self.now();
         let id = |target: &Target| match target {
@@ -315,21 +317,21 @@ impl World {
             true => Target::Connection(id),
             false => Target::Address(client.peer.block()),
         };
-        self.send_all(|| Letter::Kick(target.clone(), usize::MAX));
+        self.send_all(|| Command::Kick(target.clone(), usize::MAX));
     }
 
-    /// The room ends, as at a stop.
+    /// The room closes, as at a stop.
     pub fn close(&mut self, close: &Close) {
         self.is_closing = true;
-        self.send_all(|| Letter::StopReading);
-        // The hub waits until all shards have let go of this one.
-        while self.shards.iter().any(|shard| !shard.letters.is_empty()) {
+        self.send_all(|| Command::StopReading);
+        // The pool waits until all shards have run this command.
+        while self.shards.iter().any(|shard| !shard.commands.is_empty()) {
             self.run_for(1);
         }
-        self.send_all(|| Letter::CloseAll(close.clone()));
+        self.send_all(|| Command::CloseAll(close.clone()));
     }
 
-    /// Everybody becomes quiet and reads, and all work is done.
+    /// Every client stops sending and reads, and all work is done.
     pub fn settle(&mut self) {
         self.is_quiet = true;
         let ids: Vec<u64> = self.clients.keys().copied().collect();
@@ -348,8 +350,8 @@ impl World {
 
     /// Looks at what was sent and written.
     pub fn look(&mut self) {
-        for said in self.witness.catch_up(&self.room) {
-            self.heard(&said);
+        for sent in self.sent_feed.catch_up(&self.room) {
+            self.check_accepted(&sent);
         }
         let mut touched = std::mem::take(&mut self.traffic.borrow_mut().touched);
         touched.sort_unstable();
@@ -366,15 +368,15 @@ impl World {
         let (waiting, gone) = (pipe.waiting > 0, pipe.server_gone);
         drop(pipe);
         let had_close = client.received.close.is_some();
-        client.received.take(&written, &self.witness);
+        client.received.take(&written, &self.sent_feed);
         if !had_close && client.received.close.is_some() {
             self.check_close(id);
         }
         let Some(client) = self.clients.get_mut(&id) else { return };
         if gone {
-            client.received.check_end(&self.witness);
+            client.received.check_end(&self.sent_feed);
             let client = self.clients.remove(&id).expect("it is there");
-            return self.totals.gone(&client, &self.witness);
+            return self.totals.gone(&client, &self.sent_feed);
         }
         if waiting && !client.takes_soon {
             client.takes_soon = true;
@@ -399,7 +401,7 @@ impl World {
     }
 }
 
-/// What is in force under these bounds.
+/// The settings with these limits.
 pub fn settings(limits: &Limits) -> Settings {
     Settings::new(&Config { limits: limits.clone(), ..Config::default() })
 }

@@ -1,15 +1,15 @@
-//! Connections that end: by a kick, by a stop, by themselves.
+//! Connections that end: by a kick, by a stop, or by themselves.
 
 use wschat::ws::close;
 
-use super::super::client::{Answers, Closes, Kind, Reads, Says, Step};
-use super::super::restart::Way;
+use super::super::client::{Answers, Closes, Kind, Reads, Sends, Step};
+use super::super::restart::Outcome;
 use super::super::seeds::each_seed;
 use super::super::totals::Totals;
 use super::super::world::{Plan, World};
 
-/// The time within which whoever is closed is gone: the time for the answer to
-/// the close frame, and until somebody looks at the clock.
+/// How long a closed connection may exist: the time for the reply to the close frame, and
+/// until the next check of the clock.
 const GONE_MS: u64 = 6_000;
 
 fn anybody(world: &mut World) -> Kind {
@@ -23,14 +23,14 @@ fn anybody(world: &mut World) -> Kind {
         1 => Closes::AgainAndAgain,
         _ => Closes::Properly,
     };
-    let says = match world.rng.u8(..3) {
-        0 => Says::Nothing,
-        1 => Says::Pings { ms: world.rng.u64(10..1_000) },
-        _ => Says::Every { ms: world.rng.u64(10..1_000), bytes: 100 },
+    let sends = match world.rng.u8(..3) {
+        0 => Sends::Nothing,
+        1 => Sends::Pings { ms: world.rng.u64(10..1_000) },
+        _ => Sends::Every { ms: world.rng.u64(10..1_000), bytes: 100 },
     };
-    // So little that it is full soon.
+    // So small that it is soon full.
     let socket_bytes = if reads == Reads::Never { 1_000 } else { 65_536 };
-    Kind { reads, closes, says, answers: Answers::After(10), socket_bytes }
+    Kind { reads, closes, sends, answers: Answers::After(10), socket_bytes }
 }
 
 fn people(world: &mut World, count: u32) -> Vec<u64> {
@@ -54,7 +54,7 @@ fn whoever_is_kicked(seed: u64) -> Totals {
         let pause = world.rng.u64(..300);
         world.run_for(pause);
         if world.rng.u8(..10) == 0 {
-            world.hand_over(Way::Whole);
+            world.hand_over(Outcome::Whole);
         }
     }
     world.run_for(GONE_MS);
@@ -72,10 +72,11 @@ fn a_stop(seed: u64) -> Totals {
     world.run_for(ms);
     world.close(&close::GOING_AWAY);
     world.run_for(500);
-    let said = world.totals.said;
+    let sent = world.totals.sent;
     world.run_for(GONE_MS);
-    assert_eq!(said, world.totals.said, "nothing is said after the end");
-    // Who does not read what the feed still holds has the time that the daemon gives.
+    assert_eq!(sent, world.totals.sent, "nothing is sent after the end");
+    // A client that does not read the rest of the feed has the time that the daemon
+    // allows.
     for client in world.clients.values() {
         assert!(!matches!(client.kind.reads, Reads::Within(_)), "client {} is there", client.id);
     }
@@ -83,11 +84,11 @@ fn a_stop(seed: u64) -> Totals {
 }
 
 #[test]
-fn whoever_is_kicked_is_gone_in_time_whatever_it_sends() {
+fn kicked_clients_are_gone_in_time() {
     each_seed(40, whoever_is_kicked, |totals| totals.counters.kicked > 0);
 }
 
 #[test]
-fn a_stop_closes_everybody_who_has_everything() {
+fn a_stop_closes_every_client() {
     each_seed(40, a_stop, |totals| totals.gone > totals.joined / 2);
 }

@@ -1,7 +1,7 @@
-//! Everything at once, at random, with a tail that is soon over.
+//! Everything at once, at random, with a short tail.
 
-use super::super::client::{Answers, Client, Closes, Kind, Reads, Says, Step};
-use super::super::restart::Way;
+use super::super::client::{Answers, Client, Closes, Kind, Reads, Sends, Step};
+use super::super::restart::Outcome;
 use super::super::seeds::each_seed;
 use super::super::totals::Totals;
 use super::super::world::{Plan, World};
@@ -22,11 +22,11 @@ fn a_crowd(seed: u64) -> Totals {
     }
     match world.rng.u8(..4) {
         0 => {
-            world.hand_over(Way::NotUnderstood);
+            world.hand_over(Outcome::NotUnderstood);
             assert!(world.clients.is_empty());
         }
         1 => {
-            world.hand_over(Way::NotKept);
+            world.hand_over(Outcome::NotKept);
             world.run_for(4_000);
             let answers = |client: &&Client| {
                 let kind = client.kind;
@@ -66,16 +66,16 @@ fn event(world: &mut World) {
         }
         (34, _) => world.decide(&ModAction::Lock),
         (35..38, _) => world.decide(&ModAction::Unlock),
-        (40..44, _) => world.hand_over(Way::Whole),
-        (44, _) => world.hand_over(Way::Twice),
-        (45, _) => world.hand_over(Way::WithLosses),
+        (40..44, _) => world.hand_over(Outcome::Whole),
+        (44, _) => world.hand_over(Outcome::Twice),
+        (45, _) => world.hand_over(Outcome::WithLosses),
         (39, _) => {
             let secs = world.rng.u32(..2);
             world.decide(&ModAction::Slow { secs: Some(secs) });
         }
         (38, Some(id)) => world.plan_step(0, id, Step::Reset),
         (50, Some(id)) => world.plan_step(0, id, Step::Break),
-        // The clock of a real machine steps back now and then.
+        // A real machine's clock steps back now and then.
         (51, _) => world.day_ms = world.rng.u64(..10_000),
         (46..50, _) => {
             let (shard, ms) = (world.rng.usize(..world.shards.len()), world.rng.u64(..40));
@@ -94,11 +94,11 @@ fn anybody(world: &mut World) -> Kind {
         5 => Reads::Within(rng.u64(1..300)),
         _ => Reads::Within(1),
     };
-    let says = match rng.u8(..10) {
-        0..3 => Says::Nothing,
-        3 => Says::Pings { ms: rng.u64(1..100) },
-        4..6 => Says::Every { ms: rng.u64(1..100), bytes: rng.usize(30..300) },
-        _ => Says::Anything { ms: rng.u64(1..100) },
+    let sends = match rng.u8(..10) {
+        0..3 => Sends::Nothing,
+        3 => Sends::Pings { ms: rng.u64(1..100) },
+        4..6 => Sends::Every { ms: rng.u64(1..100), bytes: rng.usize(30..300) },
+        _ => Sends::Anything { ms: rng.u64(1..100) },
     };
     let closes = match rng.u8(..6) {
         0 => Closes::Never,
@@ -107,12 +107,12 @@ fn anybody(world: &mut World) -> Kind {
     };
     let answers = if rng.u8(..4) == 0 { Answers::Never } else { Answers::After(rng.u64(..200)) };
     let socket_bytes = if rng.bool() { rng.usize(1..500) } else { 65_536 };
-    Kind { reads, answers, says, closes, socket_bytes }
+    Kind { reads, answers, sends, closes, socket_bytes }
 }
 
 #[test]
-fn every_client_sees_the_room_without_gap_or_repeat() {
+fn every_client_receives_the_feed_without_gap_or_repeat() {
     each_seed(400, a_crowd, |totals| {
-        totals.said > 1_000 && totals.too_slow > 10 && totals.hand_overs > 100
+        totals.sent > 1_000 && totals.too_slow > 10 && totals.hand_overs > 100
     });
 }

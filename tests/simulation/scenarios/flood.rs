@@ -1,17 +1,17 @@
-//! Speakers that send as much as the limits allow, and listeners at a distance.
+//! Clients that send as much as the limits allow, and listeners with a long round trip.
 
-use super::super::client::{Kind, LISTENER, Reads, Says};
+use super::super::client::{Kind, LISTENER, Reads, Sends};
 use super::super::seeds::each_seed;
 use super::super::totals::Totals;
 use super::super::world::{Plan, World};
 
-/// Six addresses send their burst at once; everybody empties its socket once in a
-/// round trip.
+/// Six addresses send their burst at once; every client empties its socket once per round
+/// trip.
 fn a_burst(seed: u64) -> Totals {
     let bytes_per_us = [200, 1_000, 5_000][(seed / 4 % 3) as usize];
     let shards = 1 + (seed % 4) as usize;
     let mut world = World::new(seed, Plan { shards, bytes_per_us, ..Plan::default() });
-    // Whoever reads quickly might hold the gate for the others.
+    // A client that reads quickly might hold the gate for the others.
     let quickest_ms = world.rng.u64(1..300);
     for _ in 0..6 {
         let reads = Reads::Within(world.rng.u64(quickest_ms..=300));
@@ -19,9 +19,9 @@ fn a_burst(seed: u64) -> Totals {
     }
     for _ in 0..6 {
         let reads = Reads::Within(world.rng.u64(quickest_ms..=300));
-        world.join(Kind { reads, says: Says::AllItMay { bytes: 16_000 }, ..LISTENER });
+        world.join(Kind { reads, sends: Sends::AllItMay { bytes: 16_000 }, ..LISTENER });
     }
-    // The burst, and then what they may say in the long run.
+    // The burst, and then the long-term rate.
     world.run_for(15_000);
     world.settle();
     assert_eq!(world.totals.gone, 0);
@@ -29,6 +29,6 @@ fn a_burst(seed: u64) -> Totals {
 }
 
 #[test]
-fn a_burst_within_the_limits_closes_nobody_who_reads() {
-    each_seed(12, a_burst, |totals| totals.said >= 12 * 360);
+fn a_burst_within_the_limits_closes_no_reader() {
+    each_seed(12, a_burst, |totals| totals.sent >= 12 * 360);
 }

@@ -1,32 +1,32 @@
-//! The gate while a slow listener holds it and many speak as much as they may:
-//! those who mean well notice little.
+//! A slow listener holds the gate while many clients send as much as they may: honest
+//! clients notice little.
 
-use super::super::client::{Kind, LISTENER, Reads, Says, Step};
+use super::super::client::{Kind, LISTENER, Reads, Sends, Step};
 use super::super::seeds::each_seed;
 use super::super::totals::Totals;
 use super::super::world::{Plan, World};
 
-/// How long an honest speaker waits at most until it is heard.
+/// The longest time until an honest client's message is accepted.
 const HEARD_MS_MAX: u64 = 10_000;
-/// How long whoever leaves is still there at most.
+/// The longest time until a client that leaves is gone.
 const LEAVING_MS_MAX: u64 = 3_000;
 const ROUNDS: u64 = 15;
 
-/// A sixteenth of the real bounds.
+/// A sixteenth of the real limits.
 fn a_slow_reader_and_many_speakers(seed: u64) -> Totals {
     let mut plan = Plan { shards: 1 + (seed % 4) as usize, ..Plan::default() };
     plan.limits.feed_tail_bytes /= 16;
     let mut world = World::new(seed, plan);
     world.join(Kind { reads: Reads::Bytes(70_000 / 16), socket_bytes: 4_096, ..LISTENER });
-    let mut join = |says: Says| world.join(Kind { says, ..LISTENER });
-    let honest = [(); 4].map(|()| join(Says::Every { ms: 5_000, bytes: 100 }));
-    let pinging = [(); 2].map(|()| join(Says::Pings { ms: 1_000 }));
-    let quiet = [(); 4].map(|()| join(Says::Nothing));
-    join(Says::AllItMay { bytes: 1_000 });
-    // Now the slow one is half a tail behind.
+    let mut join = |sends: Sends| world.join(Kind { sends, ..LISTENER });
+    let honest = [(); 4].map(|()| join(Sends::Every { ms: 5_000, bytes: 100 }));
+    let pinging = [(); 2].map(|()| join(Sends::Pings { ms: 1_000 }));
+    let quiet = [(); 4].map(|()| join(Sends::Nothing));
+    join(Sends::AllItMay { bytes: 1_000 });
+    // Now the slow listener is half a tail behind.
     world.run_for(5_000);
     for _ in 0..12 {
-        world.join(Kind { says: Says::AllItMay { bytes: 1_000 }, ..LISTENER });
+        world.join(Kind { sends: Sends::AllItMay { bytes: 1_000 }, ..LISTENER });
     }
     for _ in 0..ROUNDS {
         some_come_and_go(&mut world);
@@ -48,11 +48,11 @@ fn a_slow_reader_and_many_speakers(seed: u64) -> Totals {
     world.finish()
 }
 
-/// Whoever leaves has left soon, whatever the gate says.
+/// A client that leaves is soon gone, even if the gate is closed.
 fn some_come_and_go(world: &mut World) {
     let leaving = [Step::Close, Step::End, Step::Reset, Step::Break].map(|step| {
-        let says = if world.rng.bool() { Says::Nothing } else { Says::Pings { ms: 300 } };
-        (world.join(Kind { says, ..LISTENER }), step)
+        let sends = if world.rng.bool() { Sends::Nothing } else { Sends::Pings { ms: 300 } };
+        (world.join(Kind { sends, ..LISTENER }), step)
     });
     world.run_for(5_000);
     for (id, step) in &leaving {
@@ -67,5 +67,5 @@ fn some_come_and_go(world: &mut World) {
 
 #[test]
 fn honest_clients_notice_little_of_a_flood() {
-    each_seed(4, a_slow_reader_and_many_speakers, |totals| totals.said >= 1_000);
+    each_seed(4, a_slow_reader_and_many_speakers, |totals| totals.sent >= 1_000);
 }

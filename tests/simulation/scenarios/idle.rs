@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::client::{Answers, Kind, LISTENER, Says};
-use super::super::restart::Way;
+use super::super::client::{Answers, Kind, LISTENER, Sends};
+use super::super::restart::Outcome;
 use super::super::seeds::each_seed;
 use super::super::totals::Totals;
 use super::super::world::{Plan, World};
@@ -16,16 +16,16 @@ fn quiet_people(world: &mut World, count: u32) {
             1 => Answers::After(world.rng.u64(..120_000)),
             _ => Answers::After(world.rng.u64(..300)),
         };
-        let says = match world.rng.u8(..10) {
-            0 => Says::Every { ms: world.rng.u64(5_000..20_000), bytes: 100 },
-            1 => Says::Pings { ms: world.rng.u64(5_000..20_000) },
-            _ => Says::Nothing,
+        let sends = match world.rng.u8(..10) {
+            0 => Sends::Every { ms: world.rng.u64(5_000..20_000), bytes: 100 },
+            1 => Sends::Pings { ms: world.rng.u64(5_000..20_000) },
+            _ => Sends::Nothing,
         };
-        world.join(Kind { answers, says, ..LISTENER });
+        world.join(Kind { answers, sends, ..LISTENER });
     }
 }
 
-/// Everybody who answers stays, everybody who does not goes.
+/// Clients that answer pings stay; the others are closed.
 fn silence_and_reloads(seed: u64) -> Totals {
     let mut world = World::new(seed, Plan { shards: 2, ..Plan::default() });
     quiet_people(&mut world, 60);
@@ -35,7 +35,7 @@ fn silence_and_reloads(seed: u64) -> Totals {
         let ping = Duration::from_millis(world.rng.u64(2_000..60_000));
         let idle = ping + Duration::from_millis(world.rng.u64(3_000..60_000));
         if world.rng.bool() {
-            world.hand_over(Way::Whole);
+            world.hand_over(Outcome::Whole);
         }
         world.reload(|limits| {
             limits.ping_interval = ping;
@@ -44,13 +44,13 @@ fn silence_and_reloads(seed: u64) -> Totals {
     }
     world.run_for(130_000);
     for client in world.clients.values() {
-        let silent = client.kind.answers == Answers::Never && client.kind.says == Says::Nothing;
+        let silent = client.kind.answers == Answers::Never && client.kind.sends == Sends::Nothing;
         assert!(!silent, "client {} never answers and is there", client.id);
     }
     world.finish()
 }
 
-/// After a reload that makes the interval shorter the pings are spread over it.
+/// After a reload with a shorter interval, the pings are spread over it.
 fn a_shorter_ping_interval(seed: u64) -> Totals {
     let mut world = World::new(seed, Plan { shards: 2, ..Plan::default() });
     for _ in 0..300 {
@@ -78,7 +78,7 @@ fn a_shorter_ping_interval(seed: u64) -> Totals {
 }
 
 #[test]
-fn who_answers_pings_is_never_idle_and_who_does_not_is() {
+fn only_clients_that_do_not_answer_pings_are_idle() {
     each_seed(40, silence_and_reloads, |totals| totals.counters.idle > 10);
 }
 

@@ -1,4 +1,4 @@
-//! The tests: each is a kind of world, run with many seeds.
+//! The tests: each is a kind of simulation, run with many seeds.
 
 mod closing;
 mod crowd;

@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use super::super::client::{Kind, LISTENER, Reads, Says};
+use super::super::client::{Kind, LISTENER, Reads, Sends};
 use super::super::seeds::each_seed;
 use super::super::totals::Totals;
 use super::super::world::{Plan, World};
 
-/// A shard stands still while another publishes thousands of messages, one by
-/// one.
+/// A shard pauses while another publishes thousands of messages, one by one.
 fn a_shard_stands_still(seed: u64) -> Totals {
     let mut plan = Plan { shards: 3, ..Plan::default() };
     plan.limits.messages_per_sec = 0;
     plan.limits.ping_interval = Duration::from_secs(5);
     let mut world = World::new(seed, plan);
     for _ in 0..6 {
-        // With what the client's system holds, a socket takes much.
+        // With the buffers of the client's kernel, a socket takes much.
         let socket_bytes = world.rng.usize(65_536..1_048_576);
         world.join(Kind { socket_bytes, ..LISTENER });
     }
@@ -25,8 +24,8 @@ fn a_shard_stands_still(seed: u64) -> Totals {
         world.join(Kind { reads: Reads::Bits, socket_bytes: 300, ..LISTENER });
     }
     for _ in 0..10 {
-        let says = Says::Every { ms: 1, bytes: world.rng.usize(40..120) };
-        world.join(Kind { says, ..LISTENER });
+        let sends = Sends::Every { ms: 1, bytes: world.rng.usize(40..120) };
+        world.join(Kind { sends, ..LISTENER });
     }
     for _ in 0..world.rng.u32(2..5) {
         let shard = world.rng.usize(..3);
@@ -39,6 +38,6 @@ fn a_shard_stands_still(seed: u64) -> Totals {
 }
 
 #[test]
-fn nobody_misses_a_message_however_many_pieces_there_are() {
-    each_seed(8, a_shard_stands_still, |totals| totals.said > 1_000);
+fn no_message_is_missed_between_many_pieces() {
+    each_seed(8, a_shard_stands_still, |totals| totals.sent > 1_000);
 }

@@ -1,4 +1,4 @@
-//! All that the room ever sent, and what a client got of it.
+//! All that the room has sent, and what a client has received of it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,31 +7,31 @@ use wschat::room::Room;
 
 /// The whole feed, from its first byte.
 #[derive(Default)]
-pub struct Witness {
+pub struct SentFeed {
     pub bytes: Vec<u8>,
     /// Where each message ends.
     pub ends: Vec<u64>,
     last_tim: String,
 }
 
-/// A message that was sent: who said it, and its number among theirs. The
-/// server's own has none.
-pub struct Said {
+/// A message that was sent: its client, and its number among that client's messages.
+/// Messages of the server have none.
+pub struct SentMessage {
     pub client: u64,
     pub number: u64,
 }
 
-impl Witness {
+impl SentFeed {
     pub fn end(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// Takes what is new, and gives back the clients' messages in it.
-    pub fn catch_up(&mut self, room: &Room) -> Vec<Said> {
-        let mut said = Vec::new();
+    /// Reads what is new. Returns the clients' messages in it.
+    pub fn catch_up(&mut self, room: &Room) -> Vec<SentMessage> {
+        let mut sent = Vec::new();
         let seen = self.bytes.len();
         if room.end() == seen as u64 {
-            return said;
+            return sent;
         }
         for piece in room.read_from_or_later(seen as u64, usize::MAX).iter() {
             let from = self.end().saturating_sub(piece.start) as usize;
@@ -47,10 +47,10 @@ impl Witness {
             assert!(*tim > *self.last_tim, "tim increases: {tim} after {}", self.last_tim);
             self.last_tim = tim.into();
             self.ends.push(end as u64);
-            said.extend(spoken(text));
+            sent.extend(spoken(text));
             at = end;
         }
-        said
+        sent
     }
 
     /// How many messages end at or before this position.
@@ -64,32 +64,32 @@ impl Witness {
     }
 }
 
-fn spoken(text: &str) -> Option<Said> {
+fn spoken(text: &str) -> Option<SentMessage> {
     let (usr, rest) = text.strip_prefix(r#"{"usr":""#)?.split_once(r#"","msg":""#)?;
     if usr == SERVER_NAME {
         return None;
     }
     let number = rest.split(' ').next()?.parse().expect("a message has a number");
-    Some(Said { client: usr[1..].parse().expect("a name has a number"), number })
+    Some(SentMessage { client: usr[1..].parse().expect("a name has a number"), number })
 }
 
 /// What the server sent to one client, frame by frame.
 pub struct Received {
-    /// The position in the feed up to which whole frames came.
+    /// The position in the feed up to which complete frames arrived.
     pub position: u64,
-    /// The bytes of a frame that is not whole.
+    /// The bytes of an incomplete frame.
     pub begun: Vec<u8>,
-    /// Messages of the feed that came whole.
+    /// Messages of the feed that arrived completely.
     pub messages: u64,
-    /// Bytes that came.
+    /// Bytes that arrived.
     pub bytes: u64,
-    /// Where in the stream unanswered pings end.
+    /// The ends of unanswered pings in the stream.
     pub pings: VecDeque<u64>,
     pub pings_count: u64,
     pub pongs: u64,
     /// Notices by their code.
     pub notices: BTreeMap<String, u64>,
-    /// The close frame: its code, its reason, and where it ends.
+    /// The close frame: its code, its reason, and its end in the stream.
     pub close: Option<(u16, String, u64)>,
 }
 
@@ -108,15 +108,15 @@ impl Received {
         }
     }
 
-    /// Takes the next bytes of the stream apart.
-    pub fn take(&mut self, bytes: &[u8], witness: &Witness) {
+    /// Parses the next bytes of the stream.
+    pub fn take(&mut self, bytes: &[u8], sent_feed: &SentFeed) {
         let mut begun = std::mem::take(&mut self.begun);
         begun.extend_from_slice(bytes);
         let mut rest = &begun[..];
         while let Some((header, payload)) = length(rest) {
             let Some((frame, behind)) = rest.split_at_checked(header + payload) else { break };
             self.bytes += frame.len() as u64;
-            self.frame(frame, header, witness);
+            self.frame(frame, header, sent_feed);
             rest = behind;
         }
         self.begun = rest.to_vec();
@@ -127,11 +127,11 @@ impl Received {
         );
     }
 
-    fn frame(&mut self, frame: &[u8], header: usize, witness: &Witness) {
+    fn frame(&mut self, frame: &[u8], header: usize, sent_feed: &SentFeed) {
         assert!(self.close.is_none(), "no frame follows a close frame: {}", shown(frame));
         let payload = &frame[header..];
         match frame[0] {
-            0x81 if witness.holds(frame, self.position) => {
+            0x81 if sent_feed.holds(frame, self.position) => {
                 self.position += frame.len() as u64;
                 self.messages += 1;
             }
@@ -144,7 +144,7 @@ impl Received {
                     panic!(
                         "not what the feed has at {}: {}, but {}",
                         self.position,
-                        shown(&witness.bytes[self.position as usize..]),
+                        shown(&sent_feed.bytes[self.position as usize..]),
                         shown(frame),
                     );
                 };
@@ -165,16 +165,16 @@ impl Received {
         }
     }
 
-    /// Whether a connection that got this can have this cursor: a frame of the
-    /// feed is begun as far as the cursor says, or an own one at a boundary.
-    pub fn is_at(&self, cursor: u64, witness: &Witness) -> bool {
-        let feed = !self.begun.is_empty() && witness.holds(&self.begun, self.position);
+    /// Whether a connection that received this may have this cursor: a frame of the feed
+    /// has begun as far as the cursor sends, or an own frame at a boundary.
+    pub fn is_at(&self, cursor: u64, sent_feed: &SentFeed) -> bool {
+        let feed = !self.begun.is_empty() && sent_feed.holds(&self.begun, self.position);
         let own = !feed || self.begins_like_a_notice();
         (own && cursor == self.position)
             || (feed && cursor == self.position + self.begun.len() as u64)
     }
 
-    /// A notice and a message of the server have the same begin.
+    /// A notice and a message of the server begin with the same bytes.
     fn begins_like_a_notice(&self) -> bool {
         let text = r#"{"usr":"wschat","msg":""#.as_bytes();
         let header = if self.begun.get(1) == Some(&126) { 4 } else { 2 };
@@ -182,9 +182,9 @@ impl Received {
         begun.iter().zip(text).all(|(a, b)| a == b)
     }
 
-    /// The stream is over: what is begun is the begin of one frame.
-    pub fn check_end(&self, witness: &Witness) {
-        if self.begun.is_empty() || witness.holds(&self.begun, self.position) {
+    /// The stream is over: its incomplete part must be the beginning of a frame.
+    pub fn check_end(&self, sent_feed: &SentFeed) {
+        if self.begun.is_empty() || sent_feed.holds(&self.begun, self.position) {
             return;
         }
         let text = match self.begun[0] {
@@ -198,7 +198,7 @@ impl Received {
     }
 }
 
-/// The lengths of header and payload of the frame that `bytes` begin with.
+/// The lengths of header and payload of the first frame.
 fn length(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes {
         [_, 126, a, b, ..] => Some((4, usize::from(u16::from_be_bytes([a, b])))),
