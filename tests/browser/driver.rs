@@ -1,4 +1,4 @@
-//! A page in a browser of its own: headless Chromium under chromedriver.
+//! A page in its own browser: headless Chromium under chromedriver.
 
 use std::future::Future;
 use std::io::{BufRead, BufReader};
@@ -14,19 +14,19 @@ use tempfile::TempDir;
 use thirtyfour::prelude::*;
 use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel, TypingData};
 
-/// How long a test waits for what has to come.
+/// How long a test waits.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How often it looks.
 const TICK: Duration = Duration::from_millis(15);
 
-/// What kind of browser looks at the page.
+/// The kind of browser that shows the page.
 pub struct Look {
     /// In CSS pixels.
     pub width: u32,
     pub height: u32,
     pub phone: bool,
     pub language: &'static str,
-    /// What else stands on the page's body as data: options of the room.
+    /// Options of the room, as data attributes of the page's body.
     pub data: &'static str,
 }
 
@@ -36,7 +36,7 @@ impl Default for Look {
     }
 }
 
-/// A browser that shows one page; both end with the test.
+/// A browser with one page; both end with the test.
 pub struct Page {
     driver: Option<WebDriver>,
     chromedriver: Child,
@@ -49,14 +49,14 @@ impl Page {
         Self::open_as(address, Look::default()).await
     }
 
-    /// Opens the page in a browser that looks so.
+    /// Opens the page in such a browser.
     pub async fn open_as(address: impl std::fmt::Display, look: Look) -> Self {
         let page = Self::start(&look).await;
         let metrics = json!({
             "width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.phone,
         });
         page.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
-        // The document is complete, its script has not begun.
+        // The document is complete, and its script has not started.
         let source = format!(
             "document.addEventListener('readystatechange', () => Object.assign(document.body.dataset, {}), {{ once: true }})",
             look.data
@@ -143,17 +143,17 @@ impl Page {
         }
     }
 
-    /// Types into the element of that id.
+    /// Types into the element with this id.
     pub async fn type_into(&self, id: &str, keys: impl Into<TypingData>) {
         self.element(id).await.send_keys(keys).await.unwrap();
     }
 
-    /// Sets the name, once for all that follows.
+    /// Sets the name in the page.
     pub async fn name(&self, name: &str) {
         self.fill("usr", name).await;
     }
 
-    /// Puts text into a field as pasting does (the driver cannot type all of Unicode).
+    /// Pastes text into a field, because the driver cannot type all of Unicode.
     pub async fn fill(&self, id: &str, text: &str) {
         let script = "((field) => {
             field.value = $.text;
@@ -163,13 +163,13 @@ impl Page {
         self.js_with(script, json!({ "id": id, "text": text })).await;
     }
 
-    /// Writes a message and presses Enter.
+    /// Types a message and presses Enter.
     pub async fn say(&self, msg: &str) {
         self.fill("msg", msg).await;
         self.type_into("msg", Key::Enter).await;
     }
 
-    /// Clicks on what a selector finds.
+    /// Clicks on the element of a selector.
     pub async fn click(&self, selector: &str) {
         let found = self.driver().find(By::Css(selector.to_owned())).await;
         found.unwrap().click().await.unwrap();
@@ -182,7 +182,7 @@ impl Page {
         self.until_with(listed, json!(messages)).await;
     }
 
-    /// Loads the page anew.
+    /// Loads the page again.
     pub async fn reload(&self) {
         self.driver().refresh().await.unwrap();
         self.until("document.body.dataset.state === 'open'").await;
@@ -200,8 +200,8 @@ impl Page {
         self.driver().cdp().send_raw(method, parameters).await.unwrap()
     }
 
-    /// The console must be empty but for lines with one of these words: what
-    /// Chromium itself says about a server that is not there.
+    /// Checks that the console is empty, except for lines with one of these words:
+    /// Chromium's own about a server that cannot be reached.
     pub async fn check_console(&self, expected: &[&str]) {
         for entry in self.driver().browser_log().await.unwrap() {
             let known = expected.iter().any(|word| entry.message.contains(word));
@@ -209,7 +209,7 @@ impl Page {
         }
     }
 
-    /// Keeps a picture of what is seen, if the environment names a folder for them.
+    /// Saves a screenshot, if the environment names a folder for them.
     pub async fn picture(&self, name: &str) {
         let Some(folder) = std::env::var_os("WSCHAT_SCREENSHOTS") else { return };
         std::fs::create_dir_all(&folder).unwrap();
@@ -223,7 +223,7 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // The group is chromedriver and its browser; a polite end takes longer.
+        // Chromedriver and its browser are one process group; a regular end takes longer.
         if let Some(driver) = self.driver.take() {
             let _ = driver.leak();
         }
@@ -232,8 +232,8 @@ impl Drop for Page {
     }
 }
 
-/// Starts chromedriver, and gives its port. It takes a free port of IPv4, and
-/// gives up if the same one of IPv6 is not free: so it is asked again.
+/// Starts chromedriver, and returns its port. It chooses a free port of IPv4, and fails
+/// if the same port of IPv6 is in use; then it is started again.
 fn start_chromedriver() -> (Child, u16) {
     let start = Instant::now();
     loop {
@@ -269,12 +269,12 @@ fn try_chromedriver() -> Option<(Child, u16)> {
         child.wait().unwrap();
         return None;
     };
-    // Keep reading, so that it never blocks on what it says later.
+    // Keep reading, so that its writes never block.
     thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
     Some((child, port))
 }
 
-/// Runs one test's future on this thread.
+/// Runs the future of one test on this thread.
 pub fn run<F: Future>(test: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
 }

@@ -15,13 +15,13 @@ fn files() -> Vec<(String, String)> {
 }
 
 #[test]
-fn all_together_are_small() {
+fn the_files_are_small() {
     let total: usize = files().iter().map(|(_, text)| text.len()).sum();
     assert!(total < 40_000, "{total} bytes");
 }
 
 #[test]
-fn nothing_is_interpreted_and_nothing_is_inline() {
+fn there_is_no_eval_and_no_inline_code() {
     let forbidden = [
         "innerHTML",
         "outerHTML",
@@ -49,7 +49,7 @@ fn nothing_is_interpreted_and_nothing_is_inline() {
 }
 
 #[test]
-fn nothing_comes_from_elsewhere() {
+fn there_are_no_external_resources() {
     for (name, text) in files() {
         for (index, _) in text.match_indices("//") {
             let address = text[..index].ends_with("http:") || text[..index].ends_with("https:");

@@ -1,4 +1,4 @@
-//! Hostile content of every kind: it is shown as what it is, text.
+//! Hostile content of every kind is shown as text.
 
 use serde_json::{Value, json};
 
@@ -6,10 +6,10 @@ use crate::driver::{Page, run};
 use crate::harness::{Daemon, UNLIMITED};
 use crate::network::say;
 
-/// What OWASP's cheat sheets on cross-site scripting try, and their kin; a line each.
+/// Inputs like those of OWASP's cheat sheets on cross-site scripting, one per line.
 const OWASP: &str = include_str!("hostile.txt");
 
-/// What a line of a file cannot hold.
+/// Inputs that a line of a file cannot contain.
 const ODD: &[&str] = &[
     "\u{1b}[2J\u{1b}]0;owned\u{7}",
     "\u{0}\u{1}\u{8}\u{b}\u{7f}\u{85}",
@@ -37,10 +37,10 @@ fn everything_is_text() {
         payloads.extend([long.as_str(), many_lines.as_str()]);
         for payload in &payloads {
             let short: String = payload.chars().take(400).collect();
-            // As a message, as a name, and as fields that nobody knows.
+            // As a message, as a name, and as unknown fields.
             let message = json!({ "usr": "eve", "msg": payload, "id": short, "html": short });
             visitor.send(&message.to_string());
-            // A name of which nothing is visible would be none.
+            // A name needs something visible.
             visitor.say(&format!("~{short}"), payload);
         }
         say(&mut visitor, "eve", "the end");
@@ -59,7 +59,7 @@ fn everything_is_text() {
         }
         assert_eq!(shown.as_array().unwrap().len(), wanted.len());
         check_clean(&page).await;
-        // The page still works, and what one sends oneself is treated no better.
+        // The page still works, and treats own messages in the same way.
         for payload in &payloads[..20] {
             page.say(payload).await;
         }
@@ -72,11 +72,11 @@ fn everything_is_text() {
 }
 
 #[test]
-fn hostile_names_and_tokens_of_our_own() {
+fn hostile_own_names_and_tokens() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
-        // A name is also a pattern to look for, and something to remember.
+        // A name is also searched for, and stored.
         for name in [
             ".*",
             "(",
@@ -132,7 +132,8 @@ fn harmless(msg: &str) -> String {
         .collect()
 }
 
-/// Nothing ran, nothing was loaded, and there is no element but the page's own.
+/// Checks that nothing ran or was loaded, and that there are only the page's own
+/// elements.
 async fn check_clean(page: &Page) {
     assert_eq!(page.js("window.hacked").await, Value::Null);
     let strange = "[...document.querySelectorAll('main *')]

@@ -1,4 +1,4 @@
-//! The other people in the room, and a network to it that can stand still.
+//! Other users of the room, and a network that can stop.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,13 +7,13 @@ use std::thread;
 
 use crate::harness::{Client, Daemon, Setup};
 
-/// Somebody says something, and waits until everybody has it.
+/// Sends a message, and waits until the visitor has received it.
 pub fn say(visitor: &mut Client, usr: &str, msg: &str) {
     visitor.say(usr, msg);
     while visitor.hear() != msg {}
 }
 
-/// The daemon ends, and another begins at the same address.
+/// Stops the daemon, and starts another on the same address.
 pub fn start_again(address: SocketAddr) -> Daemon {
     start_again_with(address, "")
 }
@@ -23,8 +23,8 @@ pub fn start_again_with(address: SocketAddr, config: &str) -> Daemon {
     Setup::new(config).without_listen().arg("--listen").arg(&address.to_string()).start()
 }
 
-/// A network to the room. It can stand still: then nothing passes on any
-/// WebSocket, and nobody is told. (Pages still load.)
+/// A network to the room. When it is stopped, no WebSocket transfers anything, and nobody
+/// is informed. (Pages still load.)
 pub struct Network {
     pub address: SocketAddr,
     still: Arc<Still>,
@@ -37,7 +37,7 @@ struct Still {
 }
 
 impl Network {
-    /// A network that leads to the room at this address.
+    /// A network to the room at this address.
     pub fn to(room: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -52,12 +52,12 @@ impl Network {
         Self { address, still }
     }
 
-    /// From now on nothing passes, until `flow`.
-    pub fn stand_still(&self) {
+    /// Transfers nothing until `flow`.
+    pub fn stop(&self) {
         *self.still.stands.lock().unwrap() = true;
     }
 
-    /// Everything passes again, what waited too.
+    /// Transfers again, also what has waited.
     pub fn flow(&self) {
         *self.still.stands.lock().unwrap() = false;
         self.still.changed.notify_all();
@@ -65,7 +65,7 @@ impl Network {
 }
 
 impl Still {
-    /// Carries both ways, until both have ended.
+    /// Copies in both directions, until both have ended.
     fn connect(&self, near: &TcpStream, room: SocketAddr) {
         let mut head = [0; 4096];
         let length = near.peek(&mut head).unwrap_or(0);

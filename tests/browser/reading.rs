@@ -1,4 +1,4 @@
-//! What others said: groups, names, times, links, a list without end.
+//! Received messages: groups, names, times, links, the list.
 
 use serde_json::json;
 
@@ -29,7 +29,7 @@ fn two_pages_and_a_visitor_chat() {
                 "build 412 is green",
             ];
             page.shows(&all).await;
-            // One heading for what one says in a row.
+            // One heading for consecutive messages of a user.
             let names = page
                 .js("[...document.querySelectorAll('#list .who')].map((who) => who.textContent)");
             assert_eq!(names.await, json!(["ann", "bob", "ci"]));
@@ -37,12 +37,12 @@ fn two_pages_and_a_visitor_chat() {
             page.check_console(&[]).await;
         }
         ann.picture("chat.png").await;
-        // The same name has the same colour everywhere, another name another one.
+        // A name has the same colour everywhere, and another name another colour.
         let colours = "[...document.querySelectorAll('#list .who')].map((who) => getComputedStyle(who).color)";
         let of_ann = ann.js(colours).await;
         assert_eq!(of_ann, bob.js(colours).await);
         assert_ne!(of_ann[0], of_ann[1]);
-        // Nothing was asked of anybody else.
+        // Nothing was requested from other servers.
         let asked = "performance.getEntriesByType('resource')
             .every(({ name }) => new URL(name).origin === location.origin)";
         assert_eq!(ann.js(asked).await, true);
@@ -70,7 +70,7 @@ fn times_are_local_and_exact() {
 }
 
 #[test]
-fn links_are_links_and_nothing_else_is() {
+fn only_links_become_links() {
     let cases: &[(&str, &[&str])] = &[
         ("see https://example.org/a_(b)?x=1#y, and go", &["https://example.org/a_(b)?x=1#y"]),
         ("(http://example.org/)", &["http://example.org/"]),
@@ -106,7 +106,7 @@ fn links_are_links_and_nothing_else_is() {
 }
 
 #[test]
-fn directions_do_not_leak() {
+fn text_direction_is_isolated() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
@@ -126,7 +126,7 @@ fn directions_do_not_leak() {
             ["ababababa", "ltr", "isolate"],
         ]);
         assert_eq!(page.js(directions).await, wanted);
-        // A word without end wraps.
+        // A long word wraps.
         assert_eq!(
             page.js("document.getElementById('scroller').scrollWidth <= innerWidth").await,
             true
@@ -135,11 +135,11 @@ fn directions_do_not_leak() {
 }
 
 #[test]
-fn a_new_day_is_said() {
+fn a_new_day_is_marked() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
-        // The server cannot wait for midnight: the list itself gets the messages.
+        // The server cannot wait for midnight, so the list itself gets the messages.
         page.run(LIST).await;
         page.run(
             "const on = (day, msg) => ({ message: { usr: 'ann', msg, tim: `2026-03-${day}T12:00:00.000000001Z` } });
@@ -156,7 +156,7 @@ fn a_new_day_is_said() {
     });
 }
 
-/// A list of the test's own in the page's place for it.
+/// A list of the test's own, in the page's place for it.
 const LIST: &str = "
     const { List } = await import('/list.js');
     const $ = (id) => document.getElementById(id);
@@ -165,7 +165,7 @@ const LIST: &str = "
     $('empty').hidden = true;";
 
 #[test]
-fn the_list_is_bounded_and_says_what_left() {
+fn the_list_is_bounded_and_counts_removed_messages() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
@@ -185,8 +185,8 @@ fn the_list_is_bounded_and_says_what_left() {
             page.js("document.querySelector('.run:last-child .text').textContent").await,
             "message 9999"
         );
-        // Now one reads above: what is in sight stays where it is, also when
-        // the list is cut.
+        // The user reads above: the visible messages stay in place, also when the list is
+        // cut.
         page.run(
             "const scroller = document.getElementById('scroller');
              scroller.scrollTop = scroller.scrollHeight - 8_000;
@@ -207,7 +207,7 @@ fn the_list_is_bounded_and_says_what_left() {
 }
 
 #[test]
-fn what_is_taken_back_is_gone_and_nothing_moves() {
+fn a_retracted_message_disappears_and_nothing_moves() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
@@ -235,7 +235,7 @@ fn what_is_taken_back_is_gone_and_nothing_moves() {
         ]);
         assert_eq!(page.js(notes).await, wanted);
         assert_eq!(page.js("/so long|message 90/.test(document.body.textContent)").await, false);
-        // At the end it stays the end, and what had the focus gives it on.
+        // At the end, the list stays at its end, and the focus moves on.
         page.run(
             "const tim = (n) => `2026-03-14T12:00:00.${String(n).padStart(9, 0)}Z`;
              window.list.jump();
@@ -254,7 +254,7 @@ fn what_is_taken_back_is_gone_and_nothing_moves() {
 }
 
 #[test]
-fn while_one_reads_above_what_is_new_is_counted() {
+fn new_messages_are_counted_while_the_user_reads_above() {
     run(async {
         let daemon = Daemon::start(UNLIMITED);
         let page = Page::open(daemon.addr).await;
@@ -283,7 +283,7 @@ fn while_one_reads_above_what_is_new_is_counted() {
 }
 
 #[test]
-fn a_flood_is_not_read_aloud() {
+fn a_flood_is_not_announced() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;

@@ -1,4 +1,4 @@
-//! A room that asks for tokens.
+//! A room that requires tokens.
 
 use chrono::{TimeDelta, Utc};
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -14,7 +14,7 @@ fn token(claims: &Value) -> String {
 }
 
 #[test]
-fn a_token_is_pasted_shown_used_kept_and_forgotten() {
+fn a_token_is_pasted_shown_used_stored_and_removed() {
     run(async {
         let daemon = Daemon::start(&format!("[auth]\njwt_secret = \"{SECRET}\"\n"));
         let page = Page::open(daemon.addr).await;
@@ -23,7 +23,7 @@ fn a_token_is_pasted_shown_used_kept_and_forgotten() {
         page.until("/asks for a token/.test(document.querySelector('.failed .why')?.textContent)")
             .await;
         page.picture("token-asked.png").await;
-        // The way from the failure to the field, and back.
+        // From the error to the field and back.
         page.click(".failed .token").await;
         let until = Utc::now() + TimeDelta::days(1);
         let ann = token(&json!({ "sub": "ann", "exp": until.timestamp() }));
@@ -37,7 +37,7 @@ fn a_token_is_pasted_shown_used_kept_and_forgotten() {
         page.click("#settings-close").await;
         page.click(".failed .again").await;
         page.shows(&["hello"]).await;
-        // It is in this tab and nowhere else.
+        // It is stored in this tab only.
         let places =
             "[location.href, document.cookie, JSON.stringify(localStorage), document.title,
             document.documentElement.outerHTML].some((place) => place.includes($))";
@@ -59,7 +59,7 @@ fn a_token_is_pasted_shown_used_kept_and_forgotten() {
 }
 
 #[test]
-fn a_token_that_is_none_or_not_right_is_told() {
+fn invalid_tokens_are_explained() {
     run(async {
         let daemon =
             Daemon::start(&format!("[auth]\njwt_secret = \"{SECRET}\"\ncheck_exp = true\n"));

@@ -1,4 +1,4 @@
-//! What one says oneself: keys, receipts, failures, drafts.
+//! Writing messages: keys, receipts, errors, drafts.
 
 use serde_json::json;
 use thirtyfour::prelude::*;
@@ -10,11 +10,11 @@ use crate::network::{Network, start_again_with};
 const UNSENT: &str = "[...document.querySelectorAll('#unsent .why')].map((why) => why.textContent)";
 
 #[test]
-fn enter_sends_shift_enter_breaks_and_an_input_method_keeps_its_enter() {
+fn enter_sends_and_shift_enter_breaks_the_line() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
-        // All by keyboard: the name, Enter, the message.
+        // With the keyboard alone: the name, Enter, the message.
         assert_eq!(page.js("document.activeElement.id").await, "usr");
         page.type_into("usr", "ann" + Key::Enter).await;
         assert_eq!(page.js("document.activeElement.id").await, "msg");
@@ -31,7 +31,7 @@ fn enter_sends_shift_enter_breaks_and_an_input_method_keeps_its_enter() {
         page.shows(&["one\ntwo"]).await;
         assert_eq!(page.js("document.getElementById('msg').value").await, "");
         assert_eq!(page.js("document.activeElement.id").await, "msg");
-        // Nothing is nothing.
+        // An empty message is not sent.
         page.type_into("msg", "  " + Key::Enter).await;
         page.say("three").await;
         page.shows(&["one\ntwo", "three"]).await;
@@ -40,7 +40,7 @@ fn enter_sends_shift_enter_breaks_and_an_input_method_keeps_its_enter() {
 }
 
 #[test]
-fn without_a_name_nothing_is_sent_and_nothing_is_lost() {
+fn without_a_name_nothing_is_sent_or_lost() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
@@ -54,13 +54,13 @@ fn without_a_name_nothing_is_sent_and_nothing_is_lost() {
 }
 
 #[test]
-fn on_a_slow_network_a_message_is_on_its_way() {
+fn on_a_slow_network_a_message_is_shown_as_pending() {
     run(async {
         let daemon = Daemon::start("");
         let network = Network::to(daemon.addr);
         let page = Page::open(network.address).await;
         page.name("ann").await;
-        network.stand_still();
+        network.stop();
         page.say("slowly").await;
         page.say("one after the other").await;
         assert_eq!(page.js(UNSENT).await, json!(["Sending…", "Sending…"]));
@@ -73,7 +73,7 @@ fn on_a_slow_network_a_message_is_on_its_way() {
 }
 
 #[test]
-fn a_notice_says_why_and_what_was_typed_stays() {
+fn a_notice_is_shown_and_the_text_stays() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
@@ -85,7 +85,7 @@ fn a_notice_says_why_and_what_was_typed_stays() {
             page.js("document.querySelector('.failed .text').textContent").await,
             "I am the server"
         );
-        // To try again is no use here; to edit, under another name, is.
+        // Another attempt is useless here, but editing under another name works.
         page.click(".again").await;
         page.until("document.querySelector('.failed .again')").await;
         page.name("ann").await;
@@ -110,8 +110,8 @@ fn a_reload_loses_nothing() {
         page.reload().await;
         assert_eq!(page.js("document.getElementById('usr').value").await, "ann");
         assert_eq!(page.js("document.getElementById('msg').value").await, "half a sent");
-        // What was under way: nobody knows, so it is asked.
-        network.stand_still();
+        // Whether the message in flight arrived is unknown, so the page asks.
+        network.stop();
         page.say("under way").await;
         page.fill("msg", "the next").await;
         page.driver().refresh().await.unwrap();
@@ -135,7 +135,7 @@ fn a_reload_loses_nothing() {
 }
 
 #[test]
-fn near_the_limit_what_is_left_is_shown_and_over_it_nothing_is_sent() {
+fn near_the_limit_the_rest_is_shown_and_nothing_longer_is_sent() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
@@ -151,7 +151,7 @@ fn near_the_limit_what_is_left_is_shown_and_over_it_nothing_is_sent() {
         assert!(said.as_str().unwrap().ends_with(" bytes too long"), "{said}");
         page.type_into("msg", Key::Enter).await;
         assert_eq!(page.js("document.getElementById('msg').value.length").await, 9_000);
-        // To the byte: what just fits is sent, and the connection stays.
+        // A message of exactly the limit is sent, and the connection stays.
         let fill = "((box) => {
             box.value = 'x'.repeat(16_384 - JSON.stringify({ usr: 'ann', msg: '', id: 'x'.repeat(22) }).length);
             box.dispatchEvent(new Event('input'));
@@ -166,7 +166,7 @@ fn near_the_limit_what_is_left_is_shown_and_over_it_nothing_is_sent() {
 }
 
 #[test]
-fn the_limit_is_the_servers() {
+fn the_limit_comes_from_the_server() {
     let limit = |bytes| format!("[limits]\nmessage_bytes_max = {bytes}\n");
     run(async {
         let daemon = Daemon::start(&limit(1_000));
@@ -178,7 +178,8 @@ fn the_limit_is_the_servers() {
         page.until(&format!("/^\\d\\d bytes left$/.test({left})")).await;
         page.fill("msg", &"x".repeat(1_000)).await;
         page.until(&format!("/^\\d\\d bytes too long$/.test({left})")).await;
-        // A page that is older than the limit is told by the server, and keeps the text.
+        // If the page's limit is out of date, the server rejects the message, and the
+        // page keeps the text.
         drop(daemon);
         let _daemon = start_again_with(address, &limit(500));
         page.until("document.body.dataset.state === 'waiting'").await;
@@ -191,7 +192,7 @@ fn the_limit_is_the_servers() {
         page.until("document.body.dataset.state === 'open'").await;
         page.click(".failed .edit").await;
         assert_eq!(page.js("document.getElementById('msg').value.length").await, 800);
-        // Loaded anew it knows.
+        // When it is loaded again, it knows the limit.
         page.reload().await;
         page.until(&format!("/^3\\d\\d bytes too long$/.test({left})")).await;
         page.check_console(&["ERR_CONNECTION_REFUSED"]).await;

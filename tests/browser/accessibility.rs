@@ -1,4 +1,4 @@
-//! For everybody: axe-core in every state, keyboard, zoom, small screens, print.
+//! Accessibility: axe-core in every state, keyboard, zoom, small screens, print.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ static AXE: LazyLock<String> = LazyLock::new(|| {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("WSCHAT_AXE: {path}: {error}"))
 });
 
-/// axe-core must find nothing.
+/// Checks that axe-core finds nothing.
 pub async fn check_axe(page: &Page, state: &str) {
     if page.js("typeof axe").await == "undefined" {
         page.driver().execute(AXE.as_str(), vec![]).await.unwrap();
@@ -31,7 +31,7 @@ pub async fn check_axe(page: &Page, state: &str) {
     assert_eq!(found, json!([]), "{state}");
 }
 
-/// A room in which all there is has been said.
+/// A room with every kind of message.
 fn fill(daemon: &Daemon) {
     let mut visitor = daemon.connect();
     say(&mut visitor, "Zoë", &"a\nb\n".repeat(40));
@@ -86,12 +86,12 @@ fn axe_finds_nothing() {
 }
 
 #[test]
-fn every_name_can_be_read() {
+fn every_name_has_enough_contrast() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
         page.driver().execute(AXE.as_str(), vec![]).await.unwrap();
-        // A name for every hue, without the wait for a room that has them all.
+        // A name for every hue, without waiting for a room that has them all.
         page.js(
             "document.getElementById('list').append(...Array.from({ length: 360 }, (_, hue) => {
                 const name = document.createElement('bdi');
@@ -106,7 +106,7 @@ fn every_name_can_be_read() {
         .await;
         for scheme in ["light", "dark"] {
             page.media(&[("prefers-color-scheme", scheme)]).await;
-            // The contrast as WCAG 2 counts it, of what is painted.
+            // The contrast of what is painted, as WCAG 2 defines it.
             let worst = page
                 .run(
                     "const paint = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
@@ -148,7 +148,7 @@ fn a_phone_and_its_keyboard() {
         page.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
         page.until("innerHeight === 330").await;
         check_fits(&page).await;
-        // The newest message and the place to write are both in sight.
+        // The newest message and the input are both visible.
         let seen = "((box) => box.top >= 0 && box.bottom <= innerHeight)";
         for selector in ["#list .run:last-child .line:last-child", "#msg", "#send"] {
             let found =
@@ -156,7 +156,7 @@ fn a_phone_and_its_keyboard() {
             page.until(&found).await;
         }
         page.picture("phone-keyboard.png").await;
-        // Large enough for a thumb (WCAG 2.5.8).
+        // Large enough for a finger (WCAG 2.5.8).
         let small = "[...document.querySelectorAll('button, input, textarea')]
             .filter((node) => node.offsetParent && (node.offsetHeight < 24 || node.offsetWidth < 24))
             .map((node) => node.id || node.className)";
@@ -165,7 +165,7 @@ fn a_phone_and_its_keyboard() {
 }
 
 #[test]
-fn four_times_as_large() {
+fn the_page_works_at_400_percent() {
     run(async {
         let daemon = Daemon::start("");
         // 1280 by 1024 at 400 % (WCAG 1.4.10).
@@ -188,7 +188,7 @@ fn four_times_as_large() {
     });
 }
 
-/// Nothing hangs over the edge.
+/// Checks that nothing is wider than the window.
 async fn check_fits(page: &Page) {
     assert_eq!(page.js("document.documentElement.scrollWidth <= innerWidth").await, true);
     assert_eq!(
@@ -198,7 +198,7 @@ async fn check_fits(page: &Page) {
 }
 
 #[test]
-fn everything_can_be_done_with_the_keyboard() {
+fn everything_works_with_the_keyboard() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
@@ -212,11 +212,11 @@ fn everything_can_be_done_with_the_keyboard() {
             if reached.contains(&id) {
                 break;
             }
-            // At the end of the page, before it begins anew.
+            // The end of the page, before the focus starts again.
             if id == "body" {
                 continue;
             }
-            // What has the focus is seen to have it.
+            // The focus is visible.
             assert_ne!(
                 page.js("getComputedStyle(document.activeElement).outlineStyle").await,
                 "none",
@@ -227,7 +227,7 @@ fn everything_can_be_done_with_the_keyboard() {
         for id in ["settings-open", "scroller", "a", "usr", "msg", "send"] {
             assert!(reached.contains(&id.to_owned()), "{id} in {reached:?}");
         }
-        // Into the settings and out again, and the focus is back.
+        // Into the settings and back, with the focus where it was.
         page.js("document.getElementById('settings-open').focus()").await;
         page.type_into("settings-open", Key::Enter).await;
         page.until("document.getElementById('settings').open").await;
@@ -238,7 +238,7 @@ fn everything_can_be_done_with_the_keyboard() {
 }
 
 #[test]
-fn printed_is_what_was_said() {
+fn the_messages_are_printed() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
@@ -249,11 +249,11 @@ fn printed_is_what_was_said() {
         fill(&daemon);
         page.until("document.querySelectorAll('.line').length > 20").await;
         page.devtools("Emulation.setEmulatedMedia", json!({ "media": "print" })).await;
-        // Paper is white, whatever the theme.
+        // Paper is white in every theme.
         assert_eq!(page.js(ink).await, dark_ink);
         let hidden = "['composer', 'settings-open'].every((id) => !document.getElementById(id).offsetParent)";
         assert_eq!(page.js(hidden).await, true);
-        // All of it, not what happened to be in sight.
+        // All messages, not only the visible ones.
         let whole = "document.getElementById('scroller').clientHeight >= document.getElementById('list').offsetHeight";
         assert_eq!(page.js(whole).await, true);
     });

@@ -1,4 +1,4 @@
-//! Being there: the state of the connection, one's name, what is unread.
+//! The state of the connection, the user's own name, unread messages.
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::network::{Network, say, start_again};
 const STATE: &str = "document.getElementById('state-words').textContent";
 
 #[test]
-fn a_server_that_goes_away_and_comes_back() {
+fn a_server_that_stops_and_starts_again() {
     run(async {
         let mut daemon = Daemon::start("");
         let address = daemon.addr;
@@ -37,14 +37,14 @@ fn a_server_that_goes_away_and_comes_back() {
 }
 
 #[test]
-fn a_message_under_way_when_the_connection_breaks() {
+fn a_message_in_flight_when_the_connection_breaks() {
     run(async {
         let daemon = Daemon::start("");
         let address = daemon.addr;
         let network = Network::to(daemon.addr);
         let page = Page::open(network.address).await;
         page.name("ann").await;
-        network.stand_still();
+        network.stop();
         page.say("into the dark").await;
         drop(daemon);
         network.flow();
@@ -59,7 +59,7 @@ fn a_message_under_way_when_the_connection_breaks() {
 }
 
 #[test]
-fn a_connection_that_dies_in_silence_is_noticed() {
+fn a_dead_connection_is_detected() {
     run(async {
         let daemon = Daemon::start("");
         let network = Network::to(daemon.addr);
@@ -73,13 +73,13 @@ fn a_connection_that_dies_in_silence_is_noticed() {
                 };
             })(WebSocket.prototype.send)")
             .await;
-        // As long as it lives, nobody sees what is asked and answered.
+        // While it works, probes are not shown.
         page.until("window.asked > 2").await;
         let seen = "document.querySelectorAll('.line, #unsent li').length
             + document.getElementById('hint').textContent.length";
         assert_eq!(page.js(seen).await, 0);
         page.until("document.body.dataset.state === 'open'").await;
-        network.stand_still();
+        network.stop();
         page.until(&format!("{STATE} === 'Not connected.'")).await;
         network.flow();
         page.until("document.body.dataset.state === 'open'").await;
@@ -90,7 +90,7 @@ fn a_connection_that_dies_in_silence_is_noticed() {
 }
 
 #[test]
-fn it_does_not_wait_when_the_network_or_the_tab_comes_back() {
+fn the_page_reconnects_at_once_when_the_network_or_the_tab_is_back() {
     run(async {
         let daemon = Daemon::start("");
         let address = daemon.addr;
@@ -105,7 +105,7 @@ fn it_does_not_wait_when_the_network_or_the_tab_comes_back() {
         page.until("document.body.dataset.state === 'waiting'").await;
         let shown = "document.dispatchEvent(new Event('visibilitychange'))";
         assert_eq!(page.js(&after(shown)).await, "connecting");
-        // By hand, and the button's focus is not lost with it.
+        // By hand, and the focus stays on the page.
         page.until(
             "document.body.dataset.state === 'waiting' && ((button) => {
                 button.focus();
@@ -120,7 +120,7 @@ fn it_does_not_wait_when_the_network_or_the_tab_comes_back() {
 }
 
 #[test]
-fn what_is_unread_is_counted_while_the_page_is_hidden() {
+fn unread_messages_are_counted_while_the_page_is_hidden() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
@@ -138,7 +138,7 @@ fn what_is_unread_is_counted_while_the_page_is_hidden() {
 }
 
 #[test]
-fn ones_own_name_is_marked_and_called() {
+fn the_own_name_is_marked_and_notified() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
@@ -167,18 +167,18 @@ fn ones_own_name_is_marked_and_called() {
         say(&mut visitor, "bob", "Anna and Joann and ann_ are others");
         say(&mut visitor, "bob", "for ann");
         page.until("document.querySelectorAll('#list .text').length === 4").await;
-        // Once is enough for a while.
+        // One notification is enough for a while.
         assert_eq!(page.js("window.called").await, json!([["bob", "hello Ann!"]]));
         let marked =
             "[...document.querySelectorAll('.mention .text')].map((text) => text.textContent)";
         assert_eq!(page.js(marked).await, json!(["Ann, not wanted yet", "hello Ann!", "for ann"]));
         page.picture("mention.png").await;
-        // What one says oneself calls nobody.
+        // Own messages do not notify.
         page.say("I am ann").await;
         page.until("document.querySelectorAll('#list .text').length === 5").await;
         assert_eq!(page.js("window.called.length").await, 1);
         assert_eq!(page.js("window.tones").await, 0);
-        // A sound is a wish of its own.
+        // A sound must be enabled separately.
         page.click("#settings-open").await;
         page.click("#notify").await;
         page.click("#sound").await;
@@ -216,7 +216,7 @@ fn the_theme_is_remembered() {
 }
 
 #[test]
-fn the_page_speaks_the_readers_language() {
+fn the_page_uses_the_readers_language() {
     run(async {
         let daemon = Daemon::start("");
         for (language, lang, state, send) in [

@@ -1,8 +1,8 @@
-//! A room that is kept civil: what comes too early, what is taken back, who is put out.
+//! Moderation: rate limits, retracted messages, mutes and kicks.
 
 use serde_json::json;
 
-use crate::access::check_axe;
+use crate::accessibility::check_axe;
 use crate::driver::{Page, run};
 use crate::harness::{Client, Daemon};
 use crate::network::say;
@@ -10,13 +10,13 @@ use crate::network::say;
 const WAIT: &str = "document.getElementById('wait').textContent";
 const WHY: &str = "document.querySelector('.failed .why')?.textContent";
 
-/// The operator does something to the room.
+/// An operator runs a command.
 fn operate(daemon: &Daemon, words: &[&str]) {
     let output = daemon.command(words).output().unwrap();
     assert!(output.status.success(), "{words:?}: {output:?}");
 }
 
-/// The `tim` of what a visitor says now.
+/// Sends a message, and returns its `tim`.
 fn tim_of(visitor: &mut Client, msg: &str) -> String {
     visitor.say("eva", msg);
     loop {
@@ -28,14 +28,14 @@ fn tim_of(visitor: &mut Client, msg: &str) -> String {
 }
 
 #[test]
-fn who_is_too_fast_sees_how_long_to_wait_and_loses_nothing() {
+fn a_rate_limit_shows_the_wait_and_loses_nothing() {
     run(async {
         let daemon = Daemon::start("[limits]\nslow_mode_secs = 60\n");
         let page = Page::open(daemon.addr).await;
         page.name("ann").await;
         page.say("one").await;
         page.shows(&["one"]).await;
-        // Both before the first is answered.
+        // Both before the first reply.
         page.js("['two', 'three'].forEach((msg) => {
                 document.getElementById('msg').value = msg;
                 document.getElementById('composer').requestSubmit();
@@ -44,12 +44,12 @@ fn who_is_too_fast_sees_how_long_to_wait_and_loses_nothing() {
         page.until(&format!("/^You can send again in [1-6]?\\d seconds$/.test({WAIT})")).await;
         page.until("document.querySelectorAll('.failed .again:disabled').length === 2").await;
         assert_eq!(page.js(WHY).await, "Not sent: too fast.");
-        // What is typed meanwhile stays where it is.
+        // The text in the input stays.
         page.say("four").await;
         assert_eq!(page.js("document.getElementById('msg').value").await, "four");
         check_axe(&page, "too fast").await;
         page.picture("too-fast.png").await;
-        // It counts, and when the time is over the retry works.
+        // It counts down, and then the retry works.
         let later =
             |secs| format!("(Date.now = ((now) => now + {secs}_000).bind(null, Date.now()))");
         page.js(&later(30)).await;
@@ -59,7 +59,7 @@ fn who_is_too_fast_sees_how_long_to_wait_and_loses_nothing() {
         page.until(&format!("!document.querySelector('.again:disabled') && {WAIT} === ''")).await;
         page.click(".again").await;
         page.shows(&["one", "two"]).await;
-        // A button that can be pressed no more does not take the focus with it.
+        // A button that is disabled does not take the focus with it.
         operate(&daemon, &["slow", "60"]);
         page.js(
             "(document.getElementById('composer').requestSubmit(), document.querySelector('.again').focus())",
@@ -72,7 +72,7 @@ fn who_is_too_fast_sees_how_long_to_wait_and_loses_nothing() {
 }
 
 #[test]
-fn what_the_server_takes_back_is_not_shown_any_more() {
+fn a_retracted_message_is_hidden() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
@@ -82,7 +82,7 @@ fn what_the_server_takes_back_is_not_shown_any_more() {
         let tim = tim_of(&mut eva, "Buy my pills");
         say(&mut eva, "bob", "Oh, not again.");
         page.shows(&["Good morning!", "Buy my pills", "Oh, not again."]).await;
-        // Nobody else can do that.
+        // Nobody else can retract a message.
         eva.send(&json!({ "usr": "eva", "msg": "mine", "retract": tim }).to_string());
         page.shows(&["Good morning!", "Buy my pills", "Oh, not again.", "mine"]).await;
         operate(&daemon, &["retract", &tim]);
@@ -105,7 +105,7 @@ fn what_the_server_takes_back_is_not_shown_any_more() {
 }
 
 #[test]
-fn who_is_silenced_or_put_out_is_told() {
+fn mutes_and_kicks_are_shown() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
