@@ -87,24 +87,3 @@ fn take_listener(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<
     };
     ListeningSocket::new(socket).map(Some)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_the_rooms_sockets() {
-        for (name, want) in [
-            ("wschat", true),
-            ("wschat.socket", true),
-            ("", true),
-            ("unknown", true),
-            ("metrics", false),
-            ("wschat-metrics", false),
-            ("connection", false),
-            ("stored", false),
-        ] {
-            assert_eq!(is_room(name), want, "{name:?}");
-        }
-    }
-}

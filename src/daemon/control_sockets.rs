@@ -13,7 +13,7 @@ use super::reload::Reloader;
 use super::start_error::StartError;
 use crate::config::Config;
 use crate::control::{CONTROL_PATH, ControlServer, ReloadSender, Service, serve_metrics};
-use crate::server::{ListeningSocket, ShardPool};
+use crate::server::ListeningSocket;
 
 /// Reloads that may wait for the main loop.
 const RELOADS_MAX: usize = 16;
@@ -56,12 +56,12 @@ impl ControlSockets {
     /// come out of the receiver.
     pub fn serve(
         self,
-        pool: &ShardPool,
         reloader: &Reloader,
         tasks: &mut JoinSet<()>,
     ) -> mpsc::Receiver<ReloadSender> {
         let (sender, reloads) = mpsc::channel(RELOADS_MAX);
-        let service = Service::new(pool.clone(), reloader.recorder(), reloader.status(), sender);
+        let Reloader { pool, recorder, status, .. } = reloader;
+        let service = Service::new(pool.clone(), recorder.clone(), status.subscribe(), sender);
         tasks.spawn(Arc::clone(&service).sample_rates());
         if let Some(control) = self.control {
             let serving = control.serve(Arc::clone(&service));

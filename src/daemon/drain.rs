@@ -6,7 +6,6 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::handover::{self, Inheritance};
-use super::notify::ServiceManager;
 use super::reload::Reloader;
 use super::signals::Signals;
 use crate::server::ShardPool;
@@ -20,11 +19,8 @@ pub async fn drain(pool: &ShardPool, close: Close, limit: Duration, signals: &mu
 }
 
 /// Leaves the room to the next process. If that fails, returns the room, to be closed.
-pub async fn hand_over(
-    manager: &ServiceManager,
-    pool: &ShardPool,
-    reloader: &Reloader,
-) -> Option<ShardPool> {
+pub async fn hand_over(reloader: &Reloader) -> Option<ShardPool> {
+    let Reloader { pool, manager, .. } = reloader;
     let settings = pool.settings().borrow().clone();
     let (snapshot, sockets) = pool.hand_over(settings.rules.rate_limit()).await;
     let listeners = sockets.len();
@@ -36,7 +32,7 @@ pub async fn hand_over(
     let found = Inheritance::take_back(snapshot, sockets, settings.limits.feed_tail_bytes);
     handover::close_orphans(found.orphans, &RESTART);
     let (snapshot, connections) = found.room?;
-    let shards = reloader.config().server.shards();
+    let shards = reloader.config.server.shards();
     ShardPool::resume_to_close(shards, settings, &snapshot, connections)
         .inspect_err(|error| {
             error!(%error, "cannot start shards, so all connections are cut: {error}");

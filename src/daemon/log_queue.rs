@@ -2,7 +2,7 @@
 //! reads there, so one thread writes, and all others only add lines to the queue.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -84,17 +84,29 @@ impl LogQueue {
     }
 
     /// Waits until every line is written, or for `timeout`.
-    pub fn flush(&self, timeout: Duration) {
+    pub fn wait(&self, timeout: Duration) {
         let unwritten = |lines: &mut QueuedLines| lines.is_writing || !lines.entries.is_empty();
         // After a timeout nothing else can be done.
         let _ = self.0.changed.wait_timeout_while(self.0.lines(), timeout, unwritten);
     }
 
-    /// [`flush`](Self::flush) at the end of the process.
+    /// [`wait`](Self::wait) at the end of the process.
     pub fn finish(&self, timeout: Duration) {
         self.0.lines().is_ending = true;
         self.0.changed.notify_all();
-        self.flush(timeout);
+        self.wait(timeout);
+    }
+}
+
+/// For the text layer, which writes each line in one call.
+impl Write for LogQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -231,30 +243,18 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_fails_is_counted_once_the_next_is_written() {
+    fn a_line_is_written_again_only_while_the_receiver_is_missing() {
+        use ErrorKind::{BrokenPipe, ConnectionRefused, NotFound};
         let (queue, answer, taken) = slow();
-        let broken = || Err(ErrorKind::BrokenPipe.into());
-        for (line, result) in [("a", broken()), ("b", broken()), ("c", Ok(()))] {
-            queue.push(line.into());
-            answer.send(result).unwrap();
-        }
-        answer.send(Ok(())).unwrap();
+        let fail = |kind: ErrorKind| answer.send(Err(kind.into())).unwrap();
+        ["a", "b", "c"].into_iter().for_each(|line| queue.push(line.into()));
+        [BrokenPipe, BrokenPipe, ConnectionRefused, NotFound].into_iter().for_each(fail);
+        [(); 2].iter().for_each(|()| answer.send(Ok(())).unwrap());
         let next = || taken.recv_timeout(DEADLINE).unwrap();
         assert_eq!((next(), next()), ("c".into(), "dropped 2".into()));
-    }
-
-    #[test]
-    fn a_receiver_that_is_away_gets_the_line_when_it_is_back() {
-        let (queue, answer, taken) = slow();
-        queue.push(b"a".to_vec());
-        for kind in [ErrorKind::ConnectionRefused, ErrorKind::NotFound] {
-            answer.send(Err(kind.into())).unwrap();
-        }
-        answer.send(Ok(())).unwrap();
-        assert_eq!(taken.recv_timeout(DEADLINE).unwrap(), "a");
-        // At the end there is no time for that.
-        answer.send(Err(ErrorKind::NotFound.into())).unwrap();
-        queue.push(b"b".to_vec());
+        // At the end of the process it is not written again.
+        fail(NotFound);
+        queue.push(b"d".to_vec());
         queue.finish(DEADLINE);
         assert!(queue.0.lines().entries.is_empty());
     }

@@ -90,7 +90,7 @@ fn log_panics(queue: LogQueue) {
         if backtrace.status() == BacktraceStatus::Captured {
             error!("{backtrace}");
         }
-        queue.flush(FLUSH_TIMEOUT);
+        queue.wait(FLUSH_TIMEOUT);
     }));
 }
 
@@ -123,23 +123,9 @@ where
         );
     tracing_subscriber::fmt::layer()
         .fmt_fields(message)
-        .with_writer(move || QueueWriter(queue.clone()))
+        .with_writer(move || queue.clone())
         .with_ansi(colours)
         .with_target(false)
-}
-
-/// Adds lines to the queue; the text layer writes each in one call.
-struct QueueWriter(LogQueue);
-
-impl Write for QueueWriter {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line.to_vec());
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// A descriptor of its own for stderr: a write to std's that blocks would keep its lock.

@@ -17,19 +17,15 @@ use crate::descriptors;
 use crate::record::Recorder;
 use crate::server::{Settings, ShardPool};
 
-/// The configuration in force, and what a reload changes.
+/// The configuration in force, and the parts of the daemon that a reload changes.
 pub struct Reloader {
-    loader: ConfigLoader,
-    open_files_max: Option<u64>,
+    pub loader: ConfigLoader,
+    pub open_files_max: Option<u64>,
     /// The configuration at the start, for the keys that need a restart.
-    started: Config,
-    config: Config,
-    targets: ReloadTargets,
-    status: watch::Sender<ConfigStatus>,
-}
-
-/// The parts of the daemon that a reload changes or notifies.
-pub struct ReloadTargets {
+    pub started: Config,
+    /// The configuration in force.
+    pub config: Config,
+    pub status: watch::Sender<ConfigStatus>,
     pub manager: ServiceManager,
     pub log_level: LogLevel,
     pub pool: ShardPool,
@@ -46,46 +42,21 @@ pub fn settings(config: &Config, open_files_max: Option<u64>) -> Arc<Settings> {
 }
 
 impl Reloader {
-    /// A reloader of `config`, which is in force.
-    pub fn new(
-        loader: ConfigLoader,
-        open_files_max: Option<u64>,
-        config: Config,
-        targets: ReloadTargets,
-    ) -> Self {
-        let status = ConfigStatus { generation: 1, loaded: Utc::now(), rejected: None };
-        Self {
-            loader,
-            open_files_max,
-            started: config.clone(),
-            config,
-            targets,
-            status: watch::Sender::new(status),
-        }
-    }
-
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    pub fn recorder(&self) -> Arc<Recorder> {
-        Arc::clone(&self.targets.recorder)
-    }
-
-    pub fn status(&self) -> watch::Receiver<ConfigStatus> {
-        self.status.subscribe()
+    /// The status of a configuration at the start.
+    pub fn start_status() -> watch::Sender<ConfigStatus> {
+        watch::Sender::new(ConfigStatus { generation: 1, loaded: Utc::now(), rejected: None })
     }
 
     /// Loads and checks the whole new configuration, and only then puts it in force.
     /// Reports the result to the service manager, the log, the status line and `reply`.
     /// May be dropped at any time if the daemon shuts down meanwhile.
     pub async fn reload(&mut self, reply: Option<ReloadSender>) {
-        self.targets.manager.reloading();
+        self.manager.reloading();
         let result = match self.loader.load().await {
             Ok(loaded) => Ok(self.apply(loaded).await),
             Err(problems) => Err(self.reject(&problems)),
         };
-        self.targets.manager.ready();
+        self.manager.ready();
         if let Some(reply) = reply {
             // The operator may have disconnected.
             let _ = reply.send(result);
@@ -94,9 +65,9 @@ impl Reloader {
 
     async fn apply(&mut self, loaded: Loaded) -> ReloadReport {
         let settings = settings(&loaded.config, self.open_files_max);
-        self.targets.pool.reload(settings).await;
-        self.targets.recorder.set_dir(loaded.config.record.dir.clone());
-        self.targets.log_level.set(loaded.config.log.level);
+        self.pool.reload(settings).await;
+        self.recorder.set_dir(loaded.config.record.dir.clone());
+        self.log_level.set(loaded.config.log.level);
         let generation = self.status.borrow().generation + 1;
         self.status.send_replace(ConfigStatus { generation, loaded: Utc::now(), rejected: None });
         info!("configuration loaded");

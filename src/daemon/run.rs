@@ -20,7 +20,7 @@ use super::handover::{self, Inheritance, fd_store};
 use super::logging;
 use super::notify::ServiceManager;
 use super::open_files;
-use super::reload::{self, ReloadTargets, Reloader};
+use super::reload::{self, Reloader};
 use super::signals::{Shutdown, Signals};
 use super::start_error::StartError;
 use super::{status_line, watchdog};
@@ -89,16 +89,20 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
         .map_err(system("the record of messages"))?;
     let recorder = Arc::new(recorder);
     log_start(&loaded);
-    let targets = ReloadTargets {
+    let reloader = Reloader {
+        loader,
+        open_files_max,
+        started: loaded.config.clone(),
+        config: loaded.config,
+        status: Reloader::start_status(),
         manager: manager.clone(),
         log_level,
         pool: pool.clone(),
         recorder: Arc::clone(&recorder),
     };
-    let reloader = Reloader::new(loader, open_files_max, loaded.config, targets);
     runtime.spawn(moderation_writer.wake_on_change());
     runtime.spawn(manager.clone().send_queued());
-    runtime.block_on(serve(acceptors, control, pool, manager, reloader, signals));
+    runtime.block_on(serve(acceptors, control, reloader, signals));
     // This drops all tasks: no message and no decision comes any more.
     drop(runtime);
     moderation_writer.finish(MODERATION_TIMEOUT);
@@ -173,11 +177,10 @@ fn log_start(loaded: &Loaded) {
 async fn serve(
     acceptors: Vec<Acceptor>,
     control: ControlSockets,
-    pool: ShardPool,
-    manager: ServiceManager,
     mut reloader: Reloader,
     mut signals: Signals,
 ) {
+    let (pool, manager) = (reloader.pool.clone(), reloader.manager.clone());
     let http = HttpServer::new(pool.clone());
     let mut accepting = JoinSet::new();
     for acceptor in acceptors {
@@ -186,11 +189,11 @@ async fn serve(
         info!(listener = name, "listening on {name}");
     }
     let mut tasks = JoinSet::new();
-    tasks.spawn(status_line::update(manager.clone(), pool.clone(), reloader.status()));
+    tasks.spawn(status_line::update(manager.clone(), pool.clone(), reloader.status.subscribe()));
     if let Some(timeout) = sd_notify::watchdog_enabled() {
         tasks.spawn(watchdog::reset(manager.clone(), pool.clone(), timeout));
     }
-    let mut reloads = control.serve(&pool, &reloader, &mut tasks);
+    let mut reloads = control.serve(&reloader, &mut tasks);
     manager.ready();
 
     let shutdown = loop {
@@ -206,12 +209,12 @@ async fn serve(
             break shutdown;
         }
     };
-    let timeout = reloader.config().server.shutdown_timeout;
+    let timeout = reloader.config.server.shutdown_timeout;
     manager.stopping(timeout);
     if shutdown == Shutdown::HandOver && fd_store::exists(&manager) {
         http.close();
         while accepting.join_next().await.is_some() {}
-        if let Some(pool) = hand_over(&manager, &pool, &reloader).await {
+        if let Some(pool) = hand_over(&reloader).await {
             drain(&pool, RESTART, timeout, &mut signals).await;
         }
         return;

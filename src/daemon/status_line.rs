@@ -10,7 +10,7 @@ use super::notify::ServiceManager;
 use crate::control::{ConfigStatus, RateMeter, RejectedConfig};
 use crate::server::ShardPool;
 
-/// The shortest time between two lines.
+/// How often the line may change.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Characters of a line at most.
 const CHARS_MAX: usize = 500;
@@ -21,39 +21,22 @@ pub async fn update(
     pool: ShardPool,
     config: watch::Receiver<ConfigStatus>,
 ) {
-    let mut line = StatusLine::default();
+    let mut sent = None;
     let mut meter = RateMeter::new(1);
     loop {
         let (now, totals) = (Instant::now(), pool.totals());
         let messages_per_sec = meter.rates(now, &totals.counters).messages_per_sec;
-        line.send(&manager, &text(totals.listeners, messages_per_sec, &config.borrow()), now);
         meter.sample(now, totals.counters);
+        let line = one_line(&text(totals.listeners, messages_per_sec, &config.borrow()));
+        send(&manager, line, &mut sent);
         sleep(INTERVAL).await;
     }
 }
 
-/// What was sent last, and when.
-#[derive(Default)]
-struct StatusLine {
-    sent: Option<(Instant, String)>,
-}
-
-impl StatusLine {
-    /// Sends `line` unless it is the same or the last one was sent too recently.
-    fn send(&mut self, manager: &ServiceManager, line: &str, now: Instant) {
-        let is_sent = self.next(line, now).is_none_or(|line| manager.send_status(line));
-        if !is_sent {
-            // Then the same line is sent again.
-            self.sent = None;
-        }
-    }
-
-    fn next(&mut self, line: &str, now: Instant) -> Option<&str> {
-        let line = one_line(line);
-        let skip = self.sent.as_ref().is_some_and(|(at, sent)| {
-            *sent == line || now.saturating_duration_since(*at) < INTERVAL
-        });
-        if skip { None } else { Some(&self.sent.insert((now, line)).1) }
+/// Sends `line` unless it is the one that was `sent` last.
+fn send(manager: &ServiceManager, line: String, sent: &mut Option<String>) {
+    if sent.as_ref() != Some(&line) {
+        *sent = manager.send_status(&line).then_some(line);
     }
 }
 
@@ -99,29 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_sent_if_it_is_new_and_not_too_soon() {
-        let mut status = StatusLine::default();
-        let start = Instant::now();
-        for (millis, line, want) in [
-            (0, "a", Some("a")),
-            (1000, "b", None),
-            (2000, "a", None),
-            (2500, "b", Some("b")),
-            (4400, "c", None),
-            (4500, "c", Some("c")),
-            (60_000, "c", None),
-        ] {
-            let now = start + Duration::from_millis(millis);
-            assert_eq!(status.next(line, now), want, "{millis} {line}");
-        }
-    }
-
-    #[test]
     fn a_line_that_was_not_sent_is_sent_again() {
-        let mut status = StatusLine::default();
-        let manager = ServiceManager::new(Some("/nonexistent".into()));
-        status.send(&manager, "a", Instant::now());
-        assert_eq!(status.next("a", Instant::now()), Some("a"));
+        let mut sent = None;
+        for (socket, want) in [(Some("/nonexistent".into()), None), (None, Some("a"))] {
+            send(&ServiceManager::new(socket), "a".to_owned(), &mut sent);
+            assert_eq!(sent.as_deref(), want);
+        }
     }
 
     #[test]

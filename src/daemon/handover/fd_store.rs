@@ -1,13 +1,11 @@
 //! systemd's file descriptor store (sd_pid_notify_with_fds(3), `FileDescriptorStoreMax=` in
 //! systemd.service(5)).
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use std::{env, fs};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::daemon::notify::ServiceManager;
 
@@ -48,19 +46,14 @@ pub fn remove(manager: &ServiceManager, numbers: impl Iterator<Item = u32>) {
 
 /// Waits until systemd has handled all previous notifications (`BARRIER=1`).
 fn barrier(manager: &ServiceManager, deadline: Instant) -> io::Result<()> {
-    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (mut ours, theirs) = UnixStream::pair()?;
     manager.send_by(deadline, "BARRIER=1\n", &[theirs.as_fd()])?;
     drop(theirs);
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&ours, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    // A timeout of zero is invalid.
+    ours.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+    // It ends when systemd closes the other end.
+    ours.read_to_end(&mut Vec::new()).map(drop).map_err(|_| io::ErrorKind::TimedOut.into())
 }
 
 /// The version of systemd, from the name of the library that its parts share: to ask

@@ -33,14 +33,14 @@ const BEGUN: u8 = b'b';
 pub struct Inheritance {
     /// The room and its connections.
     pub room: Option<(Snapshot, Vec<(ConnectionSnapshot, Socket)>)>,
-    /// Sockets without a usable row, each with whether a close frame can follow.
-    pub orphans: Vec<(Socket, bool)>,
+    /// Sockets without a usable row.
+    pub orphans: Vec<ParkedSocket>,
     /// Problems, for the log.
     pub problems: Vec<String>,
 }
 
 /// A socket with the number of its row, and whether a close frame can follow.
-struct ParkedSocket {
+pub struct ParkedSocket {
     row: usize,
     socket: Socket,
     whole: bool,
@@ -108,7 +108,7 @@ impl Inheritance {
             Ok(snapshot) => found.assign(snapshot, sockets, feed_tail_bytes),
             Err(error) => {
                 found.problems.push(format!("cannot resume the room: {error}"));
-                found.orphans = sockets.into_iter().map(|p| (p.socket, p.whole)).collect();
+                found.orphans = sockets;
             }
         }
         found
@@ -141,10 +141,10 @@ impl Inheritance {
             self.problems.push(format!("{rows} connections were stored, but {sockets} sockets"));
         }
         let mut connections = Vec::with_capacity(sockets.len());
-        for ParkedSocket { row, socket, whole } in sockets {
-            match rows.get(row).and_then(|row| ConnectionSnapshot::decode(row, &log)) {
-                Some(row) => connections.push((row, socket)),
-                None => self.orphans.push((socket, whole)),
+        for parked in sockets {
+            match rows.get(parked.row).and_then(|row| ConnectionSnapshot::decode(row, &log)) {
+                Some(row) => connections.push((row, parked.socket)),
+                None => self.orphans.push(parked),
             }
         }
         if !self.orphans.is_empty() {
@@ -156,14 +156,12 @@ impl Inheritance {
 
 /// Closes sockets without a row, with a close frame where it can follow what the client has
 /// received.
-pub fn close_orphans(orphans: Vec<(Socket, bool)>, close: &Close) {
+pub fn close_orphans(orphans: Vec<ParkedSocket>, close: &Close) {
     let mut bytes = Vec::new();
     frame::put_close(close, &mut bytes);
-    for (mut socket, whole) in orphans {
-        if whole {
-            // Only a socket of a client that does not read takes less than these bytes.
-            let _ = socket.write(&bytes);
-        }
+    for mut orphan in orphans.into_iter().filter(|orphan| orphan.whole) {
+        // Only a socket of a client that does not read takes less than these bytes.
+        let _ = orphan.socket.write(&bytes);
     }
 }
 
