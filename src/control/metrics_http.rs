@@ -21,7 +21,7 @@ use tracing::debug;
 use super::metrics::MEDIA_TYPE;
 use crate::control::service::Service;
 use crate::server::{
-    Acceptor, HandshakeSlots, Http11Reader, ListeningSocket, Socket, check_host, register,
+    Acceptor, HandshakeSlots, Http11Reader, ListeningSocket, Socket, check_host, register_socket,
 };
 
 /// Open connections; a new one then evicts the oldest.
@@ -59,7 +59,7 @@ pub async fn serve_metrics(listener: ListeningSocket, service: Arc<Service>) -> 
 
 /// Serves one request.
 async fn serve_connection(socket: Socket, service: &Service) {
-    let mut stream = match register(socket, service.watches()) {
+    let mut stream = match register_socket(socket, service.watches()) {
         Ok(stream) => stream,
         Err((_, error)) => return debug!(%error, "a connection for metrics failed: {error}"),
     };

@@ -1,7 +1,7 @@
 //! Carries out control requests, and reads the state of the room for status and metrics.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -16,6 +16,7 @@ use crate::control::protocol::{
     ReloadReport, Status, error_reply, ok_reply,
 };
 use crate::control::rates::RateMeter;
+use crate::mutex::lock;
 use crate::record::Recorder;
 use crate::server::{EpollWatches, Page, Rejection, ShardPool};
 use crate::worker::on_thread;
@@ -181,7 +182,7 @@ impl Service {
     }
 
     fn meter(&self) -> MutexGuard<'_, RateMeter> {
-        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.meter)
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::mutex::lock;
+
 /// Bytes of queued lines at most; further lines are dropped.
 const BYTES_MAX: usize = 1 << 20;
 /// The approximate cost of a queued line beside its bytes.
@@ -170,7 +172,7 @@ impl LogQueueShared {
     }
 
     fn lines(&self) -> MutexGuard<'_, QueuedLines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lines)
     }
 }
 

@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{info, warn};
+
+use crate::mutex::lock;
 
 /// How much longer than its clients the daemon may need to stop.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
@@ -201,7 +203,7 @@ impl ServiceManager {
     }
 
     fn queue(&self) -> MutexGuard<'_, NotifyQueue> {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.queue)
     }
 }
 

@@ -21,7 +21,7 @@ mod lines;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::feed::Pieces;
+use crate::mutex::lock;
 use crate::room::Room;
 use file::DayFile;
 use lines::Lines;
@@ -65,7 +66,7 @@ pub struct RecordStats {
 }
 
 fn change<T>(stats: &Mutex<RecordStats>, change: impl FnOnce(&mut RecordStats) -> T) -> T {
-    change(&mut stats.lock().unwrap_or_else(PoisonError::into_inner))
+    change(&mut lock(stats))
 }
 
 #[derive(Debug)]

@@ -45,7 +45,7 @@ pub(crate) use admission::handshake_slots::HandshakeSlots;
 pub use admission::rejection::Rejection;
 pub use client_list::{ClientRow, Page, SortKey};
 pub use counters::{Counter, Counters};
-pub(crate) use http::handshake_stream::register;
+pub(crate) use http::handshake_stream::register_socket;
 pub(crate) use http::host_check::check_host;
 pub(crate) use http::http11_reader::Http11Reader;
 pub use http::server::HttpServer;

@@ -15,7 +15,7 @@ pub(crate) type HandshakeStream = TcpStream;
 /// # Errors
 ///
 /// The system's, with the socket, so that its client can still get a response.
-pub(crate) fn register(
+pub(crate) fn register_socket(
     socket: Socket,
     watches: &EpollWatches,
 ) -> Result<HandshakeStream, (Socket, io::Error)> {

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::forwarded_for::{self, is_trusted};
-use super::handshake_stream::{HandshakeStream, register};
+use super::handshake_stream::{HandshakeStream, register_socket};
 use super::http11_reader::Http11Reader;
 use super::proxy_header::read_proxy_header;
 use super::response::FullResponse;
@@ -164,7 +164,7 @@ impl HttpServer {
 
     /// Serves one connection until it is with a shard, or closed.
     async fn handshake(&self, socket: Socket, peer: Peer) {
-        let mut stream = match register(socket, self.shards.watches()) {
+        let mut stream = match register_socket(socket, self.shards.watches()) {
             Ok(stream) => stream,
             Err((socket, error)) => {
                 debug!(%error, "cannot register the socket of {peer}: {error}");
