@@ -150,7 +150,8 @@ fn address_rank(peer: Peer) -> [u64; 4] {
 /// A shard is listed from its last row to its first. A connection that moves to another
 /// row meanwhile moves to an earlier one: it may be listed twice, but is never left out.
 #[derive(Debug)]
-pub(crate) struct ClientChunk {
+pub struct ClientChunk {
+    /// The clients.
     pub clients: Vec<ClientRow>,
     /// The rows before this one are not listed yet.
     pub before: usize,

@@ -43,7 +43,7 @@ pub use admission::connection_counts::{ConnectionCounts, ConnectionPermit};
 pub use admission::epoll_watches::{EpollWatches, WatchUse};
 pub(crate) use admission::handshake_slots::HandshakeSlots;
 pub use admission::rejection::Rejection;
-pub use client_list::{ClientRow, Page, SortKey};
+pub use client_list::{ClientChunk, ClientRow, Page, SortKey};
 pub use counters::{Counter, Counters};
 pub(crate) use http::handshake_stream::register_socket;
 pub(crate) use http::host_check::check_host;

@@ -4,24 +4,24 @@ use crate::address::{Origin, TrustedProxy};
 use crate::chat::{AuthSettings, RateLimit, Rules};
 use crate::config::{Config, Limits, Page};
 
-/// What the door and the shards go by; never changed, only swapped as a whole.
+/// The settings of the HTTP server and the shards. A reload replaces them as a whole.
 pub struct Settings {
-    /// Who may say what.
+    /// Which messages are accepted.
     pub rules: Rules,
-    /// Every bound.
+    /// The limits.
     pub limits: Limits,
-    /// How many clients there may be, in the room and at the door.
+    /// The most clients, with those whose handshake is not finished.
     pub clients_max: usize,
-    /// Whether the page is given.
+    /// Whether the chat page is served.
     pub page: Page,
-    /// Who is believed when saying for whom it speaks.
+    /// Proxies whose PROXY header or X-Forwarded-For is trusted.
     pub trusted_proxies: Vec<TrustedProxy>,
-    /// Pages that may open a WebSocket; all may if it is empty.
+    /// Origins that may open a WebSocket; all may if there is none.
     pub origins: Vec<Origin>,
 }
 
 impl Settings {
-    /// What `config` says about the room.
+    /// The settings in `config`.
     pub fn new(config: &Config) -> Self {
         let auth = &config.auth;
         let limits = &config.limits;

@@ -6,9 +6,12 @@
 //! from its join to its close (invariants 3, 4 and 7). After each turn the state of the
 //! tables must agree with what the clients received: see `check`.
 //!
+//! `cases` drives the same tables step by step, without a seed.
+//!
 //! `SIMULATION_SEEDS=10000` runs more seeds; `SIMULATION_SEED=17` runs one again, best
 //! with the name of the test.
 
+mod cases;
 mod check;
 mod client;
 mod pipe;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::rc::Rc;
 
+use wschat::feed::SLICES_MAX;
 use wschat::server::Stream;
 
 /// What happened to the sockets since the last look.
@@ -32,6 +33,8 @@ pub struct Pipe {
     pub client_ended: bool,
     /// The server dropped the socket.
     pub server_gone: bool,
+    /// The size of its send buffer, if that is known.
+    pub send_buffer_bytes: Option<usize>,
     /// The network dropped it: every read and write fails.
     pub reset: bool,
 }
@@ -46,6 +49,7 @@ impl Pipe {
             blocked: false,
             client_ended: false,
             server_gone: false,
+            send_buffer_bytes: None,
             reset: false,
         }
     }
@@ -109,6 +113,7 @@ impl Write for Side {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        assert!(slices.len() <= SLICES_MAX, "the system takes no more");
         let mut pipe = self.pipe.borrow_mut();
         if pipe.reset {
             return Err(ErrorKind::ConnectionReset.into());
@@ -138,6 +143,10 @@ impl Write for Side {
 
 impl Stream for Side {
     fn shutdown_write(&mut self) {}
+
+    fn send_buffer_bytes(&self) -> Option<usize> {
+        self.pipe.borrow().send_buffer_bytes
+    }
 }
 
 impl Drop for Side {

@@ -14,7 +14,7 @@ use crate::ws::frame::Opcode;
 impl<S: Stream> Table<S> {
     /// Lists some of the connections in the rows before `before`, while the feed ends at
     /// `end`.
-    pub(crate) fn list(&self, before: usize, end: u64) -> ClientChunk {
+    pub fn list(&self, before: usize, end: u64) -> ClientChunk {
         let before = before.min(self.connections.len());
         let start = before.saturating_sub(ROWS_PER_TURN);
         let rows = self.connections[start..before].iter().zip(&self.cold[start..before]);

@@ -1,12 +1,46 @@
-//! Own frames go out at frame boundaries of the feed, also across a handover.
+//! Own frames go out at frame boundaries of the feed, also across handovers.
 
-use super::*;
+use std::io::{self, ErrorKind, Read, Write};
+
+use super::cold_state::{ColdState, NewConnection};
+use super::connection::{Connection, Stream};
+use super::outbox::Closing;
 use crate::feed::Log;
-use crate::server::shard::cold_state::ColdState;
-use crate::server::shard::connection::Connection;
-use crate::server::shard::outbox::Closing;
+use crate::server::admission::connection_counts::ConnectionCounts;
+use crate::server::snapshot::ConnectionSnapshot;
+use crate::server::socket::Peer;
 use crate::ws::close::{AfterClose, Close};
-use crate::ws::frame::Opcode;
+use crate::ws::frame::{self, Opcode};
+
+/// Takes as many bytes as it has room for.
+#[derive(Default)]
+struct BoundedStream {
+    room: usize,
+    written: Vec<u8>,
+}
+
+impl Read for BoundedStream {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Write for BoundedStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(self.room);
+        self.room -= taken;
+        self.written.extend_from_slice(&bytes[..taken]);
+        if taken == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for BoundedStream {
+    fn shutdown_write(&mut self) {}
+}
 
 /// The number of close frames in `bytes`; `None` if they end in the middle of a frame.
 fn close_frames(mut bytes: &[u8]) -> Option<usize> {
@@ -18,8 +52,18 @@ fn close_frames(mut bytes: &[u8]) -> Option<usize> {
     bytes.is_empty().then_some(frames)
 }
 
-/// Hands a connection over. Returns whether the snapshot says that a close frame can follow.
-fn hand_over(connection: Connection<Side>, log: &Log) -> (Connection<Side>, bool) {
+/// Lets the socket take so many bytes. Returns whether a close frame can follow them.
+fn write(connection: &mut Connection<BoundedStream>, room: usize, log: &Log) -> bool {
+    connection.stream.room = room;
+    connection.write(log.pieces()).unwrap();
+    close_frames(&connection.stream.written) == Some(0)
+}
+
+/// Hands a connection over. Returns whether its snapshot says that a close frame can follow.
+fn hand_over(
+    connection: Connection<BoundedStream>,
+    log: &Log,
+) -> (Connection<BoundedStream>, bool) {
     let permit = ConnectionCounts::new(1).admit(Peer::Unix, None, 0).unwrap();
     let new = NewConnection { id: 7, cursor: 0, permit, since_secs: 0, message_bytes_max: 1024 };
     let (snapshot, stream) = connection.into_snapshot(&ColdState::new(new, 0), Vec::new(), 0, 0);
@@ -35,17 +79,10 @@ fn a_snapshot_tells_whether_a_close_frame_can_follow() {
         frame::put(Opcode::Text, text, &mut bytes);
         log.append(&bytes, 1);
     }
-    // The socket takes so many bytes before and after the first handover.
     let check = |pongs: usize, closes: bool, is_passed: bool, takes: [usize; 3]| {
         let case = format!("{pongs} {closes} {is_passed} {takes:?}");
-        let pipe = Rc::new(RefCell::new(Pipe::default()));
-        let can_close = || close_frames(&pipe.borrow().from_server) == Some(0);
-        let write = |connection: &mut Connection<Side>, room| {
-            pipe.borrow_mut().room = room;
-            connection.write(log.pieces()).unwrap();
-        };
-        let mut connection = Connection::new(Side(Rc::clone(&pipe)), 0);
-        write(&mut connection, takes[0]);
+        let mut connection = Connection::new(BoundedStream::default(), 0);
+        write(&mut connection, takes[0], &log);
         (0..pongs).for_each(|_| assert!(connection.queue_frame(Opcode::Pong, b"pong")));
         if is_passed {
             connection.detach(log.pieces());
@@ -54,17 +91,17 @@ fn a_snapshot_tells_whether_a_close_frame_can_follow() {
             let closing = Closing { deadline_ms: 9, then: AfterClose::AwaitClose };
             connection.close(&Close::too_slow(1), closing);
         }
-        write(&mut connection, takes[1]);
+        let can_follow = write(&mut connection, takes[1], &log);
         let (mut connection, says) = hand_over(connection, &log);
-        assert_eq!(says, can_close(), "{case}");
+        assert_eq!(says, can_follow, "{case}");
 
-        write(&mut connection, takes[2]);
+        let can_follow = write(&mut connection, takes[2], &log);
         let (mut connection, says) = hand_over(connection, &log);
-        assert!(can_close() || !says, "{case}");
+        assert!(can_follow || !says, "{case}");
 
-        write(&mut connection, usize::MAX);
+        write(&mut connection, usize::MAX, &log);
         let want = usize::from(closes || is_passed);
-        assert_eq!(close_frames(&pipe.borrow().from_server), Some(want), "{case}");
+        assert_eq!(close_frames(&connection.stream.written), Some(want), "{case}");
     };
     for pongs in 0..3 {
         for (closes, is_passed) in [(false, false), (true, false), (false, true)] {
