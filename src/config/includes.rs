@@ -19,7 +19,7 @@ use crate::file::{Content, read_file};
 pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of `auth.revoked_file` at most: enough for many thousand entries.
 const REVOKED_BYTES_MAX: u64 = 16 << 20;
-/// Keys that a token may have to be tried with: they bound what one token costs.
+/// The most keys that one token may have to be verified with.
 const KEYS_MAX: usize = 64;
 
 const SECRET: &str = "auth.jwt_secret";
@@ -27,8 +27,8 @@ const SECRET_FILE: &str = "auth.jwt_secret_file";
 const OTHERS_MAY_READ: &str = "everybody on this machine may read the secret; chmod o= the file";
 
 impl Draft {
-    /// Finds the secret: in the configuration, whose file others may read or not, else in its
-    /// sources outside.
+    /// Takes the secret from the first source that has it. `others_may_read` tells whether all
+    /// users may read the file of the configuration.
     pub fn include_secret(&mut self, others_may_read: bool, outside: &Environment) {
         let written = self.config.auth.secret.take().map(|secret| secret.bytes().to_vec());
         self.config.auth.secret = if self.is_set(SECRET) {
@@ -56,7 +56,7 @@ impl Draft {
     fn credential(&mut self, outside: &Environment) -> Option<PathBuf> {
         let folder = outside.credentials.as_ref().filter(|path| !path.as_os_str().is_empty())?;
         if folder.is_relative() {
-            // Otherwise the working directory would decide about the secret.
+            // Relative to the working directory, a file of somebody else could be the secret.
             let problem =
                 Problem::outside("CREDENTIALS_DIRECTORY", "not an absolute path; ignored");
             self.problems.push(Problem { is_warning: true, ..problem });
@@ -99,7 +99,7 @@ impl Draft {
         for entry in &mut entries {
             let is_secret = entry.column == "secret_file";
             let key = if is_secret { "auth.keys.secret_file" } else { "auth.keys.file" };
-            // All messages about this entry give its own place.
+            // Messages about this entry show its own place.
             self.sources.insert(key, Source::File(self.file.clone(), entry.position));
             let kid = entry.kid.as_deref();
             if let Some(algorithm) = entry.algorithm.filter(|_| is_secret) {
@@ -129,7 +129,7 @@ impl Draft {
         }
     }
 
-    /// Adds what the file of `auth.revoked_file` revokes.
+    /// Adds the revocations of the file that `auth.revoked_file` names.
     pub fn include_revoked(&mut self) {
         let Some(path) = self.config.auth.revoked_file.clone() else { return };
         let key = "auth.revoked_file";
@@ -142,17 +142,17 @@ impl Draft {
         }
     }
 
-    /// A path that may start at the folder of the configuration.
+    /// `path`, if relative then to the folder of the configuration.
     fn beside(&self, path: &Path) -> PathBuf {
         self.file.parent().unwrap_or(Path::new("")).join(path)
     }
 }
 
-/// The revocations in `text`, the content of `file`, as `auth.revoked_file` names one.
+/// The revocations in `text`, the content of the `file` that `auth.revoked_file` names.
 ///
 /// # Errors
 ///
-/// The first problems in it, and how many more there are.
+/// The first problems in it, and the number of the others.
 pub fn read_revoked(file: &Path, text: &str) -> Result<Vec<Revocation>, Vec<Problem>> {
     let mut report = Report::new(file, text);
     let mut revoked = Vec::new();

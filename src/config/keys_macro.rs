@@ -15,7 +15,7 @@ macro_rules! keys {
             )*
         }
     )*) => {
-        /// Everything that an operator can decide, checked.
+        /// All settings, checked.
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Config {
             $( $(#[doc = $about_section])* pub $section: $Section, )*
@@ -35,7 +35,7 @@ macro_rules! keys {
             }
         )*
 
-        /// Every key there is, in the order in which the manual and `wschat config` have them.
+        /// Every key, in the order of the manual and of `wschat config`.
         pub const KEYS: &[Key] = &[$($({
             fn rule() -> Rule<$Type> {
                 $rule

@@ -1,4 +1,4 @@
-//! From all that comes from outside to a [`Config`].
+//! Makes a [`Config`] of all its sources.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -11,12 +11,12 @@ use super::table::{Config, KEYS};
 use crate::descriptors;
 use crate::file::{Content, read_file};
 
-/// A good configuration, and what is known about it.
+/// A valid configuration, and what is known about it.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// What should be changed although it works.
+    /// Problems that do not prevent its use.
     pub warnings: Vec<Problem>,
     /// Whether there was a file; without one, all values are defaults.
     pub file_found: bool,
@@ -55,14 +55,14 @@ pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
     Ok(Loaded { config, warnings, file_found, values })
 }
 
-/// The configuration that `text` alone makes, as the content of `file`, for `fuzz/`.
+/// Reads `text` as the content of `file`, without any other source, for `fuzz/`.
 #[doc(hidden)]
 pub fn parse(file: &Path, text: &str) -> Result<Config, Problems> {
     read(file, text).finish().map(|(config, _)| config)
 }
 
 impl Draft {
-    /// Takes what the command line sets, and from the environment what the file does not set.
+    /// Applies the command line, and the environment where the file sets nothing.
     fn override_from(&mut self, outside: &Environment) {
         if !outside.listen.is_empty() {
             self.config.listen.addresses = outside.listen.clone();
@@ -79,7 +79,7 @@ impl Draft {
         }
     }
 
-    /// Warns of keys about tokens where everybody may speak without one.
+    /// Warns of keys about tokens if no token is needed.
     fn warn_of_no_effect(&mut self) {
         if self.config.auth.token_keys().is_empty() {
             let keys = ["auth.issuer", "auth.audience", "auth.bind_usr", "auth.moderator_claim"];
@@ -89,7 +89,7 @@ impl Draft {
         }
     }
 
-    /// Warns if more connections are asked for than can be open. The default asks for nothing.
+    /// Warns if more connections are configured than can be open; the default does not count.
     fn warn_of_descriptors(&mut self, descriptors_max: Option<u64>) {
         let (key, wanted) = ("limits.connections_max", self.config.limits.connections_max);
         let Some(max) = descriptors_max.filter(|_| self.is_set(key)) else { return };

@@ -1,9 +1,9 @@
-//! The configuration: `/etc/wschat.toml`, the other sources of the secret and the command
-//! line, from which one [`Config`] without invalid states is made.
+//! The configuration: one [`Config`] without invalid values is made of `/etc/wschat.toml`, the
+//! other sources of the secret and the command line.
 //!
-//! `table` has the keys. `read` reads the file by it, `includes` the files that it names, and
-//! `load` adds what else is in the [`Environment`], which the caller fills: nothing in here
-//! looks at the environment of the process. Every `problem` is reported at once.
+//! `table` defines the keys. `read` reads the file, `includes` reads the files that it names,
+//! and `load` applies the rest of the [`Environment`], which the caller fills: this module does
+//! not look at the environment of the process. All problems are reported together.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -33,7 +33,7 @@ pub use table::*;
 pub use tokens::KeyEntry;
 
 impl Config {
-    /// Whether `address` is to be bound for IPv6 alone: it is `[::]`, and there is an IPv4
+    /// Whether `address` has to be bound for IPv6 only: it is `[::]`, and there is an IPv4
     /// address of the same port.
     pub fn is_v6_only(&self, address: &ListenAddress) -> bool {
         let mut all = self.listen.addresses.iter().chain(&self.metrics.address);
@@ -59,7 +59,7 @@ impl Auth {
 }
 
 impl Server {
-    /// How many shards run.
+    /// The number of shards.
     pub fn shards(&self) -> usize {
         match self.threads {
             0 => thread::available_parallelism().map_or(1, |cores| cores.get()),

@@ -1,5 +1,5 @@
-//! What is wrong with a configuration: where, which key, and why. No text here repeats a line
-//! of the file, because that line could hold the secret.
+//! Problems of a configuration: where, which key, and why. No text contains a line of the file,
+//! because that line could contain the secret.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ impl Position {
 }
 
 /// One problem: `FILE:LINE:COLUMN: key: text`, or `wschat: what: text` if no place in a file
-/// causes it. In a warning, `warning: ` stands before the text, but not with `{:#}`.
+/// causes it. A warning has `warning: ` before the text, but not with `{:#}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file and the place in it.
@@ -33,7 +33,7 @@ pub struct Problem {
     /// The key, or what else causes it; empty if the TOML is malformed.
     pub(super) what: String,
     pub(super) text: String,
-    /// Whether the configuration works nevertheless.
+    /// Whether the configuration can be used nevertheless.
     pub(super) is_warning: bool,
 }
 
@@ -89,7 +89,7 @@ impl fmt::Display for Problems {
     }
 }
 
-/// `name` on one line and of a bounded length, whatever a file calls its keys.
+/// `name` without control characters and of limited length.
 fn printable(name: &str) -> String {
     const CHARS_MAX: usize = 200;
     let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
@@ -97,7 +97,7 @@ fn printable(name: &str) -> String {
     name.chars().take(CHARS_MAX).map(printable).chain(end.chars()).collect()
 }
 
-/// Problems of a text that are shown one by one: to find a position in a long text takes long.
+/// The number of problems of a text that are shown. Finding a position in a long text is slow.
 pub(super) const SHOWN_MAX: usize = 20;
 
 /// The problems of a text.
@@ -106,7 +106,7 @@ pub(super) struct Report<'a> {
     pub text: &'a str,
     /// The name of the key that is being read.
     pub key: String,
-    /// How many problems there are.
+    /// The number of all problems.
     pub count: usize,
     shown: Vec<Problem>,
 }
@@ -136,7 +136,7 @@ impl<'a> Report<'a> {
         value
     }
 
-    /// The problems, the last of which counts those that are not shown.
+    /// The problems. The last one gives the number of those that are not shown.
     pub fn finish(mut self) -> Vec<Problem> {
         let more = self.count.saturating_sub(SHOWN_MAX);
         if let (Some(last), 2..) = (self.shown.get_mut(SHOWN_MAX), more) {

@@ -18,7 +18,7 @@ pub(super) struct Draft {
     pub file: PathBuf,
     /// The defaults, replaced by all that has been read.
     pub config: Config,
-    /// Where the values come from that are not defaults, even if they are wrong.
+    /// The sources of all values that are not defaults, also of wrong values.
     pub sources: BTreeMap<&'static str, Source>,
     /// Problems and warnings.
     pub problems: Vec<Problem>,
@@ -38,7 +38,7 @@ pub(super) fn read(file: &Path, text: &str) -> Draft {
 pub(super) fn parse<'a>(report: &mut Report<'a>) -> DeTable<'a> {
     let (document, errors) = DeTable::parse_recoverable(report.text);
     for error in &errors {
-        // Never the error's Display: it prints the line, which may hold the secret.
+        // Display of the error prints the line, which may contain the secret.
         let offset = error.span().map_or(report.text.len(), |span| span.start);
         report.wrong(offset, error.message());
     }
@@ -46,7 +46,7 @@ pub(super) fn parse<'a>(report: &mut Report<'a>) -> DeTable<'a> {
 }
 
 impl Draft {
-    /// Takes the values of a table, whose name is in the `report`.
+    /// Reads the values of a table; its name is in the `report`.
     fn table(&mut self, table: &DeTable<'_>, report: &mut Report<'_>) {
         for (name, value) in table {
             report.below(name.get_ref(), |report| {

@@ -17,7 +17,7 @@ use crate::suggest::hint;
 pub(super) struct Rule<T> {
     /// What the value may be, as the manual says it.
     pub allowed: String,
-    /// Reads a value; none if it is wrong. A list then has its good items.
+    /// Reads a value; none if it is wrong. A list has its valid items even then.
     pub read: Box<Read<T>>,
     /// Shows a value as TOML, or [`NONE`].
     pub show: Box<dyn Fn(&T) -> String>,
@@ -25,7 +25,7 @@ pub(super) struct Rule<T> {
 
 type Read<T> = dyn Fn(&Spanned<DeValue<'_>>, &mut Report<'_>) -> Option<T>;
 
-/// How a value is shown that is not set.
+/// Shows that no value is set.
 pub(super) const NONE: &str = "none";
 
 impl<T> Rule<T> {
@@ -106,7 +106,7 @@ pub(super) fn secret() -> Rule<Secret> {
     Rule { show: Box::new(|_| "set".to_owned()), ..rule }
 }
 
-/// A path, which may start at the folder of the configuration.
+/// A path that may be relative to the folder of the configuration.
 pub(super) fn path(allowed: &str) -> Rule<PathBuf> {
     text(allowed, |path| Ok(path.into()), |path: &PathBuf| path.to_string_lossy().into_owned())
 }
@@ -212,7 +212,7 @@ pub(super) fn table<T: 'static>(
     })
 }
 
-/// That a value is not of the type that is `wanted`.
+/// The text of a problem: a value has another type than `wanted`.
 pub(super) fn expected(wanted: &str, found: &DeValue<'_>) -> String {
     format!("expected {wanted}, found {}", found.type_str())
 }

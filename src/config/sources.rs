@@ -1,4 +1,4 @@
-//! What comes from outside, and where each value comes from.
+//! The sources of a configuration.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use super::problem::{Position, Problem};
 use crate::address::ListenAddress;
 
-/// All that a configuration depends on outside of it. It may hold a secret, so it cannot be
-/// printed.
+/// Everything that a configuration is made of. It may contain a secret, so it cannot be printed.
 #[derive(Clone, Default)]
 pub struct Environment {
     /// The configuration file.
@@ -25,7 +24,7 @@ pub struct Environment {
     pub listen: Vec<ListenAddress>,
     /// `--threads`: instead of `server.threads`.
     pub threads: Option<usize>,
-    /// Descriptors that the process may open at most; none is no limit.
+    /// The most descriptors that the process may open; none is no limit.
     pub descriptors_max: Option<u64>,
 }
 

@@ -1,6 +1,6 @@
-//! The table of keys: everything about a key stands in its entry. [`Config`], its defaults,
-//! the checks of a file and `wschat config` follow from it, and so do `etc/wschat.toml` and the
-//! list of keys in `man/wschat.toml.5`, which `tests/docs.rs` writes.
+//! The table of keys: one entry defines all about a key. [`Config`], its defaults, the checks of
+//! a file and `wschat config` are made from the table. `tests/docs.rs` writes `etc/wschat.toml`
+//! and the list of keys in `man/wschat.toml.5` from it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::chat::{Revocation, Secret};
 keys! {
     /// Who may speak.
     auth: Auth {
-        /// The secret that tokens are signed with, else the systemd credential `wschat.jwt_secret`,
-        /// else the environment variable `JWT_SECRET`. Without any secret or key everybody may
-        /// speak. Use at least 32 bytes, for example from `openssl rand -hex 32`.
+        /// The secret that tokens are signed with. If it is not set, the systemd credential
+        /// `wschat.jwt_secret` is used, or the environment variable `JWT_SECRET`. Without a secret
+        /// or a key, everybody may speak. Use 32 bytes or more: `openssl rand -hex 32`.
         secret as "jwt_secret": Option<Secret> = None, optional(secret()), Yes;
         /// A file with the secret, instead of `jwt_secret`. A newline at its end is not part of the
         /// secret. A relative path starts at the folder of the configuration file.
@@ -157,7 +157,7 @@ fn levels() -> Vec<Level> {
     vec![Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE]
 }
 
-/// Pairs of keys whose values, each good by itself, contradict each other, and how.
+/// Pairs of keys with valid values that contradict each other, and how.
 pub(super) fn contradictions(config: &Config) -> Vec<([&'static str; 2], String)> {
     let (auth, limits) = (&config.auth, &config.limits);
     let mut found = Vec::new();

@@ -54,7 +54,7 @@ fn keys_of_all_kinds() {
 }
 
 #[test]
-fn rows_and_files_that_are_no_keys() {
+fn invalid_keys() {
     let cases = "
 auth.keys = 'x'  > 1:13: auth.keys: expected array, found string
 auth.keys = ['x', {}, { alg = 'HS256' }, { secret_file = 'key' }]
@@ -95,7 +95,7 @@ auth.keys = [{ kid = 'z', file = 'keys.json' }]  > 1:34: auth.keys.file: the JWK
 }
 
 #[test]
-fn keys_that_cannot_be_used_are_named() {
+fn unusable_keys_are_named() {
     let bad = r#"{"kty":"EC","crv":"P-256","kid":"bad","x":"","y":""}"#;
     let scene = |more: &str| {
         let set = JWKS.replace("\n]}", &format!(",{more}]}}"));
@@ -142,7 +142,7 @@ fn revocations() {
 }
 
 #[test]
-fn rows_and_files_that_revoke_nothing() {
+fn invalid_revocations() {
     let cases = "
 auth.revoked = [{}, 'bob', { jti = '' }]
 > 1:17: auth.revoked: jti or sub is missing
