@@ -1,6 +1,4 @@
-"""A room that stays civil: what moderators and operators decide outlives restarts and
-crashes, and is written down.
-"""
+"""Moderation survives restarts and crashes, and is logged."""
 
 import json
 
