@@ -69,17 +69,12 @@ impl Pieces {
         self.0.is_empty()
     }
 
-    /// The number of pieces.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// The pieces, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Piece> {
         self.0.iter()
     }
 
-    /// Replaces the last `count` pieces by one with the same bytes.
+    /// Replaces the last `count` pieces by one with the same bytes, or all if there are less.
     pub(super) fn merge_last(&mut self, count: usize) {
         let parts = self.0.split_off(self.0.len().saturating_sub(count));
         let Some(first) = parts.front() else { return };
