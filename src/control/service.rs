@@ -1,7 +1,7 @@
 //! Carries out control requests, and reads the state of the room for status and metrics.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -67,7 +67,7 @@ impl Service {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = tick.tick().await.into_std();
-            self.meter().sample(now, self.pool.totals().counters);
+            lock(&self.meter).sample(now, self.pool.totals().counters);
         }
     }
 
@@ -140,7 +140,7 @@ impl Service {
 
     fn status(&self) -> Status {
         let totals = self.pool.totals();
-        let rates = self.meter().rates(Instant::now(), &totals.counters);
+        let rates = lock(&self.meter).rates(Instant::now(), &totals.counters);
         let counters = totals.counters;
         let refused = Refusal::ALL.iter().map(|refusal| refusal.code().to_owned());
         let rejected = Rejection::ALL.iter().map(|why| why.name().to_owned());
@@ -179,10 +179,6 @@ impl Service {
             locked: moderation.is_locked(),
             slow_mode_secs: moderation.slow_secs().map_or(configured_secs, u64::from),
         }
-    }
-
-    fn meter(&self) -> MutexGuard<'_, RateMeter> {
-        lock(&self.meter)
     }
 }
 

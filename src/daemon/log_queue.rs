@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ impl LogQueue {
 
     /// Adds a line; drops and counts it if the queue is full.
     pub fn push(&self, line: Vec<u8>) {
-        let mut lines = self.0.lines();
+        let mut lines = lock(&self.0.lines);
         // After a gap half of the queue must be written first: single lines between gaps
         // would make the log unreadable.
         let in_gap = matches!(lines.entries.back(), Some(QueuedLine::Dropped(_)));
@@ -89,12 +89,12 @@ impl LogQueue {
     pub fn wait(&self, timeout: Duration) {
         let unwritten = |lines: &mut QueuedLines| lines.is_writing || !lines.entries.is_empty();
         // After a timeout nothing else can be done.
-        let _ = self.0.changed.wait_timeout_while(self.0.lines(), timeout, unwritten);
+        let _ = self.0.changed.wait_timeout_while(lock(&self.0.lines), timeout, unwritten);
     }
 
     /// [`wait`](Self::wait) at the end of the process.
     pub fn finish(&self, timeout: Duration) {
-        self.0.lines().is_ending = true;
+        lock(&self.0.lines).is_ending = true;
         self.0.changed.notify_all();
         self.wait(timeout);
     }
@@ -135,14 +135,14 @@ impl LogQueueShared {
                     dropped = 0;
                 }
             }
-            self.lines().is_writing = false;
+            lock(&self.lines).is_writing = false;
             self.changed.notify_all();
         }
     }
 
     /// Waits for the next entry.
     fn next(&self) -> QueuedLine {
-        let mut lines = self.lines();
+        let mut lines = lock(&self.lines);
         loop {
             if let Some(entry) = lines.entries.pop_front() {
                 if let QueuedLine::Text(line) = &entry {
@@ -164,15 +164,11 @@ impl LogQueueShared {
                 Err(_) => {}
             }
             let not_ending = |lines: &mut QueuedLines| !lines.is_ending;
-            let waited = self.changed.wait_timeout_while(self.lines(), RETRY, not_ending);
+            let waited = self.changed.wait_timeout_while(lock(&self.lines), RETRY, not_ending);
             if waited.unwrap_or_else(PoisonError::into_inner).0.is_ending {
                 return false;
             }
         }
-    }
-
-    fn lines(&self) -> MutexGuard<'_, QueuedLines> {
-        lock(&self.lines)
     }
 }
 
@@ -226,7 +222,7 @@ mod tests {
         let fit = BYTES_MAX / (1000 + LINE_OVERHEAD_BYTES);
         queue.push(b"first".to_vec());
         // One is being written and does not count any more.
-        while !queue.0.lines().is_writing {
+        while !lock(&queue.0.lines).is_writing {
             thread::yield_now();
         }
         (0..fit + 7).for_each(|number| queue.push(line(number)));
@@ -258,6 +254,6 @@ mod tests {
         fail(NotFound);
         queue.push(b"d".to_vec());
         queue.finish(DEADLINE);
-        assert!(queue.0.lines().entries.is_empty());
+        assert!(lock(&queue.0.lines).entries.is_empty());
     }
 }

@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -129,7 +129,7 @@ impl ServiceManager {
             let sent = match self.send_pending(Instant::now()) {
                 true => self.send(text, descriptors),
                 // A pending removal must not remove what is stored now.
-                false => Err(self.queue().failure.unwrap_or(ErrorKind::WouldBlock).into()),
+                false => Err(lock(&self.0.queue).failure.unwrap_or(ErrorKind::WouldBlock).into()),
             };
             match sent {
                 Err(error)
@@ -149,7 +149,7 @@ impl ServiceManager {
             return;
         }
         let now = Instant::now();
-        let mut queue = self.queue();
+        let mut queue = lock(&self.0.queue);
         queue.pending.retain(|old| {
             old.topic != topic && (topic, old.topic) != (Topic::Reloading, Topic::Ready)
         });
@@ -162,7 +162,7 @@ impl ServiceManager {
 
     /// Sends pending notifications in order; returns whether none is left.
     fn send_pending(&self, now: Instant) -> bool {
-        let mut queue = self.queue();
+        let mut queue = lock(&self.0.queue);
         while let Some(first) = queue.pending.front() {
             let (sent, is_late) = (self.send(&first.text, &[]), first.deadline <= now);
             let is_sent = queue.note(sent);
@@ -179,7 +179,7 @@ impl ServiceManager {
     /// Sends a notification that may be lost; returns whether it was sent.
     fn send_once(&self, text: &str) -> bool {
         let sent = self.send(text, &[]);
-        self.queue().note(sent)
+        lock(&self.0.queue).note(sent)
     }
 
     /// One attempt, which does not block. Does nothing without a service manager.
@@ -200,10 +200,6 @@ impl ServiceManager {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         sendmsg(&socket, &[IoSlice::new(text.as_bytes())], &mut control, flags)?;
         Ok(())
-    }
-
-    fn queue(&self) -> MutexGuard<'_, NotifyQueue> {
-        lock(&self.0.queue)
     }
 }
 
@@ -260,7 +256,7 @@ mod tests {
             manager.reset_watchdog();
         }
         manager.stopping(Duration::ZERO);
-        assert_eq!(manager.queue().pending.len(), 3);
+        assert_eq!(lock(&manager.0.queue).pending.len(), 3);
         read(&socket);
         assert!(manager.send_pending(Instant::now()));
         let read = read(&socket);
@@ -286,10 +282,10 @@ mod tests {
         for bad in ["", "relative", "vsock:1:2", "/nonexistent/socket", "@"] {
             let manager = ServiceManager::new(Some(bad.into()));
             manager.ready();
-            assert!(manager.queue().failure.is_some(), "{bad:?}");
+            assert!(lock(&manager.0.queue).failure.is_some(), "{bad:?}");
         }
         let manager = ServiceManager::new(None);
         manager.ready();
-        assert!(manager.queue().failure.is_none());
+        assert!(lock(&manager.0.queue).failure.is_none());
     }
 }

@@ -59,12 +59,12 @@ fn barrier(manager: &ServiceManager, deadline: Instant) -> io::Result<()> {
 /// The version of systemd, from the name of the library that its parts share: to ask
 /// systemd would require a program or a bus, which the sandbox excludes.
 fn systemd_version() -> Option<u32> {
-    let names = |folder: &str| fs::read_dir(folder).into_iter().flatten().flatten();
-    let arch = env::consts::ARCH;
-    [format!("/usr/lib/{arch}-linux-gnu/systemd"), "/usr/lib/systemd".into()]
-        .iter()
-        .flat_map(|folder| names(folder))
-        .chain(names("/usr/lib64/systemd"))
+    let multiarch = format!("/usr/lib/{}-linux-gnu/systemd", env::consts::ARCH);
+    [&multiarch, "/usr/lib/systemd", "/usr/lib64/systemd"]
+        .into_iter()
+        .flat_map(fs::read_dir)
+        .flatten()
+        .flatten()
         .filter_map(|entry| version_in(&entry.file_name().to_string_lossy()))
         .max()
 }
