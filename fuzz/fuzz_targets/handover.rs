@@ -9,7 +9,7 @@ use wschat::ws::Decoder;
 fuzz_target!(|data: &[u8]| {
     look_at(data);
     let checksum = digest(&SHA256, data);
-    for version in [1_u32, 2] {
+    for version in [1_u32, 2, 3] {
         let version = version.to_le_bytes();
         look_at(&[b"wschat\0\0", &version[..], checksum.as_ref(), data].concat());
     }
