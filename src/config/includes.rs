@@ -7,7 +7,7 @@ use std::str;
 
 use toml::de::DeValue;
 
-use super::problem::{Position, Problem, Report, SHOWN_MAX};
+use super::problem::{INCLUDE_PROBLEMS_MAX, Problem, Report};
 use super::read::{Draft, parse};
 use super::rule::list;
 use super::sources::{Environment, Source};
@@ -85,8 +85,8 @@ impl Draft {
 
     /// The secret that `key` has set to `bytes`.
     fn secret(&mut self, key: &str, bytes: Vec<u8>) -> Option<Secret> {
-        let secret = Secret::new(bytes);
-        let secret = secret.map_err(|error| self.refuse(key, error.to_string())).ok()?;
+        let secret =
+            Secret::new(bytes).map_err(|error| self.refuse(key, error.to_string())).ok()?;
         if secret.is_short() {
             self.warn(key, "the secret is shorter than 32 bytes and may be guessed");
         }
@@ -113,10 +113,10 @@ impl Draft {
                 Err(error) => self.refuse(key, error.to_string()),
                 Ok(found) => {
                     entry.keys = found.keys;
-                    for unusable in found.unusable.iter().take(SHOWN_MAX) {
+                    for unusable in found.unusable.iter().take(INCLUDE_PROBLEMS_MAX) {
                         self.warn(key, unusable.to_string());
                     }
-                    if let more @ 1.. = found.unusable.len().saturating_sub(SHOWN_MAX) {
+                    if let more @ 1.. = found.unusable.len().saturating_sub(INCLUDE_PROBLEMS_MAX) {
                         self.warn(key, format!("{more} more keys cannot be used"));
                     }
                 }
@@ -154,7 +154,7 @@ impl Draft {
 ///
 /// The first problems in it, and the number of the others.
 pub fn read_revoked(file: &Path, text: &str) -> Result<Vec<Revocation>, Vec<Problem>> {
-    let mut report = Report::new(file, text);
+    let mut report = Report::new(file, text, INCLUDE_PROBLEMS_MAX);
     let mut revoked = Vec::new();
     for (name, value) in &parse(&mut report) {
         report.below(name.get_ref(), |report| match value.get_ref() {
@@ -171,7 +171,8 @@ pub fn read_revoked(file: &Path, text: &str) -> Result<Vec<Revocation>, Vec<Prob
 /// The text in `bytes`, the content of `file`.
 pub(super) fn utf8<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str, Problem> {
     str::from_utf8(bytes).map_err(|error| {
-        let position = Position::of(&String::from_utf8_lossy(bytes), error.valid_up_to());
+        let text = String::from_utf8_lossy(bytes);
+        let position = Report::new(file, &text, 0).position(error.valid_up_to());
         Problem::at(file, position, "", "not UTF-8")
     })
 }

@@ -40,7 +40,6 @@ pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
         Err(error) => return Err(Problems::unreadable(file.display(), error)),
     };
     let text = utf8(file, &content.bytes).map_err(|problem| Problems::new(vec![problem]))?;
-
     let mut draft = read(file, text);
     draft.include_secret(content.others_may_read, outside);
     draft.include_keys();

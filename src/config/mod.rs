@@ -1,9 +1,8 @@
 //! The configuration: one [`Config`] without invalid values is made of `/etc/wschat.toml`, the
 //! other sources of the secret and the command line.
 //!
-//! `table` defines the keys. `read` reads the file, `includes` reads the files that it names,
-//! and `load` applies the rest of the [`Environment`], which the caller fills: this module does
-//! not look at the environment of the process. All problems are reported together.
+//! `table` defines the keys. `read` reads the file, `includes` the files that it names, and
+//! `load` applies the rest of the [`Environment`]. All problems are reported together.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]

@@ -13,17 +13,6 @@ pub struct Position {
     pub column: usize,
 }
 
-impl Position {
-    /// The position of the byte `offset` of `text`, or of its end.
-    pub(super) fn of(text: &str, offset: usize) -> Self {
-        let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
-        let before = String::from_utf8_lossy(before);
-        let before = before.strip_prefix('\u{feff}').unwrap_or(&before);
-        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
-        Self { line: before.matches('\n').count() + 1, column }
-    }
-}
-
 /// One problem: `FILE:LINE:COLUMN: key: text`, or `wschat: what: text` if no place in a file
 /// causes it. A warning has `warning: ` before the text, but not with `{:#}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,8 +86,9 @@ fn printable(name: &str) -> String {
     name.chars().take(CHARS_MAX).map(printable).chain(end.chars()).collect()
 }
 
-/// The number of problems of a text that are shown. Finding a position in a long text is slow.
-pub(super) const SHOWN_MAX: usize = 20;
+/// The most problems of the configuration, and of a file that it names, that are shown.
+pub(super) const FILE_PROBLEMS_MAX: usize = 1_000;
+pub(super) const INCLUDE_PROBLEMS_MAX: usize = 20;
 
 /// The problems of a text.
 pub(super) struct Report<'a> {
@@ -109,21 +99,34 @@ pub(super) struct Report<'a> {
     /// The number of all problems.
     pub count: usize,
     shown: Vec<Problem>,
+    shown_max: usize,
+    /// Where each line begins, so that a text with many problems is read once.
+    lines: Vec<usize>,
 }
 
 impl<'a> Report<'a> {
     /// A report about `text`, the content of `file`.
-    pub fn new(file: &'a Path, text: &'a str) -> Self {
-        Self { file, text, key: String::new(), count: 0, shown: Vec::new() }
+    pub fn new(file: &'a Path, text: &'a str, shown_max: usize) -> Self {
+        let lines = [0].into_iter().chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { file, text, key: String::new(), count: 0, shown: Vec::new(), shown_max, lines }
     }
 
     /// Reports a problem with the key that is being read, at the byte `offset`.
     pub fn wrong(&mut self, offset: usize, text: impl Into<String>) {
         self.count += 1;
-        if self.shown.len() <= SHOWN_MAX {
-            let position = Position::of(self.text, offset);
+        if self.shown.len() <= self.shown_max {
+            let position = self.position(offset);
             self.shown.push(Problem::at(self.file, position, &self.key, text));
         }
+    }
+
+    /// The position of the byte `offset`.
+    pub fn position(&self, offset: usize) -> Position {
+        let line = self.lines.partition_point(|begin| *begin <= offset);
+        let begin = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let before = self.text.as_bytes().get(begin..offset).unwrap_or_default();
+        let before = String::from_utf8_lossy(before);
+        Position { line, column: before.trim_start_matches('\u{feff}').chars().count() + 1 }
     }
 
     /// Calls `read` for the key `name` in the table that is being read.
@@ -138,8 +141,8 @@ impl<'a> Report<'a> {
 
     /// The problems. The last one gives the number of those that are not shown.
     pub fn finish(mut self) -> Vec<Problem> {
-        let more = self.count.saturating_sub(SHOWN_MAX);
-        if let (Some(last), 2..) = (self.shown.get_mut(SHOWN_MAX), more) {
+        let more = self.count.saturating_sub(self.shown_max);
+        if let (Some(last), 2..) = (self.shown.get_mut(self.shown_max), more) {
             last.what.clear();
             last.text = format!("and {more} more mistakes from here on");
         }

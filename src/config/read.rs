@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::problem::{Position, Problem, Problems, Report};
+use super::problem::{FILE_PROBLEMS_MAX, Problem, Problems, Report};
 use super::rule::expected;
 use super::sources::Source;
 use super::table::{Config, KEYS, contradictions};
@@ -27,7 +27,7 @@ pub(super) struct Draft {
 /// Reads `text`, the content of `file`.
 pub(super) fn read(file: &Path, text: &str) -> Draft {
     let mut draft = Draft { file: file.to_owned(), ..Draft::default() };
-    let mut report = Report::new(file, text);
+    let mut report = Report::new(file, text, FILE_PROBLEMS_MAX);
     draft.table(&parse(&mut report), &mut report);
     draft.problems = report.finish();
     draft.check_contradictions();
@@ -52,8 +52,8 @@ impl Draft {
             report.below(name.get_ref(), |report| {
                 let offset = value.span().start;
                 if let Some(key) = KEYS.iter().find(|key| key.name == report.key) {
-                    let source = Source::File(self.file.clone(), Position::of(report.text, offset));
-                    self.sources.insert(key.name, source);
+                    let place = report.position(offset);
+                    self.sources.insert(key.name, Source::File(self.file.clone(), place));
                     (key.read)(&mut self.config, value, report);
                 } else if !KEYS.iter().any(|key| key.section == report.key) {
                     let what = if value.get_ref().is_table() { "section" } else { "key" };
@@ -103,8 +103,8 @@ impl Draft {
 
     /// The configuration and the warnings, if there is no other problem.
     pub fn finish(self) -> Result<(Config, Vec<Problem>), Problems> {
-        let (warnings, problems): (Vec<_>, Vec<_>) =
-            self.problems.into_iter().partition(|problem| problem.is_warning);
+        let all = self.problems.into_iter();
+        let (warnings, problems) = all.partition::<Vec<_>, _>(|problem| problem.is_warning);
         if problems.is_empty() { Ok((self.config, warnings)) } else { Err(Problems::new(problems)) }
     }
 }

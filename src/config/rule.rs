@@ -171,8 +171,7 @@ impl Row<'_, '_> {
 
     /// Where the value of `column` is.
     pub fn position(&self, column: &str) -> Position {
-        let offset = self.table.get(column).map_or(0, |value| value.span().start);
-        Position::of(self.report.text, offset)
+        self.report.position(self.table.get(column).map_or(0, |value| value.span().start))
     }
 }
 

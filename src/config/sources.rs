@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::problem::{Position, Problem};
 use crate::address::ListenAddress;
 
-/// Everything that a configuration is made of. It may contain a secret, so it cannot be printed.
+/// Everything that a configuration is made of, with secrets: it cannot be printed.
 #[derive(Clone, Default)]
 pub struct Environment {
     /// The configuration file.
