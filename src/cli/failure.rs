@@ -8,12 +8,14 @@ use crate::config::Problems;
 /// What a command returns: an exit code or a failure.
 pub type CommandResult = Result<ExitCode, Failure>;
 
-/// Exit codes, from sysexits.h(3head) except for `NotDone`.
+/// Exit codes, from sysexits.h(3head) except for `NotDone` and `NotRunning`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
     /// The command had no effect.
     NotDone = 1,
+    /// `wschat status`: the daemon is not running, as in `systemctl status`.
+    NotRunning = 3,
     /// The command line is wrong (`EX_USAGE`).
     Usage = 64,
     /// An input file cannot be read (`EX_NOINPUT`).

@@ -11,13 +11,11 @@ use clap::Args;
 use indicatif::HumanCount;
 
 use super::args::ControlArgs;
-use super::failure::{CommandResult, Failure};
+use super::failure::{CommandResult, Exit, Failure};
 use super::output::{json_line, local_time, print, print_while_open};
 use crate::control::{ControlClient, ControlRequest, RequestError, Status};
 use crate::record::RecordStats;
 
-/// The exit code of init scripts for a service that is not running.
-const NOT_RUNNING: u8 = 3;
 /// The interval of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -45,7 +43,7 @@ pub fn run(args: &StatusArgs) -> CommandResult {
         Ok(status) => print(&format_status(&status, args.json)?),
         Err(error @ RequestError::NotRunning) => {
             eprintln!("{}", args.control.failure(error));
-            Ok(ExitCode::from(NOT_RUNNING))
+            Ok(ExitCode::from(Exit::NotRunning as u8))
         }
         Err(error) => Err(args.control.failure(error)),
     }

@@ -3,10 +3,10 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::includes::{FILE_BYTES_MAX, utf8};
+use super::environment::Environment;
 use super::problem::{Problem, Problems};
 use super::read::{Draft, read};
-use super::sources::{Environment, Source};
+use super::sources::{FILE_BYTES_MAX, utf8};
 use super::table::{Config, KEYS};
 use crate::descriptors;
 use crate::file::{Content, read_file};
@@ -61,23 +61,6 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, Problems> {
 }
 
 impl Draft {
-    /// Applies the command line, and the environment where the file sets nothing.
-    fn override_from(&mut self, outside: &Environment) {
-        if !outside.listen.is_empty() {
-            self.config.listen.addresses = outside.listen.clone();
-            self.sources.insert("listen.addresses", Source::Other("--listen"));
-        }
-        if let Some(threads) = outside.threads {
-            self.config.server.threads = threads;
-            self.sources.insert("server.threads", Source::Other("--threads"));
-        }
-        let log_dir = outside.log_dir.as_ref().filter(|dir| !dir.as_os_str().is_empty());
-        if let (Some(dir), false) = (log_dir, self.is_set("record.dir")) {
-            self.config.record.dir = Some(dir.clone());
-            self.sources.insert("record.dir", Source::Other("environment variable LOG_DIR"));
-        }
-    }
-
     /// Warns of keys about tokens if no token is needed.
     fn warn_of_no_effect(&mut self) {
         if self.config.auth.token_keys().is_empty() {

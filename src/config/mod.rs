@@ -1,13 +1,13 @@
 //! The configuration: one [`Config`] without invalid values is made of `/etc/wschat.toml`, the
 //! other sources of the secret and the command line.
 //!
-//! `table` defines the keys. `read` reads the file, `includes` the files that it names, and
-//! `load` applies the rest of the [`Environment`]. All problems are reported together.
+//! `table` defines the keys. `read` reads the file, and `sources` all other sources: the files
+//! that it names, the [`Environment`]. All problems are reported together.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod includes;
+mod environment;
 mod keys_macro;
 mod load;
 mod problem;
@@ -24,10 +24,10 @@ use std::thread;
 use crate::address::ListenAddress;
 use crate::chat::{Secret, TokenKey};
 
-pub use includes::read_revoked;
+pub use environment::Environment;
 pub use load::{Loaded, load, parse};
 pub use problem::{Position, Problem, Problems};
-pub use sources::Environment;
+pub use sources::read_revoked;
 pub use table::*;
 pub use tokens::KeyEntry;
 

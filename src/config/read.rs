@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::environment::Source;
 use super::problem::{FILE_PROBLEMS_MAX, Problem, Problems, Report};
 use super::rule::expected;
-use super::sources::Source;
 use super::table::{Config, KEYS, contradictions};
 use crate::suggest::nearest;
 

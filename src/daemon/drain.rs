@@ -11,6 +11,10 @@ use super::signals::Signals;
 use crate::server::ShardPool;
 use crate::ws::close::{Close, RESTART};
 
+/// How much longer than `server.shutdown_timeout_secs` the whole stop may take; systemd is
+/// told so.
+pub const STOP_MARGIN: Duration = Duration::from_secs(10);
+
 /// Closes the room. Every client first gets what the feed has for it, until `limit` has
 /// passed or a second signal arrives.
 pub async fn drain(pool: &ShardPool, close: Close, limit: Duration, signals: &mut Signals) {

@@ -21,8 +21,6 @@ use tracing::{info, warn};
 
 use crate::mutex::lock;
 
-/// How much longer than its clients the daemon may need to stop.
-const STOP_MARGIN: Duration = Duration::from_secs(10);
 /// How long to wait before a notification is sent again.
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a notification is sent again; systemd waits as long for a start.
@@ -85,9 +83,9 @@ impl ServiceManager {
         self.send_or_queue(Topic::Reloading, format!("RELOADING=1\n{time}"));
     }
 
-    /// The daemon stops; its clients may take as long as `timeout`.
+    /// The daemon stops within `timeout`.
     pub fn stopping(&self, timeout: Duration) {
-        let usec = (timeout + STOP_MARGIN).as_micros();
+        let usec = timeout.as_micros();
         let text = format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={usec}\n");
         self.send_or_queue(Topic::Stopping, text);
     }
@@ -255,7 +253,7 @@ mod tests {
             manager.ready();
             manager.reset_watchdog();
         }
-        manager.stopping(Duration::ZERO);
+        manager.stopping(Duration::from_secs(10));
         assert_eq!(lock(&manager.0.queue).pending.len(), 3);
         read(&socket);
         assert!(manager.send_pending(Instant::now()));

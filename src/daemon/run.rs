@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::activation::{self, ROOM};
 use super::config_loader::ConfigLoader;
 use super::control_sockets::ControlSockets;
-use super::drain::{drain, hand_over};
+use super::drain::{STOP_MARGIN, drain, hand_over};
 use super::handover::{self, Inheritance, fd_store};
 use super::logging;
 use super::notify::ServiceManager;
@@ -210,7 +210,7 @@ async fn serve(
         }
     };
     let timeout = reloader.config.server.shutdown_timeout;
-    manager.stopping(timeout);
+    manager.stopping(timeout + STOP_MARGIN);
     if shutdown == Shutdown::HandOver && fd_store::exists(&manager) {
         http.close();
         while accepting.join_next().await.is_some() {}

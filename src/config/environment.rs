@@ -1,0 +1,58 @@
+//! What a configuration is made of, and where each value comes from.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::problem::{Position, Problem};
+use crate::address::ListenAddress;
+
+/// Everything that a configuration is made of, with secrets: it cannot be printed.
+#[derive(Clone, Default)]
+pub struct Environment {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// Whether it is an error if that file is missing.
+    pub file_required: bool,
+    /// The variable `CREDENTIALS_DIRECTORY`, an absolute path; empty is none.
+    pub credentials: Option<PathBuf>,
+    /// The variable `JWT_SECRET`.
+    pub jwt_secret: Option<OsString>,
+    /// The variable `LOG_DIR`, as an absolute path; empty is none.
+    pub log_dir: Option<PathBuf>,
+    /// `--listen`: instead of `listen.addresses`, unless empty.
+    pub listen: Vec<ListenAddress>,
+    /// `--threads`: instead of `server.threads`.
+    pub threads: Option<usize>,
+    /// The most descriptors that the process may open; none is no limit.
+    pub descriptors_max: Option<u64>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    Default,
+    File(PathBuf, Position),
+    /// Another source, by its name.
+    Other(&'static str),
+}
+
+impl Source {
+    /// A problem with the value of `key`, which comes from here.
+    pub fn problem(&self, key: &str, text: impl Into<String>) -> Problem {
+        match self {
+            Self::File(file, position) => Problem::at(file, *position, key, text),
+            other => Problem::outside(&other.to_string(), text),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => out.write_str("default"),
+            Self::File(path, position) => write!(out, "{}:{}", path.display(), position.line),
+            Self::Other(name) => out.write_str(name),
+        }
+    }
+}
