@@ -129,3 +129,14 @@ fn tests_comments_and_attributes_are_left_out() {
     let want = "use a : : { b , c } ; fn after ( ) { assert ! ( \"text\" , d ) } use e ;";
     assert_eq!(code(text).join(" "), want);
 }
+
+/// A file that a reader can keep in mind.
+const LINES_MAX: usize = 450;
+
+#[test]
+fn no_file_of_src_is_long() {
+    for file in files(Path::new("src")) {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines <= LINES_MAX, "{file} has {lines} lines");
+    }
+}
