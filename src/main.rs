@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match wschat::cli::run() {
         Ok(code) => code,
         Err(failure) => {
-            // Where nobody reads it, the exit code still says what happened.
+            // If standard error is closed, the exit code still reports the failure.
             let _ = writeln!(io::stderr(), "{failure}");
             failure.exit_code()
         }

@@ -46,7 +46,7 @@ impl FromStr for TrustedProxy {
 }
 
 /// The network with mapped IPv4 addresses as IPv4 addresses: `::ffff:10.0.0.0/104` is
-/// `10.0.0.0/8`. A network of both IPv4 and IPv6 addresses is an error: nobody wants one.
+/// `10.0.0.0/8`. A network of both IPv4 and IPv6 addresses is an error: it is never intended.
 fn canonical(network: IpNet) -> Result<IpNet, ProxyError> {
     const MAPPED_BITS: u8 = 96;
     match (network.addr().to_canonical(), network) {

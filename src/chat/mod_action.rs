@@ -51,7 +51,7 @@ pub enum ModAction {
         #[serde(rename = "whom", with = "OperatorTarget")]
         target: Target,
     },
-    /// Let only moderators speak.
+    /// Let only moderators send messages.
     Lock,
     /// End a lock.
     Unlock,
@@ -188,7 +188,7 @@ impl fmt::Display for ModAction {
             Self::Mute { target, secs: None } => write!(out, "muted {target} until unmuted"),
             Self::Unmute { target } => write!(out, "unmuted {target}"),
             Self::Kick { target } => write!(out, "kicked {target}"),
-            Self::Lock => out.write_str("locked the room: only moderators speak"),
+            Self::Lock => out.write_str("locked the room: only moderators can send messages"),
             Self::Unlock => out.write_str("unlocked the room"),
             Self::Slow { secs: Some(0) } => out.write_str("switched slow mode off"),
             Self::Slow { secs: Some(secs) } => write!(out, "set slow mode to {secs} s"),
@@ -206,7 +206,7 @@ pub enum Target {
     /// Speakers with this name or one that looks like it, and the bearers of tokens
     /// with exactly this `sub`.
     Name(String),
-    /// Everybody at this address.
+    /// Every client at this address.
     #[serde(rename = "From")]
     Address(AddressBlock),
     /// The connection with this id.
@@ -319,9 +319,9 @@ pub enum InvalidModAction {
 #[allow(missing_docs, reason = "the texts describe the variants")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModActionError {
-    #[error("nobody of that name is muted")]
+    #[error("this user or address is not muted")]
     NotMuted,
-    #[error("the list of mutes is full; unmute somebody first")]
+    #[error("the list of mutes is full; remove a mute first")]
     TooMany,
     #[error("the room has had no message of this time")]
     NoMessage,

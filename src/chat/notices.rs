@@ -1,5 +1,5 @@
 //! Everything that the server itself says in the room, with its texts: notices that
-//! a message was not sent, answers to moderators, and messages for everybody.
+//! a message was not sent, answers to moderators, and messages to every client.
 
 use super::mod_action::{ModAction, ModActionError};
 use super::name::SERVER_NAME;
@@ -61,7 +61,7 @@ refusals! {
     NotAModerator = "not-a-moderator", "commands are for moderators";
     /// Its command is not valid or cannot be done.
     BadCommand = "bad-command", "the command is unknown or not valid";
-    /// Only moderators may speak.
+    /// Only moderators can send messages.
     Locked = "locked", "only moderators speak at the moment";
     /// The speaker is muted.
     Muted = "muted", "you are muted here";
@@ -125,7 +125,7 @@ pub fn nack(error: ModActionError, now: Tim, out: &mut Vec<u8>) {
     stamp(out, now);
 }
 
-/// Appends a message of the server for everybody. The room sets its `tim`.
+/// Appends a message of the server to every client. The room sets its `tim`.
 pub fn announcement(text: &str, out: &mut Vec<u8>) {
     server_message(text, "", out);
 }
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(
             value(&|out| nack(ModActionError::NotMuted, Tim::default(), out)),
             json!({
-                "usr": "wschat", "msg": "not done: nobody of that name is muted",
+                "usr": "wschat", "msg": "not done: this user or address is not muted",
                 "err": "bad-command", "tim": epoch
             })
         );

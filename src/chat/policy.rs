@@ -14,7 +14,7 @@ pub struct Rules {
     rate_limit: RateLimit,
 }
 
-/// What a client that may speak asks for.
+/// What a client asks for that can send messages.
 #[derive(Debug)]
 pub enum ChatRequest<'a> {
     /// Send this message.
@@ -41,7 +41,7 @@ impl Rules {
         Self { verifier: Verifier::new(settings), rate_limit }
     }
 
-    /// Rules that let everybody speak without a limit.
+    /// Rules that let every client send messages without a limit.
     pub fn open() -> Self {
         Self::new(AuthSettings::default(), RateLimit::default())
     }

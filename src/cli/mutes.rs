@@ -38,7 +38,7 @@ fn describe(decisions: &ModerationStatus) -> String {
         None => {}
     }
     if text.is_empty() {
-        text += "nobody is muted\n";
+        text += "there are no mutes\n";
     }
     text
 }
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn descriptions() {
         let nothing = ModerationStatus { locked: false, slow_mode_secs: None, mutes: Vec::new() };
-        assert_eq!(describe(&nothing), "nobody is muted\n");
+        assert_eq!(describe(&nothing), "there are no mutes\n");
         let at = |secs| Local.with_ymd_and_hms(2026, 1, 2, 10, 41, secs).unwrap().to_utc();
         let mute = |whom: &str, until| {
             let (whom, by) = (whom.into(), "uid 0".into());

@@ -41,7 +41,7 @@ pub fn run(args: ServeArgs) -> CommandResult {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             // The daemon handles signals already, so writing to a standard error that
-            // nobody reads must not block here.
+            // no process reads must not block here.
             let failure = Failure::from(error);
             write_last_line(&failure.to_string());
             Ok(failure.exit_code())

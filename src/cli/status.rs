@@ -113,7 +113,7 @@ fn describe(status: &Status, now: DateTime<Utc>) -> String {
     row("turned away", by_reason(&status.refused_connections));
     let [slow, kicked] = [status.closed_too_slow, status.kicked].map(HumanCount);
     row("closed", format!("{slow} too slow, {kicked} kicked"));
-    row("speaking", senders(status));
+    row("senders", senders(status));
     row("feed", bytes(status.feed_bytes as f64));
     let loaded = local_time(status.config.loaded);
     row("config", format!("generation {}, loaded {loaded}", status.config.generation));
@@ -140,11 +140,11 @@ fn by_reason(counts: &BTreeMap<String, u64>) -> String {
     if each.is_empty() { "0".into() } else { format!("{total}: {}", each.join(", ")) }
 }
 
-/// Who may send messages, and how often.
+/// Who can send messages, and how often.
 fn senders(status: &Status) -> String {
     let mut text = match (status.policy.locked, status.policy.keys) {
         (true, _) => "moderators only".to_owned(),
-        (false, 0) => "everybody".to_owned(),
+        (false, 0) => "every client".to_owned(),
         (false, 1) => "with a token, 1 key".to_owned(),
         (false, keys) => format!("with a token, {keys} keys"),
     };
@@ -240,7 +240,7 @@ sent         4.0 GiB, 1.4 MiB/s
 refused      12,002: bad-json 2, jwt-invalid 12,000
 turned away  1: full 1
 closed       2 too slow, 4 kicked
-speaking     with a token, 2 keys, 1 revoked, 3 muted, one message in 30 s, 20/s at most
+senders      with a token, 2 keys, 1 revoked, 3 muted, one message in 30 s, 20/s at most
 feed         100 B
 config       generation 3, loaded {}
 restarts     2 survived

@@ -41,7 +41,8 @@ impl Config {
 }
 
 impl Auth {
-    /// Every key that a token may be signed with. Without any, everybody may speak.
+    /// Every key that a token may be signed with. Without any, every client can send
+    /// messages.
     pub fn token_keys(&self) -> Vec<TokenKey> {
         let with = |secret: &Secret, alg| TokenKey::secret(None, alg, secret.bytes()).ok();
         let own = self.secret.iter().flat_map(|s| self.algorithms.iter().map(move |a| (s, *a)));

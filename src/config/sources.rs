@@ -24,7 +24,7 @@ const KEYS_MAX: usize = 64;
 
 const SECRET: &str = "auth.jwt_secret";
 const SECRET_FILE: &str = "auth.jwt_secret_file";
-const OTHERS_MAY_READ: &str = "everybody on this machine may read the secret; chmod o= the file";
+const OTHERS_MAY_READ: &str = "all users of this machine can read the secret; chmod o= the file";
 
 impl Draft {
     /// Takes the secret from the first source that has it. `others_may_read` tells whether all

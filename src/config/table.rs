@@ -18,11 +18,12 @@ use crate::address::{ListenAddress, Origin, TrustedProxy};
 use crate::chat::{Revocation, Secret};
 
 keys! {
-    /// Who may speak.
+    /// Who can send messages.
     auth: Auth {
         /// The secret that tokens are signed with. If it is not set, the systemd credential
         /// `wschat.jwt_secret` is used, or the environment variable `JWT_SECRET`. Without a secret
-        /// or a key, everybody may speak. Use 32 bytes or more: `openssl rand -hex 32`.
+        /// or a key, every client can send messages. Use 32 bytes or more:
+        /// `openssl rand -hex 32`.
         secret as "jwt_secret": Option<Secret> = None, optional(secret()), Yes;
         /// A file with the secret, instead of `jwt_secret`. A newline at its end is not part of the
         /// secret. A relative path starts at the folder of the configuration file.

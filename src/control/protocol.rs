@@ -105,10 +105,10 @@ pub struct Status {
     pub record: RecordStats,
     /// How many restarts the connections have survived.
     pub restarts_survived: u64,
-    /// Who may speak.
+    /// Who can send messages.
     #[serde(flatten)]
     pub policy: PolicyStats,
-    /// Messages per second that a speaker may send on average; 0 is no limit.
+    /// Messages per second that a speaker can send on average; 0 is no limit.
     pub messages_per_sec_max: u32,
     /// Connections closed by moderation.
     pub kicked: u64,
@@ -128,16 +128,16 @@ pub struct ConfigStatus {
     pub rejected: Option<RejectedConfig>,
 }
 
-/// Who may speak, in numbers.
+/// Who can send messages, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyStats {
-    /// Keys that verify tokens; without any, everybody may speak.
+    /// Keys that verify tokens; without any, every client can send messages.
     pub keys: usize,
     /// Revoked tokens and speakers.
     pub revocations: usize,
     /// Muted names and addresses.
     pub mutes: usize,
-    /// Whether only moderators may speak.
+    /// Whether only moderators can send messages.
     pub locked: bool,
     /// Seconds between two messages of a speaker; 0 is no slow mode.
     pub slow_mode_secs: u64,
@@ -184,7 +184,7 @@ pub struct ModerateReply {
 /// The decisions of moderation in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModerationStatus {
-    /// Whether only moderators may speak.
+    /// Whether only moderators can send messages.
     pub locked: bool,
     /// Seconds between two messages; `None` if the configuration decides.
     pub slow_mode_secs: Option<u32>,

@@ -106,6 +106,6 @@ pub fn log_warnings(loaded: &Loaded) {
         warn!("{warning:#}");
     }
     if loaded.config.auth.token_keys().is_empty() {
-        warn!("no secret is configured: everybody who can connect may speak");
+        warn!("no secret or key is configured: every client can send messages");
     }
 }

@@ -16,7 +16,7 @@ use crate::mutex::lock;
 pub enum AccountKey {
     /// The bearer of tokens with this `sub`.
     Sub(Box<str>),
-    /// Everybody at this address who has no `sub`.
+    /// Every client at this address that has no `sub`.
     Address(AddressBlock),
 }
 
@@ -175,9 +175,9 @@ mod tests {
         };
         assert_eq!((0..100).filter(|_| send(&key("ann"), 0)).count(), 60);
         // Many others come and go in the meantime.
-        for guest in 0..100_000_u64 {
-            let block = AddressBlock(u128::from(guest).to_le_bytes());
-            send(&AccountKey::Address(block), 10 + guest / 1000);
+        for number in 0..100_000_u64 {
+            let block = AddressBlock(u128::from(number).to_le_bytes());
+            send(&AccountKey::Address(block), 10 + number / 1000);
         }
         assert_eq!((0..100).filter(|_| send(&key("ann"), 111)).count(), 2, "2 in 111 ms");
         // Accounts are removed when their limits are as for a new speaker.

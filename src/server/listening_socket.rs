@@ -136,7 +136,7 @@ fn unix_socket() -> io::Result<socket2::Socket> {
     socket2::Socket::new(Domain::UNIX, Type::STREAM, None)
 }
 
-/// Whether `path` is a socket file of this process's user on which nobody listens.
+/// Whether `path` is a socket file of this process's user on which no process listens.
 fn is_stale(path: &Path) -> io::Result<bool> {
     let file = fs::symlink_metadata(path)?;
     if !file.file_type().is_socket() || file.uid() != rustix::process::geteuid().as_raw() {

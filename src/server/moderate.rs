@@ -48,7 +48,7 @@ impl Shared {
         Ok(numbers)
     }
 
-    /// Sends a message of the server to everybody.
+    /// Sends a message of the server to every client.
     fn announce(&self, now: Now, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut batch = Batch::default();
         batch.push(encode);

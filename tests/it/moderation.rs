@@ -112,7 +112,7 @@ fn moderators_send_commands_in_the_room() {
     assert!((590..=600).contains(&notice["wait"].as_u64().unwrap()), "{notice}");
     assert_eq!(answer(&mut ann, &command(json!({ "unmute": "bob" })))["ack"], "unmute");
     let notice = answer(&mut ann, &command(json!({ "unmute": "bob" })));
-    assert_eq!(notice["msg"], "not done: nobody of that name is muted");
+    assert_eq!(notice["msg"], "not done: this user or address is not muted");
 
     // By its sub as well, under any name.
     assert_eq!(answer(&mut ann, &command(json!({ "mute": "u2" })))["ack"], "mute");
@@ -161,7 +161,7 @@ fn operators_have_the_same_actions() {
     assert_eq!(verdict(&mut bob, &say("Bob")), "sent");
     let sent = ann.json();
 
-    assert_eq!(operator(&daemon, &["mutes"]), (Some(0), "nobody is muted\n".into()));
+    assert_eq!(operator(&daemon, &["mutes"]), (Some(0), "there are no mutes\n".into()));
     done(&daemon, &["mute", "bob", "--for", "10m"], r#"muted "bob" for 600 s"#);
     assert_eq!(verdict(&mut bob, &say("Bob")), "muted");
     // An invisible character does not make another name.
@@ -179,17 +179,17 @@ fn operators_have_the_same_actions() {
     done(&daemon, &["unmute", "bob"], r#"unmuted "bob""#);
     let (code, why) = operator(&daemon, &["unmute", "bob"]);
     assert_eq!(code, Some(1), "{why}");
-    assert!(why.ends_with("nobody of that name is muted\n"), "{why}");
+    assert!(why.ends_with("this user or address is not muted\n"), "{why}");
 
     done(&daemon, &["mute", "--address", "127.0.0.1"], "muted 127.0.0.1 until unmuted");
     assert_eq!(verdict(&mut ann, &say("ann")), "muted");
     done(&daemon, &["unmute", "--address", "127.0.0.1"], "unmuted 127.0.0.1");
 
-    done(&daemon, &["lock"], "locked the room: only moderators speak");
+    done(&daemon, &["lock"], "locked the room: only moderators can send messages");
     assert_eq!(verdict(&mut ann, &say("ann")), "locked");
     done(&daemon, &["slow", "30"], "set slow mode to 30 s");
     let (_, status) = operator(&daemon, &["status"]);
-    assert!(status.contains("\nspeaking     moderators only, one message in 30 s\n"), "{status}");
+    assert!(status.contains("\nsenders      moderators only, one message in 30 s\n"), "{status}");
     done(&daemon, &["slow", "configured"], "set slow mode as configured");
     done(&daemon, &["unlock"], "unlocked the room");
 
@@ -286,7 +286,7 @@ fn any_sub_can_be_muted_exactly() {
 fn moderation_survives_a_crash() {
     let mut daemon = Daemon::start(UNLIMITED);
     done(&daemon, &["mute", "bob"], r#"muted "bob" until unmuted"#);
-    done(&daemon, &["lock"], "locked the room: only moderators speak");
+    done(&daemon, &["lock"], "locked the room: only moderators can send messages");
     let file = daemon.control().with_file_name("control.sock.moderation.json");
     until("what is decided to be kept", || {
         let kept: Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;

@@ -234,7 +234,7 @@ fn systemd_socket_activate_starts_the_daemon() {
 fn the_journal_gets_fields_with_their_priorities() {
     let mut journal = Mailbox::new();
     let daemon = journal.set_journal_of(Setup::new("")).spawn();
-    let line = journal.wait_for(|entry| entry.contains("no secret is configured"));
+    let line = journal.wait_for(|entry| entry.contains("no secret or key is configured"));
     assert!(has(&line, "PRIORITY", "4"), "{line:?}");
     let line = journal.wait_for(|entry| entry.contains("listening on 127.0.0.1:"));
     for (name, value) in [("PRIORITY", "6"), ("SYSLOG_IDENTIFIER", "wschat")] {

@@ -12,7 +12,7 @@ use serde::Serialize;
 /// A key for one algorithm, with an optional `kid`.
 ///
 /// A secret is only for the HMAC algorithms and a public key is never for them:
-/// otherwise everybody who knows the public key could sign with it.
+/// otherwise anyone who knows the public key could sign with it.
 ///
 /// # Examples
 ///

@@ -15,7 +15,8 @@ use crate::chat::tim::Tim;
 /// How tokens are verified.
 #[derive(Clone, Debug, Default)]
 pub struct AuthSettings {
-    /// The keys; without keys everybody may speak and tokens are ignored.
+    /// The keys; without keys every client can send messages, and tokens are
+    /// ignored.
     pub keys: Vec<TokenKey>,
     /// The `iss` that a token must have.
     pub issuer: Option<String>,

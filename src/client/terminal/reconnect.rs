@@ -62,7 +62,7 @@ pub async fn run(
             Err(error) => error,
         };
         let mut random = [0; 2];
-        // Without random bytes the delay is the shortest one, which is harmless.
+        // Without random bytes the delay is the shortest one.
         let _ = rand::fill(&mut random);
         let next = Instant::now() + delay(attempts, u16::from_ne_bytes(random));
         attempts = attempts.saturating_add(1);

@@ -188,7 +188,7 @@ auth.jwt_secret = '0123456789abcdef0123456789abcde'  > 1:19: auth.jwt_secret: wa
 auth.jwt_secret = ''  > 1:19: auth.jwt_secret: empty; leave the key out to have none
 auth.jwt_secret_file = ''  > 1:24: auth.jwt_secret_file: empty; leave the key out to have none
 auth.jwt_secret_file = 'weak'
-> 1:24: auth.jwt_secret_file: warning: everybody on this machine may read the secret; chmod o= the file
+> 1:24: auth.jwt_secret_file: warning: all users of this machine can read the secret; chmod o= the file
 > 1:24: auth.jwt_secret_file: warning: the secret is shorter than 32 bytes and may be guessed
 auth.jwt_secret_file = 'empty'  > 1:24: auth.jwt_secret_file: the secret is empty
 auth.jwt_secret_file = 'hunter2'  > 1:24: auth.jwt_secret_file: the file cannot be read: No such file or directory (os error 2)
@@ -197,11 +197,11 @@ auth.jwt_secret_file = '/dev/zero'  > 1:24: auth.jwt_secret_file: the file canno
     messages::check(|toml| Scene::new(toml).variable(LONG), cases);
     let text = || Scene::new(format!("auth.jwt_secret = '{LONG}'"));
     text().mode("wschat.toml", 0o640).gives(&[]);
-    let open = "warning: everybody on this machine may read the secret; chmod o= the file";
+    let open = "warning: all users of this machine can read the secret; chmod o= the file";
     text()
         .mode("wschat.toml", 0o604)
         .gives(&[&format!("wschat.toml:1:19: auth.jwt_secret: {open}")]);
-    // A file without the secret itself is for everybody to read.
+    // A file without the secret itself can be readable for all users.
     Scene::new("auth.jwt_secret_file = 'key'").mode("wschat.toml", 0o644).gives(&[]);
     let short = "warning: the secret is shorter than 32 bytes and may be guessed";
     for (secret, why) in [("short", short), ("", "the secret is empty")] {
@@ -219,7 +219,7 @@ fn descriptors_for_connections() {
     let warning = "wschat.toml:2:26: limits.connections_max: warning: 941 is more than the 1024 \
         descriptors of the process allow, which is 940 connections (LimitNOFILE= or ulimit -Hn)";
     let two = "server.threads = 2\nlimits.connections_max";
-    // Nobody chose the default.
+    // No warning about a default.
     for (toml, want) in
         [("", &[][..]), (&format!("{two} = 940"), &[]), (&format!("{two} = 941"), &[warning])]
     {

@@ -80,7 +80,7 @@ auth.keys = [{ kidd = 'a', alg = '' },
 auth.keys = [{ alg = 'HS256', secret_file = 'hunter2' }]  > 1:45: auth.keys.secret_file: the file cannot be read: No such file or directory (os error 2)
 auth.keys = [{ alg = 'HS256', secret_file = 'empty' }]  > 1:45: auth.keys.secret_file: the secret is empty
 auth.keys = [{ alg = 'HS256', secret_file = 'weak' }]
-> 1:45: auth.keys.secret_file: warning: everybody on this machine may read the secret; chmod o= the file
+> 1:45: auth.keys.secret_file: warning: all users of this machine can read the secret; chmod o= the file
 > 1:45: auth.keys.secret_file: warning: the secret is shorter than 32 bytes and may be guessed
 auth.keys = [{ file = 'ed.pem' }]  > 1:23: auth.keys.file: alg is missing; a PEM file and an RSA key without alg need it
 auth.keys = [{ alg = 'ES256', file = 'ed.pem' }]  > 1:38: auth.keys.file: it is not a public key for ES256

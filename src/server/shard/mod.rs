@@ -232,14 +232,14 @@ impl Shard {
                 self.with_table(now, |table, turn| {
                     (count, next) = table.kick(&target, before, turn);
                 });
-                // Nobody may wait for the number any more.
+                // The receiver may have stopped waiting.
                 let _ = closed.send(count);
                 if next > 0 {
                     self.mailbox().send(ShardCommand::Kick { target, before: next, closed });
                 }
             }
             ShardCommand::List { before, answer } => {
-                // Nobody may wait for the list any more.
+                // The receiver may have stopped waiting.
                 let _ = answer.send(self.table.list(before, self.shared.room.end()));
             }
         }
@@ -277,7 +277,7 @@ impl Shard {
             return;
         }
         let Some(successor) = self.successor.take() else { return };
-        // If nobody waits for them, the process is ending.
+        // Without a receiver, the process is ending.
         let _ = successor.send(self.table.hand_over(now));
         self.is_over = true;
     }

@@ -137,7 +137,7 @@ fn revocations() {
         check(settings.clone(), &token(&format!(r#"{{"exp":1700000000,{claims}}}"#)), want);
     }
     check(settings.clone(), &token(r#"{"exp":1,"jti":"7"}"#), "jwt-revoked");
-    // Without a valid token nobody learns what is revoked.
+    // Without a valid token, a client does not learn what is revoked.
     let forged = hmac(r#"{"alg":"HS256"}"#, r#"{"jti":"7"}"#, Algorithm::HS256, b"another");
     check(settings, &forged, "jwt-invalid");
     // The time to look up a token does not depend on their number.
