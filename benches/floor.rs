@@ -1,10 +1,9 @@
-//! The floor: the least that bringing one message to many sockets can cost.
+//! The floor: the least cost of sending one message to many sockets.
 //!
-//! It holds accepted sockets and does nothing but `send(2)` one ready frame to
-//! each in a loop, for each message that comes. There is no feed, no order, no
-//! checking, no fairness, no limit, and a socket that would block is dropped:
-//! it is not a server, only the yardstick for one. It speaks just enough of the
-//! WebSocket protocol that `wschat bench` can drive it like the daemon.
+//! It holds accepted sockets. For each message that it receives, it calls `send(2)` with one
+//! prepared frame for each socket in a loop. It has no feed, no order, no checks, no fairness
+//! and no limits, and drops a socket that would block. It implements only so much of the
+//! WebSocket protocol that `wschat bench` can measure it like the daemon.
 //!
 //! `floor ADDRESS` prints the address that it listens on, and runs until killed.
 
@@ -45,7 +44,7 @@ struct Floor(Vec<Slot>);
 
 enum Slot {
     Free,
-    Shaking(TcpStream),
+    Handshake(TcpStream),
     Open(TcpStream),
 }
 
@@ -64,15 +63,15 @@ impl Floor {
             if free.is_none() {
                 self.0.push(Slot::Free);
             }
-            self.0[at] = Slot::Shaking(socket);
+            self.0[at] = Slot::Handshake(socket);
         }
     }
 
-    /// What comes is taken to be a whole handshake, or whole frames: over
-    /// loopback, small ones are.
+    /// Assumes that each read returns a complete handshake or complete frames: over loopback,
+    /// small ones are complete.
     fn read(&mut self, at: usize) {
         let mut buffer = [0; 65_536];
-        let Some(Slot::Shaking(socket) | Slot::Open(socket)) = self.0.get_mut(at) else { return };
+        let Some(Slot::Handshake(socket) | Slot::Open(socket)) = self.0.get_mut(at) else { return };
         let bytes = match socket.read(&mut buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Ok(count) if count > 0 => &mut buffer[..count],
@@ -84,7 +83,7 @@ impl Floor {
                 self.send_to_all(&frame);
                 rest = others;
             }
-        } else if let Slot::Shaking(mut socket) = std::mem::replace(&mut self.0[at], Slot::Free)
+        } else if let Slot::Handshake(mut socket) = std::mem::replace(&mut self.0[at], Slot::Free)
             && socket.write_all(answer(bytes).as_bytes()).is_ok()
         {
             self.0[at] = Slot::Open(socket);
@@ -112,8 +111,8 @@ fn answer(request: &[u8]) -> String {
     )
 }
 
-/// The first frame, with the header that a server sends and its payload
-/// unmasked, and what follows it. A frame other than a text is passed over.
+/// The first text frame as a server sends it, with its payload unmasked, and the bytes behind
+/// it. Other frames are skipped.
 fn take_frame(bytes: &mut [u8]) -> Option<(Vec<u8>, &mut [u8])> {
     let (b0, len) = (*bytes.first()?, *bytes.get(1)? & 0x7f);
     let (header, len) = match len {

@@ -13,22 +13,22 @@ FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
 
 
 class Page:
-    """A page in a window of its own."""
+    """A page in its own browser window."""
 
     def __init__(self, driver, host):
         self.driver = driver
         self.profile = tempfile.TemporaryDirectory()
         flags = [*FLAGS, f"--user-data-dir={self.profile.name}"]
         flags.append(f"--host-resolver-rules=MAP {host} 127.0.0.1")
-        wish = {"acceptInsecureCerts": True, "goog:chromeOptions": {"args": flags}}
-        session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wish}})
+        wanted = {"acceptInsecureCerts": True, "goog:chromeOptions": {"args": flags}}
+        session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self.session = f"/session/{session['sessionId']}"
 
     def open(self, url):
         self._call("POST", f"{self.session}/url", {"url": url})
 
     def run(self, script, *args):
-        """What a script in the page returns."""
+        """Runs a script in the page and returns its result."""
         body = {"script": script, "args": args}
         return self._call("POST", f"{self.session}/execute/sync", body)
 
@@ -45,7 +45,7 @@ class Page:
 
 @contextlib.contextmanager
 def page(host):
-    """A page, for as long as it is needed."""
+    """Opens a page; closes it at the end of the context."""
     log = tempfile.TemporaryFile("w+")
     process = subprocess.Popen(["chromedriver", "--port=0"], stdout=log, stderr=log)
     try:

@@ -1,7 +1,7 @@
-"""WebSocket clients for crowds: RFC 6455 by hand, so that a test sees every byte.
+"""WebSocket clients: RFC 6455 without a library, so that a test sees every byte.
 
-The clients live on an event loop in a thread of its own; tests look at them from
-outside and wait with `until`.
+All clients run on one event loop in its own thread; tests read their fields and wait
+with `until`.
 """
 
 import asyncio
@@ -18,43 +18,43 @@ TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
 class Client(asyncio.Protocol):
-    """One WebSocket: what it heard, in order, and how it ended."""
+    """One WebSocket: the messages that it received, in order, and how it was closed."""
 
     def __init__(self, path="/", headers=(), host="localhost"):
         self.request = (path, headers, host)
         self.buffer = bytearray()
         self.open = False
         self.refused = None
-        self.heard = []
+        self.received = []
         self.code = None
         self.reason = ""
-        self.gone = False
+        self.closed = False
         self.fault = None
 
-    # What a test does and sees.
+    # Called by tests.
 
     def send(self, value):
-        """Sends a text message: an object, or a text as it is."""
+        """Sends a text message: an object as JSON, or a text unchanged."""
         text = value if isinstance(value, str) else json.dumps(value)
         self._write(TEXT, text.encode())
 
     def say(self, usr, msg, **fields):
-        """Says something in the room."""
+        """Sends a message to the room."""
         self.send({"usr": usr, "msg": msg, **fields})
 
     def texts(self):
-        """The `msg` of all that was heard."""
-        return [message["msg"] for message in self.heard]
+        """The `msg` of every received message."""
+        return [message["msg"] for message in self.received]
 
     def errors(self):
-        """The codes of all notices."""
-        return [message["err"] for message in self.heard if "err" in message]
+        """The codes of all received notices."""
+        return [message["err"] for message in self.received if "err" in message]
 
-    def leave(self):
-        """Cuts the connection."""
+    def abort(self):
+        """Disconnects without a close frame."""
         LOOP.call_soon_threadsafe(self.transport.abort)
 
-    # What the network does.
+    # Called by the event loop.
 
     def connection_made(self, transport):
         self.transport = transport
@@ -67,20 +67,20 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data):
         self.buffer += data
-        if not self.open and not self._answer():
+        if not self.open and not self._read_response():
             return
         try:
-            while self._frame():
+            while self._read_frame():
                 pass
         except ValueError as error:
-            # Not JSON, not UTF-8: no byte of it was to be expected.
+            # Not JSON, or not UTF-8.
             self.fault = error
             self.transport.abort()
 
     def connection_lost(self, _):
-        self.gone = True
+        self.closed = True
 
-    def _answer(self):
+    def _read_response(self):
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
             return False
@@ -93,7 +93,7 @@ class Client(asyncio.Protocol):
         self.open = True
         return True
 
-    def _frame(self):
+    def _read_frame(self):
         have = self.buffer
         if len(have) < 2:
             return False
@@ -111,7 +111,7 @@ class Client(asyncio.Protocol):
         opcode, body = have[0] & 15, bytes(have[at : at + length])
         del have[: at + length]
         if opcode == TEXT:
-            self.heard.append(json.loads(body))
+            self.received.append(json.loads(body))
         elif opcode == PING:
             self._write(PONG, body)
         elif opcode == CLOSE:
@@ -125,18 +125,18 @@ class Client(asyncio.Protocol):
 
 
 def frame(opcode, body):
-    """A client's frame, short enough for a length of two bytes."""
+    """A masked frame; its payload is shorter than 65,536 bytes."""
     length = len(body)
     if length < 126:
         head = struct.pack("!BB", 128 | opcode, 128 | length)
     else:
         head = struct.pack("!BBH", 128 | opcode, 254, length)
-    # A mask of zeros leaves the bytes as they are, and is a mask all the same.
+    # A mask of zeros leaves the bytes unchanged, and RFC 6455 allows it.
     return head + bytes(4) + body
 
 
 def join(count=1, port=8080, secs=30, wait=True, tls=None, **options):
-    """Opens WebSockets, from as many loopback addresses as they need, or with TLS."""
+    """Opens WebSockets, up to 5,000 from each loopback address, if requested with TLS."""
     clients = [Client(host=tls or "localhost", **options) for _ in range(count)]
 
     async def connect():
@@ -163,23 +163,23 @@ def join(count=1, port=8080, secs=30, wait=True, tls=None, **options):
 
 
 def unchecked():
-    """TLS with whatever certificate there is: the tests make their own."""
+    """TLS without verification: the tests use self-signed certificates."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def all_hear(clients, text, secs=30):
-    """Waits until each of the clients has heard a text."""
-    until(lambda: all(text in c.texts() for c in clients), f"all hear {text!r}", secs)
+def all_receive(clients, text, secs=30):
+    """Waits until every client has received a text."""
+    until(lambda: all(text in c.texts() for c in clients), f"all clients receive {text!r}", secs)
 
 
 LOOP = None
 
 
 def start():
-    """Starts the loop; to be called inside the machine's network, in its own process."""
+    """Starts the event loop. Must be called in the network namespace of the machine."""
     global LOOP
     LOOP = asyncio.new_event_loop()
     threading.Thread(target=LOOP.run_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Faults that a program does not have by itself."""
+"""Faults that tests inject into a process."""
 
 import contextlib
 import ctypes
@@ -12,7 +12,7 @@ WAIT_ALL = 0x40000000  # __WALL
 
 @contextlib.contextmanager
 def hung_thread(pid, name):
-    """Stops one thread of a process, as a debugger does, and no other."""
+    """Stops one thread of a process, as a debugger does."""
     [tid] = [
         int(task.name)
         for task in Path(f"/proc/{pid}/task").iterdir()
@@ -27,7 +27,7 @@ def hung_thread(pid, name):
         try:
             trace(PTRACE_DETACH, tid)
         except ProcessLookupError:
-            # It was killed. It is gone for its parent only when its tracer has taken note.
+            # It was killed. Its parent can reap it only after its tracer has waited for it.
             os.waitpid(tid, WAIT_ALL)
 
 

@@ -1,4 +1,4 @@
-"""nginx and Caddy in front of the room, as the shipped examples have them, with TLS."""
+"""nginx and Caddy as reverse proxies with TLS, configured by the shipped examples."""
 
 import json
 import subprocess
@@ -6,14 +6,14 @@ import tempfile
 from pathlib import Path
 
 from browser import page
-from clients import all_hear, join
+from clients import all_receive, join
 from machine import until
 from steps import enable, scenario
 
 HOST = "chat.example.org"
-# The front connects from here; the tests' own clients come from 127.0.0.2.
+# The proxy connects from this address; the clients of the tests connect from 127.0.0.2.
 TRUST = '[listen]\ntrusted_proxies = ["127.0.0.1"]\n'
-LIE = ["X-Forwarded-For: 192.0.2.99"]
+FORGED = ["X-Forwarded-For: 192.0.2.99"]
 EXAMPLES = "/usr/share/doc/wschat/examples"
 
 
@@ -29,17 +29,17 @@ def browser_chats_through_nginx(box):
         box.write(f"/etc/ssl/{HOST}.pem", certificate.read_text())
     box.run(f"cp {EXAMPLES}/nginx.conf /etc/nginx/sites-enabled/wschat; systemctl start nginx")
     browser_chats(box)
-    addresses_are_true(box)
+    check_addresses(box)
 
 
 @scenario
 def browser_chats_through_caddy(box):
     enable(box, TRUST)
-    # There is nobody here to give out a certificate.
+    # No certificate authority can be reached.
     box.run(f"sed '/^{HOST} {{/a tls internal' {EXAMPLES}/Caddyfile >/etc/caddy/Caddyfile")
     box.run("systemctl start caddy")
     browser_chats(box)
-    addresses_are_true(box)
+    check_addresses(box)
 
 
 def browser_chats(box):
@@ -49,30 +49,30 @@ def browser_chats(box):
         assert ann.run("return location.protocol") == "https:"
         bob.say("bob", "hello ann")
         text = "return document.getElementById('list').innerText"
-        until(lambda: say_again(bob) or "hello ann" in ann.run(text), "the page shows it")
+        until(lambda: send_again(bob) or "hello ann" in ann.run(text), "the page shows it")
         ann.run(
             "document.getElementById('usr').value = 'ann';"
             "document.getElementById('msg').value = 'hello bob';"
             "document.getElementById('send').click()"
         )
-        all_hear([bob], "hello bob")
-        until(lambda: "hello bob" in ann.run(text), "the page shows its own")
+        all_receive([bob], "hello bob")
+        until(lambda: "hello bob" in ann.run(text), "the page shows its own message")
 
 
-def addresses_are_true(box):
-    """Through the front the client's own address is seen; what it says itself is not."""
-    join(headers=LIE)
-    join(port=443, tls=HOST, headers=LIE)
+def check_addresses(box):
+    """Through the proxy, the daemon sees the address of the client, not a forged header."""
+    join(headers=FORGED)
+    join(port=443, tls=HOST, headers=FORGED)
 
     def addresses():
         lines = box.out("wschat clients --json").splitlines()
         return [json.loads(line)["address"].split(":")[0] for line in lines]
 
-    seen = until(lambda: len(found := addresses()) >= 3 and found, "both are listed")
+    seen = until(lambda: len(found := addresses()) >= 3 and found, "all three are listed")
     assert "192.0.2.99" not in seen, seen
     assert seen.count("127.0.0.2") == 3, seen
 
 
-def say_again(client):
-    """The page may have come too late for the last time."""
+def send_again(client):
+    """Sends it again: the page may not have been connected the last time."""
     client.say("bob", "hello ann")

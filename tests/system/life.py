@@ -1,6 +1,6 @@
-"""Installing, configuring, breaking, upgrading, removing.
+"""Installation, configuration, failures, upgrades, removal.
 
-One function, one scenario, one fresh machine.
+Each function is a scenario, and each scenario has its own machine.
 """
 
 import json
@@ -11,16 +11,16 @@ import socket
 import threading
 import urllib.request
 
-from clients import all_hear, join
+from clients import all_receive, join
 from faults import hung_thread
 from machine import until
 from prometheus_client.parser import text_string_to_metric_families
 from steps import SECRET, enable, install, journal, pid, scenario, status_text, token
 
-NEW_SECRET = "a new secret that is long enough for everybody"
+NEW_SECRET = "a new secret that is longer than 32 bytes"
 
 
-# Installing.
+# Installation.
 
 
 @scenario
@@ -36,7 +36,7 @@ def package_installs_and_enables_nothing(box):
 
 
 @scenario
-def units_are_without_fault_and_tight(box):
+def units_are_valid_and_sandboxed(box):
     install(box)
     units = "/lib/systemd/system/wschat.service /lib/systemd/system/wschat.socket"
     done = box.run(f"systemd-analyze verify --man=no {units} 2>&1")
@@ -50,24 +50,24 @@ def first_client_starts_the_service(box):
     assert box.property("wschat.service", "ActiveState") == "inactive"
     ann, bob = join(2)
     ann.say("ann", "hello")
-    all_hear([ann, bob], "hello")
+    all_receive([ann, bob], "hello")
     assert box.property("wschat.service", "ActiveState") == "active"
-    until(lambda: status_text(box).startswith("2 listeners"), "the status line tells of two")
+    until(lambda: status_text(box).startswith("2 listeners"), "the status line counts two")
 
 
 @scenario
-def guest_may_be_silent_at_first(box):
+def connection_without_data_is_accepted(box):
     enable(box)
     join()
-    with socket.create_connection(("127.0.0.1", 8080)) as guest:
-        # The kernel keeps it back, but not for long.
-        filter = f"sport = :8080 and dport = :{guest.getsockname()[1]}"
-        until(lambda: box.out(f"ss -Htn state established '{filter}'"), "it is let in")
-        guest.sendall(
+    with socket.create_connection(("127.0.0.1", 8080)) as connection:
+        # The kernel holds it back for up to one second.
+        filter = f"sport = :8080 and dport = :{connection.getsockname()[1]}"
+        until(lambda: box.out(f"ss -Htn state established '{filter}'"), "it is accepted")
+        connection.sendall(
             b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        assert guest.recv(12) == b"HTTP/1.1 101"
+        assert connection.recv(12) == b"HTTP/1.1 101"
 
 
 @scenario
@@ -82,18 +82,18 @@ def journal_has_structured_fields(box):
 
 
 @scenario
-def drop_in_opens_the_socket_to_the_world(box):
+def drop_in_changes_the_listening_address(box):
     install(box)
     box.drop_in("wschat.socket", "[Socket]\nListenStream=\nListenStream=80\n")
     box.run("systemctl enable --now wschat.socket")
     ann, bob = join(2, port=80)
     ann.say("ann", "hello")
-    all_hear([ann, bob], "hello")
+    all_receive([ann, bob], "hello")
     assert "*:80" in box.out("ss -Hltn")
 
 
 @scenario
-def sandbox_leaves_listening_to_the_socket_unit(box):
+def service_without_its_socket_unit_cannot_listen(box):
     install(box)
     box.run(
         "sed 's/^\\(Requires\\|After\\)=.*//; s/^Restart=.*//'"
@@ -105,26 +105,26 @@ def sandbox_leaves_listening_to_the_socket_unit(box):
     assert any("127.0.0.1:8080" in line and "wschat.socket" in line for line in said), said
 
 
-# Configuring.
+# Configuration.
 
 
 @scenario
 def reload_changes_the_secret_under_a_thousand_clients(box):
     enable(box, f'[auth]\njwt_secret = "{SECRET}"\n')
-    crowd = join(1000)
-    ann = crowd[0]
+    clients = join(1000)
+    ann = clients[0]
     old = token(box)
     ann.say("ann", "under the old secret", jwt=old)
-    all_hear(crowd, "under the old secret")
+    all_receive(clients, "under the old secret")
     box.write("/etc/wschat.toml", f'[auth]\njwt_secret = "{NEW_SECRET}"\n')
     box.run("systemctl reload wschat")
     ann.say("ann", "still the old token", jwt=old)
     until(lambda: ann.errors() == ["jwt-invalid"], "the old token is refused")
     ann.say("ann", "under the new secret", jwt=token(box))
-    all_hear(crowd, "under the new secret")
-    assert not any(client.gone for client in crowd)
-    heard = ["under the old secret", "under the new secret"]
-    assert all(client.texts() == heard for client in crowd[1:])
+    all_receive(clients, "under the new secret")
+    assert not any(client.closed for client in clients)
+    received = ["under the old secret", "under the new secret"]
+    assert all(client.texts() == received for client in clients[1:])
 
 
 @scenario
@@ -137,13 +137,13 @@ def bad_configuration_fails_the_reload_and_changes_nothing(box):
     problem = "/etc/wschat.toml:2:15: auth.leeway_secs: 900 is out of range, 0 to 300"
     until(lambda: any(problem in entry["MESSAGE"] for entry in journal(box)), "it is logged")
     ann.say("ann", "the room goes on")
-    all_hear([ann, bob], "the room goes on")
+    all_receive([ann, bob], "the room goes on")
     assert box.property("wschat.service", "ActiveState") == "active"
     assert box.run("wschat reload", check=False).returncode == 78
-    until(lambda: "rejected" in status_text(box), "the status line tells of it")
+    until(lambda: "rejected" in status_text(box), "the status line reports it")
     box.write("/etc/wschat.toml", "")
     box.run("systemctl reload wschat")
-    until(lambda: "rejected" not in status_text(box), "the status line has forgotten it")
+    until(lambda: "rejected" not in status_text(box), "the status line does not report it any more")
 
 
 @scenario
@@ -164,20 +164,20 @@ def control_socket_is_for_root_and_the_group(box):
 
 
 @scenario
-def metrics_have_a_socket_of_their_own(box):
+def metrics_have_their_own_socket(box):
     install(box)
     example = "/usr/share/doc/wschat/examples/wschat-metrics.socket"
     box.run(f"cp {example} /etc/systemd/system/; systemctl daemon-reload")
     box.run("systemctl enable --now wschat.socket wschat-metrics.socket")
     ann, bob = join(2)
     ann.say("ann", "hello")
-    all_hear([ann, bob], "hello")
+    all_receive([ann, bob], "hello")
     with urllib.request.urlopen("http://127.0.0.1:9464/metrics") as answer:
         text = answer.read().decode()
     samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
     values = {sample.name: sample.value for sample in samples if not sample.labels}
     assert values["wschat_listeners"] == 2 and values["wschat_messages_total"] == 1, text
-    # What is shipped to watch the room asks for metrics that there are.
+    # The shipped dashboard and alerts use only metrics that exist.
     watched = box.out("cat /usr/share/doc/wschat/examples/*.json /usr/share/doc/wschat/examples/*.yml")
     assert set(re.findall(r"\bwschat_\w+", watched)) <= {sample.name for sample in samples}
     with urllib.request.urlopen("http://127.0.0.1:9464/healthz") as answer:
@@ -185,89 +185,89 @@ def metrics_have_a_socket_of_their_own(box):
 
 
 @scenario
-def plain_hangup_reloads(box):
+def sighup_reloads(box):
     enable(box)
     ann, bob = join(2)
     box.write("/etc/wschat.toml", f'[auth]\njwt_secret = "{SECRET}"\n')
     box.run("systemctl kill -s HUP wschat.service")
     until(lambda: len([1 for e in journal(box) if e["MESSAGE"] == "configuration loaded"]), "loaded")
     ann.say("ann", "without a token")
-    until(lambda: ann.errors() == ["jwt-missing"], "a token is asked for")
+    until(lambda: ann.errors() == ["jwt-missing"], "a token is required")
     ann.say("ann", "with one", jwt=token(box))
-    all_hear([ann, bob], "with one")
+    all_receive([ann, bob], "with one")
 
 
 @scenario
-def secret_comes_as_a_credential(box):
+def secret_from_a_credential(box):
     install(box)
     box.write("/root/secret", SECRET)
     box.drop_in("wschat.service", "[Service]\nLoadCredential=wschat.jwt_secret:/root/secret\n")
-    speaks_only_with_the_secret(box)
+    needs_a_token_of_the_secret(box)
 
 
 @scenario
-def secret_comes_from_the_store_of_credentials(box):
+def secret_from_the_credential_store(box):
     install(box)
     box.write("/etc/credstore/wschat.jwt_secret", SECRET)
     box.run("chmod 600 /etc/credstore/wschat.jwt_secret")
-    speaks_only_with_the_secret(box)
+    needs_a_token_of_the_secret(box)
 
 
 @scenario
-def secret_comes_from_the_environment_file(box):
+def secret_from_the_environment_file(box):
     install(box)
     box.write("/etc/default/wschat", f"JWT_SECRET='{SECRET}'\n")
-    speaks_only_with_the_secret(box)
+    needs_a_token_of_the_secret(box)
 
 
-def speaks_only_with_the_secret(box):
+def needs_a_token_of_the_secret(box):
     box.run("systemctl enable --now wschat.socket")
     ann, bob = join(2)
     ann.say("ann", "hello")
-    until(lambda: ann.errors() == ["jwt-missing"], "a token is asked for")
+    until(lambda: ann.errors() == ["jwt-missing"], "a token is required")
     ann.say("ann", "hello", jwt=box.out(f"JWT_SECRET='{SECRET}' wschat token --sub ann"))
-    all_hear([ann, bob], "hello")
-    assert "jwt" not in bob.heard[-1]
+    all_receive([ann, bob], "hello")
+    assert "jwt" not in bob.received[-1]
 
 
 @scenario
-def messages_are_recorded_without_their_tokens(box):
+def messages_are_recorded_without_tokens(box):
     enable(box, f'[auth]\njwt_secret = "{SECRET}"\n[record]\ndir = "/var/log/wschat"\n')
     [ann] = join()
     ann.say("ann", "for the record", jwt=token(box))
-    all_hear([ann], "for the record")
-    day = ann.heard[0]["tim"][:10]
+    all_receive([ann], "for the record")
+    day = ann.received[0]["tim"][:10]
     read = f"cat /var/log/wschat/{day} 2>/dev/null || true"
     line = until(lambda: box.out(read), "the record has the message")
-    assert json.loads(line) == ann.heard[0], line
+    assert json.loads(line) == ann.received[0], line
 
 
-# Breaking.
+# Failures.
 
 
 @scenario
-def killed_daemon_comes_back_behind_an_open_door(box):
+def no_connection_is_refused_while_a_killed_daemon_restarts(box):
     enable(box)
     [ann] = join()
     refused, stop = [], threading.Event()
 
-    def knock():
+    def connect_repeatedly():
         while not stop.is_set():
             try:
-                join(wait=False)[0].leave()
+                join(wait=False)[0].abort()
             except OSError as error:
                 refused.append(error)
 
-    knocker = threading.Thread(target=knock)
-    knocker.start()
+    connecting = threading.Thread(target=connect_repeatedly)
+    connecting.start()
     os.kill(pid(box), signal.SIGKILL)
-    until(lambda: ann.gone, "the old connection breaks")
+    until(lambda: ann.closed, "the old connection is closed")
     [bob] = join()
     stop.set()
-    knocker.join()
+    connecting.join()
     assert not refused, refused
     bob.say("bob", "back again")
-    all_hear([bob], "back again")
+    all_receive([bob], "back again")
     assert box.property("wschat.service", "NRestarts") == "1"
 
 
@@ -278,37 +278,37 @@ def watchdog_restarts_a_daemon_with_a_hung_shard(box):
     box.run("systemctl enable --now wschat.socket")
     [ann] = join()
     with hung_thread(pid(box), "shard-0"):
-        until(lambda: ann.gone, "the watchdog ends the daemon")
+        until(lambda: ann.closed, "the watchdog ends the daemon")
     [bob] = join()
     bob.say("bob", "back again")
-    all_hear([bob], "back again")
+    all_receive([bob], "back again")
     assert "watchdog" in box.out("journalctl -b -u wschat.service").lower()
 
 
 @scenario
-def journal_that_stands_still_holds_up_nobody(box):
+def blocked_journal_delays_no_client(box):
     enable(box)
     join()
-    # Far more than the journal's socket and the daemon's own queue hold.
+    # Far more than the socket of the journal and the queue of the daemon can hold.
     words = "$(printf '%020000d' 0)"
     box.run("systemctl kill --signal=STOP systemd-journald.service")
     try:
         box.run(f"for i in $(seq 150); do wschat say {words} || exit 1; done")
         ann, bob = join(2)
-        ann.say("ann", "nobody waits")
-        all_hear([ann, bob], "nobody waits")
+        ann.say("ann", "no delay")
+        all_receive([ann, bob], "no delay")
         box.run("wschat reload")
         box.run("systemctl restart wschat.service")
-        bob.say("bob", "nor now")
-        all_hear([ann, bob], "nor now")
+        bob.say("bob", "no delay after the restart")
+        all_receive([ann, bob], "no delay after the restart")
         box.run("systemctl stop wschat.socket wschat.service")
     finally:
         box.run("systemctl kill --signal=CONT systemd-journald.service")
-    until(lambda: journal(box, "WSCHAT_ACT=say"), "the log goes on")
+    until(lambda: journal(box, "WSCHAT_ACT=say"), "the log continues")
 
 
 @scenario
-def fifo_as_secret_is_refused_at_a_reload(box):
+def fifo_as_secret_fails_the_reload(box):
     enable(box)
     [ann] = join()
     box.run("mkfifo /etc/fifo; chgrp wschat /etc/fifo; chmod 640 /etc/fifo")
@@ -318,7 +318,7 @@ def fifo_as_secret_is_refused_at_a_reload(box):
     problem = "not a regular file"
     until(lambda: any(problem in entry["MESSAGE"] for entry in journal(box)), "it is logged")
     ann.say("ann", "still here")
-    all_hear([ann], "still here")
+    all_receive([ann], "still here")
     box.run("systemctl stop wschat.socket wschat.service")
 
 
@@ -326,29 +326,29 @@ def fifo_as_secret_is_refused_at_a_reload(box):
 def broken_configuration_at_start_keeps_clients_waiting(box):
     enable(box, "[limits]\nconnections_max = 0\n")
     [ann] = join(wait=False)
-    # More failures than the start limit of a unit that has one.
-    until(lambda: int(box.property("wschat.service", "NRestarts")) > 6, "it tries on", 60)
+    # More failures than the default start limit of systemd.
+    until(lambda: int(box.property("wschat.service", "NRestarts")) > 6, "systemd tries again", 60)
     assert box.property("wschat.socket", "ActiveState") == "active"
     [bob] = join(wait=False)
-    assert not (ann.gone or bob.gone)
+    assert not (ann.closed or bob.closed)
     box.write("/etc/wschat.toml", "")
     until(lambda: ann.open and bob.open, "both are served")
     ann.say("ann", "at last")
-    all_hear([ann, bob], "at last")
+    all_receive([ann, bob], "at last")
     assert box.property("wschat.socket", "ActiveState") == "active"
 
 
 @scenario
-def stop_says_goodbye(box):
+def stop_closes_with_1001(box):
     enable(box)
-    crowd = join(100)
+    clients = join(100)
     box.run("systemctl stop wschat.socket wschat.service")
-    until(lambda: all(client.gone for client in crowd), "all are gone")
-    assert {client.code for client in crowd} == {1001}
+    until(lambda: all(client.closed for client in clients), "all are closed")
+    assert {client.code for client in clients} == {1001}
     assert box.property("wschat.service", "Result") == "success"
 
 
-# Upgrading and removing.
+# Upgrades and removal.
 
 
 @scenario
@@ -364,7 +364,7 @@ def upgrade_restarts_the_service_and_leaves_the_socket(box):
     assert box.out("stat -c '%a %U:%G' /etc/wschat.toml") == "640 root:wschat"
     [ann] = join()
     ann.say("ann", "hello")
-    all_hear([ann], "hello")
+    all_receive([ann], "hello")
 
 
 @scenario
@@ -376,26 +376,26 @@ def upgrade_starts_nothing_that_was_stopped(box):
 
 
 @scenario
-def removal_stops_and_purge_forgets(box):
+def removal_stops_and_purge_deletes(box):
     enable(box)
     [ann] = join()
     box.write("/var/log/wschat/2026-01-01", "{}\n")
     box.write("/etc/default/wschat", "RUST_BACKTRACE=1\n")
     box.run("dpkg --remove wschat")
-    until(lambda: ann.gone, "the client is gone")
+    until(lambda: ann.closed, "the client is closed")
     assert ann.code == 1001
     assert box.out("ss -Hltn sport = :8080") == ""
     assert box.out("find /etc/systemd/system -name 'wschat*'") == ""
     box.run("test -e /etc/wschat.toml && test -e /var/log/wschat/2026-01-01")
     box.run("dpkg --purge wschat")
-    places = "/etc /usr /var/lib/systemd /var/log /run"
-    left = box.out(f"find {places} -name '*wschat*' -not -path '/run/systemd/*' -not -path '/run/host/*'")
+    folders = "/etc /usr /var/lib/systemd /var/log /run"
+    left = box.out(f"find {folders} -name '*wschat*' -not -path '/run/systemd/*' -not -path '/run/host/*'")
     assert left == "", left
     box.run("getent passwd wschat")
 
 
 @scenario
-def rpm_does_the_same_for_its_family(box):
+def rpm_installs_upgrades_and_removes(box):
     box.run("rpm --initdb; rpm --nodeps -ivh /srv/dist/wschat-*-1.*.rpm")
     assert box.out("stat -c '%a %U:%G' /etc/wschat.toml") == "640 root:wschat"
     assert box.property("wschat.socket", "ActiveState") == "inactive"
@@ -403,7 +403,7 @@ def rpm_does_the_same_for_its_family(box):
     box.run("systemctl enable --now wschat.socket")
     [ann] = join()
     ann.say("ann", "hello")
-    all_hear([ann], "hello")
+    all_receive([ann], "hello")
     socket, service = (box.property(u, "InvocationID") for u in ("wschat.socket", "wschat.service"))
     box.run("rpm --nodeps -Uvh /srv/dist/wschat-*-2.*.rpm")
     assert box.property("wschat.socket", "InvocationID") == socket
@@ -411,6 +411,6 @@ def rpm_does_the_same_for_its_family(box):
     assert "debug" in box.out("cat /etc/wschat.toml"), "the configuration was overwritten"
     [bob] = join()
     box.run("rpm -e wschat")
-    until(lambda: bob.gone, "the client is gone")
+    until(lambda: bob.closed, "the client is closed")
     assert box.out("ss -Hltn sport = :8080") == ""
     assert box.out("find /etc/systemd/system -name 'wschat*'") == ""

@@ -1,8 +1,8 @@
-"""A throw-away machine with a really booted systemd, in a container of its own.
+"""A temporary machine: a container in which systemd has booted.
 
-The root file systems are made once, into the cache; a boot writes to an overlay in
-memory that vanishes with it. The process that boots a machine moves into its network:
-a client's 127.0.0.1 is then the machine's.
+The root file systems are created once, in the cache. A boot writes to an overlay in
+memory that is deleted with the machine. The process that boots a machine enters its
+network namespace, so 127.0.0.1 is the loopback address of the machine.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from pathlib import Path
 CACHE = Path(os.environ.get("WSCHAT_CACHE", Path.home() / ".cache/wschat-tests"))
 PACKAGES = "systemd,systemd-sysv,dbus,iproute2,init-system-helpers,nginx-light,caddy,rpm"
 CLONE_NEWNET = 0x40000000
-# systemd needs the unified hierarchy, whatever the host has.
+# systemd needs the unified cgroup hierarchy; the host may have another.
 IN_CGROUP = """
 mount --make-rprivate /
 umount -R /sys/fs/cgroup
@@ -28,7 +28,7 @@ exec "$@"
 
 
 def until(condition, what, secs=30.0):
-    """Waits until the condition is true and gives back what it gave."""
+    """Waits until the condition is true, and returns its value."""
     deadline = time.monotonic() + secs
     while not (result := condition()):
         if time.monotonic() > deadline:
@@ -38,7 +38,7 @@ def until(condition, what, secs=30.0):
 
 
 def root(release):
-    """The root file system of a Debian release; made if it is not in the cache."""
+    """The root file system of a Debian release; created if it is not in the cache."""
     path = CACHE / f"root-{release}"
     recipe = path / "recipe"
     if recipe.exists() and recipe.read_text() == PACKAGES:
@@ -49,11 +49,11 @@ def root(release):
         ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", release, path],
         check=True,
     )
-    # Each boot is a machine of its own, and starts nothing that was not asked for.
+    # Each boot has its own machine id, and starts only what a scenario starts.
     (path / "etc/machine-id").write_text("")
     (path / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     for unit in ("nginx", "caddy"):
-        # Their targets are absolute, so that from here they lead nowhere.
+        # The links are absolute, so they are broken outside of the machine.
         for wants in path.glob("etc/systemd/system/*.wants"):
             (wants / f"{unit}.service").unlink(missing_ok=True)
     recipe.write_text(PACKAGES)
@@ -61,7 +61,7 @@ def root(release):
 
 
 class Machine:
-    """One boot of a release. Commands run inside; clients connect to its loopback."""
+    """One boot of a release. Commands run inside; clients connect to its loopback address."""
 
     def __init__(self, release, name, dist, log):
         self.name = name
@@ -83,7 +83,7 @@ class Machine:
         assert self.process.poll() is None, "systemd-nspawn ended"
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         for child in children.read_text().split():
-            # Until systemd-nspawn is there, they are the commands that prepare for it.
+            # Before systemd-nspawn runs, the children are the commands that prepare it.
             with contextlib.suppress(OSError):
                 if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
                     return child
@@ -99,7 +99,7 @@ class Machine:
                 raise OSError(ctypes.get_errno(), "setns")
 
     def run(self, command, check=True, **options):
-        """Runs a shell command inside and waits for it."""
+        """Runs a shell command in the machine and waits for it."""
         inside = ["nsenter", "-t", self.leader, "-a", "--", "env", "-i"]
         inside += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
         inside += ["DEBIAN_FRONTEND=noninteractive", "sh", "-c", command]
@@ -109,15 +109,15 @@ class Machine:
         return done
 
     def out(self, command):
-        """What a command inside says, without the last newline."""
+        """The output of a command in the machine, without the last newline."""
         return self.run(command).stdout.rstrip("\n")
 
     def property(self, unit, name):
-        """A property of a unit, as systemctl show has it."""
+        """A property of a unit, from systemctl show."""
         return self.out(f"systemctl show --value -p {name} {unit}")
 
     def host_processes(self):
-        """The status of every process that the host sees, as a table each."""
+        """The fields of /proc/PID/status of every process that the host sees, as a dictionary."""
         for path in Path("/proc").glob("[0-9]*/status"):
             try:
                 lines = path.read_text().splitlines()
@@ -126,23 +126,23 @@ class Machine:
             yield {key: value.strip() for key, _, value in (x.partition(":") for x in lines)}
 
     def write(self, path, text):
-        """Puts a file there, in its place already or not, with its mode kept."""
+        """Writes a file. An existing file keeps its mode."""
         self.run(f"mkdir -p $(dirname {path}); cat >{path}", input=text)
 
     def drop_in(self, unit, text):
-        """Changes a unit as an administrator would."""
+        """Adds a drop-in to a unit."""
         self.write(f"/etc/systemd/system/{unit}.d/test.conf", text)
         self.run("systemctl daemon-reload")
 
     def stop(self):
-        """Ends the machine at once; nothing of it remains."""
+        """Stops the machine at once and removes everything of it."""
         self.process.terminate()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        # The cgroup's folder is removed where it is visible, if it is empty by now.
+        # Remove the folders of its cgroup, if they are visible and empty.
         for tree in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
             for folder in sorted(Path(tree, self.name).glob("**/"), reverse=True):
                 try:

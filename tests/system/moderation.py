@@ -2,7 +2,7 @@
 
 import json
 
-from clients import all_hear, join
+from clients import all_receive, join
 from machine import until
 from steps import enable, journal, pid, scenario, token
 
@@ -10,56 +10,56 @@ SECRET = "a secret of the tests, at least 32 bytes"
 CONFIG = f'[auth]\njwt_secret = "{SECRET}"\nmoderator_claim = "mod"\n'
 
 
-def gets(client, code):
+def receives_notice(client, code):
     """Waits for a notice with this code."""
     until(lambda: client.errors()[-1:] == [code], f"the notice {code}")
 
 
 @scenario
-def mutes_outlive_restart_and_crash(box):
+def mutes_survive_restart_and_crash(box):
     enable(box)
     ann, bob = join(2)
     bob.say("bob", "hello")
-    all_hear([ann, bob], "hello")
+    all_receive([ann, bob], "hello")
     box.run("wschat mute bob --for 1h")
     bob.say("bob", "muted")
-    gets(bob, "muted")
+    receives_notice(bob, "muted")
     box.run("systemctl restart wschat")
     bob.say("Bob", "still muted")
     until(lambda: bob.errors() == ["muted", "muted"], "the mute is still there")
-    # A kick finds who spoke before the restart.
+    # A kick finds a client that sent its last message before the restart.
     ann.say("ann", "here I am")
-    all_hear([ann, bob], "here I am")
+    all_receive([ann, bob], "here I am")
     box.run("systemctl restart wschat")
     box.run("wschat kick ann")
     until(lambda: ann.code == 1008, "ann is kicked")
     assert ann.reason == "kicked"
 
     box.run("wschat lock")
-    until(lambda: '"locked": true' in box.out("cat /run/wschat/control.sock.moderation.json"), "it is kept")
+    until(lambda: '"locked": true' in box.out("cat /run/wschat/control.sock.moderation.json"), "it is saved")
     assert "600 wschat wschat" == box.out("stat -c '%a %U %G' /run/wschat/control.sock.moderation.json")
     old = pid(box)
     box.run("systemctl kill -s KILL wschat.service")
-    until(lambda: bob.gone, "the crash")
+    until(lambda: bob.closed, "the crash")
     until(lambda: box.run("wschat status", check=False).returncode == 0, "the next process")
     assert pid(box) != old
     (bob,) = join()
     bob.say("bob", "locked out")
-    gets(bob, "locked")
+    receives_notice(bob, "locked")
     box.run("wschat unlock")
     bob.say("bob", "and muted")
-    gets(bob, "muted")
+    receives_notice(bob, "muted")
     mutes = json.loads(box.out("wschat mutes --json"))
     assert [mute["whom"] for mute in mutes["mutes"]] == ['"bob"'], mutes
 
 
 @scenario
-def every_act_is_a_line_of_the_journal(box):
+def every_action_is_logged_to_the_journal(box):
     enable(box, CONFIG)
     chief = token(box, claim="mod=true")
     (ann,) = join()
     ann.send({"usr": "ann", "jwt": chief, "cmd": {"mute": "bob\u202e\n", "secs": 60}})
-    until(lambda: ann.heard and ann.heard[-1].get("ack") == "mute", "the receipt")
+    until(lambda: ann.received and ann.received[-1].get("ack") == "mute", "the acknowledgement")
     box.run("wschat unmute --address 192.0.2.1", check=False)
     box.run("wschat slow 30")
     done = lambda: [entry for entry in journal(box) if "WSCHAT_ACT" in entry]

@@ -1,7 +1,7 @@
-"""Restarts and upgrades that drop nobody, in a room full of traffic.
+"""Restarts and upgrades under load.
 
-Each scenario has a short form, for every run of the tests, and the full one that
-docs/restart.md tells of (`tests/run restarts-full`).
+Each scenario has a short form, for every run of the tests, and the full form that
+docs/restart.md describes (`tests/run restarts-full`).
 """
 
 import json
@@ -12,30 +12,30 @@ import signal
 import statistics
 import time
 
-from clients import all_hear, join
-from crowd import FULL, PROGRAMS, TARGET, Crowd
+from clients import all_receive, join
 from machine import until
+from many_clients import FULL, PROGRAMS, TARGET, ManyClients
 from steps import enable, install, journal, pid, scenario
 
-# A crowd speaks faster than a person, all of it from one address.
+# The clients send faster than the default limit, from one address.
 UNLIMITED = "limits.messages_per_sec = 0\n"
 
 TIMES = ("ActiveExit", "InactiveEnter", "InactiveExit", "ActiveEnter")
 
 
 def sized(short, full):
-    """A number of the full form or of the short one."""
+    """One number for the short form and one for the full form."""
     return full if FULL else short
 
 
 def note(box, what, **figures):
-    """Keeps figures for docs/restart.md; the scenarios judge none that depends on time."""
+    """Writes figures for docs/restart.md. The scenarios do not check times."""
     with open(TARGET / "restarts.jsonl", "a") as out:
         print(json.dumps({"release": box.release, "what": what, **figures}), file=out)
 
 
 def restart(box):
-    """Restarts the service; gives back how many ms the old process took to end, and all."""
+    """Restarts the service; returns the ms until the old process ended, and until READY=1."""
     box.run("systemctl restart wschat")
     names = ",".join(f"{name}TimestampMonotonic" for name in TIMES)
     shown = box.out(f"systemctl show -p {names} wschat.service")
@@ -44,78 +44,78 @@ def restart(box):
     return (ended - begun) / 1000, (ready - begun) / 1000
 
 
-def said(box, what):
+def wait_for_log(box, what):
     """Waits for a line of the journal with these words."""
     return until(lambda: any(what in entry["MESSAGE"] for entry in journal(box)), what)
 
 
-def comes_up(box):
-    """The room is there, for whoever comes now."""
+def check_new_clients(box):
+    """Checks that new clients can connect and send messages."""
     ann, bob = join(2)
     ann.say("ann", "still here")
-    all_hear([ann, bob], "still here")
-    ann.leave()
-    bob.leave()
+    all_receive([ann, bob], "still here")
+    ann.abort()
+    bob.abort()
 
 
-# Everybody stays.
+# All clients stay connected.
 
 
 @scenario
-def hundred_restarts_keep_everybody(box):
-    # Buffers so small that those who do not read are lagging at once.
+def hundred_restarts_keep_all_clients(box):
+    # The buffers are so small that clients that do not read lag at once.
     enable(box, UNLIMITED + "limits.feed_tail_bytes = 16777216\nlimits.send_buffer_bytes = 4096\n")
     times = sized(20, 100)
-    crowd = Crowd(clients=500, senders=20, stalled=20, newcomers=10 * times, rate=40, cut=True)
+    clients = ManyClients(count=500, senders=20, stalled=20, newcomers=10 * times, rate=40, cut=True)
     for _ in range(times):
         restart(box)
-    # Those who do not read are behind indeed.
+    # The clients that do not read lag.
     until(lambda: " 20 lagging" in box.out("wschat status"), "20 are lagging")
-    figures = crowd.all_heard_all()
+    figures = clients.check_all_received()
     status = box.out("wschat status")
     note(box, "hundred", restarts=times, status=status, **figures)
 
 
 @scenario
-def busy_room_is_silent_for_a_moment_only(box):
-    measured(box, "busy", clients=sized(2000, 10_000), rate=8)
+def silence_of_a_restart_with_many_messages(box):
+    measure(box, "busy", count=sized(2000, 10_000), rate=8)
 
 
 @scenario
-def largest_crowd_survives(box):
-    measured(box, "largest", clients=sized(4000, 19_000), rate=2)
+def silence_of_a_restart_with_many_clients(box):
+    measure(box, "largest", count=sized(4000, 19_000), rate=2)
 
 
-def measured(box, what, clients, rate):
-    """Restarts under steady traffic, with figures for each time."""
+def measure(box, what, count, rate):
+    """Restarts under steady load, and notes figures of each restart."""
     enable(box, UNLIMITED)
-    crowd = Crowd(clients=clients, senders=8, rate=rate)
+    clients = ManyClients(count=count, senders=8, rate=rate)
     runs = []
     for _ in range(sized(1, 5)):
         time.sleep(2)
-        crowd.mark()
+        clients.mark()
         exit_ms, all_ms = restart(box)
         time.sleep(2)
-        report = crowd.report()
-        assert report["open"] == clients and not report["wrong"], report
+        report = clients.report()
+        assert report["open"] == count and not report["errors"], report
         silence = [report["room_silence_ms"], report["client_silence_ms"]]
         runs.append([exit_ms, all_ms, *silence])
     names = ("exit_ms", "restart_ms", "room_silence_ms", "client_silence_ms")
     medians = dict(zip(names, map(statistics.median, zip(*runs))))
-    note(box, what, clients=clients, rate=rate, runs=runs, **medians)
-    crowd.all_heard_all()
+    note(box, what, clients=count, rate=rate, runs=runs, **medians)
+    clients.check_all_received()
 
 
 @scenario
-def upgrade_keeps_everybody(box):
+def upgrade_keeps_all_clients(box):
     enable(box, UNLIMITED)
-    crowd = Crowd(clients=sized(1000, 5000), senders=20, stalled=20, rate=10, cut=True)
+    clients = ManyClients(count=sized(1000, 5000), senders=20, stalled=20, rate=10, cut=True)
     old = box.property("wschat.service", "InvocationID")
-    crowd.mark()
+    clients.mark()
     install(box, revision=2)
     assert box.out("dpkg-query -Wf '${Version}' wschat").endswith("-2")
     assert box.property("wschat.service", "InvocationID") != old
-    note(box, "upgrade", **crowd.all_heard_all())
+    note(box, "upgrade", **clients.check_all_received())
 
 
 @scenario
@@ -123,10 +123,10 @@ def clients_at_a_unix_socket_stay(box):
     enable(box, UNLIMITED)
     box.drop_in("wschat.socket", "[Socket]\nListenStream=/run/wschat.sock\n")
     box.run("systemctl stop wschat.service; systemctl restart wschat.socket")
-    here = Crowd(f"unix:/proc/{box.leader}/root/run/wschat.sock", clients=300, senders=5, cut=True)
+    clients = ManyClients(f"unix:/proc/{box.leader}/root/run/wschat.sock", count=300, senders=5, cut=True)
     for _ in range(3):
         restart(box)
-    here.all_heard_all()
+    clients.check_all_received()
 
 
 @scenario
@@ -141,52 +141,52 @@ def clients_behind_a_proxy_stay(box):
         "proxy_set_header Connection $connection_upgrade; } }\n",
     )
     box.run("systemctl start nginx")
-    crowd = Crowd("127.0.0.1:80", clients=200, senders=5, cut=True)
+    clients = ManyClients("127.0.0.1:80", count=200, senders=5, cut=True)
     for _ in range(3):
         restart(box)
-    crowd.all_heard_all()
+    clients.check_all_received()
 
 
 @scenario
 def broken_configuration_at_a_restart_keeps_clients_waiting(box):
     enable(box, UNLIMITED)
-    crowd = Crowd(clients=100, senders=5, rate=20)
+    clients = ManyClients(count=100, senders=5, rate=20)
     box.write("/etc/wschat.toml", "[limits]\nconnections_max = 0\n")
     box.run("systemctl restart wschat", check=False)
-    until(lambda: int(box.property("wschat.service", "NRestarts")) > 1, "it tries on")
+    until(lambda: int(box.property("wschat.service", "NRestarts")) > 1, "systemd tries again")
     box.write("/etc/wschat.toml", UNLIMITED)
     until(lambda: box.property("wschat.service", "ActiveState") == "active", "it comes up")
-    crowd.all_heard_all()
+    clients.check_all_received()
 
 
-# Everybody is told.
+# All clients receive a close frame.
 
 
 @scenario
-def stop_is_no_restart(box):
+def stop_closes_all_clients(box):
     enable(box, UNLIMITED)
-    crowd = Crowd(clients=sized(500, 5000), senders=20, rate=20)
+    clients = ManyClients(count=sized(500, 5000), senders=20, rate=20)
     box.run("systemctl stop wschat.socket wschat.service")
-    assert everybody_is_gone(crowd) == {"1001 server stopped": crowd.clients}
+    assert wait_until_closed(clients) == {"1001 server stopped": clients.count}
 
 
 @scenario
-def restart_without_a_store_says_so(box):
+def restart_without_a_store_closes_with_1012(box):
     install(box)
     box.drop_in("wschat.service", "[Service]\nFileDescriptorStoreMax=0\n")
     box.run("systemctl enable --now wschat.socket")
-    crowd = Crowd(clients=200, senders=5, rate=20)
+    clients = ManyClients(count=200, senders=5, rate=20)
     box.run("systemctl restart wschat")
-    assert everybody_is_gone(crowd) == {"1012 server restarts": crowd.clients}
-    assert said(box, "descriptor store")
-    comes_up(box)
+    assert wait_until_closed(clients) == {"1012 server restarts": clients.count}
+    assert wait_for_log(box, "descriptor store")
+    check_new_clients(box)
 
 
 @scenario
-def state_that_is_no_use_costs_a_close_and_no_more(box):
+def invalid_state_closes_with_1012(box):
     enable(box, UNLIMITED)
     shutil.copy(PROGRAMS / "tamper", f"/proc/{box.leader}/root/usr/bin/tamper")
-    for how, complaint in (
+    for how, why in (
         ("damage", "the checksum is wrong"),
         ("newer", "a state of version 99"),
         ("lose", "no snapshot was stored"),
@@ -196,19 +196,19 @@ def state_that_is_no_use_costs_a_close_and_no_more(box):
             "[Service]\nExecPaths=/usr/bin/tamper\nExecStart=\n"
             f"ExecStart=/usr/bin/tamper {how} /usr/bin/wschat serve\n",
         )
-        crowd = Crowd(clients=300, senders=20, rate=20, cut=True)
+        clients = ManyClients(count=300, senders=20, rate=20, cut=True)
         box.run("systemctl restart wschat")
-        assert everybody_is_gone(crowd) == {"1012 server restarts": crowd.clients}, how
-        assert said(box, complaint), how
-        comes_up(box)
+        assert wait_until_closed(clients) == {"1012 server restarts": clients.count}, how
+        assert wait_for_log(box, why), how
+        check_new_clients(box)
 
 
 @scenario
-def killed_in_the_middle_of_a_handover(box):
+def killed_during_a_handover(box):
     enable(box, UNLIMITED)
     outcomes = []
     for _ in range(sized(6, 40)):
-        crowd = Crowd(clients=sized(300, 2000), senders=20, stalled=20, rate=40, cut=True)
+        clients = ManyClients(count=sized(300, 2000), senders=20, stalled=20, rate=40, cut=True)
         old = pid(box)
         box.run("systemctl restart --no-block wschat")
         time.sleep(random.uniform(0, 0.06))
@@ -217,22 +217,22 @@ def killed_in_the_middle_of_a_handover(box):
         except ProcessLookupError:
             pass
         until(lambda: box.property("wschat.service", "ActiveState") == "active", "it comes up")
-        comes_up(box)
-        report = crowd.report()
-        assert not report["wrong"], report
+        check_new_clients(box)
+        report = clients.report()
+        assert not report["errors"], report
         assert {how for how in report["closed"]} <= {"cut", "1012 server restarts"}, report
         outcomes.append({"open": report["open"], **report["closed"]})
-        crowd.leave()
+        clients.kill()
     note(box, "killed", outcomes=outcomes)
 
 
-def everybody_is_gone(crowd):
-    """How many were closed with what; nothing may have been wrong."""
-    def gone():
-        report = crowd.report()
+def wait_until_closed(clients):
+    """The number of clients by the code and reason of their close. There may be no errors."""
+    def closed():
+        report = clients.report()
         return report if not report["open"] else None
 
-    report = until(gone, "everybody is gone")
-    assert not report["wrong"], report
-    crowd.leave()
+    report = until(closed, "all clients are closed")
+    assert not report["errors"], report
+    clients.kill()
     return report["closed"]

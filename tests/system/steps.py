@@ -1,22 +1,23 @@
-"""Steps that scenarios have in common."""
+"""Steps that several scenarios share."""
 
 import json
-SECRET = "an old secret that is long enough for everybody"
+
+SECRET = "an old secret that is longer than 32 bytes"
 
 
 def scenario(function):
-    """Marks a function as one that tests/system/run runs."""
+    """Marks a function as a scenario, which tests/system/run runs."""
     function.scenario = True
     return function
 
 
 def install(box, revision=1):
-    """Installs the package as an administrator would who says yes to nothing."""
+    """Installs the package, and keeps changed configuration files."""
     return box.out(f"dpkg -i --force-confold /srv/dist/wschat_*-{revision}_*.deb 2>&1")
 
 
 def enable(box, config=""):
-    """Installs the package and opens the room."""
+    """Installs the package, and enables and starts wschat.socket."""
     install(box)
     if config:
         box.write("/etc/wschat.toml", config)
@@ -24,13 +25,13 @@ def enable(box, config=""):
 
 
 def token(box, **options):
-    """A token from the configured secret."""
+    """A token that is signed with the configured secret."""
     flags = "".join(f" --{name} {value}" for name, value in options.items())
     return box.out(f"wschat token --sub ann{flags}")
 
 
 def pid(box):
-    """The daemon's process, as this process sees it."""
+    """The process id of the daemon in the namespace of this process."""
     inside = box.property("wschat.service", "MainPID")
     for status in box.host_processes():
         if status["NSpid"].split()[-1] == inside and status["Name"] == "wschat":
@@ -43,6 +44,6 @@ def status_text(box):
 
 
 def journal(box, *match):
-    """The daemon's own journal entries, as objects."""
+    """The journal entries of the daemon, as objects."""
     lines = box.out(f"journalctl -b -o json --no-pager SYSLOG_IDENTIFIER=wschat {' '.join(match)}")
     return [json.loads(line) for line in lines.splitlines()]

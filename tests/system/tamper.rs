@@ -1,5 +1,5 @@
-//! Stands before the daemon (`ExecStart=`) and changes what the process before
-//! it left in systemd's store: `tamper damage|newer|lose PROGRAM ARGUMENT…`.
+//! Changes the state in systemd's descriptor store, then executes the daemon; for
+//! `ExecStart=`: `tamper damage|newer|lose PROGRAM ARGUMENT…`.
 
 use std::env;
 use std::error::Error;
@@ -23,9 +23,9 @@ const DESCRIPTORS_PER_MESSAGE: usize = 253;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
-    let how = arguments.next().ok_or("how?")?;
-    let program = arguments.next().ok_or("which program?")?;
-    // Taking the sockets takes the variables away; the program wants them too.
+    let how = arguments.next().ok_or("no change is given")?;
+    let program = arguments.next().ok_or("no program is given")?;
+    // ListenFd removes the variables, and the program needs them too.
     let passed: Vec<_> = env::vars().filter(|(name, _)| name.starts_with("LISTEN_")).collect();
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut sockets = ListenFd::from_env();
@@ -33,8 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         if name == "wschat-handover-0" {
             let (family, kind) = (AddressFamily::UNIX.as_raw().into(), SocketType::STREAM.as_raw());
             let mut end: OwnedFd = sockets
-                .take_custom::<UnixStream>(index, family, kind as i32, "parking place")?
-                .ok_or("no parking place")?
+                .take_custom::<UnixStream>(index, family, kind as i32, "socket pair")?
+                .ok_or("no socket pair")?
                 .into();
             let changed = change(&end, &how)?;
             dup2(&changed, &mut end)?;
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Err(Command::new(program).args(arguments).envs(passed).exec().into())
 }
 
-/// Another parking place with the same sockets and another state.
+/// Another socket pair with the same sockets and a changed state.
 fn change(end: &OwnedFd, how: &str) -> Result<UnixStream, Box<dyn Error>> {
     let (sender, receiver) = UnixStream::pair()?;
     let mut state_is_next = true;

@@ -1,14 +1,13 @@
-//! A crowd of clients that checks every byte of the room, for
-//! tests/system/restarts.py: it needs no code of the daemon's, and tells what
-//! it saw on its standard output, in JSON.
+//! Many clients that check every byte that they receive, for tests/system/restart.py.
 //!
-//! It says `ready` when all are in. Then it obeys the lines of its standard
-//! input: `mark` forgets how long it was silent, `report` tells how things are,
-//! `end` lets everybody hear everything, tells, and leaves.
+//! The program prints `ready` when all clients are connected. Then it executes the lines of
+//! its standard input: `mark` resets the longest silence, `report` prints a report as a line
+//! of JSON, `end` waits until every client has received everything, prints the report and
+//! exits.
 
 mod client;
-mod ledger;
-mod speech;
+mod message_order;
+mod senders;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
@@ -19,44 +18,43 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use client::{Client, End, Role, State};
-use ledger::Ledger;
+use message_order::MessageOrder;
 use mio::{Events, Poll, Token, Waker};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use senders::Senders;
 use serde_json::json;
-use speech::Speech;
 use wschat::ws::frame::client_frame;
 
-/// Connections that are being opened at once.
+/// The most connections that are being opened at once.
 const OPENING_MAX: usize = 256;
-/// How often a newcomer knocks, and how often those who do not read say that
-/// they are there.
+/// How often a newcomer connects, and how often the clients that do not read send a pong.
 const NEWCOMER_INTERVAL_NS: u64 = 25_000_000;
 const PONG_INTERVAL_NS: u64 = 10_000_000_000;
-/// How long `end` waits for what has not come.
+/// How long `end` waits for what has not arrived.
 const END_TIMEOUT: Duration = Duration::from_secs(60);
 const WAKER: Token = Token(usize::MAX);
 
-/// Who is in the crowd.
+/// The clients.
 #[derive(Clone, Parser)]
 struct Options {
-    /// Where the room is: `127.0.0.1:8080` or `unix:/path`.
+    /// The address of the server: `127.0.0.1:8080` or `unix:/path`.
     to: String,
-    /// How many clients are there from the beginning.
+    /// The number of clients from the beginning.
     #[arg(long, default_value_t = 1)]
     clients: usize,
-    /// How many of them also speak.
+    /// How many of them also send messages.
     #[arg(long, default_value_t = 1)]
     senders: usize,
-    /// How many of them do not read before the end, but answer pings.
+    /// How many of them do not read until `end`, but send pongs.
     #[arg(long, default_value_t = 0)]
     stalled: usize,
-    /// How many more come one after the other while the others listen.
+    /// How many more clients connect one after the other, after the first ones.
     #[arg(long, default_value_t = 0)]
     newcomers: usize,
-    /// Messages a second, of all senders together.
+    /// Messages per second, of all senders together.
     #[arg(long, default_value_t = 8.0)]
     rate: f64,
-    /// Send frames in pieces and messages in fragments, with time between them.
+    /// Send frames in parts and messages in fragments, with pauses between them.
     #[arg(long)]
     cut: bool,
 }
@@ -64,29 +62,29 @@ struct Options {
 fn main() -> io::Result<()> {
     let hard = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard })?;
-    Crowd::new(Options::parse())?.run()
+    Clients::new(Options::parse())?.run()
 }
 
-struct Crowd {
+struct Clients {
     options: Options,
     poll: Poll,
     commands: Receiver<String>,
     clients: Vec<Client>,
-    ledger: Ledger,
-    speech: Speech,
+    order: MessageOrder,
+    senders: Senders,
     scratch: Vec<u8>,
     started: Instant,
-    /// Clients whose handshake is over.
+    /// The number of clients whose handshake has ended.
     open: usize,
     newcomer_due_ns: u64,
     pong_due_ns: u64,
-    /// The longest time from a newcomer's knock to its place in the room.
-    let_in_ns: u64,
-    /// When the end gives up.
-    ending: Option<Instant>,
+    /// The longest time from a newcomer's connect to the end of its handshake.
+    handshake_ns: u64,
+    /// Until when `end` waits.
+    end_deadline: Option<Instant>,
 }
 
-impl Crowd {
+impl Clients {
     fn new(options: Options) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -102,15 +100,15 @@ impl Crowd {
             poll,
             commands,
             clients: Vec::new(),
-            ledger: Ledger::new(options.senders),
-            speech: Speech::new(options.senders, options.rate, options.cut),
+            order: MessageOrder::new(options.senders),
+            senders: Senders::new(options.senders, options.rate, options.cut),
             scratch: vec![0; 256 * 1024],
             started: Instant::now(),
             open: 0,
             newcomer_due_ns: 0,
             pong_due_ns: PONG_INTERVAL_NS,
-            let_in_ns: 0,
-            ending: None,
+            handshake_ns: 0,
+            end_deadline: None,
             options,
         })
     }
@@ -122,7 +120,7 @@ impl Crowd {
             self.open_more()?;
             if !ready && self.open >= self.options.clients {
                 println!("ready");
-                self.speech.start(self.now_ns());
+                self.senders.start(self.now_ns());
                 ready = true;
             }
             match self.poll.poll(&mut events, Some(self.timeout())) {
@@ -133,16 +131,17 @@ impl Crowd {
                 self.serve(event.token().0, event.is_writable());
             }
             if ready {
-                self.speak();
+                self.send_due();
             }
             while let Ok(command) = self.commands.try_recv() {
-                self.obey(&command)?;
+                self.run_command(&command)?;
             }
-            if self.ending.is_some() {
-                self.find_places();
+            if self.end_deadline.is_some() {
+                self.find_positions();
             }
-            if self.ending.is_some_and(|end| self.all_is_heard() || Instant::now() > end) {
-                self.complain();
+            if self.end_deadline.is_some_and(|end| self.has_received_all() || Instant::now() > end)
+            {
+                self.add_missing();
                 self.report();
                 return Ok(());
             }
@@ -155,7 +154,7 @@ impl Crowd {
 
     fn timeout(&self) -> Duration {
         let mut due_ns = self.now_ns() + 100_000_000;
-        due_ns = due_ns.min(self.speech.due_ns());
+        due_ns = due_ns.min(self.senders.due_ns());
         if self.clients.len() < self.options.clients + self.options.newcomers {
             due_ns = due_ns.min(self.newcomer_due_ns);
         }
@@ -169,22 +168,22 @@ impl Crowd {
             && self.clients.len() < self.open + OPENING_MAX
         {
             let number = self.clients.len();
-            self.enter(match number {
+            self.connect(match number {
                 n if n < self.options.senders => Role::Sender,
                 n if n < self.options.senders + self.options.stalled => Role::Stalled,
                 _ => Role::Listener,
             })?;
         }
         let all = self.options.clients + self.options.newcomers;
-        let may_come = self.open >= self.options.clients && self.ending.is_none();
+        let may_come = self.open >= self.options.clients && self.end_deadline.is_none();
         if may_come && self.clients.len() < all && now_ns >= self.newcomer_due_ns {
             self.newcomer_due_ns = now_ns + NEWCOMER_INTERVAL_NS;
-            self.enter(Role::Newcomer { knocked_ns: now_ns })?;
+            self.connect(Role::Newcomer { started_ns: now_ns })?;
         }
         Ok(())
     }
 
-    fn enter(&mut self, role: Role) -> io::Result<()> {
+    fn connect(&mut self, role: Role) -> io::Result<()> {
         let token = Token(self.clients.len());
         let mut client = Client::connect(&self.options.to, token.0, role)?;
         client.register(self.poll.registry(), token)?;
@@ -192,32 +191,35 @@ impl Crowd {
         Ok(())
     }
 
-    /// A connection has something, or takes something again.
+    /// Handles a connection that is readable or writable.
     fn serve(&mut self, number: usize, writable: bool) {
         let now_ns = self.now_ns();
         let client = &mut self.clients[number];
         if writable {
             client.flush();
         }
-        if client.role == Role::Stalled && client.state == State::Open && self.ending.is_none() {
+        if client.role == Role::Stalled
+            && client.state == State::Open
+            && self.end_deadline.is_none()
+        {
             return;
         }
         let before = client.state;
-        if let Err(wrong) = client.read(&mut self.scratch, &mut self.ledger, now_ns) {
-            self.ledger.complain(format!("client {number}: {wrong}"));
+        if let Err(error) = client.read(&mut self.scratch, &mut self.order, now_ns) {
+            self.order.add_error(format!("client {number}: {error}"));
         }
-        if before == State::Shaking && client.state != State::Shaking {
+        if before == State::Handshake && client.state != State::Handshake {
             self.open += 1;
-            if let Role::Newcomer { knocked_ns } = client.role {
-                self.let_in_ns = self.let_in_ns.max(now_ns - knocked_ns);
+            if let Role::Newcomer { started_ns } = client.role {
+                self.handshake_ns = self.handshake_ns.max(now_ns - started_ns);
             }
         }
     }
 
-    /// Sends what is due.
-    fn speak(&mut self) {
+    /// Sends the bytes that are due.
+    fn send_due(&mut self) {
         let now_ns = self.now_ns();
-        for (sender, bytes, is_last) in self.speech.take_due(now_ns) {
+        for (sender, bytes, is_last) in self.senders.take_due(now_ns) {
             self.clients[sender].send_piece(&bytes, is_last);
         }
         if now_ns >= self.pong_due_ns {
@@ -228,16 +230,16 @@ impl Crowd {
         }
     }
 
-    fn obey(&mut self, command: &str) -> io::Result<()> {
+    fn run_command(&mut self, command: &str) -> io::Result<()> {
         match command {
             "mark" => {
-                self.ledger.silence_ns = 0;
+                self.order.silence_ns = 0;
                 self.clients.iter_mut().for_each(|client| client.silence_ns = 0);
             }
             "report" => self.report(),
             "end" => {
-                self.ending = Some(Instant::now() + END_TIMEOUT);
-                self.speech.stop();
+                self.end_deadline = Some(Instant::now() + END_TIMEOUT);
+                self.senders.stop();
                 for (number, client) in self.clients.iter_mut().enumerate() {
                     if client.role == Role::Stalled && client.state == State::Open {
                         client.reregister(self.poll.registry(), Token(number))?;
@@ -249,40 +251,40 @@ impl Crowd {
         Ok(())
     }
 
-    fn find_places(&mut self) {
+    fn find_positions(&mut self) {
         let now_ns = self.now_ns();
         for (number, client) in self.clients.iter_mut().enumerate() {
-            if let Err(wrong) = client.find_place(&mut self.ledger, now_ns) {
-                self.ledger.complain(format!("client {number}: {wrong}"));
+            if let Err(error) = client.find_position(&mut self.order, now_ns) {
+                self.order.add_error(format!("client {number}: {error}"));
             }
         }
     }
 
     fn is_missing(&self, number: usize) -> bool {
         let client = &self.clients[number];
-        let late = match client.place {
-            Some(place) => place < self.ledger.len(),
-            // Who came last may have come after the last message.
-            None => client.is_lost(),
+        let late = match client.position {
+            Some(position) => position < self.order.len(),
+            // A newcomer may have connected after the last message.
+            None => client.has_unordered(),
         };
-        let unheard =
-            client.role == Role::Sender && self.ledger.heard(number) < self.speech.said(number);
-        client.state != State::Closed && (client.state != State::Open || late || unheard)
+        let unsent =
+            client.role == Role::Sender && self.order.received(number) < self.senders.sent(number);
+        client.state != State::Closed && (client.state != State::Open || late || unsent)
     }
 
-    fn all_is_heard(&self) -> bool {
-        self.speech.is_over() && (0..self.clients.len()).all(|number| !self.is_missing(number))
+    fn has_received_all(&self) -> bool {
+        self.senders.is_idle() && (0..self.clients.len()).all(|number| !self.is_missing(number))
     }
 
-    /// Whatever is missing at the end is wrong.
-    fn complain(&mut self) {
+    /// Reports every client that lacks something at the end.
+    fn add_missing(&mut self) {
         for number in 0..self.clients.len() {
             if self.is_missing(number) {
                 let client = &self.clients[number];
-                let (place, state, role) = (client.place, client.state, client.role);
-                let all = self.ledger.len();
-                self.ledger.complain(format!(
-                    "client {number} ({role:?}) is {state:?} at {place:?} of {all} messages"
+                let (position, state, role) = (client.position, client.state, client.role);
+                let all = self.order.len();
+                self.order.add_error(format!(
+                    "client {number} ({role:?}) is {state:?} at {position:?} of {all} messages"
                 ));
             }
         }
@@ -304,11 +306,11 @@ impl Crowd {
             "clients": self.clients.len(),
             "open": self.clients.iter().filter(is_open).count(),
             "closed": closed,
-            "messages": self.ledger.len(),
-            "room_silence_ms": ms(self.ledger.silence_ns),
+            "messages": self.order.len(),
+            "room_silence_ms": ms(self.order.silence_ns),
             "client_silence_ms": ms(silence_ns.unwrap_or(0)),
-            "let_in_ms": ms(self.let_in_ns),
-            "wrong": self.ledger.wrong,
+            "handshake_ms": ms(self.handshake_ns),
+            "errors": self.order.errors,
         });
         println!("{figures}");
     }

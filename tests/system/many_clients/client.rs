@@ -9,38 +9,38 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
-use crate::ledger::Ledger;
+use crate::message_order::MessageOrder;
 use wschat::ws::frame::client_frame;
 
 /// Connections from one loopback address: with more, connecting gets slow.
 const PER_SOURCE: usize = 5_000;
-/// So little that a client which does not read is soon felt, in bytes.
+/// So small that the server soon notices a client that does not read, in bytes.
 const STALLED_RECEIVE_BYTES: usize = 4096;
 
-/// What a client is there for.
+/// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Listener,
     Sender,
-    /// Does not read before the end.
+    /// Does not read until `end`.
     Stalled,
-    /// Comes while the others are there already.
+    /// Connects while the others are connected.
     Newcomer {
-        knocked_ns: u64,
+        started_ns: u64,
     },
 }
 
-/// How far it has come.
+/// The state of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    Shaking,
+    Handshake,
     Open,
     Closed,
 }
 
-/// How it ended.
+/// How its connection ended.
 pub enum End {
-    /// By a close frame.
+    /// With a close frame: its code and reason.
     Closed(u16, String),
     /// Without one.
     Cut,
@@ -51,21 +51,21 @@ pub struct Client {
     pub role: Role,
     pub state: State,
     pub end: Option<End>,
-    /// Its place in the ledger; none while a newcomer's is not known.
-    pub place: Option<usize>,
-    /// What it heard before its place was known.
-    unplaced: Vec<Vec<u8>>,
-    heard_ns: u64,
+    /// Its position in the order of messages; `None` while that of a newcomer is unknown.
+    pub position: Option<usize>,
+    /// The messages that it received before its position was known.
+    unordered: Vec<Vec<u8>>,
+    last_message_ns: u64,
     /// The longest time between two messages.
     pub silence_ns: u64,
-    /// What of a frame has come.
-    rest: Vec<u8>,
-    /// What the socket did not take.
+    /// The received part of an incomplete frame.
+    incomplete: Vec<u8>,
+    /// Bytes that the socket has not accepted yet.
     out: Vec<u8>,
-    /// A piece of a frame is out, and the rest is not.
-    begun: bool,
-    /// Frames that wait for its end.
-    later: Vec<u8>,
+    /// Whether a frame is sent in part.
+    is_partly_sent: bool,
+    /// Frames that wait until that frame is complete.
+    queued: Vec<u8>,
 }
 
 impl Client {
@@ -81,48 +81,48 @@ impl Client {
         Ok(Self {
             stream,
             role,
-            state: State::Shaking,
+            state: State::Handshake,
             end: None,
-            place: if matches!(role, Role::Newcomer { .. }) { None } else { Some(0) },
-            unplaced: Vec::new(),
-            heard_ns: 0,
+            position: if matches!(role, Role::Newcomer { .. }) { None } else { Some(0) },
+            unordered: Vec::new(),
+            last_message_ns: 0,
             silence_ns: 0,
-            rest: Vec::new(),
+            incomplete: Vec::new(),
             out: request.into(),
-            begun: false,
-            later: Vec::new(),
+            is_partly_sent: false,
+            queued: Vec::new(),
         })
     }
 
-    pub fn register(&mut self, with: &Registry, token: Token) -> io::Result<()> {
-        with.register(self.stream.source(), token, Interest::READABLE | Interest::WRITABLE)
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(self.stream.source(), token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Lets what came long ago be reported again.
-    pub fn reregister(&mut self, with: &Registry, token: Token) -> io::Result<()> {
-        with.reregister(self.stream.source(), token, Interest::READABLE | Interest::WRITABLE)
+    /// Makes the poll report bytes again that arrived long ago.
+    pub fn reregister(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.reregister(self.stream.source(), token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Sends a piece of what belongs together, perhaps the last one.
+    /// Sends a part of a frame or of a fragmented message; `is_last` for its last part.
     pub fn send_piece(&mut self, bytes: &[u8], is_last: bool) {
         self.out.extend_from_slice(bytes);
-        self.begun = !is_last;
+        self.is_partly_sent = !is_last;
         if is_last {
-            self.out.append(&mut self.later);
+            self.out.append(&mut self.queued);
         }
         self.flush();
     }
 
-    /// Sends a frame, when the one that is begun is over.
+    /// Sends a frame, after the one that is sent in part.
     pub fn send(&mut self, frame: &[u8]) {
-        if self.begun {
-            self.later.extend_from_slice(frame);
+        if self.is_partly_sent {
+            self.queued.extend_from_slice(frame);
         } else {
             self.send_piece(frame, true);
         }
     }
 
-    /// Writes what waits; that a connection is gone is found out by reading.
+    /// Writes the waiting bytes. Errors are ignored: the next read reports a lost connection.
     pub fn flush(&mut self) {
         while !self.out.is_empty() && self.state != State::Closed {
             match self.stream.write(&self.out) {
@@ -133,43 +133,44 @@ impl Client {
         }
     }
 
-    /// Reads all that there is.
+    /// Reads everything that has arrived.
     ///
     /// # Errors
     ///
-    /// What the server must not send; then the connection is closed.
+    /// The server sent something that it must not send; the connection is closed.
     pub fn read(
         &mut self,
         scratch: &mut [u8],
-        ledger: &mut Ledger,
+        order: &mut MessageOrder,
         now_ns: u64,
     ) -> Result<(), String> {
         while self.state != State::Closed {
             let read = match self.stream.read(scratch) {
                 Ok(0) => {
-                    self.over(End::Cut);
+                    self.finish(End::Cut);
                     0
                 }
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                // A connection on its way.
+                // The connection is not established yet.
                 Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
-                Err(error) if self.state == State::Shaking => {
-                    self.over(End::Cut);
-                    return Err(format!("was not let in: {error}"));
+                Err(error) if self.state == State::Handshake => {
+                    self.finish(End::Cut);
+                    return Err(format!("could not connect: {error}"));
                 }
                 Err(_) => {
-                    self.over(End::Cut);
+                    self.finish(End::Cut);
                     0
                 }
             };
-            let mut bytes = std::mem::take(&mut self.rest);
+            let mut bytes = std::mem::take(&mut self.incomplete);
             bytes.extend_from_slice(&scratch[..read]);
-            let used = self.take(&bytes, ledger, now_ns).inspect_err(|_| self.over(End::Cut))?;
+            let used =
+                self.handle_frames(&bytes, order, now_ns).inspect_err(|_| self.finish(End::Cut))?;
             bytes.drain(..used);
             if !bytes.is_empty() {
-                self.rest = bytes;
+                self.incomplete = bytes;
             }
             if read < scratch.len() {
                 break;
@@ -178,91 +179,104 @@ impl Client {
         Ok(())
     }
 
-    /// Takes whole frames; gives back how many bytes they were.
-    fn take(&mut self, bytes: &[u8], ledger: &mut Ledger, now_ns: u64) -> Result<usize, String> {
+    /// Handles complete frames, and returns their length in bytes.
+    fn handle_frames(
+        &mut self,
+        bytes: &[u8],
+        order: &mut MessageOrder,
+        now_ns: u64,
+    ) -> Result<usize, String> {
         let mut used = 0;
-        if self.state == State::Shaking {
+        if self.state == State::Handshake {
             let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
                 return Ok(0);
             };
             if !bytes.starts_with(b"HTTP/1.1 101 ") {
-                return Err(format!("was told {:?}", String::from_utf8_lossy(&bytes[..end])));
+                return Err(format!(
+                    "the response was {:?}",
+                    String::from_utf8_lossy(&bytes[..end])
+                ));
             }
             self.state = State::Open;
             used = end + 4;
         }
-        while let Some((first, payload, length)) = whole_frame(&bytes[used..])? {
+        while let Some((first, payload, length)) = complete_frame(&bytes[used..])? {
             used += length;
             match first {
                 0x81 => {
-                    self.hear(payload, ledger, now_ns)?;
-                    if self.heard_ns > 0 {
-                        self.silence_ns = self.silence_ns.max(now_ns - self.heard_ns);
+                    self.receive(payload, order, now_ns)?;
+                    if self.last_message_ns > 0 {
+                        self.silence_ns = self.silence_ns.max(now_ns - self.last_message_ns);
                     }
-                    self.heard_ns = now_ns;
+                    self.last_message_ns = now_ns;
                 }
                 0x88 => {
                     let (code, reason) = payload.split_first_chunk().unwrap_or((&[0; 2], b""));
                     let reason = String::from_utf8_lossy(reason).into_owned();
                     self.send(&client_frame(0x88, code));
-                    self.over(End::Closed(u16::from_be_bytes(*code), reason));
+                    self.finish(End::Closed(u16::from_be_bytes(*code), reason));
                     if used < bytes.len() {
-                        return Err("something follows a close frame".into());
+                        return Err("bytes after a close frame".into());
                     }
                 }
                 0x89 => self.send(&client_frame(0x8a, payload)),
                 0x8a => {}
-                other => return Err(format!("no frame of the room begins with {other:#x}")),
+                other => return Err(format!("unexpected first byte of a frame: {other:#x}")),
             }
         }
         Ok(used)
     }
 
-    fn hear(&mut self, text: &[u8], ledger: &mut Ledger, now_ns: u64) -> Result<(), String> {
-        match self.place {
-            Some(place) => self.place = Some(ledger.hear(place, text, now_ns)?),
+    fn receive(
+        &mut self,
+        text: &[u8],
+        order: &mut MessageOrder,
+        now_ns: u64,
+    ) -> Result<(), String> {
+        match self.position {
+            Some(position) => self.position = Some(order.receive(position, text, now_ns)?),
             None => {
-                self.unplaced.push(text.into());
-                self.find_place(ledger, now_ns)?;
+                self.unordered.push(text.into());
+                self.find_position(order, now_ns)?;
             }
         }
         Ok(())
     }
 
-    /// A newcomer may hear something before those whose order counts do; its
-    /// place is known as soon as they have.
-    pub fn find_place(&mut self, ledger: &mut Ledger, now_ns: u64) -> Result<(), String> {
-        let first = self.unplaced.first();
-        if let Some(mut place) = first.and_then(|text| ledger.find(text)) {
-            for text in std::mem::take(&mut self.unplaced) {
-                place = ledger.hear(place, &text, now_ns)?;
+    /// A newcomer can receive a message before any client with a position does. Its
+    /// position is known once one of them has received that message.
+    pub fn find_position(&mut self, order: &mut MessageOrder, now_ns: u64) -> Result<(), String> {
+        let first = self.unordered.first();
+        if let Some(mut position) = first.and_then(|text| order.find(text)) {
+            for text in std::mem::take(&mut self.unordered) {
+                position = order.receive(position, &text, now_ns)?;
             }
-            self.place = Some(place);
+            self.position = Some(position);
         }
         Ok(())
     }
 
-    /// Whether something that it heard has no place.
-    pub fn is_lost(&self) -> bool {
-        !self.unplaced.is_empty()
+    /// Whether it received a message whose position is unknown.
+    pub fn has_unordered(&self) -> bool {
+        !self.unordered.is_empty()
     }
 
-    fn over(&mut self, end: End) {
+    fn finish(&mut self, end: End) {
         self.state = State::Closed;
         self.end.get_or_insert(end);
         self.stream.shutdown();
     }
 }
 
-/// The first byte and the payload of a frame, and how long it is in all.
+/// The first byte and the payload of a frame, and the length of the whole frame.
 type Frame<'a> = (u8, &'a [u8], usize);
 
-/// The frame at the beginning, if all of it is there.
-fn whole_frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, String> {
+/// The frame at the beginning, if it is complete.
+fn complete_frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, String> {
     let (header, length) = match bytes {
         [_, length @ ..=125, ..] => (2, usize::from(*length)),
         [_, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([*a, *b]))),
-        [_, 127..=255, ..] => return Err("a frame as the room has none".into()),
+        [_, 127..=255, ..] => return Err("a frame that is longer than any of the server".into()),
         _ => return Ok(None),
     };
     let end = header + length;
@@ -299,7 +313,7 @@ impl Stream {
     }
 
     fn shutdown(&self) {
-        // An error says that it is over already.
+        // An error means that the connection is closed already.
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(std::net::Shutdown::Both),
             Self::Unix(stream) => stream.shutdown(std::net::Shutdown::Both),
