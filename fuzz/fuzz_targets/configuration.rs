@@ -1,4 +1,4 @@
-//! Texts of configurations, and of the files with keys.
+//! Texts of the configuration file and of key files.
 #![no_main]
 
 use std::path::Path;

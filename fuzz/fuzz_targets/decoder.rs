@@ -1,4 +1,4 @@
-//! The bytes of a connection mean the same whole and in pieces.
+//! The bytes of a connection give the same events in one read and in several reads.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -13,7 +13,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     let end = decode(&mut whole, bytes, &mut events);
     let mut end_of_parts = Ok(false);
     for part in bytes.chunks(usize::from(cut).max(1)) {
-        // As in a handover: the next process has the state and nothing else.
+        // As in a handover: the next process has only the state.
         parts = parts.into_state().map(Decoder::resume).unwrap_or_default();
         end_of_parts = decode(&mut parts, part, &mut events_of_parts);
         if end_of_parts != Ok(false) {
@@ -24,7 +24,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     assert_eq!(end, end_of_parts);
 });
 
-/// Whether a close frame ended the stream.
+/// Appends the events of `bytes`; returns whether a close frame ended the stream.
 fn decode(
     decoder: &mut Decoder,
     bytes: &[u8],

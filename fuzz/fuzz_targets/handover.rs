@@ -1,4 +1,4 @@
-//! The state of a handover: any bytes, and any content behind a right checksum.
+//! The state of a handover: any bytes, and any content with a valid checksum.
 #![no_main]
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -7,16 +7,16 @@ use wschat::server::{ConnectionSnapshot, Snapshot};
 use wschat::ws::Decoder;
 
 fuzz_target!(|data: &[u8]| {
-    look_at(data);
+    resume(data);
     let checksum = digest(&SHA256, data);
     for version in [1_u32, 2, 3] {
         let version = version.to_le_bytes();
-        look_at(&[b"wschat\0\0", &version[..], checksum.as_ref(), data].concat());
+        resume(&[b"wschat\0\0", &version[..], checksum.as_ref(), data].concat());
     }
 });
 
-/// All that a successor does with a state before there are sockets.
-fn look_at(bytes: &[u8]) {
+/// Everything that the next process does with a state, except for the sockets.
+fn resume(bytes: &[u8]) {
     let Ok(state) = Snapshot::decode(bytes) else { return };
     assert_eq!(Snapshot::decode(&state.encode()), Ok(state.clone()));
     let log = state.log(65_536);

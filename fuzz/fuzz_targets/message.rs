@@ -1,4 +1,4 @@
-//! Texts of messages: each is sent as JSON without a token, or refused with a notice.
+//! Texts of messages: each is sent as JSON without its token, or refused with a notice.
 #![no_main]
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use wschat::chat::{Rules, Speaker, Tim, ChatRequest, ModAction, notice, skeleton
 use wschat::client::{Incoming, IncomingKind};
 
 fuzz_target!(|text: &str| {
-    // Every value can also be the command of a moderator.
+    // Any text can also be the command of a moderator.
     ModAction::from_command(text);
     let mut out = Vec::new();
     match Rules::open().admit(text, &mut Speaker::default(), Tim::default()).request {
@@ -22,17 +22,17 @@ fuzz_target!(|text: &str| {
             assert_eq!(out.len(), message.encoded_len());
             stamp(&mut out, Tim::default());
             let sent = str::from_utf8(&out).expect("UTF-8");
-            // Names and values are not changed, also those that a Value cannot hold.
+            // Names and values are unchanged, also those that a Value cannot hold.
             let fields: HashMap<ByteBuf, IgnoredAny> = serde_json::from_str(sent).expect("JSON");
             assert!(!fields.contains_key(Bytes::new(b"jwt")));
-            let heard = Incoming::parse(sent).expect("a message");
-            assert_eq!((heard.usr.as_str(), heard.msg.as_str()), (message.usr(), message.msg()));
-            assert!(heard.tim.is_some() && heard.kind == IncomingKind::User);
+            let received = Incoming::parse(sent).expect("a message");
+            assert_eq!((received.usr.as_str(), received.msg.as_str()), (message.usr(), message.msg()));
+            assert!(received.tim.is_some() && received.kind == IncomingKind::User);
         }
         Err(refusal) => {
             notice(refusal.into(), Tim::default(), &mut out);
-            let told: Value = serde_json::from_slice(&out).expect("JSON");
-            assert_eq!(told["err"], refusal.code());
+            let json: Value = serde_json::from_slice(&out).expect("JSON");
+            assert_eq!(json["err"], refusal.code());
         }
     }
 });

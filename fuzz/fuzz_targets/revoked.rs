@@ -1,4 +1,4 @@
-//! Texts of the file of revocations.
+//! Texts of `auth.revoked_file`.
 #![no_main]
 
 use std::path::Path;
@@ -14,7 +14,7 @@ fuzz_target!(|text: &str| {
                 let (Revocation::Token(id)
                 | Revocation::Speaker(id)
                 | Revocation::IssuedBefore(id, _)) = revocation;
-                assert!(!id.is_empty(), "nobody has an empty name");
+                assert!(!id.is_empty(), "no id is empty");
                 if let Revocation::IssuedBefore(_, secs) = revocation {
                     assert!(secs.is_finite());
                 }

@@ -38,7 +38,7 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
 });
 
 fuzz_target!(|data: &str| {
-    assert!(admit(data).is_err(), "nobody signed this");
+    assert!(admit(data).is_err(), "the signature is valid");
     let Some((header, claims)) = data.split_once('\n') else { return };
     let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
     let key = EncodingKey::from_secret(SECRET);
@@ -47,8 +47,8 @@ fuzz_target!(|data: &str| {
         return;
     };
     if let Ok(sub) = admit(&format!("{signed}.{signature}")) {
-        // Any other program reads the same values in an accepted token. A claim that is not
-        // used can be one that a Value cannot hold.
+        // Another program reads the same values in an accepted token. A claim that the
+        // server does not use can be one that a Value cannot hold.
         let header: HashMap<String, &RawValue> = serde_json::from_str(header).expect("a header");
         let claims: Claims = serde_json::from_str(claims).expect("claims");
         assert_eq!(serde_json::from_str(header["alg"].get()).ok(), Some("HS256".to_owned()));

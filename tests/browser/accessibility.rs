@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::json;
 use thirtyfour::prelude::*;
 
-use crate::driver::{Look, Page, run};
+use crate::driver::{Page, PageOptions, run};
 use crate::harness::Daemon;
 use crate::network::say;
 
@@ -54,7 +54,7 @@ fn axe_finds_nothing() {
         check_axe(&page, "empty").await;
         page.picture("empty.png").await;
         page.name("me").await;
-        page.say("Hello everybody.").await;
+        page.say("Hello all.").await;
         fill(&daemon);
         page.name("wschat").await;
         page.say("This name is taken.").await;
@@ -134,8 +134,9 @@ fn every_name_has_enough_contrast() {
 fn a_phone_and_its_keyboard() {
     run(async {
         let daemon = Daemon::start("");
-        let look = Look { width: 360, height: 640, phone: true, ..Look::default() };
-        let page = Page::open_as(daemon.addr, look).await;
+        let options =
+            PageOptions { width: 360, height: 640, phone: true, ..PageOptions::default() };
+        let page = Page::open_as(daemon.addr, options).await;
         page.name("me").await;
         fill(&daemon);
         page.say("From the tram.").await;
@@ -169,11 +170,14 @@ fn the_page_works_at_400_percent() {
     run(async {
         let daemon = Daemon::start("");
         // 1280 by 1024 at 400 % (WCAG 1.4.10).
-        let page =
-            Page::open_as(daemon.addr, Look { width: 320, height: 256, ..Look::default() }).await;
+        let page = Page::open_as(
+            daemon.addr,
+            PageOptions { width: 320, height: 256, ..PageOptions::default() },
+        )
+        .await;
         page.name("me").await;
         fill(&daemon);
-        page.say("Large letters.").await;
+        page.say("Large text.").await;
         page.until("!document.querySelector('#unsent li')").await;
         check_fits(&page).await;
         check_axe(&page, "zoom").await;

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::driver::{Look, Page, run};
+use crate::driver::{Page, PageOptions, run};
 use crate::harness::Daemon;
 use crate::network::{Network, say, start_again};
 
@@ -44,10 +44,10 @@ fn a_message_in_flight_when_the_connection_breaks() {
         let network = Network::to(daemon.addr);
         let page = Page::open(network.address).await;
         page.name("ann").await;
-        network.stop();
+        network.pause();
         page.say("into the dark").await;
         drop(daemon);
-        network.flow();
+        network.resume();
         let why = "Not sent: no answer came. It may have arrived or not.";
         page.until_with("document.querySelector('.failed .why')?.textContent === $", json!(why))
             .await;
@@ -64,7 +64,8 @@ fn a_dead_connection_is_detected() {
         let daemon = Daemon::start("");
         let network = Network::to(daemon.addr);
         let data = "{ quietMs: 200, answerMs: 2_000 }";
-        let page = Page::open_as(network.address, Look { data, ..Look::default() }).await;
+        let page =
+            Page::open_as(network.address, PageOptions { data, ..PageOptions::default() }).await;
         page.js("((send) => {
                 window.asked = 0;
                 WebSocket.prototype.send = function (text) {
@@ -79,9 +80,9 @@ fn a_dead_connection_is_detected() {
             + document.getElementById('hint').textContent.length";
         assert_eq!(page.js(seen).await, 0);
         page.until("document.body.dataset.state === 'open'").await;
-        network.stop();
+        network.pause();
         page.until(&format!("{STATE} === 'Not connected.'")).await;
-        network.flow();
+        network.resume();
         page.until("document.body.dataset.state === 'open'").await;
         page.name("ann").await;
         page.say("back again").await;
@@ -188,8 +189,8 @@ fn the_own_name_is_marked_and_notified() {
         page.until("window.tones === 1").await;
         assert_eq!(page.js("window.called.length").await, 1);
         page.reload().await;
-        let wishes = "['notify', 'sound'].map((id) => document.getElementById(id).checked)";
-        assert_eq!(page.js(wishes).await, json!([false, true]));
+        let settings = "['notify', 'sound'].map((id) => document.getElementById(id).checked)";
+        assert_eq!(page.js(settings).await, json!([false, true]));
     });
 }
 
@@ -224,7 +225,9 @@ fn the_page_uses_the_readers_language() {
             ("cs", "cs", "Připojeno", "Odeslat"),
             ("ja", "en", "Connected", "Send"),
         ] {
-            let page = Page::open_as(daemon.addr, Look { language, ..Look::default() }).await;
+            let page =
+                Page::open_as(daemon.addr, PageOptions { language, ..PageOptions::default() })
+                    .await;
             assert_eq!(page.js("document.documentElement.lang").await, lang);
             assert_eq!(page.js(STATE).await, state);
             assert_eq!(page.js("document.getElementById('send').textContent").await, send);

@@ -16,21 +16,21 @@ use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel, TypingData};
 
 /// How long a test waits.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How often it looks.
+/// How often it checks.
 const TICK: Duration = Duration::from_millis(15);
 
-/// The kind of browser that shows the page.
-pub struct Look {
+/// The window, the language and the settings of a page.
+pub struct PageOptions {
     /// In CSS pixels.
     pub width: u32,
     pub height: u32,
     pub phone: bool,
     pub language: &'static str,
-    /// Options of the room, as data attributes of the page's body.
+    /// Options of the connection, as data attributes of the page's body.
     pub data: &'static str,
 }
 
-impl Default for Look {
+impl Default for PageOptions {
     fn default() -> Self {
         Self { width: 900, height: 700, phone: false, language: "en", data: "{}" }
     }
@@ -46,20 +46,20 @@ pub struct Page {
 impl Page {
     /// Opens the page of the server at `address`, and waits until it is connected.
     pub async fn open(address: impl std::fmt::Display) -> Self {
-        Self::open_as(address, Look::default()).await
+        Self::open_as(address, PageOptions::default()).await
     }
 
-    /// Opens the page in such a browser.
-    pub async fn open_as(address: impl std::fmt::Display, look: Look) -> Self {
-        let page = Self::start(&look).await;
+    /// Opens the page with these options.
+    pub async fn open_as(address: impl std::fmt::Display, options: PageOptions) -> Self {
+        let page = Self::start(&options).await;
         let metrics = json!({
-            "width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.phone,
+            "width": options.width, "height": options.height, "deviceScaleFactor": 1, "mobile": options.phone,
         });
         page.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
         // The document is complete, and its script has not started.
         let source = format!(
             "document.addEventListener('readystatechange', () => Object.assign(document.body.dataset, {}), {{ once: true }})",
-            look.data
+            options.data
         );
         page.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": source })).await;
         page.driver().goto(format!("http://{address}/")).await.unwrap();
@@ -67,7 +67,7 @@ impl Page {
         page
     }
 
-    async fn start(look: &Look) -> Self {
+    async fn start(options: &PageOptions) -> Self {
         let (chromedriver, port) = start_chromedriver();
         let profile = TempDir::new().unwrap();
         let mut wanted = ChromeCapabilities::new();
@@ -82,7 +82,7 @@ impl Page {
             "--disable-component-update",
             "--disable-sync",
             "--force-prefers-reduced-motion",
-            &format!("--accept-lang={}", look.language),
+            &format!("--accept-lang={}", options.language),
             &format!("--user-data-dir={}", profile.path().display()),
         ];
         for argument in arguments {

@@ -51,7 +51,7 @@ fn everything_is_text() {
             .await;
         let wanted: Vec<String> = payloads
             .iter()
-            .flat_map(|payload| [harmless(payload), harmless(payload)])
+            .flat_map(|payload| [as_shown(payload), as_shown(payload)])
             .chain(["the end".to_owned()])
             .collect();
         for (shown, wanted) in shown.as_array().unwrap().iter().zip(&wanted) {
@@ -119,7 +119,7 @@ fn hostile_own_names_and_tokens() {
 }
 
 /// A message as the page shows it.
-fn harmless(msg: &str) -> String {
+fn as_shown(msg: &str) -> String {
     let lines = msg.replace("\r\n", "\n").replace('\r', "\n");
     lines
         .chars()

@@ -59,7 +59,7 @@ fn a_rate_limit_shows_the_wait_and_loses_nothing() {
         page.until(&format!("!document.querySelector('.again:disabled') && {WAIT} === ''")).await;
         page.click(".again").await;
         page.shows(&["one", "two"]).await;
-        // A button that is disabled does not take the focus with it.
+        // When a button is disabled, the focus moves to the input.
         operate(&daemon, &["slow", "60"]);
         page.js(
             "(document.getElementById('composer').requestSubmit(), document.querySelector('.again').focus())",
@@ -82,7 +82,7 @@ fn a_retracted_message_is_hidden() {
         let tim = tim_of(&mut eva, "Buy my pills");
         say(&mut eva, "bob", "Oh, not again.");
         page.shows(&["Good morning!", "Buy my pills", "Oh, not again."]).await;
-        // Nobody else can retract a message.
+        // Another user cannot retract a message.
         eva.send(&json!({ "usr": "eva", "msg": "mine", "retract": tim }).to_string());
         page.shows(&["Good morning!", "Buy my pills", "Oh, not again.", "mine"]).await;
         operate(&daemon, &["retract", &tim]);

@@ -1,4 +1,4 @@
-//! Other users of the room, and a network that can stop.
+//! Other users of the room, and a network that can pause.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -23,66 +23,67 @@ pub fn start_again_with(address: SocketAddr, config: &str) -> Daemon {
     Setup::new(config).without_listen().arg("--listen").arg(&address.to_string()).start()
 }
 
-/// A network to the room. When it is stopped, no WebSocket transfers anything, and nobody
+/// A proxy to the daemon. When it is paused, no WebSocket transfers anything, and neither side
 /// is informed. (Pages still load.)
 pub struct Network {
     pub address: SocketAddr,
-    still: Arc<Still>,
+    pause: Arc<Pause>,
 }
 
 #[derive(Default)]
-struct Still {
-    stands: Mutex<bool>,
+struct Pause {
+    is_paused: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Network {
-    /// A network to the room at this address.
+    /// A proxy to the daemon at this address.
     pub fn to(room: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let still = Arc::<Still>::default();
-        let held = still.clone();
+        let pause = Arc::<Pause>::default();
+        let shared = pause.clone();
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
-                let held = held.clone();
-                thread::spawn(move || held.connect(&near, room));
+                let pause = shared.clone();
+                thread::spawn(move || pause.connect(&near, room));
             }
         });
-        Self { address, still }
+        Self { address, pause }
     }
 
-    /// Transfers nothing until `flow`.
-    pub fn stop(&self) {
-        *self.still.stands.lock().unwrap() = true;
+    /// Transfers nothing until `resume`.
+    pub fn pause(&self) {
+        *self.pause.is_paused.lock().unwrap() = true;
     }
 
-    /// Transfers again, also what has waited.
-    pub fn flow(&self) {
-        *self.still.stands.lock().unwrap() = false;
-        self.still.changed.notify_all();
+    /// Transfers again, also the bytes that have waited.
+    pub fn resume(&self) {
+        *self.pause.is_paused.lock().unwrap() = false;
+        self.pause.changed.notify_all();
     }
 }
 
-impl Still {
+impl Pause {
     /// Copies in both directions, until both have ended.
     fn connect(&self, near: &TcpStream, room: SocketAddr) {
         let mut head = [0; 4096];
         let length = near.peek(&mut head).unwrap_or(0);
-        let held = String::from_utf8_lossy(&head[..length]).contains("Sec-WebSocket-Key");
+        let is_websocket = String::from_utf8_lossy(&head[..length]).contains("Sec-WebSocket-Key");
         let Ok(far) = TcpStream::connect(room) else { return };
         thread::scope(|scope| {
-            scope.spawn(|| self.carry(near, &far, held));
-            self.carry(&far, near, held);
+            scope.spawn(|| self.copy(near, &far, is_websocket));
+            self.copy(&far, near, is_websocket);
         });
     }
 
-    fn carry(&self, mut from: &TcpStream, mut to: &TcpStream, held: bool) {
+    fn copy(&self, mut from: &TcpStream, mut to: &TcpStream, is_websocket: bool) {
         let mut buffer = [0; 4096];
         loop {
             let count = from.read(&mut buffer).unwrap_or(0);
-            let stands = self.stands.lock().unwrap();
-            drop(self.changed.wait_while(stands, |stands| held && *stands).unwrap());
+            let is_paused = self.is_paused.lock().unwrap();
+            let wait = |is_paused: &mut bool| is_websocket && *is_paused;
+            drop(self.changed.wait_while(is_paused, wait).unwrap());
             if count == 0 || to.write_all(&buffer[..count]).is_err() {
                 let _ = to.shutdown(Shutdown::Write);
                 return;

@@ -179,8 +179,8 @@ fn the_list_is_bounded_and_counts_removed_messages() {
         let count = page.js("document.querySelectorAll('.line').length").await.as_u64().unwrap();
         assert!((1_900..=2_000).contains(&count), "{count}");
         let left = 10_000 - count;
-        let said = format!("Older messages, no longer here: {},{:03}", left / 1000, left % 1000);
-        assert_eq!(page.js("document.getElementById('gone').textContent").await, said.as_str());
+        let shown = format!("Older messages, no longer here: {},{:03}", left / 1000, left % 1000);
+        assert_eq!(page.js("document.getElementById('gone').textContent").await, shown.as_str());
         assert_eq!(
             page.js("document.querySelector('.run:last-child .text').textContent").await,
             "message 9999"

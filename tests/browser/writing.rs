@@ -60,13 +60,13 @@ fn on_a_slow_network_a_message_is_shown_as_pending() {
         let network = Network::to(daemon.addr);
         let page = Page::open(network.address).await;
         page.name("ann").await;
-        network.stop();
+        network.pause();
         page.say("slowly").await;
         page.say("one after the other").await;
         assert_eq!(page.js(UNSENT).await, json!(["Sending…", "Sending…"]));
         assert_eq!(page.js("document.querySelectorAll('#list .text').length").await, 0);
         page.picture("sending.png").await;
-        network.flow();
+        network.resume();
         page.shows(&["slowly", "one after the other"]).await;
         assert_eq!(page.js(UNSENT).await, json!([]));
     });
@@ -111,7 +111,7 @@ fn a_reload_loses_nothing() {
         assert_eq!(page.js("document.getElementById('usr').value").await, "ann");
         assert_eq!(page.js("document.getElementById('msg').value").await, "half a sent");
         // Whether the message in flight arrived is unknown, so the page asks.
-        network.stop();
+        network.pause();
         page.say("under way").await;
         page.fill("msg", "the next").await;
         page.driver().refresh().await.unwrap();
@@ -122,7 +122,7 @@ fn a_reload_loses_nothing() {
         );
         assert_eq!(page.js("document.getElementById('msg').value").await, "the next");
         // It arrives now, or is sent again.
-        network.flow();
+        network.resume();
         page.until(
             "document.querySelector('.failed .again')?.click()
                 || [...document.querySelectorAll('#list .text')].at(-1)?.textContent === 'under way'",
@@ -144,11 +144,11 @@ fn near_the_limit_the_rest_is_shown_and_nothing_longer_is_sent() {
         page.fill("msg", &"ü".repeat(5_000)).await;
         assert_eq!(page.js(left).await, "");
         page.fill("msg", &"ü".repeat(8_000)).await;
-        let said = page.js(left).await;
-        assert!(said.as_str().unwrap().ends_with(" bytes left"), "{said}");
+        let shown = page.js(left).await;
+        assert!(shown.as_str().unwrap().ends_with(" bytes left"), "{shown}");
         page.fill("msg", &"ü".repeat(9_000)).await;
-        let said = page.js(left).await;
-        assert!(said.as_str().unwrap().ends_with(" bytes too long"), "{said}");
+        let shown = page.js(left).await;
+        assert!(shown.as_str().unwrap().ends_with(" bytes too long"), "{shown}");
         page.type_into("msg", Key::Enter).await;
         assert_eq!(page.js("document.getElementById('msg').value.length").await, 9_000);
         // A message of exactly the limit is sent, and the connection stays.

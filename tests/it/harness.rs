@@ -1,5 +1,4 @@
-//! The real daemon over real sockets: started at a port of its own, with a log
-//! that can be waited for, and ended with the test.
+//! Starts the daemon on a free port, waits for lines of its log, and kills it with the test.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,33 +17,33 @@ use tempfile::TempDir;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
-/// How long a test waits for what has to come.
+/// How long a test waits for an event.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The request for a WebSocket.
+/// An upgrade request.
 pub const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// A configuration under which one speaker may send as fast as it can.
+/// A configuration without a rate limit.
 pub const UNLIMITED: &str = "limits.messages_per_sec = 0\n";
 
-/// Polls `condition` until it gives something.
+/// Polls `condition` until it returns a value.
 ///
 /// # Panics
 ///
-/// Nothing came before the deadline.
+/// It returned no value before the deadline.
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
+        assert!(start.elapsed() < DEADLINE, "timeout: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// A daemon that is to be started.
+/// The options of a daemon to start.
 pub struct Setup {
     config: String,
     listen: bool,
@@ -57,7 +56,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// With this configuration file, listening at a port of its own.
+    /// With this configuration file, listening on a free port.
     pub fn new(config: &str) -> Self {
         Self {
             config: config.to_owned(),
@@ -71,13 +70,13 @@ impl Setup {
         }
     }
 
-    /// Leaves it to the configuration, or to systemd, where to listen.
+    /// Without `--listen`: the configuration or systemd gives the address.
     pub fn without_listen(mut self) -> Self {
         self.listen = false;
         self
     }
 
-    /// With its control socket in the usual place.
+    /// Without `--control`: the control socket has the default path.
     pub fn without_control(mut self) -> Self {
         self.control = false;
         self
@@ -95,19 +94,19 @@ impl Setup {
         self
     }
 
-    /// Run by another program, whose arguments the daemon's command follows.
+    /// Runs the daemon through another program, after these words.
     pub fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper = words.iter().map(ToString::to_string).collect();
         self
     }
 
-    /// With this as its stderr. Then its log cannot be looked at.
+    /// With this as its stderr. Its log is then not available.
     pub fn stderr(mut self, stderr: OwnedFd) -> Self {
         self.stderr = Some(stderr);
         self
     }
 
-    /// With one or two sockets, passed as systemd does, from descriptor 3 on.
+    /// With one or two sockets, passed as systemd passes them, from descriptor 3 on.
     pub fn inherit(mut self, sockets: impl IntoIterator<Item = OwnedFd>, names: &str) -> Self {
         self.inherited = sockets.into_iter().collect();
         let count = self.inherited.len().to_string();
@@ -117,7 +116,7 @@ impl Setup {
             .env("LISTEN_FDNAMES", names)
     }
 
-    /// Starts it and does not wait for anything.
+    /// Starts it without waiting.
     pub fn spawn(self) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("wschat.toml");
@@ -157,7 +156,7 @@ impl Setup {
     }
 }
 
-/// What the tests' own surroundings must not tell the daemon.
+/// Environment variables of the test process that the daemon must not get.
 const FOREIGN_VARIABLES: [&str; 10] = [
     "CREDENTIALS_DIRECTORY",
     "JOURNAL_STREAM",
@@ -171,12 +170,12 @@ const FOREIGN_VARIABLES: [&str; 10] = [
     "WATCHDOG_USEC",
 ];
 
-/// The control socket in a daemon's own folder.
+/// The name of the control socket in the folder of a daemon.
 const CONTROL: &str = "control.sock";
 
-/// A running daemon; killed when dropped. Its log is shown if the test fails.
+/// A running daemon; killed when dropped. Its log is printed if the test fails.
 pub struct Daemon {
-    /// Where it listens, if it does so over TCP.
+    /// Where it listens, if it listens on TCP.
     pub addr: SocketAddr,
     child: Child,
     folder: TempDir,
@@ -194,7 +193,7 @@ impl Daemon {
         Client::open(TcpStream::connect(self.addr).unwrap(), &format!("ws://{}/", self.addr))
     }
 
-    /// Sends a request as it is, and gives back all that comes until the end.
+    /// Sends a request unchanged, and returns everything until the connection is closed.
     pub fn http(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.addr).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -209,7 +208,7 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Writes another configuration file in the place of the old one.
+    /// Replaces the configuration file.
     pub fn configure(&self, config: &str) {
         fs::write(self.config_file(), config).unwrap();
     }
@@ -224,14 +223,14 @@ impl Daemon {
         self.folder.path().join(CONTROL)
     }
 
-    /// A command that asks this daemon, to be run.
+    /// A command for the control socket of this daemon.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
         command.args(words).arg("--control").arg(self.control()).stdin(Stdio::null());
         command
     }
 
-    /// Writes another configuration and waits until it is in force.
+    /// Replaces the configuration and waits until it is loaded.
     pub fn reload(&self, config: &str) {
         let before = self.log.count("configuration loaded");
         self.configure(config);
@@ -239,12 +238,12 @@ impl Daemon {
         until("the reload", || (self.log.count("configuration loaded") > before).then_some(()));
     }
 
-    /// All that it has logged so far.
+    /// Its log until now.
     pub fn log(&self) -> String {
         self.log.text()
     }
 
-    /// Waits for a line of the log that holds `text`, and gives it back.
+    /// Waits for a line of the log that contains `text`, and returns it.
     pub fn wait_for_log(&self, text: &str) -> String {
         self.log.wait_for(text)
     }
@@ -262,13 +261,13 @@ impl Daemon {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Its exit code and all that it said, for one that does not come up.
+    /// Waits for the end of a daemon that does not start; returns its exit code and log.
     pub fn ends_with(mut self) -> (Option<i32>, String) {
         let code = self.wait().code();
         (code, self.log())
     }
 
-    /// The id of its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -340,7 +339,7 @@ impl Log {
     }
 }
 
-/// A WebSocket to the daemon, which waits for what is read until the deadline.
+/// A WebSocket to the daemon. A read fails after the deadline.
 pub struct Client<S = TcpStream>(pub WebSocket<S>);
 
 impl Client {
@@ -365,12 +364,12 @@ impl<S: Read + Write> Client<S> {
         self.0.send(Message::text(text)).unwrap();
     }
 
-    /// Says something in the room.
+    /// Sends a message with this name and text.
     pub fn say(&mut self, usr: &str, msg: &str) {
         self.send(&serde_json::json!({ "usr": usr, "msg": msg }).to_string());
     }
 
-    /// The next text message, pings and pongs left out.
+    /// The next text message; pings and pongs are skipped.
     pub fn text(&mut self) -> String {
         loop {
             match self.0.read().unwrap() {
@@ -392,17 +391,17 @@ impl<S: Read + Write> Client<S> {
         self.json()["msg"].as_str().unwrap().to_owned()
     }
 
-    /// Everything up to the server's close frame, which is answered: the texts
-    /// before it, its code and its reason.
+    /// Reads up to the close frame of the server and answers it. Returns the texts before
+    /// it, its code and its reason.
     pub fn closed(&mut self) -> (Vec<String>, u16, String) {
         let (mut texts, start) = (Vec::new(), Instant::now());
         loop {
-            // Pings come for ever.
+            // Pings could arrive for ever.
             assert!(start.elapsed() < 2 * DEADLINE, "no close frame");
             match self.0.read().unwrap() {
                 Message::Text(text) => texts.push(text.to_string()),
                 Message::Close(Some(CloseFrame { code, reason })) => {
-                    // The answer goes out with the next call, or has already.
+                    // Sends the answer, unless it is sent already.
                     let _ = self.0.flush();
                     return (texts, code.into(), reason.to_string());
                 }

@@ -17,7 +17,7 @@ assert.ok(globalThis.WebSocket, "this Node has no WebSocket: use Node 22, or --e
 const module = new URL("../../static/wschat.js", import.meta.url);
 const binary = process.env.WSCHAT_BIN ?? fileURLToPath(new URL("../../target/debug/wschat", import.meta.url));
 
-/** Starts a room that ends with the test; gives its URL and how to stop it. */
+/** Starts a daemon that stops with the test. Returns its URL, its address and `stop`. */
 async function start(t, listen = "127.0.0.1:0") {
   const folder = mkdtempSync(join(tmpdir(), "wschat-"));
   const config = join(folder, "wschat.toml");
@@ -41,7 +41,7 @@ async function start(t, listen = "127.0.0.1:0") {
   throw new Error("wschat does not listen");
 }
 
-/** The next event of a kind about which something is true. */
+/** The detail of the next event of this type for which `is` returns true. */
 const next = (room, type, is = () => true) =>
   new Promise((resolve) => {
     const listen = ({ detail }) => {
@@ -52,21 +52,21 @@ const next = (room, type, is = () => true) =>
     room.addEventListener(type, listen);
   });
 
-test("two rooms chat", async (t) => {
+test("two clients exchange messages", async (t) => {
   const { url } = await start(t);
   const [ann, bob] = [connect(url), connect(url)];
   t.after(() => [ann, bob].forEach((room) => room.close()));
   await Promise.all([ann.opened, bob.opened]);
-  const heard = next(bob, "message");
+  const received = next(bob, "message");
   const sent = await ann.send({ usr: "ann", msg: "hello", mood: "good" });
-  assert.deepEqual(await heard, sent);
+  assert.deepEqual(await received, sent);
   assert.match(sent.tim, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/);
   assert.equal(sent.mood, "good");
   const all = await Promise.all([1, 2, 3].map((n) => ann.send({ usr: "ann", msg: `${n}` })));
   assert.deepEqual(all.map(({ tim }) => tim), all.map(({ tim }) => tim).sort());
 });
 
-test("a refusal finds its message among others", async (t) => {
+test("a notice is assigned to its message among others", async (t) => {
   const { url } = await start(t);
   const room = connect(url);
   t.after(() => room.close());
@@ -80,12 +80,12 @@ test("a refusal finds its message among others", async (t) => {
   );
 });
 
-test("the server answers the question whether it is still there", async (t) => {
+test("the server answers a probe", async (t) => {
   const { url } = await start(t);
   const room = connect(url);
   t.after(() => room.close());
   await room.opened;
-  // In the library's place: an empty text, and what comes for it.
+  // The library's probe: an empty text, which the server answers with a notice.
   const socket = new WebSocket(url);
   await once(socket, "open");
   socket.send("");
@@ -117,7 +117,7 @@ test("a message over the limit", async (t) => {
   await assert.rejects(room.send({ usr: "ann", msg: "x".repeat(20_000) }), { code: "too-big" });
 });
 
-test("the example of the documentation works as it stands", async (t) => {
+test("the example of the documentation works unchanged", async (t) => {
   const { url } = await start(t);
   const lines = readFileSync(module, "utf8").matchAll(/^ \* {5}(.*)$|^ \*$/gm);
   const [example] = /import .*room\.close\(\);/s.exec([...lines].map(([, code = ""]) => code).join("\n"));

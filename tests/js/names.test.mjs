@@ -1,11 +1,11 @@
-// static/list.js: names are what they look like, by the same data as in the room.
+// static/list.js: names are shown without invisible characters, by the server's data.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 Object.defineProperty(globalThis, "navigator", { value: { languages: ["en"] }, configurable: true });
 const { safeName } = await import("../../static/list.js");
 
-test("nothing invisible is left in a name, or goes unseen", () => {
+test("invisible characters of a name are replaced with a visible one", () => {
   const cases = [
     ["petr", "petr"],
     [" Ann Lee\u3000", "Ann Lee"],
@@ -21,7 +21,7 @@ test("nothing invisible is left in a name, or goes unseen", () => {
   for (const [usr, shown] of cases) assert.equal(safeName(usr), shown, JSON.stringify(usr));
 });
 
-test("what joins is left where it joins emoji, and is taken off elsewhere", () => {
+test("joiners and variation selectors are kept in emoji and removed elsewhere", () => {
   for (const emoji of ["❤\ufe0f", "👩‍👩‍👧", "🏳\ufe0f‍🌈", "🧑🏽‍🚀"]) assert.equal(safeName(`x${emoji}`), `x${emoji}`);
   for (const [usr, shown] of [
     ["b\u200do\u200cb\ufe0f", "bob"],

@@ -1,11 +1,11 @@
-// static/texts.js: every language says everything, with the same places.
+// static/texts.js: every language has every text, with the same placeholders.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 const source = (name) => readFileSync(new URL(`../../static/${name}`, import.meta.url), "utf8");
 
-/** The module as a browser of these languages gets it. */
+/** The module in a browser with these languages. */
 async function textsFor(...languages) {
   Object.defineProperty(globalThis, "navigator", { value: { languages }, configurable: true });
   return import(`../../static/texts.js?${languages}`);
@@ -22,17 +22,17 @@ function rows() {
   );
 }
 
-const places = (text) => [...new Set(text.match(/\{\w+\}/g))].sort();
+const placeholders = (text) => [...new Set(text.match(/\{\w+\}/g))].sort();
 
 test("every language has every text", () => {
   assert.ok(rows().size > 40);
   for (const [name, [english, ...others]] of rows()) {
     assert.equal(others.length, 2, name);
-    for (const other of others) assert.deepEqual(places(other), places(english), name);
+    for (const other of others) assert.deepEqual(placeholders(other), placeholders(english), name);
   }
 });
 
-test("every text that the page names is there", () => {
+test("every text that the page uses exists", () => {
   const names = rows();
   for (const [, name] of source("index.html").matchAll(/data-(?:text|label)="(\w+)"/g)) assert.ok(names.has(name), name);
   for (const file of ["page.js", "list.js"]) {
@@ -40,7 +40,7 @@ test("every text that the page names is there", () => {
   }
 });
 
-test("the first language of the reader that there is", async () => {
+test("the first available language of the user is chosen", async () => {
   const cases = [
     [["de-AT", "en"], "de"],
     [["pl", "cs-CZ", "en"], "cs"],
@@ -50,7 +50,7 @@ test("the first language of the reader that there is", async () => {
   for (const [wanted, chosen] of cases) assert.equal((await textsFor(...wanted)).language, chosen);
 });
 
-test("places are filled in as the language writes them", async () => {
+test("placeholders are filled in by the rules of the language", async () => {
   const cs = await textsFor("cs");
   assert.equal(cs.text("retryIn", { in: 1 }), "Další pokus za 1 sekundu");
   assert.equal(cs.text("retryIn", { in: 7 }), "Další pokus za 7 sekund");

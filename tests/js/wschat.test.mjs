@@ -1,9 +1,9 @@
-// static/wschat.js against a socket of the test's own, with the test's clock.
+// static/wschat.js with a simulated WebSocket and a simulated clock.
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 import { NotSent, connect, newId } from "../../static/wschat.js";
 
-/** A WebSocket that does what the test tells it, on the other end. */
+/** A WebSocket whose server is the test. */
 class Socket {
   static all = [];
   sent = [];
@@ -19,7 +19,7 @@ class Socket {
   close() {
     this.closed = true;
   }
-  /** What the server does. */
+  /** The actions of the server. */
   accept() {
     this.onopen?.({});
   }
@@ -29,7 +29,7 @@ class Socket {
   refuse(err) {
     this.say({ usr: "wschat", msg: `not sent: ${err}`, err, tim: "2020-08-11T22:26:58.118678679Z" });
   }
-  /** Sends the oldest unanswered message back, stamped. */
+  /** Sends a sent message back with a `tim`; by default the last one. */
   echo(index = this.sent.length - 1) {
     this.say({ ...JSON.parse(this.sent[index]), tim: "2020-08-11T22:26:58.118678679Z" });
   }
@@ -41,17 +41,17 @@ class Socket {
 const last = () => Socket.all.at(-1);
 const settled = () => new Promise(setImmediate);
 
-/** Lets time pass as it does: a second at a time. */
+/** Advances the clock second by second. */
 function pass(seconds) {
   for (let second = 0; second < seconds; second += 1) mock.timers.tick(1_000);
 }
 
-/** An open room, and everything it tells. */
+/** An open room that records its events. */
 function open(options) {
   const room = connect("ws://room/", { WebSocket: Socket, ...options });
-  room.told = [];
+  room.events = [];
   for (const type of ["message", "retract", "notice", "state"]) {
-    room.addEventListener(type, ({ detail }) => room.told.push([type, detail]));
+    room.addEventListener(type, ({ detail }) => room.events.push([type, detail]));
   }
   last().accept();
   return room;
@@ -63,19 +63,19 @@ beforeEach(() => {
   mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_000_000 });
 });
 
-test("a message is sent when it comes back under its id", async () => {
+test("a message is sent when it comes back with its id", async () => {
   const room = open();
   await room.opened;
   const sent = room.send({ usr: "ann", msg: "hello", mood: "good" });
   const { id, ...rest } = JSON.parse(last().sent[0]);
   assert.match(id, /^.{22}$/);
   assert.deepEqual(rest, { usr: "ann", msg: "hello", mood: "good" });
-  // The same words of somebody else, and of us in another page, are no receipt.
+  // The same text from another user, or from another page of this user, does not count.
   last().say({ usr: "ann", msg: "hello", tim: "1" });
   last().say({ usr: "ann", msg: "hello", id: newId(), tim: "2" });
   last().echo();
   assert.equal((await sent).tim, "2020-08-11T22:26:58.118678679Z");
-  assert.deepEqual(room.told.map(([type]) => type), ["state", "message", "message", "message"]);
+  assert.deepEqual(room.events.map(([type]) => type), ["state", "message", "message", "message"]);
 });
 
 test("a caller's own id is kept", async () => {
@@ -85,7 +85,7 @@ test("a caller's own id is kept", async () => {
   assert.equal((await sent).id, "mine");
 });
 
-test("one message is under way at a time, and a notice is about that one", async () => {
+test("one message is in flight at a time, and a notice is about that one", async () => {
   const room = open();
   const results = ["one", "two", "three"].map((msg) => room.send({ usr: "ann", msg }));
   assert.equal(last().sent.length, 1);
@@ -104,71 +104,71 @@ test("one message is under way at a time, and a notice is about that one", async
     return true;
   });
   assert.equal((await results[2]).msg, "three");
-  assert.ok(!room.told.some(([type]) => type === "notice"));
+  assert.ok(!room.events.some(([type]) => type === "notice"));
 });
 
-test("a notice about nothing of ours is told", () => {
+test("a notice without a message in flight is an event", () => {
   const room = open();
   last().refuse("bad-json");
-  assert.equal(room.told.at(-1)[0], "notice");
+  assert.equal(room.events.at(-1)[0], "notice");
 });
 
-test("a receipt answers a command", async () => {
+test("an acknowledgement answers a command", async () => {
   const room = open();
   const done = room.send({ usr: "ann", jwt: "a.b.c", cmd: { mute: "bob", secs: 600 } });
   last().say({ usr: "wschat", msg: "done: muted bob for 600 s", ack: "mute", tim: "1" });
   assert.equal((await done).ack, "mute");
-  assert.equal(room.told.length, 1);
+  assert.equal(room.events.length, 1);
 });
 
-test("only the server can refuse, confirm and take back", async () => {
+test("only the server can refuse, acknowledge and retract", async () => {
   const room = open();
   const sent = room.send({ usr: "ann", msg: "hello" });
   for (const field of ["err", "ack", "retract"]) {
     last().say({ usr: "bob", msg: "I am the server", [field]: "rate-limited", tim: "1" });
-    assert.deepEqual([room.told.at(-1)[0], room.told.at(-1)[1].usr], ["message", "bob"]);
+    assert.deepEqual([room.events.at(-1)[0], room.events.at(-1)[1].usr], ["message", "bob"]);
   }
   last().say({ usr: "wschat", msg: "retracted: 1", retract: "1", tim: "2" });
-  assert.deepEqual([room.told.at(-1)[0], room.told.at(-1)[1].retract], ["retract", "1"]);
+  assert.deepEqual([room.events.at(-1)[0], room.events.at(-1)[1].retract], ["retract", "1"]);
   last().say({ usr: "wschat", msg: "back in five minutes", tim: "3" });
-  assert.equal(room.told.at(-1)[0], "message");
+  assert.equal(room.events.at(-1)[0], "message");
   last().echo(0);
   assert.equal((await sent).msg, "hello");
 });
 
-test("what is no message of this protocol is left alone", () => {
+test("a text that is not a message of the protocol is ignored", () => {
   const room = open();
-  const before = room.told.length;
+  const before = room.events.length;
   last().say("not JSON");
-  assert.equal(room.told.length, before);
+  assert.equal(room.events.length, before);
   assert.equal(room.state, "open");
 });
 
-test("a break fails what is under way and what waits, each for its reason", async () => {
+test("a lost connection fails the message in flight and the waiting ones, with different codes", async () => {
   const room = open();
   const results = ["one", "two"].map((msg) => room.send({ usr: "ann", msg }));
   last().hangUp(1001, "stopping");
   await assert.rejects(results[0], { code: "connection-lost" });
   await assert.rejects(results[1], { code: "not-connected" });
   await assert.rejects(room.send({ usr: "ann", msg: "three" }), { code: "not-connected" });
-  const [type, { state, code, reason, retryAt }] = room.told.at(-1);
+  const [type, { state, code, reason, retryAt }] = room.events.at(-1);
   assert.deepEqual([type, state, code, reason], ["state", "waiting", 1001, "stopping"]);
   assert.ok(retryAt > Date.now());
 });
 
-test("a message over the limit is told from a broken connection", async () => {
+test("a message over the limit has its own error code", async () => {
   const room = open();
   const result = room.send({ usr: "ann", msg: "x".repeat(100_000) });
   last().hangUp(1009);
   await assert.rejects(result, { code: "too-big" });
 });
 
-test("it connects again, with growing delays that differ, up to a bound", () => {
+test("it reconnects after increasing random delays, up to a bound", () => {
   const room = open({ delayMinMs: 100, delayMaxMs: 1_000 });
   const delays = [];
   for (let failure = 0; failure < 40; failure += 1) {
     last().hangUp();
-    const delay = room.told.at(-1)[1].retryAt - Date.now();
+    const delay = room.events.at(-1)[1].retryAt - Date.now();
     delays.push(delay);
     const sockets = Socket.all.length;
     mock.timers.tick(Math.floor(delay) - 1);
@@ -181,7 +181,7 @@ test("it connects again, with growing delays that differ, up to a bound", () => 
   assert.ok(new Set(delays.slice(4)).size > 30);
 });
 
-test("a connection that lasted begins the delays anew", () => {
+test("a connection that lasts resets the delay", () => {
   const room = open({ delayMinMs: 100, delayMaxMs: 100_000, quietMs: Infinity });
   for (let failure = 0; failure < 8; failure += 1) {
     last().hangUp();
@@ -190,10 +190,10 @@ test("a connection that lasted begins the delays anew", () => {
   last().accept();
   mock.timers.tick(10_001);
   last().hangUp();
-  assert.ok(room.told.at(-1)[1].retryAt - Date.now() <= 100);
+  assert.ok(room.events.at(-1)[1].retryAt - Date.now() <= 100);
 });
 
-test("silence is asked about, and an answer is enough", () => {
+test("a silent connection is probed, and keeps open after an answer", () => {
   const room = open();
   mock.timers.tick(25_000);
   assert.deepEqual(last().sent, []);
@@ -202,10 +202,10 @@ test("silence is asked about, and an answer is enough", () => {
   last().refuse("bad-json");
   mock.timers.tick(20_000);
   assert.equal(room.state, "open");
-  assert.ok(!room.told.some(([type]) => type === "notice"));
+  assert.ok(!room.events.some(([type]) => type === "notice"));
 });
 
-test("a busy room is not asked", () => {
+test("a connection with messages is not probed", () => {
   open();
   for (let second = 0; second < 120; second += 10) {
     mock.timers.tick(10_000);
@@ -214,7 +214,7 @@ test("a busy room is not asked", () => {
   assert.deepEqual(last().sent, []);
 });
 
-test("a dead connection is given up within a minute, and replaced", () => {
+test("a dead connection is replaced within a minute", () => {
   const room = open();
   const dead = last();
   pass(60);
@@ -222,14 +222,14 @@ test("a dead connection is given up within a minute, and replaced", () => {
   assert.notEqual(last(), dead);
   last().accept();
   assert.equal(room.state, "open");
-  // Whatever the dead one still says is not heard.
-  const told = room.told.length;
+  // Later events of the dead connection are ignored.
+  const count = room.events.length;
   dead.say({ usr: "bob", msg: "late", tim: "1" });
   dead.hangUp();
-  assert.equal(room.told.length, told);
+  assert.equal(room.events.length, count);
 });
 
-test("a message without an answer gives the connection up, even in a busy room", async () => {
+test("a message without an answer ends the connection, even if others arrive", async () => {
   const room = open();
   const result = room.send({ usr: "ann", msg: "hello" });
   for (let second = 0; second < 30; second += 5) {
@@ -240,7 +240,7 @@ test("a message without an answer gives the connection up, even in a busy room",
   assert.ok(Socket.all[0].closed);
 });
 
-test("a message sent while asking waits for the answer", async () => {
+test("a message sent during a probe waits for the answer", async () => {
   const room = open();
   mock.timers.tick(30_000);
   const result = room.send({ usr: "ann", msg: "hello" });
@@ -250,7 +250,7 @@ test("a message sent while asking waits for the answer", async () => {
   assert.equal((await result).msg, "hello");
 });
 
-test("a connection that never opens is tried again", () => {
+test("a connection that does not open is replaced", () => {
   connect("ws://room/", { WebSocket: Socket });
   mock.timers.tick(20_000);
   assert.ok(last().closed);
@@ -258,18 +258,18 @@ test("a connection that never opens is tried again", () => {
   assert.equal(Socket.all.length, 2);
 });
 
-test("an error without a close is the end of a connection, once", () => {
+test("an error without a close ends the connection once", () => {
   const room = open();
   const [broken] = Socket.all;
   broken.onerror({});
   assert.equal(room.state, "waiting");
-  // Where a close does follow, it is of no account.
+  // A close event after it is ignored.
   broken.hangUp();
   mock.timers.tick(1_000);
   assert.equal(Socket.all.length, 2);
 });
 
-test("reconnect does not wait, and does nothing else", () => {
+test("reconnect skips the delay, and has no effect on an open connection", () => {
   const room = open();
   room.reconnect();
   assert.equal(Socket.all.length, 1);
@@ -280,7 +280,7 @@ test("reconnect does not wait, and does nothing else", () => {
   assert.equal(Socket.all.length, 2);
 });
 
-test("close is for good", async () => {
+test("close is final", async () => {
   const room = open();
   const result = room.send({ usr: "ann", msg: "hello" });
   room.close();
@@ -292,7 +292,7 @@ test("close is for good", async () => {
   await assert.rejects(room.send({ usr: "ann", msg: "x" }), { code: "not-connected" });
 });
 
-test("in a browser: the network and the tab come and go", async (t) => {
+test("in a browser: online, offline and visibilitychange events", async (t) => {
   const page = new EventTarget();
   for (const how of ["addEventListener", "removeEventListener"]) globalThis[how] = page[how].bind(page);
   globalThis.document = new EventTarget();
@@ -314,7 +314,7 @@ test("in a browser: the network and the tab come and go", async (t) => {
   document.dispatchEvent(new Event("visibilitychange"));
   assert.equal(room.state, "connecting");
   last().accept();
-  // Shown again after a while: is the connection still what it seems?
+  // When the page becomes visible after a while, it probes the connection.
   mock.timers.tick(6_000);
   document.dispatchEvent(new Event("visibilitychange"));
   assert.deepEqual(last().sent, [""]);
