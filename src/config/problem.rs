@@ -132,7 +132,7 @@ impl<'a> Report<'a> {
     /// Calls `read` for the key `name` in the table that is being read.
     pub fn below<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> T {
         let parent = self.key.len();
-        self.key += if parent == 0 || name.is_empty() { "" } else { "." };
+        self.key += if parent == 0 { "" } else { "." };
         self.key += name;
         let value = read(self);
         self.key.truncate(parent);

@@ -88,7 +88,7 @@ fn text<T>(
 ) -> Rule<T> {
     let read = move |value: &DeValue<'_>| match value.as_str() {
         None => Err(expected("string", value)),
-        Some("") => Err("empty; leave the key out to have none".to_owned()),
+        Some("") => Err("empty; leave it out".to_owned()),
         Some(text) => parse(text),
     };
     scalar(allowed, read, move |value| Value::from(show(value)).to_string())
@@ -199,7 +199,11 @@ pub(super) fn table<T: 'static>(
             _ if report.count > before => None,
             Err((column, text)) => {
                 let offset = table.get(column).map_or(offset, |value| value.span().start);
-                report.below(column, |report| report.wrong(offset, text));
+                if column.is_empty() {
+                    report.wrong(offset, text);
+                } else {
+                    report.below(column, |report| report.wrong(offset, text));
+                }
                 None
             }
             Ok(item) => Some(item),

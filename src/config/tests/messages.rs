@@ -78,6 +78,8 @@ port = 3
 > 1:1: port: unknown key
 > 2:1: ä: unknown key
 'ä' . 'ö' = 1  > 1:1: ä: unknown section
+auth."".issuer = 'x'  > 1:6: auth.: unknown section
+auth."" = 5  > 1:6: auth.: unknown key
 log = { level = 'ä', 'öß' = '€', x = 1 }
 > 1:17: log.level: not one of error, warn, info, debug, trace
 > 1:22: log.öß: unknown key
@@ -116,7 +118,7 @@ server.threads = 2020-08-11  > 1:18: server.threads: expected integer, found dat
 auth.leeway_secs = -1  > 1:20: auth.leeway_secs: -1 is out of range, 0 to 300
 auth.leeway_secs = 99999999999999999999  > 1:20: auth.leeway_secs: 99999999999999999999 is out of range, 0 to 300
 auth.leeway_secs = 99999999999999999999999999999999999999999999999999  > 1:20: auth.leeway_secs: the number is out of range, 0 to 300
-auth.issuer = ''  > 1:15: auth.issuer: empty; leave the key out to have none
+auth.issuer = ''  > 1:15: auth.issuer: empty; leave it out
 auth.algorithms = []
 listen.addresses = []
 > 1:19: auth.algorithms: empty; it takes at least one
@@ -158,7 +160,7 @@ limits.conections_max = 1
 auth.jwt_secret = ''
 > 2:28: limits.idle_timeout_secs: idle_timeout_secs, 20, has to be over ping_interval_secs, 25
 > 3:8: limits.conections_max: unknown key; did you mean limits.connections_max?
-> 4:19: auth.jwt_secret: empty; leave the key out to have none
+> 4:19: auth.jwt_secret: empty; leave it out
 "#;
     check(|toml| Scene::new(toml), cases);
 }

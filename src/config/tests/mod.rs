@@ -185,8 +185,8 @@ fn a_secret_ends_before_its_newline() {
 fn secrets_that_are_wrong_or_weak() {
     let cases = "
 auth.jwt_secret = '0123456789abcdef0123456789abcde'  > 1:19: auth.jwt_secret: warning: the secret is shorter than 32 bytes and may be guessed
-auth.jwt_secret = ''  > 1:19: auth.jwt_secret: empty; leave the key out to have none
-auth.jwt_secret_file = ''  > 1:24: auth.jwt_secret_file: empty; leave the key out to have none
+auth.jwt_secret = ''  > 1:19: auth.jwt_secret: empty; leave it out
+auth.jwt_secret_file = ''  > 1:24: auth.jwt_secret_file: empty; leave it out
 auth.jwt_secret_file = 'weak'
 > 1:24: auth.jwt_secret_file: warning: all users of this machine can read the secret; chmod o= the file
 > 1:24: auth.jwt_secret_file: warning: the secret is shorter than 32 bytes and may be guessed

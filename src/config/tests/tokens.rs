@@ -67,14 +67,14 @@ auth.keys = [{ alg = 'HS265', secret_file = 'key' }]  > 1:22: auth.keys.alg: not
 auth.keys = [{ alg = 'none', secret_file = 'key' }]  > 1:22: auth.keys.alg: not one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA
 auth.keys = [{ alg = 'HS256', file = 'ed.pem' }]  > 1:22: auth.keys.alg: a public key is not for HS256, HS384 or HS512, which need a secret_file
 auth.keys = [{ alg = 'EdDSA', secret_file = 'key' }]  > 1:22: auth.keys.alg: a secret is for HS256, HS384 or HS512
-auth.keys = [{ kid = '', alg = 'HS256', secret_file = 'key' }]  > 1:22: auth.keys.kid: empty; leave the key out to have none
+auth.keys = [{ kid = '', alg = 'HS256', secret_file = 'key' }]  > 1:22: auth.keys.kid: empty; leave it out
 auth.keys = [{ kid = 7, alg = 'HS256', secret_file = 'key' }]  > 1:22: auth.keys.kid: expected string, found integer
 auth.keys = [{ secret = 'hunter2', alg = 'HS256' }]  > 1:16: auth.keys.secret: unknown key; did you mean secret_file?
 # The files of good rows are read nevertheless.
 auth.keys = [{ kidd = 'a', alg = '' },
  {}, { file = 'none' }]
 > 2:16: auth.keys.kidd: unknown key; did you mean kid?
-> 2:34: auth.keys.alg: empty; leave the key out to have none
+> 2:34: auth.keys.alg: empty; leave it out
 > 3:2: auth.keys: file or secret_file is missing
 > 3:15: auth.keys.file: the file cannot be read: No such file or directory (os error 2)
 auth.keys = [{ alg = 'HS256', secret_file = 'hunter2' }]  > 1:45: auth.keys.secret_file: the file cannot be read: No such file or directory (os error 2)
@@ -147,13 +147,13 @@ fn invalid_revocations() {
 auth.revoked = [{}, 'bob', { jti = '' }]
 > 1:17: auth.revoked: jti or sub is missing
 > 1:21: auth.revoked: expected table, found string
-> 1:36: auth.revoked.jti: empty; leave the key out to have none
+> 1:36: auth.revoked.jti: empty; leave it out
 auth.revoked = [{ jti = '7', sub = 'bob' }]  > 1:36: auth.revoked.sub: jti is set too; make it two entries
 auth.revoked = [{ jti = '7', issued_before = 2026-11-22T10:00:00Z }]  > 1:46: auth.revoked.issued_before: it takes a sub
 auth.revoked = [{ sub = 'bob', issued_before = 2026-11-22T10:00:00 }]  > 1:48: auth.revoked.issued_before: a time without its date or offset
 auth.revoked = [{ sub = 'bob', issued_before = 1795338000 }]  > 1:48: auth.revoked.issued_before: expected datetime, found integer
 auth.revoked_file = 'gone.toml'  > 1:21: auth.revoked_file: the file cannot be read: No such file or directory (os error 2)
-auth.revoked_file = ''  > 1:21: auth.revoked_file: empty; leave the key out to have none
+auth.revoked_file = ''  > 1:21: auth.revoked_file: empty; leave it out
 ";
     check(scene, cases);
     let file = |content: &str| scene("auth.revoked_file = 'f.toml'").file("f.toml", content);
