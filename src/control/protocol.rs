@@ -14,8 +14,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::chat::ModAction;
+use crate::chat::{ModAction, Tim};
 use crate::control::error::{ControlError, ErrorCode};
 use crate::control::rates::Rates;
 use crate::record::RecordStats;
@@ -225,7 +226,7 @@ pub fn parse_request(line: &[u8]) -> Result<ControlRequest, ControlError> {
     }
     let request = match serde_json::from_slice(line) {
         Ok(request) => request,
-        Err(error) if error.is_data() => return bad("no such request; see wschat(8)"),
+        Err(error) if error.is_data() => return bad(&why_invalid(line)),
         Err(_) => return bad("a request is one JSON object on a line"),
     };
     match request {
@@ -237,6 +238,19 @@ pub fn parse_request(line: &[u8]) -> Result<ControlRequest, ControlError> {
             Err(error) => bad(&error.to_string()),
         },
         request => Ok(request),
+    }
+}
+
+/// Why `line`, which is JSON, is not a request.
+fn why_invalid(line: &[u8]) -> String {
+    let request: Value = serde_json::from_slice(line).unwrap_or_default();
+    let text = |pointer| request.pointer(pointer).and_then(Value::as_str);
+    match (text("/do"), text("/act/retract/tim").map(str::parse::<Tim>)) {
+        (Some("moderate"), Some(Err(error))) => format!("tim: {error}"),
+        (Some(name @ ("status" | "reload" | "clients" | "metrics" | "moderate" | "mutes")), _) => {
+            format!("a field of the request {name} is missing, unknown or invalid; see wschat(8)")
+        }
+        _ => "no such request; see wschat(8)".to_owned(),
     }
 }
 
@@ -335,6 +349,30 @@ mod tests {
             assert!(!error.msg.contains("hunter2"), "{line}");
         }
         assert!(parse_request(b"\xff").is_err());
+    }
+
+    #[test]
+    fn an_error_names_the_invalid_part() {
+        let field = |name| {
+            format!("a field of the request {name} is missing, unknown or invalid; see wschat(8)")
+        };
+        let unknown = || "no such request; see wschat(8)".to_owned();
+        let tim = || "tim: not a time like 2020-08-11T22:26:58.118678679Z".to_owned();
+        for (line, want) in [
+            (r#"{"do":"dance"}"#, unknown()),
+            (r#"{"act":"lock"}"#, unknown()),
+            ("[]", unknown()),
+            (r#"{"do":"status","x":1}"#, field("status")),
+            (r#"{"do":"reload","x":1}"#, field("reload")),
+            (r#"{"do":"metrics","x":1}"#, field("metrics")),
+            (r#"{"do":"mutes","x":1}"#, field("mutes")),
+            (r#"{"do":"clients","sort":"x"}"#, field("clients")),
+            (r#"{"do":"moderate","act":"dance"}"#, field("moderate")),
+            (r#"{"do":"moderate","act":{"retract":{"tim":1}}}"#, field("moderate")),
+            (r#"{"do":"moderate","act":{"retract":{"tim":"now"}}}"#, tim()),
+        ] {
+            assert_eq!(parse_request(line.as_bytes()).unwrap_err().msg, want, "{line}");
+        }
     }
 
     #[test]
