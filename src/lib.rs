@@ -1,12 +1,11 @@
 //! wschat: one public WebSocket room, on a machine that systemd runs.
 //!
-//! **The room is a log; a listener is a cursor.** Every message is turned into
-//! WebSocket bytes once, appended to one log (the feed), and every connection
-//! is only a position in that log.
+//! **The room is a log; a listener is a cursor.** Every message is encoded as a
+//! WebSocket frame once and appended to one log, the feed. A connection is only a position
+//! in that log.
 //!
-//! The modules, in the order in which a message meets them. An upper one may
-//! use a lower one, never the reverse; `chat`, `ws` and `feed` are pure:
-//! they take bytes and the time, and give back values.
+//! The modules are described in ARCHITECTURE.md. `chat`, `ws` and `feed` are pure: a
+//! function takes bytes and the time, and returns values.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

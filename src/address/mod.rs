@@ -1,5 +1,5 @@
 //! Addresses as an operator writes them: where to listen, whose headers to trust, which web
-//! pages to let in. Pure.
+//! pages may open a WebSocket. Pure.
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]

@@ -1,5 +1,5 @@
-//! Moderation actions: what is done, to whom and by whom. One type for the field
-//! `cmd` of a message, the control socket and the command line.
+//! Moderation actions: the action, its target and its actor. One type for the field `cmd`
+//! of a message, the control socket and the command line.
 
 use std::fmt;
 
@@ -261,7 +261,7 @@ impl Target {
     }
 }
 
-/// The target in a log and a list. What came from a client is escaped.
+/// The target in a log and a list. Text from a client is escaped.
 impl fmt::Display for Target {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -290,7 +290,7 @@ pub enum Actor {
     },
 }
 
-/// The actor in a log and a list. What came from a client is escaped.
+/// The actor in a log and a list. Text from a client is escaped.
 impl fmt::Display for Actor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -301,7 +301,7 @@ impl fmt::Display for Actor {
     }
 }
 
-/// Why an action makes no sense, whatever the state of the room.
+/// Why an action is invalid, whatever the state of the room.
 #[allow(missing_docs, reason = "the texts describe the variants")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidModAction {
@@ -323,7 +323,7 @@ pub enum ModActionError {
     NotMuted,
     #[error("the list of mutes is full; remove a mute first")]
     TooMany,
-    #[error("the room has had no message of this time")]
+    #[error("the room has sent no message with this tim")]
     NoMessage,
     #[error("a single connection cannot be muted; mute its name or address")]
     Connection,

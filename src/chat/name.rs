@@ -148,7 +148,7 @@ mod tests {
             ("jos\u{e9}", "jose\u{301}"),
             ("a b", "ab"),
             ("a b", "\u{3000}a\u{a0}\u{200a}b"),
-            // Of these only the capitals look like ours.
+            // Of these only the capitals look like Latin letters.
             ("bob", "\u{412}\u{41e}\u{412}"),
             ("bob", "\u{432}\u{43e}\u{432}"),
             ("bob", "\u{392}\u{39f}\u{392}"),
@@ -156,7 +156,7 @@ mod tests {
             ("lisa", "1isa"),
             ("lisa", "\u{406}i\u{455}a"),
             ("tim", "\u{ff34}IM"),
-            // Letters in another dress.
+            // Letters in other styles.
             ("wschat", "ᴡꜱᴄʜᴀᴛ"),
             ("wschat", "ⓦⓢⓒⓗⓐⓣ"),
             ("wschat", "ⓌⓈⒸⒽⒶⓉ"),
@@ -174,7 +174,7 @@ mod tests {
         ] {
             assert_eq!(skeleton(one), skeleton(other), "{one:?} {other:?}");
         }
-        // A frame around nothing is seen all the same.
+        // A frame around nothing is visible.
         assert_ne!(skeleton("\u{20dd}"), "");
         for (one, other) in [("ann", "anna"), ("jos\u{e9}", "jose"), ("a-b", "ab"), ("李", "王")]
         {

@@ -14,7 +14,7 @@ pub struct Rules {
     rate_limit: RateLimit,
 }
 
-/// What a client asks for that can send messages.
+/// The request of a client that can send messages.
 #[derive(Debug)]
 pub enum ChatRequest<'a> {
     /// Send this message.

@@ -56,7 +56,7 @@ impl Draft {
     fn credential(&mut self, outside: &Environment) -> Option<PathBuf> {
         let folder = outside.credentials.as_ref().filter(|path| !path.as_os_str().is_empty())?;
         if folder.is_relative() {
-            // Relative to the working directory, a file of somebody else could be the secret.
+            // Relative to the working directory, a file of another user could be the secret.
             let problem =
                 Problem::outside("CREDENTIALS_DIRECTORY", "not an absolute path; ignored");
             self.problems.push(Problem { is_warning: true, ..problem });

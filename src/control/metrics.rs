@@ -63,7 +63,7 @@ pub fn text(snapshot: &MetricsSnapshot) -> String {
         ModAction::VERBS.map(|verb| (verb, totals.acts.get(verb).copied().unwrap_or_default())),
     );
     out.add("mutes", "Muted names and addresses.", policy.mutes as u64);
-    out.add("locked", "1 while only moderators may speak, else 0.", policy.locked.into());
+    out.add("locked", "1 while only moderators can send messages, else 0.", policy.locked.into());
     let help = "Seconds between two messages of a speaker.";
     out.add("slow_mode_seconds", help, policy.slow_mode_secs);
     out.add("speakers", "Speakers with a rate limit account.", totals.speakers as u64);

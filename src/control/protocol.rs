@@ -202,7 +202,7 @@ pub struct Muted {
     pub since: DateTime<Utc>,
     /// When it ends; `None` if only an unmute ends it.
     pub until: Option<DateTime<Utc>>,
-    /// Who muted.
+    /// The actor of the mute.
     pub by: String,
 }
 

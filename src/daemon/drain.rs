@@ -22,7 +22,7 @@ pub async fn drain(pool: &ShardPool, close: Close, limit: Duration, signals: &mu
     let _ = signals.unless_shutdown(timeout(limit, pool.close(close))).await;
 }
 
-/// Leaves the room to the next process. If that fails, returns the room, to be closed.
+/// Hands the room over to the next process. If that fails, returns the room, to be closed.
 pub async fn hand_over(reloader: &Reloader) -> Option<ShardPool> {
     let Reloader { pool, manager, .. } = reloader;
     let settings = pool.settings().borrow().clone();
@@ -39,7 +39,7 @@ pub async fn hand_over(reloader: &Reloader) -> Option<ShardPool> {
     let shards = reloader.config.server.shards();
     ShardPool::resume_to_close(shards, settings, &snapshot, connections)
         .inspect_err(|error| {
-            error!(%error, "cannot start shards, so all connections are cut: {error}");
+            error!(%error, "cannot start shards, so all connections are lost: {error}");
         })
         .ok()
 }

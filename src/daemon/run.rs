@@ -61,7 +61,7 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
     let loaded = loaded.map_err(StartError::Configuration)?;
     let (log_level, _flush) = logging::start(loaded.config.log.level).map_err(system("the log"))?;
     for name in &passed.unknown {
-        warn!(name, "ignored a socket named {name:?}; the room's are named {ROOM:?}");
+        warn!(name, "ignored a socket named {name:?}; the sockets of the room are named {ROOM:?}");
     }
     let (room, metrics, config) = (passed.room, passed.metrics, loaded.config.clone());
     // A file system may block for ever, so a thread binds sockets and reads files.
@@ -103,7 +103,7 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
     runtime.spawn(moderation_writer.wake_on_change());
     runtime.spawn(manager.clone().send_queued());
     runtime.block_on(serve(acceptors, control, reloader, signals));
-    // This drops all tasks: no message and no decision comes any more.
+    // This drops all tasks: no message or decision follows.
     drop(runtime);
     moderation_writer.finish(MODERATION_TIMEOUT);
     recorder.finish(RECORD_TIMEOUT);

@@ -142,7 +142,7 @@ impl Gate {
     /// The turn of a message with a text of this length that has to wait. A turn is the
     /// number of bytes that its speaker will have been served then, as in weighted fair
     /// queueing: the speaker that was served less comes first, however many connections and
-    /// messages the others have. A pause earns nothing.
+    /// messages the others have. A sender gains nothing by a pause.
     pub fn turn_of(&self, account: &Account, text_bytes: usize) -> u64 {
         let start = account.served().max(self.served.load(SeqCst));
         start.saturating_add(text_bytes as u64)

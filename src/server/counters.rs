@@ -83,12 +83,12 @@ counters! {
     notices_dropped: u64, "dropped_notices_total", "", [("notices_dropped", "")],
         "Notices that were not sent, because there were too many.";
     probes: u64, "probes_total", "", [("probes", "")],
-        "Empty messages: pages that ask for a sign of life.";
+        "Empty messages, which pages send to test their connection.";
     rejected: [u64; Rejection::ALL.len()], "refused_connections_total", "reason",
         Rejection::ALL.map(|rejection| (rejection.name(), rejection.name())),
-        "Connections that did not get into the room, by the reason.";
+        "Rejected connections, by reason.";
     too_slow: u64, "closed_connections_total", "reason", [("too_slow", "too-slow")],
-        "Connections that the daemon closed: too far behind, no sign of life, a broken rule.";
+        "Connections that the daemon closed, by reason.";
     idle: u64, "closed_connections_total", "reason", [("idle", "idle")],
         "Connections closed because the client sent nothing for too long.";
     violations: u64, "closed_connections_total", "reason", [("violations", "protocol")],

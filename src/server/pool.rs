@@ -1,4 +1,4 @@
-//! The shards as the rest of the daemon sees them: starts them, stops them, asks them.
+//! The shards as the rest of the daemon sees them: starts, stops and queries them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,7 +49,7 @@ pub struct Totals {
     pub acts: BTreeMap<&'static str, u64>,
     /// Accounts in memory.
     pub speakers: usize,
-    /// All that is only counted.
+    /// The counters.
     pub counters: Counters,
 }
 

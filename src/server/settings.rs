@@ -1,4 +1,4 @@
-//! What a reload changes in a running room.
+//! The settings that a reload changes in a running room.
 
 use crate::address::{Origin, TrustedProxy};
 use crate::chat::{AuthSettings, RateLimit, Rules};

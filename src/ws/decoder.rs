@@ -1,8 +1,7 @@
 //! Decodes what a client sends into events (RFC 6455, sections 5 and 8.1).
 //!
-//! A frame that arrives whole is unmasked where it lies, and its event borrows the
-//! caller's buffer. Only an incomplete frame or message is copied, so an idle connection
-//! has no buffer.
+//! A complete frame is unmasked in place, and its event borrows the caller's buffer. Only
+//! an incomplete frame or message is copied, so an idle connection has no buffer.
 
 use serde::{Deserialize, Serialize};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -30,7 +29,7 @@ pub enum Event<'a> {
 /// The incomplete part of a client's stream: all that a handover has to keep of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecoderState {
-    /// The bytes of an incomplete frame, as they came.
+    /// The bytes of an incomplete frame, still masked.
     pub frame: Vec<u8>,
     /// The fragments of an incomplete message.
     pub message: Option<PartialMessage>,
@@ -172,7 +171,7 @@ impl Buffers {
         Ok(header.filter(|header| frame.len() >= header.frame_bytes))
     }
 
-    /// The event of a frame that lies elsewhere, or of the one in the buffers.
+    /// The event of the frame `in_place`, or else of the one in the buffers.
     fn event<'a>(
         &'a mut self,
         header: &Header,

@@ -80,7 +80,7 @@ fn every_file_of_src_is_on_the_map() {
         if file.contains("/tests/") || name == "tests.rs" {
             continue;
         }
-        // `load/` is told of in the row of its parent.
+        // `load/` is described in the row of its parent.
         let folder = if folder.ends_with("load") { folder.parent().unwrap() } else { folder };
         let start = match folder.to_str().unwrap() {
             "" => "files |".to_owned(),

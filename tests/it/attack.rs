@@ -80,7 +80,7 @@ impl Attack {
         self
     }
 
-    /// Somebody healthy, in the room.
+    /// A well-behaved client in the room.
     pub fn newcomer(&self) -> Client {
         self.attacked.newcomer()
     }
@@ -217,7 +217,7 @@ impl Room {
         measured
     }
 
-    /// Somebody healthy, in the room.
+    /// A well-behaved client in the room.
     fn newcomer(&self) -> Client {
         Client::open(connect(&self.daemon, CLIENT_ADDRESS).expect("a connection"), "ws://room/")
     }

@@ -67,13 +67,13 @@ fn errors_and_exit_codes_of_bench() {
         let line = String::from_utf8(output.stderr).unwrap();
         assert!(line.starts_with("wschat: ") && line.contains(words), "{args:?} {line}");
     };
-    let nobody = "ws://127.0.0.1:1/";
+    let no_server = "ws://127.0.0.1:1/";
     check(64, "must begin with ws://", &["http://127.0.0.1/"]);
-    check(64, "are more than 10", &[nobody, "--listeners=10", "--senders=11"]);
-    check(64, "--slow belongs to --mode slow", &[nobody, "--slow=1"]);
-    check(66, "--pid 4294967295", &[nobody, "--pid=4294967295"]);
-    check(69, "refused", &[nobody]);
-    check(71, "a limit of this machine", &[nobody, "--listeners=4000000000"]);
+    check(64, "are more than 10", &[no_server, "--listeners=10", "--senders=11"]);
+    check(64, "--slow belongs to --mode slow", &[no_server, "--slow=1"]);
+    check(66, "--pid 4294967295", &[no_server, "--pid=4294967295"]);
+    check(69, "refused", &[no_server]);
+    check(71, "a limit of this machine", &[no_server, "--listeners=4000000000"]);
 }
 
 /// The report of a short run.

@@ -267,7 +267,7 @@ fn a_client_that_does_not_read_is_listed_as_lagging() {
     let daemon = Daemon::start("limits.send_buffer_bytes = 4096");
     let (mut ann, _silent) = (daemon.connect(), daemon.connect());
     let text = "x".repeat(10_000);
-    let behind = until("somebody behind", || {
+    let behind = until("a client that is behind", || {
         ann.say("ann", &text);
         ann.hear();
         let first = clients(&daemon, &["--sort", "behind", "--limit", "1"]).swap_remove(0);
@@ -288,10 +288,10 @@ fn the_control_socket_checks_the_user() {
         return;
     }
     // As another user. File permissions are open, so only the check by the daemon is left.
-    let everybody = fs::Permissions::from_mode(0o777);
-    fs::set_permissions(daemon.control(), everybody.clone()).unwrap();
+    let all_users = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(daemon.control(), all_users.clone()).unwrap();
     let folder = daemon.control().parent().unwrap().to_owned();
-    fs::set_permissions(&folder, everybody).unwrap();
+    fs::set_permissions(&folder, all_users).unwrap();
     // That user may have no access to the build folder.
     let program = folder.join("wschat");
     // Copied by another process: a child of another test could inherit a writable

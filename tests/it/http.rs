@@ -448,7 +448,7 @@ fn limited(descriptors: usize, more: &str) -> Daemon {
 }
 
 #[test]
-fn idle_connections_keep_nobody_out_when_descriptors_are_few() {
+fn idle_connections_exclude_no_client_when_descriptors_are_few() {
     for descriptors in [128, 512, 1024] {
         let daemon = limited(descriptors, "");
         let _idle: Vec<TcpStream> = (0..descriptors + 100).map(|_| raw(&daemon)).collect();

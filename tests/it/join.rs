@@ -69,7 +69,7 @@ fn messages_of_the_server_are_marked() {
 
 #[test]
 fn a_missing_server_is_an_error() {
-    let (_kept, address) = Room::nobody();
+    let (_kept, address) = Room::without_listener();
     let output = join_url(&format!("ws://{address}"), &["--usr", "ci"], "x\n");
     assert_eq!(output.status.code(), Some(69));
     let why = format!("wschat: {address}: connection refused: nothing listens there\n");

@@ -76,8 +76,8 @@ fn a_reload_binds_the_name_to_a_claim() {
     daemon.reload(&format!("[auth]\njwt_secret = '{SECRET}'\nbind_usr = 'sub'"));
     assert_eq!(answer(&mut client, "eve", &ann), "name-mismatch");
     assert_eq!(answer(&mut client, "ann", &ann), "sent");
-    let nobody = token(SECRET, None, json!({}));
-    assert_eq!(answer(&mut client, "ann", &nobody), "jwt-invalid");
+    let without_sub = token(SECRET, None, json!({}));
+    assert_eq!(answer(&mut client, "ann", &without_sub), "jwt-invalid");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! wschat(8) and the completions tell of every command and every option.
+//! wschat(8) and the completions contain every command and every option.
 
 use std::process::Command;
 

@@ -28,7 +28,7 @@ fn answer(client: &mut Client, message: &Value) -> Value {
 }
 
 /// `sent`, or the code of the notice.
-fn verdict(client: &mut Client, message: &Value) -> String {
+fn result(client: &mut Client, message: &Value) -> String {
     let answer = answer(client, message);
     answer.get("err").map_or("sent", |code| code.as_str().unwrap()).to_owned()
 }
@@ -49,7 +49,7 @@ fn a_rate_limit_covers_all_connections_of_a_speaker() {
     let mut client = daemon.connect();
     let message = json!({ "usr": "ann", "msg": "hi" });
     for _ in 0..3 {
-        assert_eq!(verdict(&mut client, &message), "sent");
+        assert_eq!(result(&mut client, &message), "sent");
     }
     let notice = answer(&mut client, &message);
     assert_eq!(notice["err"], "rate-limited");
@@ -57,17 +57,17 @@ fn a_rate_limit_covers_all_connections_of_a_speaker() {
     assert_eq!(notice["msg"], "not sent: too fast, or the same text again; wait 1 s");
     drop(client);
     let mut again = daemon.connect();
-    assert_eq!(verdict(&mut again, &message), "rate-limited", "the budget is the address's");
+    assert_eq!(result(&mut again, &message), "rate-limited", "the budget is the address's");
 
     daemon.reload(UNLIMITED);
     for _ in 0..100 {
-        assert_eq!(verdict(&mut again, &message), "sent");
+        assert_eq!(result(&mut again, &message), "sent");
     }
     daemon.reload("[limits]\nmessages_per_sec = 0\nrepeat_secs = 3600");
-    assert_eq!(verdict(&mut again, &json!({ "usr": "ann", "msg": "buy" })), "sent");
-    assert_eq!(verdict(&mut again, &json!({ "usr": "eve", "msg": "buy" })), "rate-limited");
-    assert_eq!(verdict(&mut again, &json!({ "usr": "eve", "msg": "sell" })), "sent");
-    assert_eq!(verdict(&mut again, &json!({ "usr": "ann", "msg": "buy" })), "rate-limited");
+    assert_eq!(result(&mut again, &json!({ "usr": "ann", "msg": "buy" })), "sent");
+    assert_eq!(result(&mut again, &json!({ "usr": "eve", "msg": "buy" })), "rate-limited");
+    assert_eq!(result(&mut again, &json!({ "usr": "eve", "msg": "sell" })), "sent");
+    assert_eq!(result(&mut again, &json!({ "usr": "ann", "msg": "buy" })), "rate-limited");
     daemon.reload("[limits]\nslow_mode_secs = 3600");
     let notice = answer(&mut again, &json!({ "usr": "ann", "msg": "more" }));
     let wait = notice["wait"].as_u64().unwrap();
@@ -79,12 +79,12 @@ fn a_sub_has_its_own_rate_limit() {
     let daemon = Daemon::start(&with_moderators("messages_per_sec = 1\nmessages_burst = 2"));
     let say = |sub: &str| json!({ "usr": "x", "msg": "hi", "jwt": token(json!({ "sub": sub })) });
     let (mut one, mut other) = (daemon.connect(), daemon.connect());
-    assert_eq!(verdict(&mut one, &say("ann")), "sent");
+    assert_eq!(result(&mut one, &say("ann")), "sent");
     other.hear();
-    assert_eq!(verdict(&mut other, &say("ann")), "sent");
+    assert_eq!(result(&mut other, &say("ann")), "sent");
     one.hear();
-    assert_eq!(verdict(&mut other, &say("ann")), "rate-limited");
-    assert_eq!(verdict(&mut other, &say("bob")), "sent");
+    assert_eq!(result(&mut other, &say("ann")), "rate-limited");
+    assert_eq!(result(&mut other, &say("bob")), "sent");
 }
 
 #[test]
@@ -97,10 +97,10 @@ fn moderators_send_commands_in_the_room() {
     let say = json!({ "usr": "bob", "msg": "hi", "jwt": plain });
 
     assert_eq!(
-        verdict(&mut bob, &json!({ "usr": "bob", "jwt": plain, "cmd": { "lock": true } })),
+        result(&mut bob, &json!({ "usr": "bob", "jwt": plain, "cmd": { "lock": true } })),
         "not-a-moderator"
     );
-    assert_eq!(verdict(&mut ann, &command(json!({ "dance": true }))), "bad-command");
+    assert_eq!(result(&mut ann, &command(json!({ "dance": true }))), "bad-command");
     let sent = answer(&mut bob, &say);
     assert_eq!(ann.json(), sent);
 
@@ -116,17 +116,17 @@ fn moderators_send_commands_in_the_room() {
 
     // By its sub as well, under any name.
     assert_eq!(answer(&mut ann, &command(json!({ "mute": "u2" })))["ack"], "mute");
-    assert_eq!(verdict(&mut bob, &json!({ "usr": "rob", "msg": "hi", "jwt": plain })), "muted");
+    assert_eq!(result(&mut bob, &json!({ "usr": "rob", "msg": "hi", "jwt": plain })), "muted");
     assert_eq!(answer(&mut ann, &command(json!({ "unmute": "u2" })))["ack"], "unmute");
 
     assert_eq!(answer(&mut ann, &command(json!({ "lock": true })))["ack"], "lock");
-    assert_eq!(verdict(&mut bob, &say), "locked");
-    assert_eq!(verdict(&mut ann, &json!({ "usr": "ann", "msg": "hush", "jwt": chief })), "sent");
+    assert_eq!(result(&mut bob, &say), "locked");
+    assert_eq!(result(&mut ann, &json!({ "usr": "ann", "msg": "hush", "jwt": chief })), "sent");
     assert_eq!(bob.json()["msg"], "hush");
     assert_eq!(answer(&mut ann, &command(json!({ "unlock": true })))["ack"], "unlock");
 
     assert_eq!(answer(&mut ann, &command(json!({ "slow": 3600 })))["ack"], "slow");
-    assert_eq!(verdict(&mut bob, &say), "rate-limited");
+    assert_eq!(result(&mut bob, &say), "rate-limited");
     assert_eq!(answer(&mut ann, &command(json!({ "slow": null })))["ack"], "slow");
     let again = answer(&mut bob, &say);
     assert_eq!(again["usr"], "bob");
@@ -142,7 +142,7 @@ fn moderators_send_commands_in_the_room() {
     assert!(told.contains(&retraction), "{told:?}");
     assert!(retraction["tim"].as_str() > again["tim"].as_str(), "it has its place in the order");
     let later = json!({ "retract": "2200-01-01T00:00:00.000000000Z" });
-    assert_eq!(verdict(&mut ann, &command(later)), "bad-command");
+    assert_eq!(result(&mut ann, &command(later)), "bad-command");
 
     assert_eq!(answer(&mut ann, &command(json!({ "kick": "bob" })))["ack"], "kick");
     let (_, code, reason) = bob.closed();
@@ -158,14 +158,14 @@ fn operators_have_the_same_actions() {
     let daemon = Daemon::start(UNLIMITED);
     let (mut ann, mut bob) = (daemon.connect(), daemon.connect());
     let say = |usr: &str| json!({ "usr": usr, "msg": "hi" });
-    assert_eq!(verdict(&mut bob, &say("Bob")), "sent");
+    assert_eq!(result(&mut bob, &say("Bob")), "sent");
     let sent = ann.json();
 
     assert_eq!(operator(&daemon, &["mutes"]), (Some(0), "there are no mutes\n".into()));
     done(&daemon, &["mute", "bob", "--for", "10m"], r#"muted "bob" for 600 s"#);
-    assert_eq!(verdict(&mut bob, &say("Bob")), "muted");
+    assert_eq!(result(&mut bob, &say("Bob")), "muted");
     // An invisible character does not make another name.
-    assert_eq!(verdict(&mut bob, &json!({ "usr": "rob" })), "missing-msg");
+    assert_eq!(result(&mut bob, &json!({ "usr": "rob" })), "missing-msg");
     let (_, mutes) = operator(&daemon, &["mutes"]);
     assert!(mutes.starts_with("\"bob\" since ") && mutes.contains(", by uid "), "{mutes}");
     let (_, listed) = operator(&daemon, &["clients", "--json"]);
@@ -182,11 +182,11 @@ fn operators_have_the_same_actions() {
     assert!(why.ends_with("this user or address is not muted\n"), "{why}");
 
     done(&daemon, &["mute", "--address", "127.0.0.1"], "muted 127.0.0.1 until unmuted");
-    assert_eq!(verdict(&mut ann, &say("ann")), "muted");
+    assert_eq!(result(&mut ann, &say("ann")), "muted");
     done(&daemon, &["unmute", "--address", "127.0.0.1"], "unmuted 127.0.0.1");
 
     done(&daemon, &["lock"], "locked the room: only moderators can send messages");
-    assert_eq!(verdict(&mut ann, &say("ann")), "locked");
+    assert_eq!(result(&mut ann, &say("ann")), "locked");
     done(&daemon, &["slow", "30"], "set slow mode to 30 s");
     let (_, status) = operator(&daemon, &["status"]);
     assert!(status.contains("\nsenders      moderators only, one message in 30 s\n"), "{status}");
@@ -224,7 +224,7 @@ fn slow_mode_and_last_messages_survive_a_restart() {
     let mut ann = daemon.connect();
     let say = |msg: &str| json!({ "usr": "ann", "msg": msg });
     for msg in ["one", "two", "three"] {
-        assert_eq!(verdict(&mut ann, &say(msg)), "sent");
+        assert_eq!(result(&mut ann, &say(msg)), "sent");
     }
     // Slower than two hours, but only after the first message.
     done(&daemon, &["slow", "20000"], "set slow mode to 20000 s");
@@ -234,7 +234,7 @@ fn slow_mode_and_last_messages_survive_a_restart() {
     done(&daemon, &["slow", "off"], "switched slow mode off");
     let notice = answer(&mut ann, &say("one"));
     assert!((85_000..=86_400).contains(&notice["wait"].as_u64().unwrap()), "{notice}");
-    assert_eq!(verdict(&mut ann, &say("four")), "sent");
+    assert_eq!(result(&mut ann, &say("four")), "sent");
 }
 
 #[test]
@@ -244,8 +244,8 @@ fn a_speaker_without_messages_is_found_by_its_name() {
     let say = |jwt: &str, usr: &str| json!({ "usr": usr, "msg": "hi", "jwt": jwt });
     done(&daemon, &["mute", "bob"], r#"muted "bob" until unmuted"#);
     let (mut bob, mut eve) = (daemon.connect(), daemon.connect());
-    assert_eq!(verdict(&mut bob, &say(&plain, "B\u{200b}ob")), "muted");
-    assert_eq!(verdict(&mut eve, &say("no token", "eve")), "jwt-invalid");
+    assert_eq!(result(&mut bob, &say(&plain, "B\u{200b}ob")), "muted");
+    assert_eq!(result(&mut eve, &say("no token", "eve")), "jwt-invalid");
     let (_, table) = operator(&daemon, &["clients"]);
     for end in ["  Bob (sub u2), muted", "  eve"] {
         assert!(table.lines().any(|row| row.ends_with(end)), "{table}");
@@ -261,23 +261,20 @@ fn a_speaker_without_messages_is_found_by_its_name() {
 fn any_sub_can_be_muted_exactly() {
     let daemon = Daemon::start(&with_moderators("messages_per_sec = 0"));
     let mut client = daemon.connect();
-    let mut verdict_of = |sub: &str| {
+    let mut result_of = |sub: &str| {
         let jwt = token(json!({ "sub": sub }));
-        verdict(&mut client, &json!({ "usr": "x", "msg": "hi", "jwt": jwt }))
+        result(&mut client, &json!({ "usr": "x", "msg": "hi", "jwt": jwt }))
     };
     let long = "u2".repeat(500);
     for sub in ["u2 ", "u2\t", &long] {
         done(&daemon, &["mute", sub], &format!("muted {sub:?} until unmuted"));
-        assert_eq!(verdict_of(sub), "muted");
-        assert_eq!(verdict_of("u2"), "sent");
+        assert_eq!(result_of(sub), "muted");
+        assert_eq!(result_of("u2"), "sent");
     }
     // A name that looks alike or ends alike changes nothing.
     done(&daemon, &["mute", "U2", "--for", "600"], r#"muted "U2" for 600 s"#);
     done(&daemon, &["unmute", "U2"], r#"unmuted "U2""#);
-    assert_eq!(
-        [verdict_of("u2 "), verdict_of("u2\t"), verdict_of("U2")],
-        ["muted", "muted", "sent"]
-    );
+    assert_eq!([result_of("u2 "), result_of("u2\t"), result_of("U2")], ["muted", "muted", "sent"]);
     let (_, mutes) = operator(&daemon, &["mutes"]);
     assert!(mutes.lines().any(|line| line.starts_with(r#"sub "u2 " since "#)), "{mutes}");
 }
@@ -299,9 +296,9 @@ fn moderation_survives_a_crash() {
     let control = format!("--control={}", daemon.control().display());
     let next = Setup::new(UNLIMITED).without_control().arg(&control).start();
     let mut bob = next.connect();
-    assert_eq!(verdict(&mut bob, &json!({ "usr": "bob", "msg": "hi" })), "locked");
+    assert_eq!(result(&mut bob, &json!({ "usr": "bob", "msg": "hi" })), "locked");
     done(&daemon, &["unlock"], "unlocked the room");
-    assert_eq!(verdict(&mut bob, &json!({ "usr": "bob", "msg": "hi" })), "muted");
+    assert_eq!(result(&mut bob, &json!({ "usr": "bob", "msg": "hi" })), "muted");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Client, Daemon, Setup, until};
 
-const SECRET: &str = "a secret that is long enough for everybody";
+const SECRET: &str = "a secret that is longer than 32 bytes";
 
 fn config(dir: &Path) -> String {
     format!("limits.messages_per_sec = 0\nrecord.dir = '{}'\n", dir.display())
@@ -85,7 +85,7 @@ fn messages_of_the_server_are_recorded() {
     let dir = TempDir::new().unwrap();
     let daemon = Daemon::start(&config(dir.path()));
     let mut ann = daemon.connect();
-    let mut received = say(&mut ann, ["a secret of somebody's".to_owned()]);
+    let mut received = say(&mut ann, ["a secret of a user".to_owned()]);
     let message: serde_json::Value = serde_json::from_str(&received[0]).unwrap();
     let tim = message["tim"].as_str().unwrap();
     for words in [["retract", tim], ["say", "sorry"]] {
@@ -178,7 +178,7 @@ fn recording_continues_when_the_directory_is_back() {
 }
 
 #[test]
-fn a_blocked_device_delays_nobody() {
+fn a_blocked_device_delays_no_client() {
     let dir = TempDir::new().unwrap();
     let mut daemon =
         Daemon::start(&format!("{}limits.feed_tail_bytes = 65536\n", config(dir.path())));

@@ -62,7 +62,7 @@ impl Room {
     }
 
     /// An address where nothing listens while the socket exists.
-    pub fn nobody() -> (Socket, SocketAddr) {
+    pub fn without_listener() -> (Socket, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();

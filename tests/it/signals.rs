@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::harness::{Daemon, until};
 
-const SECRET: &str = "a secret that is long enough for everybody";
+const SECRET: &str = "a secret that is longer than 32 bytes";
 
 #[test]
 fn a_stop_closes_every_connection_and_exits_0() {
@@ -23,7 +23,7 @@ fn a_stop_closes_every_connection_and_exits_0() {
         }
         assert_eq!(clients[0].closed().1, 1001);
         assert_eq!(daemon.wait().code(), Some(0));
-        assert!(std::net::TcpStream::connect(daemon.addr).is_err(), "nobody listens any more");
+        assert!(std::net::TcpStream::connect(daemon.addr).is_err(), "the daemon still listens");
     }
 }
 

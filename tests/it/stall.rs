@@ -69,7 +69,7 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
 }
 
 #[test]
-fn an_unread_stderr_delays_nobody() {
+fn an_unread_stderr_delays_no_client() {
     let folder = TempDir::new().unwrap();
     let (_reader, writer) = full_pipe();
     let daemon = Setup::new(&config_in(&folder)).without_listen().stderr(writer).spawn();
@@ -123,7 +123,7 @@ fn fill(path: &Path) {
 }
 
 #[test]
-fn a_blocked_journal_delays_nobody() {
+fn a_blocked_journal_delays_no_client() {
     let (mut journal, folder) = (Mailbox::new(), TempDir::new().unwrap());
     fill(&journal.path());
     let setup = Setup::new(&config_in(&folder)).without_listen();
@@ -155,7 +155,7 @@ fn a_restarted_journal_gets_the_entries_from_before() {
 }
 
 #[test]
-fn a_blocked_service_manager_delays_nobody_and_is_notified_later() {
+fn a_blocked_service_manager_delays_no_client_and_is_notified_later() {
     let (mut manager, folder) = (Mailbox::new(), TempDir::new().unwrap());
     fill(&manager.path());
     let daemon = Setup::new(&config_in(&folder))
@@ -278,7 +278,7 @@ fn a_fifo_in_place_of_the_moderation_file_is_ignored() {
 }
 
 /// Runs the daemon so that `folder` is like a network disk that never responds: a FUSE
-/// file system whose requests nobody serves.
+/// file system whose requests no process serves.
 fn with_blocked_folder(setup: Setup, folder: &Path) -> Setup {
     let script = "exec 9<>/dev/fuse \
         && mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 hung \"$0\" \

@@ -129,7 +129,7 @@ impl World {
                 }
             }
             if position.state == FeedState::Swept {
-                let cursor = position.cursor.expect("whoever is swept has a place");
+                let cursor = position.cursor.expect("a swept connection has a cursor");
                 assert!(cursor >= swept, "client {} is swept, but at {cursor}", position.id);
                 assert!(is_sweeping || cursor == swept, "client {} is ahead", position.id);
             }
@@ -168,7 +168,7 @@ impl World {
         assert!(self.room.gate().is_open(), "the gate is open");
         for shard in &self.shards {
             let lagging = shard.table.positions().filter(|p| p.state != FeedState::Swept);
-            assert_eq!(lagging.count(), 0, "everybody is in the sweep");
+            assert_eq!(lagging.count(), 0, "every connection is in the sweep");
         }
     }
 

@@ -22,7 +22,7 @@ pub enum Outcome {
     Twice,
     /// Some rows are invalid, and some sockets are missing.
     WithLosses,
-    /// Nobody stores it: the old process takes it back, and closes the connections.
+    /// It is not stored: the old process takes it back, and closes the connections.
     NotKept,
     /// The next process cannot read the state.
     NotUnderstood,

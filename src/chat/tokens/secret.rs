@@ -24,7 +24,7 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// [`EmptySecret`]: anybody can sign a token with it.
+    /// [`EmptySecret`]: anyone could sign a token with it.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, EmptySecret> {
         let bytes = bytes.into();
         if bytes.is_empty() { Err(EmptySecret) } else { Ok(Self(bytes)) }

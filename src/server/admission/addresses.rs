@@ -9,7 +9,7 @@ use crate::config::Limits;
 use crate::server::admission::rejection::Rejection;
 
 /// An address may open the connections of so many seconds at once: all clients of an office
-/// come back together when its router restarts.
+/// reconnect together when its router restarts.
 const BURST_SECS: u64 = 5;
 /// An address without a new connection is forgotten after this time, or twice that.
 const FORGET_AFTER_US: u64 = BURST_SECS * 1_000_000;

@@ -36,7 +36,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const ICON: &str = "image/svg+xml";
 
-/// Where the page is told the longest message.
+/// The text in the page that is replaced with the limit of messages.
 const MESSAGE_BYTES_MAX: &str = "data-bytes-max=\"16384\"";
 
 impl PageFile {
@@ -59,7 +59,7 @@ impl PageFile {
             tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag))
                 .any(|tag| tag == etag || tag == "*")
         });
-        // The browser asks each time, so that an old page does not meet a new server.
+        // The browser asks each time, so that it does not use an old page with a new server.
         let cache_control = (header::CACHE_CONTROL, "no-cache");
         let mut response = if is_cached {
             last_response(StatusCode::NOT_MODIFIED, Bytes::new(), &[cache_control])

@@ -1,4 +1,4 @@
-//! What a shard is told to do.
+//! The commands of a shard.
 
 use tokio::sync::{mpsc, oneshot};
 

@@ -67,7 +67,7 @@ impl fmt::Display for FeedState {
 /// Whether there is something to read from a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
-    /// Nothing; the next event tells when there is.
+    /// Nothing until the next event.
     Drained,
     /// There may be, and its id is in the table's queue.
     Queued,

@@ -69,7 +69,7 @@ impl Outbox {
         self.written < self.bytes.len()
     }
 
-    /// So many more bytes were written.
+    /// Counts bytes that were written.
     pub fn advance(&mut self, bytes: usize) {
         self.written += bytes;
         if !self.is_pending() {

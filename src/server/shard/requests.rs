@@ -1,4 +1,4 @@
-//! What operators, moderators and the end of the room ask of a table.
+//! Requests to a table: of operators, of moderators, and at the end of the room.
 
 use chrono::DateTime;
 

@@ -29,7 +29,7 @@ impl ColdState {
     /// a round trip: a client that takes less runs out of time, however often it reads.
     fn add_reading_time(&mut self, bytes: u64, send_buffer_bytes: usize, ms: u64) {
         let added_ms = bytes * 2 * ROUND_TRIP_MS / (send_buffer_bytes as u64).max(1);
-        // A long pause leaves no debt, so a client that reads again soon counts as reading.
+        // The time of a pause is not owed, so a client that reads again soon counts as reading.
         let until_ms = self.reads_until_ms.max(ms.saturating_sub(PATIENCE_MS));
         self.reads_until_ms = (until_ms + added_ms).min(ms + PATIENCE_MS);
     }

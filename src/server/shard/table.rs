@@ -89,7 +89,7 @@ pub struct Table<S> {
     pub(super) sweep_row: usize,
     /// The end of the view when the sweep started; `None` while there is no sweep.
     pub(super) sweep_end: Option<u64>,
-    /// The clock by which clients are judged. It stands still while the shard does.
+    /// The clock of pings, idle clients and deadlines. It stops while the shard stands still.
     pub(super) ms: u64,
     /// The time of the last [`Table::tick`].
     pub(super) ticked_ms: u64,

@@ -57,7 +57,7 @@ impl<S: Stream> Table<S> {
         self.write_missing(snapshot.id, turn);
     }
 
-    /// Removes all connections for the next process. The table is of no use afterwards.
+    /// Removes all connections for the next process. The table must not be used afterwards.
     pub fn hand_over(&mut self, now: Now) -> Vec<(ConnectionSnapshot, S)> {
         let connections = std::mem::take(&mut self.connections).into_iter();
         let cold = std::mem::take(&mut self.cold);

@@ -23,7 +23,7 @@ pub enum SnapshotError {
     #[error("the checksum is wrong")]
     Checksum,
     /// The checksum is right, but the content is invalid.
-    #[error("the content makes no sense")]
+    #[error("the content is invalid")]
     Content,
 }
 

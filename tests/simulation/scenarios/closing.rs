@@ -42,7 +42,7 @@ fn people(world: &mut World, count: u32) -> Vec<u64> {
         .collect()
 }
 
-fn whoever_is_kicked(seed: u64) -> Totals {
+fn kicked_clients(seed: u64) -> Totals {
     let mut world = World::new(seed, Plan::default());
     let ids = people(&mut world, 20);
     world.run_for(1_000);
@@ -85,7 +85,7 @@ fn a_stop(seed: u64) -> Totals {
 
 #[test]
 fn kicked_clients_are_gone_in_time() {
-    each_seed(40, whoever_is_kicked, |totals| totals.counters.kicked > 0);
+    each_seed(40, kicked_clients, |totals| totals.counters.kicked > 0);
 }
 
 #[test]

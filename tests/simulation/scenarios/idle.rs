@@ -73,7 +73,7 @@ fn a_shorter_ping_interval(seed: u64) -> Totals {
     let most = each_half_second.values().max().copied().unwrap_or_default();
     assert!(most <= 300 / 4, "pings of each half second: {each_half_second:?}");
     let first: u64 = each_half_second.values().take(12).sum();
-    assert!(first >= 290, "everybody is pinged within the interval: {each_half_second:?}");
+    assert!(first >= 290, "every client is pinged within the interval: {each_half_second:?}");
     world.finish()
 }
 

@@ -1,10 +1,10 @@
 //! The tests: each is a kind of simulation, run with many seeds.
 
 mod closing;
-mod crowd;
 mod flood;
 mod gate;
 mod idle;
 mod moderation;
 mod pieces;
+mod random;
 mod rows;

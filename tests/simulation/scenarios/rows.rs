@@ -16,7 +16,7 @@ fn coming_and_going(seed: u64) -> Totals {
         for _ in 0..world.rng.u32(..8) {
             anybody(&mut world);
             let ids: Vec<u64> = world.clients.keys().copied().collect();
-            let id = *world.rng.choice(&ids).expect("somebody is there");
+            let id = *world.rng.choice(&ids).expect("a client");
             match world.rng.u8(..4) {
                 0 => world.kick(id),
                 1 => world.plan_step(0, id, Step::Reset),
@@ -32,7 +32,7 @@ fn coming_and_going(seed: u64) -> Totals {
     } else {
         world.close(&close::GOING_AWAY);
         world.run_for(10_000);
-        assert_eq!(world.clients.len(), 0, "everybody has left");
+        assert_eq!(world.clients.len(), 0, "every client has left");
     }
     world.finish()
 }

@@ -7,7 +7,7 @@ use super::super::totals::Totals;
 use super::super::world::{Plan, World};
 use wschat::chat::{ModAction, Target};
 
-fn a_crowd(seed: u64) -> Totals {
+fn random_events(seed: u64) -> Totals {
     let mut plan = Plan { shards: 2, scratch_bytes: 64, pauses: 20, ..Plan::default() };
     plan.pause_ms_max = 40;
     plan.limits.feed_tail_bytes = 4096;
@@ -112,7 +112,7 @@ fn anybody(world: &mut World) -> Kind {
 
 #[test]
 fn every_client_receives_the_feed_without_gap_or_repeat() {
-    each_seed(400, a_crowd, |totals| {
+    each_seed(400, random_events, |totals| {
         totals.sent > 1_000 && totals.too_slow > 10 && totals.hand_overs > 100
     });
 }
