@@ -70,7 +70,11 @@ impl Draft {
 
     /// Reports each contradiction at the first of its keys that is set, unless the value of
     /// one of them is wrong: then the default says nothing about the other.
+    /// Two sources of the secret contradict each other whatever their values.
     fn check_contradictions(&mut self) {
+        if self.is_set("auth.jwt_secret") && self.is_set("auth.jwt_secret_file") {
+            self.refuse("auth.jwt_secret_file", "jwt_secret is set too; keep one of them");
+        }
         for (keys, text) in contradictions(&self.config) {
             let is_wrong = |problem: &Problem| keys.contains(&problem.what.as_str());
             let first = keys.iter().find(|key| self.is_set(key));

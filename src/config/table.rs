@@ -160,12 +160,8 @@ fn levels() -> Vec<Level> {
 
 /// Pairs of keys with valid values that contradict each other, and how.
 pub(super) fn contradictions(config: &Config) -> Vec<([&'static str; 2], String)> {
-    let (auth, limits) = (&config.auth, &config.limits);
+    let limits = &config.limits;
     let mut found = Vec::new();
-    if auth.secret.is_some() && auth.secret_file.is_some() {
-        let text = "jwt_secret is set too; keep one of them";
-        found.push((["auth.jwt_secret_file", "auth.jwt_secret"], text.to_owned()));
-    }
     let (idle, ping) = (limits.idle_timeout.as_secs(), limits.ping_interval.as_secs());
     if idle <= ping {
         let text = format!("idle_timeout_secs, {idle}, has to be over ping_interval_secs, {ping}");

@@ -106,6 +106,7 @@ enabled = 1
 auth = { jwt_secret = 5, jwt_secret_file = ['x'], check_exp = 1 }
 > 1:23: auth.jwt_secret: expected string, found integer
 > 1:44: auth.jwt_secret_file: expected string, found array
+> 1:44: auth.jwt_secret_file: jwt_secret is set too; keep one of them
 > 1:63: auth.check_exp: expected true or false, found integer
 auth.algorithms = 'HS256'  > 1:19: auth.algorithms: expected array, found string
 auth.algorithms = ['HS256', 256]  > 1:29: auth.algorithms: expected string, found integer
@@ -144,6 +145,11 @@ record.dir = "/a\u0000"  > 1:14: record.dir: not an absolute path
 [auth]
 jwt_secret = 'x'
 jwt_secret_file = 'y'
+> 3:19: auth.jwt_secret_file: jwt_secret is set too; keep one of them
+[auth]
+jwt_secret = 1
+jwt_secret_file = 'y'
+> 2:14: auth.jwt_secret: expected string, found integer
 > 3:19: auth.jwt_secret_file: jwt_secret is set too; keep one of them
 limits.idle_timeout_secs = 25  > 1:28: limits.idle_timeout_secs: idle_timeout_secs, 25, has to be over ping_interval_secs, 25
 limits.ping_interval_secs = 90  > 1:29: limits.ping_interval_secs: idle_timeout_secs, 60, has to be over ping_interval_secs, 90
