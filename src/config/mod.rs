@@ -61,9 +61,7 @@ impl Auth {
 impl Server {
     /// The number of shards.
     pub fn shards(&self) -> usize {
-        match self.threads {
-            0 => thread::available_parallelism().map_or(1, |cores| cores.get()),
-            threads => threads,
-        }
+        let cores = || thread::available_parallelism().map_or(1, |cores| cores.get());
+        if self.threads == 0 { cores() } else { self.threads }
     }
 }

@@ -75,8 +75,7 @@ pub(super) fn seconds(range: RangeInclusive<i128>) -> Rule<Duration> {
 }
 
 pub(super) fn flag() -> Rule<bool> {
-    let wrong = |value: &DeValue<'_>| expected("true or false", value);
-    let read = move |value: &DeValue<'_>| value.as_bool().ok_or_else(|| wrong(value));
+    let read = |it: &DeValue<'_>| it.as_bool().ok_or_else(|| expected("true or false", it));
     scalar("true, false", read, bool::to_string)
 }
 
@@ -199,10 +198,9 @@ pub(super) fn table<T: 'static>(
             _ if report.count > before => None,
             Err((column, text)) => {
                 let offset = table.get(column).map_or(offset, |value| value.span().start);
-                if column.is_empty() {
-                    report.wrong(offset, text);
-                } else {
-                    report.below(column, |report| report.wrong(offset, text));
+                match column {
+                    "" => report.wrong(offset, text),
+                    column => report.below(column, |report| report.wrong(offset, text)),
                 }
                 None
             }

@@ -57,9 +57,8 @@ impl Draft {
         let folder = outside.credentials.as_ref().filter(|path| !path.as_os_str().is_empty())?;
         if folder.is_relative() {
             // Relative to the working directory, a file of another user could be the secret.
-            let problem =
-                Problem::outside("CREDENTIALS_DIRECTORY", "not an absolute path; ignored");
-            self.problems.push(Problem { is_warning: true, ..problem });
+            let wrong = Problem::outside("CREDENTIALS_DIRECTORY", "not an absolute path; ignored");
+            self.problems.push(Problem { is_warning: true, ..wrong });
             return None;
         }
         let path = folder.join("wschat.jwt_secret");
@@ -103,7 +102,7 @@ impl Draft {
     /// The secret that `key` has set to `bytes`.
     fn secret(&mut self, key: &str, bytes: Vec<u8>) -> Option<Secret> {
         let secret =
-            Secret::new(bytes).map_err(|error| self.refuse(key, error.to_string())).ok()?;
+            Secret::new(bytes).map_err(|empty| self.refuse(key, empty.to_string())).ok()?;
         if secret.is_short() {
             self.warn(key, "the secret is shorter than 32 bytes and may be guessed");
         }

@@ -164,14 +164,13 @@ pub(super) fn contradictions(config: &Config) -> Vec<([&'static str; 2], String)
     let mut found = Vec::new();
     let (idle, ping) = (limits.idle_timeout.as_secs(), limits.ping_interval.as_secs());
     if idle <= ping {
-        let text = format!("idle_timeout_secs, {idle}, has to be over ping_interval_secs, {ping}");
-        found.push((["limits.idle_timeout_secs", "limits.ping_interval_secs"], text));
+        let why = format!("idle_timeout_secs, {idle}, must be over ping_interval_secs, {ping}");
+        found.push((["limits.idle_timeout_secs", "limits.ping_interval_secs"], why));
     }
     let (tail, max) = (limits.feed_tail_bytes, limits.message_bytes_max);
     if tail < 4 * max {
-        let text =
-            format!("feed_tail_bytes, {tail}, has to be at least 4 x message_bytes_max, {max}");
-        found.push((["limits.feed_tail_bytes", "limits.message_bytes_max"], text));
+        let why = format!("feed_tail_bytes, {tail}, must be at least 4 x message_bytes_max, {max}");
+        found.push((["limits.feed_tail_bytes", "limits.message_bytes_max"], why));
     }
     found
 }

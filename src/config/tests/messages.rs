@@ -151,11 +151,11 @@ jwt_secret = 1
 jwt_secret_file = 'y'
 > 2:14: auth.jwt_secret: expected string, found integer
 > 3:19: auth.jwt_secret_file: jwt_secret is set too; keep one of them
-limits.idle_timeout_secs = 25  > 1:28: limits.idle_timeout_secs: idle_timeout_secs, 25, has to be over ping_interval_secs, 25
-limits.ping_interval_secs = 90  > 1:29: limits.ping_interval_secs: idle_timeout_secs, 60, has to be over ping_interval_secs, 90
+limits.idle_timeout_secs = 25  > 1:28: limits.idle_timeout_secs: idle_timeout_secs, 25, must be over ping_interval_secs, 25
+limits.ping_interval_secs = 90  > 1:29: limits.ping_interval_secs: idle_timeout_secs, 60, must be over ping_interval_secs, 90
 limits.message_bytes_max = 16385
 limits.feed_tail_bytes = 65536
-> 2:26: limits.feed_tail_bytes: feed_tail_bytes, 65536, has to be at least 4 x message_bytes_max, 16385
+> 2:26: limits.feed_tail_bytes: feed_tail_bytes, 65536, must be at least 4 x message_bytes_max, 16385
 # A value that is wrong by itself contradicts nothing.
 limits.ping_interval_secs = 90
 limits.idle_timeout_secs = 0
@@ -164,7 +164,7 @@ limits.idle_timeout_secs = 0
 limits.idle_timeout_secs = 20
 limits.conections_max = 1
 auth.jwt_secret = ''
-> 2:28: limits.idle_timeout_secs: idle_timeout_secs, 20, has to be over ping_interval_secs, 25
+> 2:28: limits.idle_timeout_secs: idle_timeout_secs, 20, must be over ping_interval_secs, 25
 > 3:8: limits.conections_max: unknown key; did you mean limits.connections_max?
 > 4:19: auth.jwt_secret: empty; leave it out
 "#;
