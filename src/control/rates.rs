@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::server::Counters;
 
+/// The rates of status and metrics are averages over ten seconds: how often the counters are
+/// sampled, and how many samples are kept.
+pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const SAMPLES_MAX: usize = 10;
+
 /// The shortest time that a rate is measured over.
 const TIME_MIN: Duration = Duration::from_secs(1);
 

@@ -15,7 +15,7 @@ use crate::control::protocol::{
     Clients, ConfigStatus, ControlRequest, ModerateReply, ModerationStatus, Muted, PolicyStats,
     ReloadReport, Status, error_reply, ok_reply,
 };
-use crate::control::rates::RateMeter;
+use crate::control::rates::{RateMeter, SAMPLE_INTERVAL, SAMPLES_MAX};
 use crate::mutex::lock;
 use crate::record::Recorder;
 use crate::server::{EpollWatches, Page, Rejection, ShardPool};
@@ -25,9 +25,6 @@ use crate::worker::on_thread;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a shard may take to answer a health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the counters are sampled for rates, and how many samples are kept.
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-const SAMPLES_MAX: usize = 10;
 
 /// Where the daemon's main loop sends the result of a reload that was asked for here.
 pub type ReloadSender = oneshot::Sender<Result<ReloadReport, ControlError>>;
