@@ -4,7 +4,7 @@
 //! WebSocket frame once and appended to one log, the feed. A connection is only a position
 //! in that log.
 //!
-//! The modules are described in ARCHITECTURE.md. `chat`, `ws` and `feed` are pure: a
+//! The modules are described in ARCHITECTURE.md. `chat`, `ws`, `sse` and `feed` are pure: a
 //! function takes bytes and the time, and returns values.
 
 #![forbid(unsafe_code)]
@@ -26,6 +26,7 @@ mod mutex;
 pub mod record;
 pub mod room;
 pub mod server;
+pub mod sse;
 mod suggest;
 mod unicode;
 pub mod worker;

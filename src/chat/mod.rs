@@ -16,6 +16,7 @@ mod name;
 mod notices;
 mod policy;
 mod rate;
+mod since;
 mod speaker;
 mod tim;
 mod tokens;
@@ -27,11 +28,12 @@ pub use mod_action::{
 };
 pub use moderation::{Moderation, Mute};
 pub use name::{SERVER_NAME, skeleton};
-pub use notices::{Refusal, Refused, ack, announcement, nack, notice, retraction};
+pub use notices::{Refusal, Refused, ack, announcement, gap_notice, nack, notice, retraction};
 pub use policy::{Admission, ChatRequest, Rules};
 pub use rate::{Bucket, RateLimit, RefillRate, Usage};
+pub use since::Since;
 pub use speaker::{NOTICES, Speaker};
-pub use tim::{Now, ParseTimError, Stamper, Tim, stamp};
+pub use tim::{Now, ParseTimError, Stamper, Tim, stamp, stamped_tim};
 pub use tokens::{
     AuthSettings, EmptySecret, KeyError, PublicKeys, Revocation, Revocations, Secret, TokenKey,
     UnusableKey, read_public_keys,

@@ -3,6 +3,7 @@
 
 use super::mod_action::{ModAction, ModActionError};
 use super::name::SERVER_NAME;
+use super::since::Since;
 use super::tim::{TIM_PLACEHOLDER, Tim, stamp};
 
 /// Makes [`Refusal`] from rows of a variant, its code and its reason.
@@ -109,6 +110,28 @@ pub fn notice(refused: Refused, now: Tim, out: &mut Vec<u8>) {
         wait = format!("\"wait\":{secs},");
     }
     server_message(&format!("not sent: {reason}"), &format!("\"err\":\"{code}\",{wait}"), out);
+    stamp(out, now);
+}
+
+/// Appends the notice that tells a listener that messages are missing: after the time that it
+/// has sent, and before the first message that it gets.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::chat::{Tim, gap_notice};
+/// let mut text = Vec::new();
+/// gap_notice(Some("2020-08-11T22:26:58Z".parse().unwrap()), None, Tim::default(), &mut text);
+/// assert_eq!(
+///     String::from_utf8(text).unwrap(),
+///     r#"{"usr":"wschat","msg":"some messages are missing","err":"gap","after":"2020-08-11T22:26:58.000000000Z","tim":"1970-01-01T00:00:00.000000000Z"}"#
+/// );
+/// ```
+pub fn gap_notice(after: Option<Since>, before: Option<Tim>, now: Tim, out: &mut Vec<u8>) {
+    let after = after.map_or_else(String::new, |after| format!("\"after\":\"{after}\","));
+    let before = before.map_or_else(String::new, |before| format!("\"before\":\"{before}\","));
+    let fields = format!("\"err\":\"gap\",{after}{before}");
+    server_message("some messages are missing", &fields, out);
     stamp(out, now);
 }
 

@@ -50,6 +50,11 @@ impl Tim {
         self.0 / 1_000_000_000
     }
 
+    /// The time at the end of an encoded message, or of several.
+    pub fn stamped(text: &[u8]) -> Option<Self> {
+        std::str::from_utf8(stamped_tim(text)?).ok()?.parse().ok()
+    }
+
     /// Writes the text of this time.
     pub fn write(self, out: &mut [u8; Self::LEN]) {
         let nanos = i64::try_from(self.0 % 1_000_000_000).unwrap_or_default();
@@ -80,6 +85,12 @@ pub fn stamp(text: &mut [u8], tim: Tim) {
     if let Some(place) = end.and_then(|text| text.last_chunk_mut()) {
         tim.write(place);
     }
+}
+
+/// The text of the `tim` at the end of an encoded message, or of several; `None` if it is too
+/// short to have one.
+pub fn stamped_tim(text: &[u8]) -> Option<&[u8; Tim::LEN]> {
+    text.get(..text.len().checked_sub(AFTER_TIM_BYTES)?)?.last_chunk()
 }
 
 fn digits(out: &mut [u8], mut number: u32) {

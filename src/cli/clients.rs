@@ -76,13 +76,15 @@ fn describe(client: &ClientRow) -> String {
     text
 }
 
+const HEAD: [&str; 8] = ["ID", "ADDRESS", "VIA", "SINCE", "MESSAGES", "BEHIND", "STATE", "NAME"];
+
 fn table(clients: &[ClientRow]) -> String {
-    let mut rows =
-        vec![["ID", "ADDRESS", "SINCE", "MESSAGES", "BEHIND", "STATE", "NAME"].map(String::from)];
+    let mut rows = vec![HEAD.map(String::from)];
     rows.extend(clients.iter().map(|client| {
         [
             client.id.to_string(),
             client.address.to_string(),
+            client.transport.to_string(),
             local_time(client.since),
             client.messages.to_string(),
             client.behind_bytes.to_string(),
@@ -91,10 +93,11 @@ fn table(clients: &[ClientRow]) -> String {
         ]
     }));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map(|column| width(column).unwrap_or(0));
-    let line = |[id, address, since, messages, behind, state, name]: &[String; 7]| {
+    let [a, b, c, d, e, f, g] = [0, 1, 2, 3, 4, 5, 6].map(|column| width(column).unwrap_or(0));
+    let line = |[id, address, via, since, messages, behind, state, name]: &[String; 8]| {
         let line = format!(
-            "{id:>a$}  {address:<b$}  {since:<c$}  {messages:>d$}  {behind:>e$}  {state:<f$}  {name}"
+            "{id:>a$}  {address:<b$}  {via:<c$}  {since:<d$}  {messages:>e$}  {behind:>f$}  \
+             {state:<g$}  {name}"
         );
         line.trim_end().to_owned() + "\n"
     };

@@ -99,6 +99,10 @@ keys! {
         /// Bytes of the latest messages that are kept for slow listeners, for all of them together;
         /// at least 4 times `message_bytes_max`. A listener that falls further behind is closed.
         feed_tail_bytes: usize = 4_194_304, integer(65_536..=1_073_741_824), No;
+        /// Seconds of the latest messages that a listener can get when it comes back and names
+        /// the last message that it has (`?since=`), as far as `feed_tail_bytes` holds them.
+        /// 0 switches that off.
+        resume as "resume_secs": Duration = Duration::from_secs(300), seconds(0..=86_400), Yes;
         /// Bytes that the kernel may keep for a connection that does not read.
         send_buffer_bytes: usize = 65_536, integer(4_096..=16_777_216), NewConnections;
         /// Messages that one speaker may send in a second, in the long run. A speaker is the claim

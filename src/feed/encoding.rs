@@ -1,11 +1,36 @@
-//! The encoding of messages in the feed: each message is one WebSocket text frame, which
-//! is encoded once for all listeners.
-//!
-//! A second encoding, for example server-sent events, belongs here. It needs a buffer in
-//! [`EncodedMessages`] that `push` and `stamp` fill too, and a [`Log`](super::Log) of its
-//! own, because positions in the feed are byte offsets.
+//! The encodings of messages in the feed. Each message is one WebSocket text frame, and
+//! positions in the feed count the bytes of these frames. It also is one server-sent event,
+//! which is made from the frame when the first listener of that kind needs it. Either is
+//! encoded once for all listeners.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::chat::{Tim, stamped_tim};
+use crate::sse;
 use crate::ws::frame::{self, Opcode};
+
+/// The encoding that a listener gets. Its text is the name of the transport.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Encoding {
+    /// WebSocket frames.
+    #[default]
+    #[serde(rename = "ws")]
+    Frames,
+    /// Server-sent events.
+    #[serde(rename = "sse")]
+    Events,
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Frames => "ws",
+            Self::Events => "sse",
+        })
+    }
+}
 
 /// Encoded messages that have no `tim` yet, in the order in which they will be sent.
 #[derive(Debug, Default)]
@@ -59,7 +84,94 @@ impl EncodedMessages {
     }
 }
 
-/// The number of messages in `bytes` that end at or before `offset`.
-pub(super) fn messages_before(bytes: &[u8], offset: usize) -> u64 {
-    frame::frames_before(bytes, offset)
+/// A message in a run of frames.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MessageSpan<'a> {
+    pub text: &'a [u8],
+    /// Where its frame ends in the run.
+    pub frame_end: usize,
+    /// Where its event starts and ends in the events of the run.
+    pub event_start: usize,
+    pub event_end: usize,
+}
+
+/// The messages of `frames`, in order.
+pub(super) fn messages(frames: &[u8]) -> impl Iterator<Item = MessageSpan<'_>> {
+    let (mut rest, mut event_end) = (frames, 0);
+    std::iter::from_fn(move || {
+        let (text, behind) = frame::split(rest)?;
+        rest = behind;
+        let event_start = event_end;
+        event_end += sse::event_bytes(Tim::LEN, text.len());
+        Some(MessageSpan { text, frame_end: frames.len() - rest.len(), event_start, event_end })
+    })
+}
+
+/// The events of the messages in `frames`. The id of each is its `tim`.
+pub(super) fn events(frames: &[u8]) -> Vec<u8> {
+    let bytes = messages(frames).last().map_or(0, |message| message.event_end);
+    let mut events = Vec::with_capacity(bytes);
+    for message in messages(frames) {
+        // The feed has no message without a `tim`.
+        let id = stamped_tim(message.text).unwrap_or(&[b'0'; Tim::LEN]);
+        sse::put_event(id, message.text, &mut events);
+    }
+    events
+}
+
+/// The number of messages in `frames` that end at or before `offset`.
+pub(super) fn messages_before(frames: &[u8], offset: usize) -> u64 {
+    frame::frames_before(frames, offset)
+}
+
+/// The offset in `frames` of the first message whose `tim` is greater than `after`, and its
+/// text; `None` if there is no such message.
+pub(super) fn first_after(frames: &[u8], after: Tim) -> Option<(usize, &[u8])> {
+    let mut bound = [0; Tim::LEN];
+    after.write(&mut bound);
+    let mut start = 0;
+    messages(frames).find_map(|message| {
+        let is_later = stamped_tim(message.text).is_some_and(|tim| *tim > bound);
+        let found = is_later.then_some((start, message.text));
+        start = message.frame_end;
+        found
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MESSAGE: &str = "{\"usr\":\"a\",\"msg\":\"b\",\"x\":[1,\r\n2],\
+        \"tim\":\"2020-08-11T22:26:58.118678679Z\"}";
+
+    #[test]
+    fn an_event_has_the_text_of_the_frame_without_line_breaks() {
+        let mut encoded = EncodedMessages::default();
+        encoded.push(|out| out.extend_from_slice(MESSAGE.as_bytes()));
+        let text = MESSAGE.replace("\r\n", "  ");
+        let want = format!("id: 2020-08-11T22:26:58.118678679Z\ndata: {text}\n\n");
+        assert_eq!(String::from_utf8(events(encoded.bytes())).unwrap(), want);
+    }
+
+    proptest! {
+        #[test]
+        fn spans_are_those_of_the_bytes(
+            texts in prop::collection::vec("[a-z\n]{0,300}[a-z]{32}", 0..9),
+        ) {
+            let mut encoded = EncodedMessages::default();
+            texts.iter().for_each(|text| encoded.push(|out| out.extend_from_slice(text.as_bytes())));
+            let (frames, events) = (encoded.bytes(), events(encoded.bytes()));
+            let spans: Vec<_> = messages(frames).collect();
+            prop_assert_eq!(spans.len(), texts.len());
+            prop_assert_eq!(spans.last().map_or(0, |span| span.event_end), events.len());
+            for (span, text) in spans.iter().zip(&texts) {
+                prop_assert_eq!(span.text, text.as_bytes());
+                prop_assert_eq!(frame::frame_end(frames, span.frame_end - 1), span.frame_end);
+                let event = &events[span.event_start..span.event_end];
+                prop_assert_eq!(sse::event_end(event, 1), Some(event.len()));
+            }
+        }
+    }
 }

@@ -2,7 +2,10 @@
 
 use bytes::BytesMut;
 
+use std::sync::Arc;
+
 use super::pieces::{Piece, Pieces};
+use crate::chat::Tim;
 
 /// The size of an allocation; pieces are slices of such a page.
 const PAGE_BYTES: usize = 64 * 1024;
@@ -23,16 +26,19 @@ pub struct Log {
     end: u64,
     messages: u64,
     tail_bytes: u64,
+    last_tim: Tim,
+    complete_since: Tim,
 }
 
 impl Log {
     /// An empty log that keeps the newest `tail_bytes` bytes.
     pub fn new(tail_bytes: usize) -> Self {
-        Self::resume(tail_bytes, 0, 0)
+        Self::resume(tail_bytes, 0, 0, Tim::default())
     }
 
-    /// A log that continues at the position `start`, after `messages` messages.
-    pub fn resume(tail_bytes: usize, start: u64, messages: u64) -> Self {
+    /// A log that continues at the position `start`, after `messages` messages. What was sent
+    /// up to `complete_since` may be missing.
+    pub fn resume(tail_bytes: usize, start: u64, messages: u64, complete_since: Tim) -> Self {
         Self {
             pieces: Pieces::default(),
             small: 0,
@@ -40,6 +46,8 @@ impl Log {
             end: start,
             messages,
             tail_bytes: tail_bytes as u64,
+            last_tim: complete_since,
+            complete_since,
         }
     }
 
@@ -54,7 +62,15 @@ impl Log {
         }
         self.page.extend_from_slice(frames);
         let bytes = self.page.split().freeze();
-        let piece = Piece { start: self.end, messages_before: self.messages, messages, bytes };
+        self.last_tim = Tim::stamped(frames).unwrap_or(self.last_tim);
+        let piece = Piece {
+            start: self.end,
+            messages_before: self.messages,
+            messages,
+            last_tim: self.last_tim,
+            bytes,
+            events: Arc::default(),
+        };
         self.small = if frames.len() < SMALL_BYTES { self.small + 1 } else { 0 };
         self.end = piece.end();
         self.messages += u64::from(messages);
@@ -93,15 +109,30 @@ impl Log {
         self.end.saturating_sub(self.tail_bytes)
     }
 
+    /// Every message with a greater `tim` is in memory.
+    pub fn complete_since(&self) -> Tim {
+        self.complete_since
+    }
+
     /// The number of bytes in memory.
     pub fn held_bytes(&self) -> u64 {
         self.end - self.pieces.start().unwrap_or(self.end)
     }
 
+    /// Forgets the events of all messages, because no listener needs them.
+    pub fn forget_events(&mut self) {
+        self.pieces.forget_events();
+    }
+
     /// Forgets what is older than the tail, but nothing from `retain_from` on: a shard may
     /// still have to send that.
     pub fn forget(&mut self, retain_from: u64) {
-        self.pieces.forget_before(self.tail_start().min(retain_from));
+        let position = self.tail_start().min(retain_from);
+        let forgotten = self.pieces.iter().take_while(|piece| piece.end() <= position);
+        if let Some(last) = forgotten.last() {
+            self.complete_since = last.last_tim;
+            self.pieces.forget_before(position);
+        }
     }
 }
 

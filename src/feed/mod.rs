@@ -12,6 +12,6 @@ mod encoding;
 mod log;
 mod pieces;
 
-pub use encoding::EncodedMessages;
+pub use encoding::{EncodedMessages, Encoding};
 pub use log::Log;
-pub use pieces::{Piece, Pieces, SLICES_MAX, Slices};
+pub use pieces::{Piece, Pieces, Progress, SLICES_MAX, Slices};

@@ -3,10 +3,14 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 
-use super::encoding;
+use super::encoding::{self, Encoding};
+use crate::chat::Tim;
+use crate::sse;
+use crate::ws::frame;
 
 /// The most slices of one vectored write (`IOV_MAX` of Linux).
 pub const SLICES_MAX: usize = 1024;
@@ -21,8 +25,12 @@ pub struct Piece {
     pub messages_before: u64,
     /// The number of messages in this piece.
     pub messages: u32,
+    /// The `tim` of the last message.
+    pub last_tim: Tim,
     /// The frames.
     pub bytes: Bytes,
+    /// The events, as soon as a listener has needed them. All clones have the same.
+    pub(super) events: Arc<OnceLock<Bytes>>,
 }
 
 impl Piece {
@@ -30,6 +38,28 @@ impl Piece {
     pub fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
+
+    /// The events of its messages; made by the first call.
+    fn events(&self) -> &Bytes {
+        self.events.get_or_init(|| encoding::events(&self.bytes).into())
+    }
+
+    /// Where the event of the message at the position `cursor` starts in its events.
+    fn event_offset(&self, cursor: u64) -> usize {
+        let offset = cursor.saturating_sub(self.start) as usize;
+        let before = encoding::messages(&self.bytes).take_while(|span| span.frame_end <= offset);
+        before.last().map_or(0, |span| span.event_end)
+    }
+}
+
+/// How far a listener has come: a position in the feed, and if it gets events, how many bytes
+/// it has of the event there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The position; at a frame boundary if the listener gets events.
+    pub cursor: u64,
+    /// The bytes of the event at the cursor.
+    pub event_bytes: usize,
 }
 
 /// What follows a cursor, as far as one vectored write can send it.
@@ -39,6 +69,8 @@ pub struct Slices<'a> {
     pub slices: Vec<IoSlice<'a>>,
     /// The sum of their lengths.
     pub bytes: usize,
+    /// The position behind them.
+    pub end: u64,
 }
 
 /// Adjacent pieces, oldest first.
@@ -79,10 +111,18 @@ impl Pieces {
         let parts = self.0.split_off(self.0.len().saturating_sub(count));
         let Some(first) = parts.front() else { return };
         let (start, messages_before) = (first.start, first.messages_before);
+        let last_tim = parts.back().map_or(first.last_tim, |last| last.last_tim);
+        let events = Arc::<OnceLock<_>>::default();
+        if parts.iter().all(|piece| piece.events.get().is_some()) {
+            let parts: Vec<&[u8]> = parts.iter().map(|piece| &piece.events()[..]).collect();
+            // It was created empty just now.
+            let _ = events.set(parts.concat().into());
+        }
         let messages = parts.iter().map(|piece| piece.messages).sum();
         let mut bytes = BytesMut::with_capacity(parts.iter().map(|piece| piece.bytes.len()).sum());
         parts.iter().for_each(|piece| bytes.extend_from_slice(&piece.bytes));
-        self.push(Piece { start, messages_before, messages, bytes: bytes.freeze() });
+        let bytes = bytes.freeze();
+        self.push(Piece { start, messages_before, messages, last_tim, bytes, events });
     }
 
     /// Adds what follows this run in `log`, or what follows `start` if this run is empty.
@@ -105,6 +145,11 @@ impl Pieces {
         }
         let holds = |position| self.start().is_none_or(|first| first <= position);
         assert!(holds(have), "the feed retains what a shard has not fetched");
+    }
+
+    /// Forgets the events, which are made again if a listener needs them.
+    pub(super) fn forget_events(&mut self) {
+        self.0.iter_mut().for_each(|piece| piece.events = Arc::default());
     }
 
     /// Forgets the pieces that end at or before `position`.
@@ -141,7 +186,103 @@ impl Pieces {
         }
     }
 
-    /// What follows `cursor`, as far as one write can send it.
+    /// The position of the first message whose `tim` is greater than `after`, and its `tim`;
+    /// `None` if there is none.
+    pub fn first_after(&self, after: Tim) -> Option<(u64, Tim)> {
+        let first = self.0.partition_point(|piece| piece.last_tim <= after);
+        let piece = self.0.get(first)?;
+        let (offset, text) = encoding::first_after(&piece.bytes, after)?;
+        Some((piece.start + offset as u64, Tim::stamped(text)?))
+    }
+
+    /// The first frame boundary at or behind `position`.
+    pub fn boundary_from(&self, position: u64) -> u64 {
+        match self.since(position).next() {
+            Some(piece) if piece.start < position => {
+                let offset = (position - piece.start) as usize;
+                piece.start + frame::frame_end(&piece.bytes, offset) as u64
+            }
+            Some(piece) => piece.start,
+            None => position,
+        }
+    }
+
+    /// The `tim` of the message at this frame boundary, if there is one.
+    pub fn tim_at(&self, position: u64) -> Option<Tim> {
+        let piece = self.at(position)?;
+        let (text, _) = frame::split(piece.bytes.get((position - piece.start) as usize..)?)?;
+        Tim::stamped(text)
+    }
+
+    /// The rest of the message that a listener has received in part; nothing at a boundary.
+    pub fn rest_of_message(&self, encoding: Encoding, at: Progress) -> &[u8] {
+        let Some(piece) = self.at(at.cursor) else { return &[] };
+        let (bytes, range) = match encoding {
+            Encoding::Frames => {
+                let offset = (at.cursor - piece.start) as usize;
+                (&piece.bytes, offset..frame::frame_end(&piece.bytes, offset))
+            }
+            Encoding::Events if at.event_bytes == 0 => return &[],
+            Encoding::Events => {
+                let start = piece.event_offset(at.cursor);
+                let offset = start + at.event_bytes;
+                let end = sse::event_end(piece.events(), offset).unwrap_or(offset);
+                (piece.events(), offset..end)
+            }
+        };
+        bytes.get(range).unwrap_or_default()
+    }
+
+    /// What follows in this encoding, as far as one write can send it.
+    ///
+    /// # Panics
+    ///
+    /// As [`slices_from`](Self::slices_from).
+    pub fn slices(&self, encoding: Encoding, from: Progress) -> Slices<'_> {
+        match encoding {
+            Encoding::Frames => self.slices_from(from.cursor),
+            Encoding::Events => self.events_from(from),
+        }
+    }
+
+    fn events_from(&self, from: Progress) -> Slices<'_> {
+        let mut slices = Slices { end: from.cursor, ..Slices::default() };
+        for piece in self.since(from.cursor).take(SLICES_MAX) {
+            assert!(piece.start <= slices.end, "the byte at the cursor is in memory");
+            let skip = match slices.end == from.cursor {
+                true => piece.event_offset(from.cursor) + from.event_bytes,
+                false => 0,
+            };
+            let slice = piece.events().get(skip..).unwrap_or_default();
+            slices.slices.push(IoSlice::new(slice));
+            slices.bytes += slice.len();
+            slices.end = piece.end();
+        }
+        slices
+    }
+
+    /// How far a listener has come that has received `written` more bytes.
+    pub fn advance(&self, encoding: Encoding, from: Progress, written: usize) -> Progress {
+        if encoding == Encoding::Frames {
+            return Progress { cursor: from.cursor + written as u64, event_bytes: 0 };
+        }
+        let mut left = from.event_bytes + written;
+        let mut cursor = from.cursor;
+        for piece in self.since(from.cursor) {
+            let offset = cursor.saturating_sub(piece.start) as usize;
+            for span in encoding::messages(&piece.bytes).filter(|span| span.frame_end > offset) {
+                let bytes = span.event_end - span.event_start;
+                if left < bytes {
+                    return Progress { cursor, event_bytes: left };
+                }
+                left -= bytes;
+                cursor = piece.start + span.frame_end as u64;
+            }
+        }
+        Progress { cursor, event_bytes: left }
+    }
+
+    /// What follows `cursor` in frames, as far as one write can send it.
     ///
     /// # Examples
     ///
@@ -159,15 +300,14 @@ impl Pieces {
     ///
     /// If the byte at `cursor` is no longer in memory.
     pub fn slices_from(&self, cursor: u64) -> Slices<'_> {
-        let mut slices = Slices::default();
-        let mut end = cursor;
+        let mut slices = Slices { end: cursor, ..Slices::default() };
         for piece in self.since(cursor).take(SLICES_MAX) {
-            assert!(piece.start <= end, "the byte at the cursor is in memory");
+            assert!(piece.start <= slices.end, "the byte at the cursor is in memory");
             #[expect(clippy::indexing_slicing, reason = "`since` gives pieces that end behind it")]
-            let slice = &piece.bytes[(end - piece.start) as usize..];
+            let slice = &piece.bytes[(slices.end - piece.start) as usize..];
             slices.slices.push(IoSlice::new(slice));
             slices.bytes += slice.len();
-            end = piece.end();
+            slices.end = piece.end();
         }
         slices
     }

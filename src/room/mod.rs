@@ -10,6 +10,7 @@
 //! | `gate.rs` | how far the feed may grow, who is served first, and what must be retained |
 //! | `accounts.rs` | the accounts of speakers |
 //! | `participant.rs` | a connection as the room knows it |
+//! | `start.rs` | where a new listener starts, and whether messages are missing |
 
 #![deny(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
 
@@ -17,6 +18,7 @@ mod accounts;
 mod gate;
 mod participant;
 mod sequencer;
+mod start;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +32,7 @@ pub use accounts::{Account, AccountKey, AccountSnapshot, Accounts};
 pub use gate::Gate;
 pub use participant::Participant;
 use sequencer::Sequencer;
+pub use start::{Gap, Start, StartPoint};
 
 /// The state that all shards share.
 #[derive(Debug)]
@@ -258,6 +261,11 @@ impl Room {
     /// `reader` once.
     pub fn has_news_or_wake(&self, cursor: u64, reader: &Thread) -> bool {
         self.sequencer.has_news_or_wake(cursor, reader)
+    }
+
+    /// Forgets the events of all messages, because no listener needs them.
+    pub fn forget_events(&self) {
+        self.sequencer.forget_events();
     }
 
     /// Shows the feed and the newest `tim`, while nothing can be appended.

@@ -72,6 +72,10 @@ impl Sequencer {
         has_news
     }
 
+    pub fn forget_events(&self) {
+        lock(&self.0).log.forget_events();
+    }
+
     pub fn inspect<T>(&self, look: impl FnOnce(&Log, Tim) -> T) -> T {
         let order = lock(&self.0);
         look(&order.log, order.stamper.last())

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{Moderation, SpeakerId, Tim};
+use crate::feed::Encoding;
 use crate::server::shard::connection::FeedState;
 use crate::server::socket::{self, Peer};
 
@@ -35,6 +36,8 @@ pub struct ClientRow {
     pub behind_bytes: u64,
     /// How it gets the feed.
     pub state: FeedState,
+    /// How it is connected: `ws` or `sse`.
+    pub transport: Encoding,
 }
 
 impl ClientRow {
@@ -171,6 +174,7 @@ mod tests {
             muted: false,
             since: DateTime::from_timestamp(1_700_000_000 + id as i64, 0).unwrap(),
             messages,
+            transport: Encoding::Frames,
             behind_bytes,
             state: FeedState::Swept,
         }
@@ -183,7 +187,7 @@ mod tests {
     #[test]
     fn a_row_is_one_json_object_and_back() {
         let row = client(7, tcp("127.0.0.1:4711"), 2, 9);
-        let json = r#"{"id":7,"address":"127.0.0.1:4711","usr":"ann","sub":null,"moderator":false,"muted":false,"since":"2023-11-14T22:13:27Z","messages":2,"behind_bytes":9,"state":"swept"}"#;
+        let json = r#"{"id":7,"address":"127.0.0.1:4711","usr":"ann","sub":null,"moderator":false,"muted":false,"since":"2023-11-14T22:13:27Z","messages":2,"behind_bytes":9,"state":"swept","transport":"ws"}"#;
         assert_eq!(serde_json::to_string(&row).unwrap(), json);
         for address in [tcp("127.0.0.1:4711"), tcp("[::1]:80"), tcp("192.0.2.1:0"), Peer::Unix] {
             let row = ClientRow { address, ..row.clone() };

@@ -64,7 +64,8 @@ mod tests {
     use super::*;
     use crate::chat::{Actor, ModAction, SECS_MAX, Secret, TokenKey};
     use crate::config::Config;
-    use crate::room::{AccountKey, AccountSnapshot};
+    use crate::feed::Encoding;
+    use crate::room::{AccountKey, AccountSnapshot, Start};
     use crate::server::settings::Settings;
     use crate::server::socket::Peer;
     use crate::ws::frame::client_frame;
@@ -94,7 +95,8 @@ mod tests {
             ours.set_nonblocking(true).unwrap();
             theirs.set_nonblocking(true).unwrap();
             clients.push(theirs);
-            let connection = pool.admit(Peer::Unix, &settings.limits).unwrap();
+            let connection =
+                pool.admit(Peer::Unix, Encoding::Frames, Start::Live, &settings.limits).unwrap();
             pool.adopt(connection, ours.into(), received);
         };
         // They are in the first row of each shard: a kick reaches these rows last.

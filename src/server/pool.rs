@@ -9,10 +9,11 @@ use std::thread;
 use mio::{Poll, Waker};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::chat::{Actor, ModAction, ModActionError, Moderation, Stamper, Tim};
+use crate::chat::{Actor, ModAction, ModActionError, Moderation, Stamper, Tim, gap_notice};
 use crate::config::Limits;
+use crate::feed::Encoding;
 use crate::mutex::lock;
-use crate::room::{Accounts, Room, RoomState};
+use crate::room::{Accounts, Gap, Room, RoomState, Start, StartPoint};
 use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::Rejection;
 use crate::server::client_list::{ClientRow, Page, PageSelection};
@@ -77,8 +78,14 @@ impl ShardPool {
         settings: Arc<Settings>,
         moderation: Moderation,
     ) -> io::Result<Self> {
-        let started_secs = time_of_day().whole_secs();
-        let snapshot = Snapshot { started_secs, moderation, ..Snapshot::default() };
+        let now = time_of_day();
+        let snapshot = Snapshot {
+            started_secs: now.whole_secs(),
+            moderation,
+            // Nothing is known of an earlier process.
+            complete_since: now.nanos(),
+            ..Snapshot::default()
+        };
         Self::resume(threads, settings, &snapshot, Vec::new())
     }
 
@@ -142,7 +149,8 @@ impl ShardPool {
             }
         }
         for (snapshot, socket) in connections {
-            if let Ok(permit) = shared.connections.admit(snapshot.peer, None, 0) {
+            let (peer, encoding) = (snapshot.peer, snapshot.encoding);
+            if let Ok(permit) = shared.connections.admit(peer, encoding, None, 0) {
                 let mailbox = &shared.mailboxes[permit.shard()];
                 mailbox.push(ShardCommand::Resume { socket, snapshot, permit });
             }
@@ -165,15 +173,32 @@ impl ShardPool {
     /// # Errors
     ///
     /// Which of `limits` it exceeds, or that the system has no epoll watch left.
-    pub fn admit(&self, peer: Peer, limits: &Limits) -> Result<NewConnection, Rejection> {
+    pub fn admit(
+        &self,
+        peer: Peer,
+        encoding: Encoding,
+        start: Start,
+        limits: &Limits,
+    ) -> Result<NewConnection, Rejection> {
         if self.watches().are_exhausted() {
             return Err(Rejection::System);
         }
         let shared = &self.0;
+        let permit = shared.connections.admit(peer, encoding, Some(limits), shared.elapsed_us())?;
+        let now = time_of_day();
+        let StartPoint { cursor, after, gap } = shared.room.start_point(start, limits.resume, now);
+        let gap_notice = |gap: Gap| {
+            let mut text = Vec::new();
+            gap_notice(gap.after, gap.before, now, &mut text);
+            text
+        };
         Ok(NewConnection {
-            permit: shared.connections.admit(peer, Some(limits), shared.elapsed_us())?,
+            permit,
             id: shared.next_id.fetch_add(1, Ordering::Relaxed),
-            cursor: shared.room.end(),
+            encoding,
+            cursor,
+            after,
+            notice: gap.map(gap_notice),
             since_secs: time_of_day().whole_secs(),
             message_bytes_max: u32::try_from(limits.message_bytes_max).unwrap_or(u32::MAX),
         })

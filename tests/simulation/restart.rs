@@ -116,7 +116,8 @@ impl World {
         }
         for (row, side) in sockets {
             let (id, shard) = (row.id, self.rng.usize(..shards));
-            let permit = self.counts.admit(row.peer, None, 0).expect("there is no limit");
+            let permit =
+                self.counts.admit(row.peer, row.encoding, None, 0).expect("there is no limit");
             let resume = Command::Resume(side, Box::new(row), permit);
             self.shards[shard].commands.push_back(resume);
             if let Some(client) = self.clients.get_mut(&id) {

@@ -106,7 +106,7 @@ impl Shard {
             }
             Command::Apply(settings) => {
                 self.settings = settings;
-                self.table.run_timers_soon();
+                self.table.run_timers_soon(&self.settings.limits);
             }
             Command::StopReading => self.table.stop_reading(),
             Command::CloseAll(close) => self.table.close_all(close),

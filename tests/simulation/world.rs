@@ -9,6 +9,7 @@ use std::rc::Rc;
 use fastrand::Rng;
 use wschat::chat::{Actor, AddressBlock, ModAction, Now, Target, Tim};
 use wschat::config::{Config, Limits};
+use wschat::feed::Encoding;
 use wschat::room::Room;
 use wschat::server::{ConnectionCounts, NewConnection, Peer, Settings};
 use wschat::ws::close::Close;
@@ -171,9 +172,12 @@ impl World {
             _ => Vec::new(),
         };
         let arrival = NewConnection {
+            encoding: Encoding::Frames,
+            after: None,
+            notice: None,
             id,
             cursor,
-            permit: self.counts.admit(peer, None, 0).expect("there is no limit"),
+            permit: self.counts.admit(peer, Encoding::Frames, None, 0).expect("there is no limit"),
             since_secs: 0,
             message_bytes_max: self.plan.limits.message_bytes_max as u32,
         };

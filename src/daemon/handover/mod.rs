@@ -171,6 +171,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::handover::parking::ParkingPair;
+    use crate::feed::Encoding;
     use crate::server::Peer;
     use crate::ws::close;
 
@@ -191,6 +192,9 @@ mod tests {
             closing: None,
             notices_whole_in_ms: 0,
             name: String::new(),
+            encoding: Encoding::Frames,
+            event_bytes: 0,
+            after_tim: 0,
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::config::Limits;
+use crate::feed::Encoding;
 use crate::mutex::lock;
 use crate::server::admission::addresses::Addresses;
 use crate::server::admission::rejection::Rejection;
@@ -19,6 +20,7 @@ pub struct ConnectionCounts {
 struct RoomCounts {
     open: usize,
     peak: usize,
+    event_streams: usize,
     addresses: Addresses,
 }
 
@@ -31,6 +33,7 @@ struct ShardCount {
 /// Counts one connection, from its admission until this is dropped.
 pub struct ConnectionPermit {
     peer: Peer,
+    encoding: Encoding,
     shard: Arc<ShardCount>,
 }
 
@@ -52,6 +55,7 @@ impl ConnectionCounts {
     pub fn admit(
         &self,
         peer: Peer,
+        encoding: Encoding,
         limits: Option<&Limits>,
         now_us: u64,
     ) -> Result<ConnectionPermit, Rejection> {
@@ -64,16 +68,22 @@ impl ConnectionCounts {
         }
         room.open += 1;
         room.peak = room.peak.max(room.open);
+        room.event_streams += usize::from(encoding == Encoding::Events);
         room.addresses.enter(peer.block());
         let least = self.shards.iter().min_by_key(|shard| shard.open.load(Ordering::Relaxed));
         let shard = Arc::clone(least.unwrap_or(&self.shards[0]));
         shard.open.fetch_add(1, Ordering::Relaxed);
-        Ok(ConnectionPermit { peer, shard })
+        Ok(ConnectionPermit { peer, encoding, shard })
     }
 
     /// How many connections are open.
     pub fn open(&self) -> usize {
         lock(&self.room).open
+    }
+
+    /// How many of the open connections are event streams.
+    pub fn event_streams(&self) -> usize {
+        lock(&self.room).event_streams
     }
 
     /// The most connections that were ever open.
@@ -108,6 +118,7 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut room = lock(&self.shard.room);
         room.open -= 1;
+        room.event_streams -= usize::from(self.encoding == Encoding::Events);
         room.addresses.leave(self.peer.block());
         self.shard.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -127,7 +138,7 @@ mod tests {
         let counts = ConnectionCounts::new(2);
         let mut limits = Config::default().limits;
         (limits.connections_max, limits.connections_per_address_max) = (3, 2);
-        let admit = |number| counts.admit(peer(number), Some(&limits), 0);
+        let admit = |number| counts.admit(peer(number), Encoding::Frames, Some(&limits), 0);
         let [first, second] = [admit(1).unwrap(), admit(1).unwrap()];
         assert_eq!([first.shard(), second.shard()], [0, 1], "the least loaded shard");
         assert_eq!(admit(1).err(), Some(Rejection::AddressFull));
@@ -136,13 +147,13 @@ mod tests {
         drop(second);
         assert_eq!((counts.open(), counts.peak()), (2, 3));
         assert_eq!(admit(1).map(|permit| permit.shard()).ok(), Some(1));
-        let more = [(); 3].map(|()| counts.admit(peer(2), None, 0).ok());
-        assert_eq!((counts.open(), counts.peak()), (5, 5));
+        let more = [(); 3].map(|()| counts.admit(peer(2), Encoding::Events, None, 0).ok());
+        assert_eq!((counts.open(), counts.peak(), counts.event_streams()), (5, 5, 3));
         limits.connections_max = 9;
-        let admit = |number| counts.admit(peer(number), Some(&limits), 0);
+        let admit = |number| counts.admit(peer(number), Encoding::Frames, Some(&limits), 0);
         assert_eq!(admit(2).err(), Some(Rejection::AddressFull), "it has more than the limit");
         drop((first, third, more));
-        assert_eq!((counts.open(), counts.peak()), (0, 5));
+        assert_eq!((counts.open(), counts.peak(), counts.event_streams()), (0, 5, 0));
         assert!(lock(&counts.room).addresses.is_empty());
     }
 
@@ -151,7 +162,7 @@ mod tests {
         let counts = ConnectionCounts::new(1);
         let mut limits = Config::default().limits;
         (limits.connections_max, limits.connects_per_address_per_sec) = (1, 1);
-        let admit = || counts.admit(peer(1), Some(&limits), 0);
+        let admit = || counts.admit(peer(1), Encoding::Frames, Some(&limits), 0);
         let first = admit().unwrap();
         (0..9).for_each(|_| assert_eq!(admit().err(), Some(Rejection::Full)));
         drop(first);

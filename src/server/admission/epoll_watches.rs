@@ -158,6 +158,8 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::feed::Encoding;
+    use crate::room::Start;
     use crate::server::{Peer, Rejection, Settings, ShardPool, Socket};
 
     /// Registers in a system that has `left` watches; each part of the reserve has eight.
@@ -212,10 +214,11 @@ mod tests {
     #[test]
     fn no_connection_is_admitted_without_a_watch() {
         let (shards, settings) = start();
-        drop(shards.admit(Peer::Unix, &settings.limits).unwrap());
+        drop(shards.admit(Peer::Unix, Encoding::Frames, Start::Live, &settings.limits).unwrap());
         let none_left = |()| Err::<(), _>(((), Errno::NOSPC.into()));
         shards.watches().register(WatchUse::Connection, (), none_left).unwrap_err();
-        let refused = shards.admit(Peer::Unix, &settings.limits).err();
+        let refused =
+            shards.admit(Peer::Unix, Encoding::Frames, Start::Live, &settings.limits).err();
         assert_eq!((refused, shards.listeners()), (Some(Rejection::System), 0));
     }
 
@@ -224,7 +227,8 @@ mod tests {
         let (shards, settings) = start();
         // No file of a disk can be watched.
         let file = OwnedFd::from(tempfile::tempfile().unwrap());
-        let connection = shards.admit(Peer::Unix, &settings.limits).unwrap();
+        let connection =
+            shards.admit(Peer::Unix, Encoding::Frames, Start::Live, &settings.limits).unwrap();
         shards.adopt(connection, Socket::from(file), Vec::new());
         shards.wake_adopters();
         let rejected = || shards.totals().counters.rejected[Rejection::System as usize];

@@ -70,7 +70,12 @@ pub(crate) fn reject(socket: impl AsFd, response: &FullResponse) {
     let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
 }
 
-fn write(socket: impl AsFd, response: &FullResponse) -> io::Result<()> {
+/// Sends `response` at once.
+///
+/// # Errors
+///
+/// As [`respond`].
+pub(crate) fn write(socket: impl AsFd, response: &FullResponse) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(RESPONSE_BYTES);
     bytes.extend_from_slice(format!("HTTP/1.1 {}\r\n", response.status()).as_bytes());
     for (name, value) in response.headers() {

@@ -19,6 +19,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod error_response;
+mod event_stream;
 mod fast_path;
 mod forwarded_for;
 pub(crate) mod handshake_stream;
@@ -30,4 +31,5 @@ mod proxy_header;
 mod response;
 mod routes;
 pub(crate) mod server;
+mod start;
 mod upgrade;

@@ -1,4 +1,4 @@
-//! From a request to its response. Uses no socket, clock or state.
+//! From a request to its response, or to a listener. Uses no socket, clock or state.
 
 use bytes::Bytes;
 use hyper::body::Body;
@@ -9,12 +9,29 @@ use super::host_check::check_host;
 use super::page::PageFile;
 use super::response::{FullResponse, last_response};
 use super::upgrade::{is_upgrade, upgrade};
+use super::{event_stream, start};
+use crate::feed::Encoding;
+use crate::room::Start;
 
 /// The methods that are supported (`Allow`).
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
-/// The response to `request`. Its status is 101 if and only if the request is a valid
-/// WebSocket handshake.
+/// What a request leads to.
+pub(crate) enum Outcome {
+    /// A response, after which the server closes the connection.
+    Response(FullResponse),
+    /// A listener, if it is admitted; then this is the response.
+    Listener { response: FullResponse, encoding: Encoding, start: Start },
+}
+
+impl From<FullResponse> for Outcome {
+    fn from(response: FullResponse) -> Self {
+        Self::Response(response)
+    }
+}
+
+/// What `request` leads to: a listener if it is a valid WebSocket handshake or a request for
+/// an event stream.
 ///
 /// `page_is_enabled` says whether the chat page is served, which contains
 /// `message_bytes_max`.
@@ -22,37 +39,69 @@ pub(crate) fn respond(
     request: &Request<impl Body>,
     page_is_enabled: bool,
     message_bytes_max: usize,
-) -> FullResponse {
+) -> Outcome {
     if let Err(sentence) = check_host(request) {
-        return error(StatusCode::BAD_REQUEST, sentence, &[]);
+        return error(StatusCode::BAD_REQUEST, sentence, &[]).into();
     }
     let (method, path) = (request.method(), request.uri().path());
     if method == Method::OPTIONS && path == "*" {
-        return options();
+        return options().into();
+    }
+    if path == event_stream::PATH {
+        return event_stream(request);
     }
     let Some(file) = PageFile::find(path) else {
         let sentence = "There is nothing at this path; the room is at /.";
-        return error(StatusCode::NOT_FOUND, sentence, &[]);
+        return error(StatusCode::NOT_FOUND, sentence, &[]).into();
     };
     let is_root = path == "/";
     if !page_is_enabled && !is_root {
-        return error(StatusCode::NOT_FOUND, "The page is disabled; the room is at /.", &[]);
+        let sentence = "The page is disabled; the room is at /.";
+        return error(StatusCode::NOT_FOUND, sentence, &[]).into();
     }
-    match *method {
+    if *method == Method::GET && is_root && is_upgrade(request) {
+        let response = upgrade(request);
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return response.into();
+        }
+        return match start::of_websocket(request.uri().query()) {
+            Ok(start) => Outcome::Listener { response, encoding: Encoding::Frames, start },
+            Err(sentence) => error(StatusCode::BAD_REQUEST, sentence, &[]).into(),
+        };
+    }
+    let response = match *method {
         Method::OPTIONS => options(),
-        Method::GET if is_root && is_upgrade(request) => upgrade(request),
         Method::GET | Method::HEAD if page_is_enabled => {
             file.response(request.headers(), message_bytes_max)
         }
         Method::GET | Method::HEAD => upgrade_required(
             "This is a WebSocket room without a page: connect with a WebSocket client.",
         ),
-        _ => error(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "Only GET, HEAD and OPTIONS are supported here.",
-            &[(header::ALLOW, METHODS)],
-        ),
+        _ => not_allowed(),
+    };
+    response.into()
+}
+
+fn event_stream(request: &Request<impl Body>) -> Outcome {
+    match *request.method() {
+        Method::OPTIONS => return options().into(),
+        Method::GET | Method::HEAD => {}
+        _ => return not_allowed().into(),
     }
+    let response = event_stream::response(request);
+    if response.status() != StatusCode::OK {
+        return response.into();
+    }
+    match start::of_event_stream(request.headers(), request.uri().query()) {
+        Err(sentence) => error(StatusCode::BAD_REQUEST, sentence, &[]).into(),
+        Ok(_) if request.method() == Method::HEAD => response.into(),
+        Ok(start) => Outcome::Listener { response, encoding: Encoding::Events, start },
+    }
+}
+
+fn not_allowed() -> FullResponse {
+    let sentence = "Only GET, HEAD and OPTIONS are supported here.";
+    error(StatusCode::METHOD_NOT_ALLOWED, sentence, &[(header::ALLOW, METHODS)])
 }
 
 /// The supported methods (RFC 9110, 9.3.7). Load balancers use it as a health check.

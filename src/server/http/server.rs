@@ -1,6 +1,5 @@
 //! Accepts connections, and hands those that become WebSockets to the shards.
 
-use std::convert::Infallible;
 use std::future::{poll_fn, ready};
 use std::io;
 use std::os::fd::AsFd;
@@ -12,10 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::Full;
+use hyper::Request;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -28,6 +27,7 @@ use super::handshake_stream::{HandshakeStream, register_socket};
 use super::http11_reader::Http11Reader;
 use super::proxy_header::read_proxy_header;
 use super::response::FullResponse;
+use super::routes::Outcome;
 use super::{error_response, fast_path, origin_check, routes};
 use crate::descriptors::HANDSHAKES_MIN;
 use crate::log_limit::LogLimit;
@@ -149,7 +149,7 @@ impl HttpServer {
         None
     }
 
-    /// Responds with status 101 if the whole request has arrived, and its client can be
+    /// Responds to a listener if the whole request has arrived, and its client can be
     /// admitted. Otherwise reads and sends nothing.
     fn respond_at_once(
         &self,
@@ -224,12 +224,17 @@ impl HttpServer {
         let admitted = Mutex::new(None);
         let service = service_fn(|request: Request<Incoming>| {
             let (response, result) = self.respond(&request, peer, settings);
-            match result {
-                Ok(client) => *lock(&admitted) = Some(client),
-                Err(Some(rejection)) => self.shards.count_rejection(rejection),
-                Err(None) => {}
+            let rejection = match result {
+                Ok(client) => {
+                    *lock(&admitted) = Some((client, response));
+                    return ready(Err(NotForHyper));
+                }
+                Err(rejection) => rejection,
+            };
+            if let Some(rejection) = rejection {
+                self.shards.count_rejection(rejection);
             }
-            ready(Ok::<_, Infallible>(response.map(Full::new)))
+            ready(Ok(response.map(Full::new)))
         });
         let (reader, writer) = stream.split();
         let io = TokioIo::new(tokio::io::join(Http11Reader::new(reader), writer));
@@ -238,15 +243,16 @@ impl HttpServer {
             .max_buf_size(HEAD_BYTES_MAX)
             .header_read_timeout(None)
             .serve_connection(io, service);
-        poll_fn(|context| connection.poll_without_shutdown(context))
-            .await
-            .map_err(io::Error::other)?;
+        let served = poll_fn(|context| connection.poll_without_shutdown(context)).await;
         let received = connection.into_parts().read_buf;
-        let admitted = lock(&admitted).take();
-        Ok(admitted.map(|admitted| (admitted, received)))
+        let Some((admitted, response)) = lock(&admitted).take() else {
+            return served.map(|()| None).map_err(io::Error::other);
+        };
+        fast_path::write(&*stream, &response)?;
+        Ok(Some((admitted, received)))
     }
 
-    /// The response to a request of `peer`, and the client if the status is 101, or else the
+    /// The response to a request of `peer`, and the client if it listens, or else the
     /// rejection if there is one. A client gets its permit before the response is sent, so that
     /// it receives every message from then on.
     fn respond(
@@ -256,10 +262,11 @@ impl HttpServer {
         settings: &Settings,
     ) -> (FullResponse, Result<NewConnection, Option<Rejection>>) {
         let Settings { page, limits, trusted_proxies, origins, .. } = settings;
-        let response = routes::respond(request, page.enabled, limits.message_bytes_max);
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return (response, Err(None));
-        }
+        let outcome = routes::respond(request, page.enabled, limits.message_bytes_max);
+        let (response, encoding, start) = match outcome {
+            Outcome::Response(response) => return (response, Err(None)),
+            Outcome::Listener { response, encoding, start } => (response, encoding, start),
+        };
         let rejected = |rejection| (error_response::rejected(rejection), Err(Some(rejection)));
         let headers = request.headers();
         if !origin_check::is_allowed(headers, origins) {
@@ -267,7 +274,7 @@ impl HttpServer {
         }
         forwarded_for::warn_if_ignored(headers, peer, trusted_proxies, &self.forwarded_for_log);
         let client = forwarded_for::client(headers, peer, trusted_proxies);
-        match self.shards.admit(client, limits) {
+        match self.shards.admit(client, encoding, start, limits) {
             Ok(connection) => (response, Ok(connection)),
             Err(rejection) => rejected(rejection),
         }
@@ -292,6 +299,11 @@ fn log_failure<T>(peer: Peer, handshake: io::Result<T>) {
         debug!(%error, "handshake with {peer} failed: {error}");
     }
 }
+
+/// The response is not left to hyper, because the connection goes on in a shard.
+#[derive(Debug, thiserror::Error)]
+#[error("the request is for a shard")]
+struct NotForHyper;
 
 /// Closes the sending side, and reads until the client closes its side.
 async fn linger(mut stream: HandshakeStream) {

@@ -1,6 +1,7 @@
 //! The part of a connection that no sweep reads.
 
-use crate::chat::{Bucket, Speaker};
+use crate::chat::{Bucket, Speaker, Tim};
+use crate::feed::Encoding;
 use crate::room::Participant;
 use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::snapshot::ConnectionSnapshot;
@@ -13,8 +14,15 @@ pub(crate) const NEVER: u64 = u64::MAX;
 pub struct NewConnection {
     /// Its id, which is not used again in this room.
     pub id: u64,
-    /// The end of the feed when it was admitted: it gets everything after that.
+    /// The encoding that it gets.
+    pub encoding: Encoding,
+    /// The position in the feed from which on it gets everything, but only messages with a
+    /// `tim` that is greater than `after`.
     pub cursor: u64,
+    /// See `cursor`.
+    pub after: Option<Tim>,
+    /// The text of a notice that it gets first.
+    pub notice: Option<Vec<u8>>,
     /// Counts it until it is gone.
     pub permit: ConnectionPermit,
     /// When it joined, in seconds since the Unix epoch.
@@ -38,6 +46,10 @@ pub(crate) struct ColdState {
     pub pinged_ms: u64,
     /// Until when a lagging connection counts as one that reads.
     pub reads_until_ms: u64,
+    /// The client has closed its sending side: it is read until nothing is left.
+    pub ended: bool,
+    /// It resumes at a position that is so far back that the gate does not wait for it.
+    pub is_far_back: bool,
     pub participant: Participant,
 }
 
@@ -54,6 +66,8 @@ impl ColdState {
             ping_due_ms: 0,
             pinged_ms: NEVER,
             reads_until_ms: 0,
+            ended: false,
+            is_far_back: true,
             participant: Participant::default(),
         }
     }
@@ -76,6 +90,8 @@ impl ColdState {
             ping_due_ms: ms.saturating_add(snapshot.ping_in_ms),
             pinged_ms: NEVER,
             reads_until_ms: 0,
+            ended: false,
+            is_far_back: false,
             participant: match (snapshot.notices_whole_in_ms, &*snapshot.name) {
                 (0, "") => Participant::default(),
                 (full_in_ms, name) => {

@@ -1,17 +1,18 @@
-//! One open WebSocket: its stream, its cursor, and what is incomplete in either direction.
+//! One listener, a WebSocket or an event stream: its stream, its cursor, and what is incomplete in either direction.
 
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::feed::{Pieces, Slices};
+use crate::feed::{Encoding, Pieces, Progress, Slices};
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::outbox::{Closing, Outbox};
 use crate::server::snapshot::{ConnectionSnapshot, DETACHED};
 use crate::ws::Decoder;
 use crate::ws::close::{AfterClose, Close};
-use crate::ws::frame::{self, Opcode};
+use crate::ws::frame::Opcode;
 
 /// The socket of a connection; tests have their own.
 pub trait Stream: Read + Write {
@@ -23,6 +24,9 @@ pub trait Stream: Read + Write {
     fn send_buffer_bytes(&self) -> Option<usize> {
         None
     }
+
+    /// Lets the system close the connection if its peer acknowledges nothing for so long.
+    fn set_user_timeout(&self, _timeout: Duration) {}
 }
 
 /// The part of a connection that every sweep reads; all else is in [`ColdState`].
@@ -35,8 +39,7 @@ pub(crate) struct Connection<S> {
     outbox: Option<Box<Outbox>>,
     pub state: FeedState,
     pub readiness: Readiness,
-    /// The client has closed its sending side: it is read until nothing is left.
-    pub ended: bool,
+    pub encoding: Encoding,
     /// A message of it was sent to the room without a token that had to be verified, and no
     /// token had to be since.
     pub proven: bool,
@@ -77,14 +80,17 @@ pub(crate) enum Readiness {
 
 /// The result of writing to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
-    All,
+pub(crate) struct WriteResult {
     /// The socket would block.
-    Blocked,
+    pub is_blocked: bool,
+    /// How many messages of the feed are complete now.
+    pub messages: u64,
+    /// How many bytes of the feed were written.
+    pub feed_bytes: usize,
 }
 
 impl<S: Stream> Connection<S> {
-    pub fn new(stream: S, cursor: u64) -> Self {
+    pub fn new(stream: S, encoding: Encoding, cursor: u64) -> Self {
         Self {
             stream,
             cursor,
@@ -92,7 +98,7 @@ impl<S: Stream> Connection<S> {
             outbox: None,
             state: FeedState::Lagging,
             readiness: Readiness::Drained,
-            ended: false,
+            encoding,
             proven: false,
         }
     }
@@ -100,7 +106,7 @@ impl<S: Stream> Connection<S> {
     /// Continues a connection of another process; its socket may block. `ms` is the table's
     /// clock.
     pub fn resume(stream: S, snapshot: &ConnectionSnapshot, ms: u64) -> Self {
-        let mut connection = Self::new(stream, snapshot.cursor);
+        let mut connection = Self::new(stream, snapshot.encoding, snapshot.cursor);
         if let Some(partial) = &snapshot.partial {
             connection.decoder = Decoder::resume(partial.clone());
         }
@@ -110,7 +116,7 @@ impl<S: Stream> Connection<S> {
         if closing.is_some() {
             connection.state = FeedState::Closing;
         }
-        if closing.is_some() || !snapshot.outbox.is_empty() {
+        if closing.is_some() || !snapshot.outbox.is_empty() || snapshot.event_bytes > 0 {
             connection.outbox = Some(Box::new(Outbox::resume(snapshot, closing)));
         }
         connection
@@ -146,55 +152,95 @@ impl<S: Stream> Connection<S> {
             closing: outbox.closing.map(left),
             notices_whole_in_ms: speaker.notices().full_in_us(now_ms * 1000) / 1000,
             name: speaker.name().to_owned(),
+            encoding: self.encoding,
+            event_bytes: outbox.event_bytes as u32,
+            after_tim: 0,
         };
         (snapshot, self.stream)
     }
 
-    /// Writes the outbox, at a frame boundary, and then what `pieces` hold after the cursor.
-    /// Returns how many messages of the feed are complete now.
+    /// Writes the outbox, between two messages of the feed, and then what `pieces` hold after
+    /// the cursor.
     ///
     /// # Errors
     ///
     /// The socket's: the connection is gone.
-    pub fn write(&mut self, pieces: &Pieces) -> io::Result<(Written, u64)> {
+    pub fn write(&mut self, pieces: &Pieces) -> io::Result<WriteResult> {
         let before = pieces.messages_before(self.cursor);
-        let written = self.write_in_order(pieces)?;
-        Ok((written, pieces.messages_before(self.cursor).saturating_sub(before)))
+        let mut result = WriteResult { is_blocked: false, messages: 0, feed_bytes: 0 };
+        result.is_blocked = self.write_in_order(pieces, &mut result.feed_bytes)?;
+        result.messages = pieces.messages_before(self.cursor).saturating_sub(before);
+        Ok(result)
     }
 
-    fn write_in_order(&mut self, pieces: &Pieces) -> io::Result<Written> {
+    /// Returns whether the socket would block.
+    fn write_in_order(&mut self, pieces: &Pieces, feed_bytes: &mut usize) -> io::Result<bool> {
         loop {
             let written = if self.has_pending_frames() {
-                match rest_of_frame(pieces, self.cursor) {
+                match pieces.rest_of_message(self.encoding, self.progress()) {
                     [] => self.write_outbox()?,
                     rest => {
                         let written = write_once(&mut self.stream, &[IoSlice::new(rest)])?;
-                        self.cursor += written as u64;
+                        self.advance(pieces, written);
+                        *feed_bytes += written;
                         written
                     }
                 }
             } else if self.state == FeedState::Closing {
-                return Ok(Written::All);
+                return Ok(false);
             } else {
-                let slices = pieces.slices_from(self.cursor);
+                let slices = pieces.slices(self.encoding, self.progress());
                 if slices.bytes == 0 {
-                    return Ok(Written::All);
+                    return Ok(false);
                 }
-                self.write_slices(&slices)?
+                let written = self.write_slices(&slices, pieces)?;
+                *feed_bytes += written;
+                written
             };
             if written == 0 {
-                return Ok(Written::Blocked);
+                return Ok(true);
             }
         }
     }
 
-    /// Writes `slices` once: the inner step of a sweep. Returns how many bytes the socket took,
-    /// 0 if it would block.
+    /// Writes `slices` of `pieces` once: the inner step of a sweep. Returns how many bytes the
+    /// socket took, 0 if it would block.
     #[inline]
-    pub fn write_slices(&mut self, slices: &Slices<'_>) -> io::Result<usize> {
+    pub fn write_slices(&mut self, slices: &Slices<'_>, pieces: &Pieces) -> io::Result<usize> {
         let written = write_once(&mut self.stream, &slices.slices)?;
-        self.cursor += written as u64;
+        if written == slices.bytes {
+            self.set_progress(Progress { cursor: slices.end, event_bytes: 0 });
+        } else {
+            self.advance(pieces, written);
+        }
         Ok(written)
+    }
+
+    fn advance(&mut self, pieces: &Pieces, written: usize) {
+        self.set_progress(pieces.advance(self.encoding, self.progress(), written));
+    }
+
+    /// How far it has come in the feed.
+    pub fn progress(&self) -> Progress {
+        let event_bytes = self.outbox.as_ref().map_or(0, |outbox| outbox.event_bytes);
+        Progress { cursor: self.cursor, event_bytes }
+    }
+
+    fn set_progress(&mut self, progress: Progress) {
+        self.cursor = progress.cursor;
+        if progress.event_bytes > 0 {
+            self.outbox_mut().event_bytes = progress.event_bytes;
+        } else if let Some(outbox) = &mut self.outbox {
+            outbox.event_bytes = 0;
+            if !outbox.is_pending() && outbox.closing.is_none() {
+                self.outbox = None;
+            }
+        }
+    }
+
+    fn outbox_mut(&mut self) -> &mut Outbox {
+        let encoding = self.encoding;
+        self.outbox.get_or_insert_with(|| Box::new(Outbox::empty(encoding, None)))
     }
 
     /// Writes the outbox once.
@@ -216,35 +262,33 @@ impl<S: Stream> Connection<S> {
 
     /// Puts a pong, a ping or a notice into the outbox, if there is room for it.
     pub fn queue_frame(&mut self, opcode: Opcode, payload: &[u8]) -> bool {
-        self.state != FeedState::Closing
-            && self.outbox.get_or_insert_default().push(opcode, payload)
+        self.state != FeedState::Closing && self.outbox_mut().push(opcode, payload)
     }
 
     /// Puts the close frame into the outbox: the last frame that is sent. Another call only
     /// changes what follows.
     pub fn close(&mut self, close: &Close, closing: Closing) {
-        let outbox = self.outbox.get_or_insert_default();
         if self.state != FeedState::Closing {
             self.state = FeedState::Closing;
-            outbox.push_close(close);
+            self.outbox_mut().push_close(close);
         }
-        outbox.closing = Some(closing);
+        self.outbox_mut().closing = Some(closing);
     }
 
     /// Moves the rest of a partly written frame from the feed into the outbox, because the
     /// tail is about to pass it.
     pub fn detach(&mut self, pieces: &Pieces) {
-        let rest = rest_of_frame(pieces, self.cursor);
+        let rest = pieces.rest_of_message(self.encoding, self.progress());
         if !rest.is_empty() {
-            self.outbox.get_or_insert_default().push_rest(rest);
+            self.outbox_mut().push_rest(rest);
         }
-        self.cursor = DETACHED;
+        self.set_progress(Progress { cursor: DETACHED, event_bytes: 0 });
     }
 
     /// Sends and expects nothing more: the client is gone, or both close frames were sent.
     pub fn finish(&mut self, ms: u64) {
         let closing = Some(Closing { deadline_ms: ms, then: AfterClose::Drop });
-        self.outbox = Some(Box::new(Outbox::empty(closing)));
+        self.outbox = Some(Box::new(Outbox::empty(self.encoding, closing)));
         self.state = FeedState::Closing;
         self.cursor = DETACHED;
     }
@@ -283,11 +327,4 @@ fn write_once<S: Write>(stream: &mut S, slices: &[IoSlice<'_>]) -> io::Result<us
             Err(error) => Err(error),
         };
     }
-}
-
-/// The rest of the frame that the cursor is in; nothing at a frame boundary.
-fn rest_of_frame(pieces: &Pieces, cursor: u64) -> &[u8] {
-    let Some(piece) = pieces.at(cursor) else { return &[] };
-    let offset = (cursor - piece.start) as usize;
-    &piece.bytes[offset..frame::frame_end(&piece.bytes, offset)]
 }

@@ -219,7 +219,7 @@ impl Shard {
             ShardCommand::HandOver(successor) => self.successor = Some(successor),
             ShardCommand::ReloadSettings(_done) => {
                 self.settings = self.shared.settings.borrow().clone();
-                self.table.run_timers_soon();
+                self.table.run_timers_soon(&self.settings.limits);
             }
             ShardCommand::StopReading(_done) => self.table.stop_reading(),
             ShardCommand::CloseAll(close, done) => {
@@ -286,6 +286,10 @@ impl Shard {
         if self.table.is_empty() {
             self.all_gone.clear();
         }
+        let lost_event_stream = std::mem::take(&mut self.table.lost_event_stream);
+        if lost_event_stream && self.shared.connections.event_streams() == 0 {
+            self.shared.room.forget_events();
+        }
         let mut report = lock(&self.shared.mailboxes[self.number].report);
         report.lagging = self.table.lagging();
         report.counters.clone_from(self.table.counters());
@@ -303,6 +307,11 @@ impl Stream for Socket {
     fn shutdown_write(&mut self) {
         // An error means that the peer is already gone.
         let _ = self.shutdown(Shutdown::Write);
+    }
+
+    fn set_user_timeout(&self, timeout: Duration) {
+        // A Unix socket has none: its peer cannot vanish unnoticed.
+        let _ = self.set_tcp_user_timeout(Some(timeout));
     }
 
     fn send_buffer_bytes(&self) -> Option<usize> {

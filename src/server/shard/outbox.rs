@@ -1,20 +1,26 @@
 //! The frames that are for one connection alone: pongs, pings, notices, the close frame.
 
+use crate::feed::Encoding;
 use crate::server::snapshot::ConnectionSnapshot;
+use crate::sse;
 use crate::ws::close::{AfterClose, Close};
 use crate::ws::frame::{self, Opcode};
 
 /// The most bytes that wait for a client that does not read; further frames are dropped.
 const OUTBOX_BYTES_MAX: usize = 4096;
 
-/// Frames that are to be written before anything else of the feed.
+/// Frames that are to be written before anything else of the feed. A listener that gets
+/// events gets its own events and comments in their place.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    encoding: Encoding,
     bytes: Vec<u8>,
     /// How many of the bytes were written.
     written: usize,
     /// How many of the bytes are the rest of a frame of the feed that was partly written.
     rest: usize,
+    /// How many bytes of the event at the cursor were written.
+    pub event_bytes: usize,
     /// How the connection ends, if it is closing.
     pub closing: Option<Closing>,
 }
@@ -28,29 +34,44 @@ pub(crate) struct Closing {
 }
 
 impl Outbox {
-    pub fn empty(closing: Option<Closing>) -> Self {
-        Self { closing, ..Self::default() }
+    pub fn empty(encoding: Encoding, closing: Option<Closing>) -> Self {
+        Self { encoding, closing, ..Self::default() }
     }
 
     /// The outbox of a connection of another process. A snapshot does not tell how long the
     /// rest of a frame is, so all bytes count as that.
     pub fn resume(snapshot: &ConnectionSnapshot, closing: Option<Closing>) -> Self {
         let rest = if snapshot.has_whole_outbox() { 0 } else { snapshot.outbox.len() };
-        Self { bytes: snapshot.outbox.clone(), written: 0, rest, closing }
+        Self {
+            encoding: snapshot.encoding,
+            bytes: snapshot.outbox.clone(),
+            written: 0,
+            rest,
+            event_bytes: snapshot.event_bytes as usize,
+            closing,
+        }
     }
 
     /// Adds a frame, if there is room for it.
     pub fn push(&mut self, opcode: Opcode, payload: &[u8]) -> bool {
         let fits = self.bytes.len() + payload.len() <= OUTBOX_BYTES_MAX;
-        if fits {
-            frame::put(opcode, payload, &mut self.bytes);
+        match (self.encoding, opcode) {
+            _ if !fits => {}
+            (Encoding::Frames, _) => frame::put(opcode, payload, &mut self.bytes),
+            (Encoding::Events, Opcode::Text) => sse::put_data(payload, &mut self.bytes),
+            (Encoding::Events, _) => sse::put_comment("", &mut self.bytes),
         }
         fits
     }
 
     /// Adds the close frame.
     pub fn push_close(&mut self, close: &Close) {
-        frame::put_close(close, &mut self.bytes);
+        match self.encoding {
+            Encoding::Frames => frame::put_close(close, &mut self.bytes),
+            Encoding::Events => {
+                sse::put_comment(&format!(" closed: {}", close.reason), &mut self.bytes);
+            }
+        }
     }
 
     /// Takes over the rest of a frame of the feed, to be written first.
@@ -73,7 +94,8 @@ impl Outbox {
     pub fn advance(&mut self, bytes: usize) {
         self.written += bytes;
         if !self.is_pending() {
-            *self = Self::empty(self.closing);
+            *self =
+                Self { event_bytes: self.event_bytes, ..Self::empty(self.encoding, self.closing) };
         }
     }
 
@@ -82,7 +104,14 @@ impl Outbox {
         match self.written.checked_sub(self.rest) {
             _ if !self.is_pending() => false,
             None => true,
-            Some(own) => frame::frame_end(&self.bytes[self.rest..], own) != own,
+            Some(own) => {
+                let bytes = &self.bytes[self.rest..];
+                let end = match self.encoding {
+                    Encoding::Frames => Some(frame::frame_end(bytes, own)),
+                    Encoding::Events => sse::event_end(bytes, own),
+                };
+                end != Some(own)
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use crate::chat::{Actor, Admission, ChatRequest, Now, Refusal, Refused, notice};
+use crate::feed::Encoding;
 use crate::room::Account;
 use crate::server::counters::Counters;
 use crate::server::shard::cold_state::{ColdState, NEVER};
@@ -198,8 +199,11 @@ impl<S: Stream> Table<S> {
                 Ok(read) => {
                     // A short read means that the socket is empty, and epoll will report new
                     // bytes; but it reports nothing after the end of the stream.
-                    let drained = read < most && !connection.ended;
-                    self.receive(row, &mut buffer[..read], budget, turn);
+                    let drained = read < most && !self.cold[row].ended;
+                    // What follows the request for an event stream has no meaning.
+                    if connection.encoding == Encoding::Frames {
+                        self.receive(row, &mut buffer[..read], budget, turn);
+                    }
                     self.write_own_frames(id, turn);
                     if !drained {
                         self.readable(id);

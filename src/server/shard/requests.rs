@@ -3,6 +3,8 @@
 use chrono::DateTime;
 
 use crate::chat::Target;
+use crate::config::Limits;
+use crate::feed::Encoding;
 use crate::server::client_list::{ClientChunk, ClientRow};
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{Connection, Stream};
@@ -29,6 +31,7 @@ impl<S: Stream> Table<S> {
                 muted: false,
                 since: DateTime::from_timestamp(cold.since_secs as i64, 0).unwrap_or_default(),
                 messages: cold.messages,
+                transport: connection.encoding,
                 behind_bytes: end.saturating_sub(connection.cursor),
                 state: connection.state,
             }
@@ -74,8 +77,11 @@ impl<S: Stream> Table<S> {
     }
 
     /// Runs the timers of all connections from the next turn on, under new limits.
-    pub fn run_timers_soon(&mut self) {
+    pub fn run_timers_soon(&mut self, limits: &Limits) {
         self.timers_due_ms = 0;
+        for connection in self.connections.iter().filter(|it| it.encoding == Encoding::Events) {
+            connection.stream.set_user_timeout(limits.idle_timeout);
+        }
     }
 
     /// Ignores new messages and drops those that are held, so that the feed ends.

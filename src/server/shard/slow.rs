@@ -3,7 +3,7 @@
 
 use crate::feed::Pieces;
 use crate::server::shard::cold_state::ColdState;
-use crate::server::shard::connection::{FeedState, Stream, Written};
+use crate::server::shard::connection::{FeedState, Stream};
 use crate::server::shard::outbox::Closing;
 use crate::server::shard::table::{Table, Turn};
 use crate::server::snapshot::DETACHED;
@@ -18,6 +18,10 @@ const PATIENCE_MS: u64 = 1_000;
 /// The longest round trip for which a client that empties its socket once in each counts as
 /// one that reads for ever.
 const ROUND_TRIP_MS: u64 = 300;
+
+/// A connection that resumes further back than this part of the tail does not hold the gate:
+/// if it did, clients could stop the room by resuming again and again.
+const FAR_BACK_PART: usize = 2;
 
 impl ColdState {
     /// The connection is lagging from now on.
@@ -40,11 +44,12 @@ impl<S: Stream> Table<S> {
     /// it joins the sweep.
     pub(crate) fn write_missing(&mut self, id: u64, turn: &mut Turn<'_>) {
         while let Some(&row) = self.rows.get(&id) {
+            let is_early = self.is_early(row, turn);
             let connection = &mut self.connections[row];
             let before = connection.cursor;
             let end = turn.room.end();
             // A connection of the sweep is at a frame boundary: it only writes own frames here.
-            let lacks_feed = connection.state != FeedState::Swept && before < end;
+            let lacks_feed = connection.state != FeedState::Swept && before < end && !is_early;
             let pieces = match lacks_feed {
                 true => turn.room.read_from(before, CATCH_UP_BYTES),
                 false => Pieces::default(),
@@ -53,26 +58,29 @@ impl<S: Stream> Table<S> {
                 self.close_too_slow(row, &pieces, turn);
                 continue;
             }
-            let Ok((written, messages)) = connection.write(&pieces) else {
+            let Ok(written) = connection.write(&pieces) else {
                 return self.disconnect(row);
             };
             let (cursor, cold) = (connection.cursor, &mut self.cold[row]);
-            self.counters.deliveries += messages;
-            self.counters.bytes_sent += cursor - before;
+            self.counters.deliveries += written.messages;
+            self.counters.bytes_sent += written.feed_bytes as u64;
+            cold.is_far_back &=
+                end.saturating_sub(cursor) > (turn.limits.feed_tail_bytes / FAR_BACK_PART) as u64;
             self.lagging.remove(&(before, id));
             self.reading.remove(&(before, id));
-            if written == Written::Blocked {
+            if written.is_blocked {
                 if connection.state == FeedState::Swept {
                     connection.state = FeedState::Lagging;
                     cold.start_lagging(self.ms);
                 }
                 let buffer_bytes = connection.stream.send_buffer_bytes();
                 let buffer_bytes = buffer_bytes.unwrap_or(turn.limits.send_buffer_bytes);
-                cold.add_reading_time(cursor - before, buffer_bytes, self.ms);
+                cold.add_reading_time(written.feed_bytes as u64, buffer_bytes, self.ms);
                 if cursor != DETACHED {
                     self.lagging.insert((cursor, id));
                 }
-                if connection.state == FeedState::Lagging && cold.reads_until_ms > self.ms {
+                let holds_gate = cold.reads_until_ms > self.ms && !cold.is_far_back && !is_early;
+                if connection.state == FeedState::Lagging && holds_gate {
                     self.reading.insert((cursor, id));
                 }
                 return;
@@ -82,7 +90,9 @@ impl<S: Stream> Table<S> {
                 Some(_) => return,
                 None if lacks_feed && cursor < end => {}
                 None => {
-                    connection.state = FeedState::Swept;
+                    if !is_early {
+                        connection.state = FeedState::Swept;
+                    }
                     match self.close_reason.clone() {
                         Some(reason) => self.close(row, &reason, AfterClose::AwaitClose),
                         None => return,
@@ -90,6 +100,26 @@ impl<S: Stream> Table<S> {
                 }
             }
         }
+    }
+
+    /// Whether there is no message yet that the connection may get. Such a connection stays at
+    /// the end of the feed; it starts at the first message after its time.
+    fn is_early(&mut self, row: usize, turn: &Turn<'_>) -> bool {
+        let (connection, id) = (&mut self.connections[row], self.cold[row].id);
+        let Some(&after) = self.early.get(&id).filter(|_| connection.cursor != DETACHED) else {
+            return false;
+        };
+        self.lagging.remove(&(connection.cursor, id));
+        self.reading.remove(&(connection.cursor, id));
+        let first = turn.room.inspect(|log, _| {
+            let first = log.pieces().first_after(after);
+            first.map_or(Err(log.end()), |(position, _)| Ok(position))
+        });
+        connection.cursor = first.unwrap_or_else(|end| end);
+        if first.is_ok() {
+            self.early.remove(&id);
+        }
+        first.is_err()
     }
 
     /// The oldest cursor of the lagging connections that read; the maximum if none does.
@@ -109,7 +139,8 @@ impl<S: Stream> Table<S> {
         let Some(&row) = self.rows.get(&id) else { return };
         let connection = &self.connections[row];
         let has_work = connection.has_pending_frames() || connection.closing().is_some();
-        if has_work && connection.state != FeedState::Lagging {
+        let is_blocked = connection.state == FeedState::Lagging && !self.early.contains_key(&id);
+        if has_work && !is_blocked {
             self.write_missing(id, turn);
         }
     }

@@ -2,10 +2,33 @@
 
 use std::ops::Range;
 
-use crate::feed::Slices;
+use crate::feed::{Encoding, Pieces, Progress, Slices};
 use crate::server::shard::connection::{FeedState, Stream};
 use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
 use crate::server::snapshot::DETACHED;
+
+/// What a connection with this cursor lacks.
+struct Missing<'a> {
+    cursor: u64,
+    slices: Slices<'a>,
+    messages: u64,
+}
+
+impl Default for Missing<'_> {
+    fn default() -> Self {
+        Self { cursor: DETACHED, slices: Slices::default(), messages: 0 }
+    }
+}
+
+impl<'a> Missing<'a> {
+    fn new(view: &'a Pieces, encoding: Encoding, cursor: u64) -> Self {
+        let end = view.end().unwrap_or(cursor);
+        let messages = view.messages_before(end).saturating_sub(view.messages_before(cursor));
+        // Between two sweeps a connection has whole messages only.
+        let slices = view.slices(encoding, Progress { cursor, event_bytes: 0 });
+        Self { cursor, slices, messages }
+    }
+}
 
 impl<S: Stream> Table<S> {
     /// Fetches the new part of the feed, closes the connections that the tail has passed,
@@ -16,6 +39,10 @@ impl<S: Stream> Table<S> {
         turn.room.gate().retain_from(self.shard, floor);
         if self.sweep_end.is_none() {
             self.start_sweep();
+        }
+        let early: Vec<u64> = self.early.keys().copied().collect();
+        for id in early {
+            self.write_missing(id, turn);
         }
     }
 
@@ -30,32 +57,29 @@ impl<S: Stream> Table<S> {
         let (mut gone, mut short) = (Vec::new(), Vec::new());
         let view_end = self.view_end();
         // Neighbours usually have the same cursor, and so lack the same bytes.
-        let (mut cursor, mut slices, mut messages) = (DETACHED, Slices::default(), 0);
+        let mut missing = [Missing::default(), Missing::default()];
         let start = self.sweep_row;
         let end = self.connections.len().min(start + ROWS_PER_TURN);
         for (row, connection) in self.connections.iter_mut().enumerate().take(end).skip(start) {
             if connection.state != FeedState::Swept {
                 continue;
             }
-            if connection.cursor != cursor {
-                cursor = connection.cursor;
-                slices = self.view.slices_from(cursor);
-                messages = self
-                    .view
-                    .messages_before(view_end)
-                    .saturating_sub(self.view.messages_before(cursor));
+            let missing = &mut missing[connection.encoding as usize];
+            if connection.cursor != missing.cursor {
+                *missing = Missing::new(&self.view, connection.encoding, connection.cursor);
             }
+            let Missing { cursor, slices, messages } = &*missing;
             if slices.bytes == 0 {
                 continue;
             }
-            match connection.write_slices(&slices) {
-                Ok(_) if connection.cursor == view_end => {
+            match connection.write_slices(slices, &self.view) {
+                Ok(written) if written == slices.bytes && connection.cursor == view_end => {
                     self.counters.deliveries += messages;
                     self.counters.bytes_sent += slices.bytes as u64;
                 }
                 Ok(written) => {
-                    let complete = self.view.messages_before(cursor + written as u64)
-                        - self.view.messages_before(cursor);
+                    let complete = self.view.messages_before(connection.cursor)
+                        - self.view.messages_before(*cursor);
                     self.counters.deliveries += complete;
                     self.counters.bytes_sent += written as u64;
                     connection.state = FeedState::Lagging;
@@ -88,6 +112,9 @@ impl<S: Stream> Table<S> {
         if self.sweep_row < self.connections.len() {
             return;
         }
+        if sweep_end > self.swept {
+            self.swept_ms = self.ms;
+        }
         self.swept = sweep_end;
         self.view.forget_before(sweep_end);
         self.sweep_end = None;
@@ -96,7 +123,10 @@ impl<S: Stream> Table<S> {
 
     /// Closes those of the rows that have the whole feed.
     fn close_complete(&mut self, rows: Range<usize>, turn: &mut Turn<'_>) {
-        let is_complete = |row: &usize| self.connections[*row].state == FeedState::Swept;
+        let is_complete = |row: &usize| {
+            let is_early = || self.early.contains_key(&self.cold[*row].id);
+            self.connections[*row].state == FeedState::Swept || is_early()
+        };
         let ids: Vec<u64> = rows.filter(is_complete).map(|row| self.cold[row].id).collect();
         for id in ids {
             self.write_missing(id, turn);

@@ -6,11 +6,11 @@
 //! connections and runs [timers](super::timers); [`requests`](super::requests) is what
 //! operators and moderators can ask for.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::chat::{Actor, ModAction, Now, Rules};
+use crate::chat::{Actor, ModAction, Now, Rules, Tim};
 use crate::config::Limits;
-use crate::feed::Pieces;
+use crate::feed::{Encoding, Pieces};
 use crate::room::{Batch, Room};
 use crate::server::counters::Counters;
 use crate::server::shard::cold_state::ColdState;
@@ -81,6 +81,10 @@ pub struct Table<S> {
     pub(super) lagging: BTreeSet<(u64, u64)>,
     /// Those of them that read, or did when they were last looked at.
     pub(super) reading: BTreeSet<(u64, u64)>,
+    /// Connections that get only messages with a greater `tim` than this; there is none yet.
+    pub(super) early: BTreeMap<u64, Tim>,
+    /// An event stream was removed: the events may not be needed any more.
+    pub(crate) lost_event_stream: bool,
     /// The part of the feed that the sweep sends.
     pub(super) view: Pieces,
     /// The position up to which all connections of the sweep have everything.
@@ -93,6 +97,8 @@ pub struct Table<S> {
     pub(super) ms: u64,
     /// The time of the last [`Table::tick`].
     pub(super) ticked_ms: u64,
+    /// When the last sweep that sent something ended, by the clock `ms`.
+    pub(super) swept_ms: u64,
     /// When the timers run next.
     pub(super) timers_due_ms: u64,
     /// The next row whose timers run; `None` if none does.
@@ -117,12 +123,15 @@ impl<S: Stream> Table<S> {
             held: Held::default(),
             lagging: BTreeSet::new(),
             reading: BTreeSet::new(),
+            early: BTreeMap::new(),
+            lost_event_stream: false,
             view: Pieces::default(),
             swept: room.end(),
             sweep_row: 0,
             sweep_end: None,
             ms: 0,
             ticked_ms: 0,
+            swept_ms: 0,
             timers_due_ms: 0,
             timer_row: None,
             ignores_messages: false,
@@ -169,8 +178,8 @@ impl<S: Stream> Table<S> {
 
     /// The client has closed its sending side. What it sent before is still read.
     pub fn ended(&mut self, id: u64) {
-        if let Some(connection) = self.connection_mut(id) {
-            connection.ended = true;
+        if let Some(cold) = self.rows.get(&id).and_then(|row| self.cold.get_mut(*row)) {
+            cold.ended = true;
         }
         self.readable(id);
     }
@@ -205,6 +214,11 @@ impl<S: Stream> Table<S> {
     /// first call.
     pub(super) fn close(&mut self, row: usize, close: &Close, then: AfterClose) {
         let connection = &mut self.connections[row];
+        // The client of an event stream sends no close frame.
+        let then = match (connection.encoding, then) {
+            (Encoding::Events, AfterClose::AwaitClose) => AfterClose::AwaitEnd,
+            (_, then) => then,
+        };
         let first_ms = connection.closing().map(|closing| closing.deadline_ms);
         let deadline_ms = first_ms.unwrap_or(self.ms + CLOSE_TIMEOUT_MS);
         connection.close(close, Closing { deadline_ms, then });
@@ -240,6 +254,8 @@ impl<S: Stream> Table<S> {
         if let (Some(connection), Some(cold)) = (self.connections.pop(), self.cold.pop()) {
             self.rows.remove(&cold.id);
             self.held.remove(cold.id);
+            self.early.remove(&cold.id);
+            self.lost_event_stream |= connection.encoding == Encoding::Events;
             self.lagging.remove(&(connection.cursor, cold.id));
             self.reading.remove(&(connection.cursor, cold.id));
         }

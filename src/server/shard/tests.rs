@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use super::cold_state::{ColdState, NewConnection};
 use super::connection::{Connection, Stream};
 use super::outbox::Closing;
-use crate::feed::Log;
+use crate::feed::{Encoding, Log};
 use crate::server::admission::connection_counts::ConnectionCounts;
 use crate::server::snapshot::ConnectionSnapshot;
 use crate::server::socket::Peer;
@@ -64,8 +64,18 @@ fn hand_over(
     connection: Connection<BoundedStream>,
     log: &Log,
 ) -> (Connection<BoundedStream>, bool) {
-    let permit = ConnectionCounts::new(1).admit(Peer::Unix, None, 0).unwrap();
-    let new = NewConnection { id: 7, cursor: 0, permit, since_secs: 0, message_bytes_max: 1024 };
+    let encoding = connection.encoding;
+    let permit = ConnectionCounts::new(1).admit(Peer::Unix, encoding, None, 0).unwrap();
+    let new = NewConnection {
+        id: 7,
+        encoding,
+        cursor: 0,
+        after: None,
+        notice: None,
+        permit,
+        since_secs: 0,
+        message_bytes_max: 1024,
+    };
     let (snapshot, stream) = connection.into_snapshot(&ColdState::new(new, 0), Vec::new(), 0, 0);
     let snapshot = ConnectionSnapshot::decode(&snapshot.encode(), log).unwrap();
     (Connection::resume(stream, &snapshot, 0), snapshot.takes_close(log))
@@ -81,7 +91,7 @@ fn a_snapshot_tells_whether_a_close_frame_can_follow() {
     }
     let check = |pongs: usize, closes: bool, is_passed: bool, takes: [usize; 3]| {
         let case = format!("{pongs} {closes} {is_passed} {takes:?}");
-        let mut connection = Connection::new(BoundedStream::default(), 0);
+        let mut connection = Connection::new(BoundedStream::default(), Encoding::Frames, 0);
         write(&mut connection, takes[0], &log);
         (0..pongs).for_each(|_| assert!(connection.queue_frame(Opcode::Pong, b"pong")));
         if is_passed {

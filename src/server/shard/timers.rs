@@ -1,8 +1,9 @@
 //! Pings, idle connections and deadlines, for some rows in each turn.
 
 use crate::config::Limits;
+use crate::feed::Encoding;
 use crate::server::shard::cold_state::ColdState;
-use crate::server::shard::connection::{Readiness, Stream};
+use crate::server::shard::connection::{FeedState, Readiness, Stream};
 use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
 use crate::ws::close::{self, AfterClose};
 use crate::ws::frame::Opcode;
@@ -10,12 +11,16 @@ use crate::ws::frame::Opcode;
 /// How often the timers of each connection run.
 pub(super) const TIMER_INTERVAL_MS: u64 = 500;
 
+/// How long an event stream may be silent: proxies close a silent connection after a minute.
+const SILENCE_MS: u64 = 15_000;
+
 /// A timer of a connection.
 enum Timer {
     /// The client has not answered the close frame.
     Deadline,
     /// The client has sent nothing for too long.
     Idle,
+    /// A ping, or in an event stream a comment.
     Ping,
 }
 
@@ -60,6 +65,13 @@ impl<S: Stream> Table<S> {
         if let Some(closing) = connection.closing() {
             return (closing.deadline_ms <= self.ms).then_some(Timer::Deadline);
         }
+        if connection.encoding == Encoding::Events {
+            let is_sent = connection.state == FeedState::Swept || self.early.contains_key(&cold.id);
+            let silent_until_ms = cold.ping_due_ms.max(self.swept_ms + SILENCE_MS);
+            let is_due = is_sent && silent_until_ms <= self.ms;
+            cold.ping_due_ms = if is_due { self.ms + SILENCE_MS } else { silent_until_ms };
+            return is_due.then_some(Timer::Ping);
+        }
         // Bytes that were not read or handled yet are a sign of life.
         let is_alive = connection.readiness != Readiness::Drained || self.held.bytes(cold.id) > 0;
         if !is_alive && cold.is_idle(limits, self.ms) {
@@ -75,6 +87,16 @@ impl<S: Stream> Table<S> {
             cold.spread_ping(interval_ms, self.ms);
         }
         None
+    }
+
+    /// Sets the timers of a new event stream. Its client answers no pings: the system notices a
+    /// dead one, because it does not acknowledge the comments.
+    pub(crate) fn start_event_stream(&mut self, row: usize, limits: &Limits) {
+        let (connection, cold) = (&self.connections[row], &mut self.cold[row]);
+        if connection.encoding == Encoding::Events {
+            cold.ping_due_ms = self.ms + SILENCE_MS;
+            connection.stream.set_user_timeout(limits.idle_timeout);
+        }
     }
 
     fn fire_timer(&mut self, id: u64, timer: Timer, turn: &mut Turn<'_>) {

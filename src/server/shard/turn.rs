@@ -1,6 +1,6 @@
 //! The turns of a table, and how connections come into it and leave it at a handover.
 
-use crate::chat::Now;
+use crate::chat::{Now, Tim};
 use crate::room::Room;
 use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::shard::cold_state::{ColdState, NewConnection};
@@ -8,6 +8,7 @@ use crate::server::shard::connection::{Connection, FeedState, Stream};
 use crate::server::shard::table::{Table, Turn};
 use crate::server::shard::timers::TIMER_INTERVAL_MS;
 use crate::server::snapshot::ConnectionSnapshot;
+use crate::ws::frame::Opcode;
 
 /// The most time between two turns that counts for clients. If more has passed, the shard
 /// stood still and could not read.
@@ -25,16 +26,23 @@ impl<S: Stream> Table<S> {
     pub fn adopt(
         &mut self,
         stream: S,
-        new: NewConnection,
+        mut new: NewConnection,
         mut received: Vec<u8>,
         turn: &mut Turn<'_>,
     ) {
-        let id = new.id;
-        let connection = Connection::new(stream, new.cursor);
+        let (id, after, notice) = (new.id, new.after, new.notice.take());
+        let mut connection = Connection::new(stream, new.encoding, new.cursor);
+        if let Some(text) = notice {
+            connection.queue_frame(Opcode::Text, &text);
+        }
         let mut cold = ColdState::new(new, self.ms);
         cold.spread_ping(turn.limits.ping_interval.as_millis() as u64, self.ms);
         cold.start_lagging(self.ms);
+        if let Some(after) = after {
+            self.early.insert(id, after);
+        }
         let row = self.insert(connection, cold);
+        self.start_event_stream(row, turn.limits);
         if !received.is_empty() {
             self.receive_early(row, &mut received, turn);
         }
@@ -52,7 +60,11 @@ impl<S: Stream> Table<S> {
         let connection = Connection::resume(stream, snapshot, self.ms);
         let mut cold = ColdState::resume(snapshot, permit, self.ms, turn.now.ms);
         cold.start_lagging(self.ms);
+        if snapshot.after_tim > 0 {
+            self.early.insert(snapshot.id, Tim::from_nanos(snapshot.after_tim));
+        }
         let row = self.insert(connection, cold);
+        self.start_event_stream(row, turn.limits);
         self.restore_held(row, &snapshot.held, turn);
         self.write_missing(snapshot.id, turn);
     }
@@ -63,7 +75,10 @@ impl<S: Stream> Table<S> {
         let cold = std::mem::take(&mut self.cold);
         self.rows.clear();
         let snapshot = |(connection, cold): (Connection<S>, ColdState)| {
-            connection.into_snapshot(&cold, self.held.take(cold.id), self.ms, now.ms)
+            let (mut snapshot, stream) =
+                connection.into_snapshot(&cold, self.held.take(cold.id), self.ms, now.ms);
+            snapshot.after_tim = self.early.get(&snapshot.id).map_or(0, |after| after.nanos());
+            (snapshot, stream)
         };
         connections.zip(cold).map(snapshot).collect()
     }

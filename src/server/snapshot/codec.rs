@@ -7,7 +7,7 @@ use crate::server::snapshot::older;
 use crate::server::snapshot::state::{ConnectionSnapshot, Snapshot};
 
 const MAGIC: &[u8; 8] = b"wschat\0\0";
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 const HEADER_BYTES: usize = MAGIC.len() + 4 + 32;
 
 /// Why a snapshot cannot be used.
@@ -62,6 +62,7 @@ impl Snapshot {
         let decoded = match version {
             1 => older::decode_v1(body),
             2 => older::decode_v2(body),
+            3 => older::decode_v3(body),
             _ => postcard::from_bytes(body),
         };
         decoded.ok().filter(Self::is_valid).ok_or(SnapshotError::Content)

@@ -1,6 +1,11 @@
 //! The layouts of older versions. postcard writes the fields of a struct one after
 //! the other, so a tuple describes a layout too.
 
+use serde::de::DeserializeOwned;
+
+use crate::chat::{Moderation, Tim};
+use crate::feed::Encoding;
+use crate::room::AccountSnapshot;
 use crate::server::snapshot::state::{ConnectionSnapshot, Snapshot};
 use crate::server::socket::Peer;
 use crate::ws::DecoderState;
@@ -16,10 +21,34 @@ type Tail = (Option<DecoderState>, Vec<u8>, bool, Option<(u64, AfterClose)>, u64
 /// Version 1 (wschat 0.3.0): no moderation, no accounts; connections have no name.
 pub(super) fn decode_v1(body: &[u8]) -> postcard::Result<Snapshot> {
     let (room, rows): (Room, Vec<Vec<u8>>) = postcard::from_bytes(body)?;
+    let row = |(head, tail)| connection(head, Vec::new(), tail, String::new());
+    Ok(snapshot(room, renewed(&rows, row)))
+}
+
+/// Version 2: connections have no messages that wait.
+pub(super) fn decode_v2(body: &[u8]) -> postcard::Result<Snapshot> {
+    decode_later(body, |(head, tail, name)| connection(head, Vec::new(), tail, name))
+}
+
+/// Version 3: every connection is a WebSocket, and no time is known since which the tail is
+/// complete.
+pub(super) fn decode_v3(body: &[u8]) -> postcard::Result<Snapshot> {
+    decode_later(body, |(head, held, tail, name)| connection(head, held, tail, name))
+}
+
+fn decode_later<Row: DeserializeOwned>(
+    body: &[u8],
+    row: impl Fn(Row) -> ConnectionSnapshot,
+) -> postcard::Result<Snapshot> {
+    type Later = (Room, Moderation, Vec<AccountSnapshot>, Vec<Vec<u8>>);
+    let (room, moderation, account_snapshots, rows): Later = postcard::from_bytes(body)?;
+    Ok(Snapshot { moderation, account_snapshots, ..snapshot(room, renewed(&rows, row)) })
+}
+
+fn snapshot(room: Room, rows: Vec<Vec<u8>>) -> Snapshot {
     let (last_tim, tail_start, messages_before, tail, next_id, ..) = room;
     let (.., listeners_peak, restarts_survived, started_secs, counters) = room;
-    let row = |(head, tail)| connection(head, tail, String::new());
-    Ok(Snapshot {
+    let mut snapshot = Snapshot {
         last_tim,
         tail_start,
         messages_before,
@@ -29,28 +58,26 @@ pub(super) fn decode_v1(body: &[u8]) -> postcard::Result<Snapshot> {
         restarts_survived,
         started_secs,
         counters,
-        rows: rows.iter().map(|bytes| renew(postcard::from_bytes(bytes).map(row))).collect(),
+        rows,
         ..Snapshot::default()
-    })
+    };
+    // Nothing is known of what was sent before the first message of the tail.
+    let first = snapshot.log(usize::MAX).pieces().first_after(Tim::default());
+    snapshot.complete_since = first.map_or(last_tim, |(_, tim)| tim.nanos().saturating_sub(1));
+    snapshot
 }
 
-/// Version 2: connections have no messages that wait.
-pub(super) fn decode_v2(body: &[u8]) -> postcard::Result<Snapshot> {
-    let mut snapshot: Snapshot = postcard::from_bytes(body)?;
-    let row = |(head, tail, name)| connection(head, tail, name);
-    for bytes in &mut snapshot.rows {
-        *bytes = renew(postcard::from_bytes(bytes).map(row));
-    }
-    Ok(snapshot)
+/// The connections in the newest version. One that cannot be decoded is empty, and so cannot
+/// be decoded later either.
+fn renewed<Row: DeserializeOwned>(
+    rows: &[Vec<u8>],
+    row: impl Fn(Row) -> ConnectionSnapshot,
+) -> Vec<Vec<u8>> {
+    let renew = |bytes: &Vec<u8>| Some(row(postcard::from_bytes(bytes).ok()?).encode());
+    rows.iter().map(|bytes| renew(bytes).unwrap_or_default()).collect()
 }
 
-/// The connection in the newest version. One that cannot be decoded is empty, and so
-/// cannot be decoded later either.
-fn renew(connection: postcard::Result<ConnectionSnapshot>) -> Vec<u8> {
-    connection.map_or_else(|_| Vec::new(), |connection| connection.encode())
-}
-
-fn connection(head: Head, tail: Tail, name: String) -> ConnectionSnapshot {
+fn connection(head: Head, held: Vec<u8>, tail: Tail, name: String) -> ConnectionSnapshot {
     let (id, cursor, peer, since_secs, message_bytes_max, ..) = head;
     let (.., messages, last_frame_ago_ms, ping_in_ms) = head;
     let (partial, outbox, outbox_begun, closing, notices_whole_in_ms) = tail;
@@ -63,12 +90,15 @@ fn connection(head: Head, tail: Tail, name: String) -> ConnectionSnapshot {
         messages,
         last_frame_ago_ms,
         ping_in_ms,
-        held: Vec::new(),
+        held,
         partial,
         outbox,
         outbox_begun,
         closing,
         notices_whole_in_ms,
         name,
+        encoding: Encoding::Frames,
+        event_bytes: 0,
+        after_tim: 0,
     }
 }

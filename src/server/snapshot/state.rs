@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{Moderation, Tim};
-use crate::feed::{Log, Piece};
+use crate::feed::{Encoding, Log, Piece, Progress};
 use crate::room::AccountSnapshot;
 use crate::server::socket::Peer;
+use crate::sse;
 use crate::ws::DecoderState;
 use crate::ws::close::AfterClose;
 use crate::ws::frame;
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub account_snapshots: Vec<AccountSnapshot>,
     /// A [`ConnectionSnapshot`] for each socket, in the order of the sockets.
     pub rows: Vec<Vec<u8>>,
+    /// Every message with a greater `tim`, in nanoseconds since the Unix epoch, is in the tail.
+    pub complete_since: u64,
 }
 
 /// One connection.
@@ -81,6 +84,12 @@ pub struct ConnectionSnapshot {
     pub notices_whole_in_ms: u64,
     /// The name in its last message; empty if it sent none.
     pub name: String,
+    /// The encoding that it gets.
+    pub encoding: Encoding,
+    /// How many bytes it has of the event at its cursor.
+    pub event_bytes: u32,
+    /// It gets messages with a greater `tim` only, in nanoseconds since the Unix epoch.
+    pub after_tim: u64,
 }
 
 impl Snapshot {
@@ -97,13 +106,16 @@ impl Snapshot {
         let oldest = log.pieces().iter().next();
         self.tail_start = oldest.map_or(log.end(), |piece| piece.start);
         self.messages_before = oldest.map_or(log.messages(), |piece| piece.messages_before);
+        self.complete_since = log.complete_since().nanos();
         let copy = |piece: &Piece| (piece.messages, piece.bytes.to_vec());
         self.tail = log.pieces().iter().map(copy).collect();
     }
 
     /// The feed, which continues where the stored one ended.
     pub fn log(&self, feed_tail_bytes: usize) -> Log {
-        let mut log = Log::resume(feed_tail_bytes, self.tail_start, self.messages_before);
+        let complete_since = Tim::from_nanos(self.complete_since);
+        let (start, messages) = (self.tail_start, self.messages_before);
+        let mut log = Log::resume(feed_tail_bytes, start, messages, complete_since);
         for (messages, bytes) in &self.tail {
             log.append(bytes, *messages);
         }
@@ -125,23 +137,47 @@ impl ConnectionSnapshot {
         let in_order = match self.outbox_begun {
             // An own frame is only started at a frame boundary of the feed.
             true => self.is_at_frame_boundary(log),
-            false => are_whole(&self.outbox),
+            false => self.are_whole(&self.outbox),
         };
-        ((in_feed && in_order) || is_detached) && are_whole(&self.held)
+        ((in_feed && in_order && self.has_event(log)) || is_detached) && are_whole(&self.held)
+    }
+
+    /// Whether the part of an event that it has is part of the event at its cursor.
+    fn has_event(&self, log: &Log) -> bool {
+        match (self.encoding, self.event_bytes) {
+            (Encoding::Frames, bytes) => bytes == 0,
+            (Encoding::Events, 0) => self.is_at_frame_boundary(log),
+            (Encoding::Events, bytes) => {
+                let at = Progress { cursor: self.cursor, event_bytes: bytes as usize };
+                let rest = log.pieces().rest_of_message(Encoding::Events, at);
+                self.is_at_frame_boundary(log) && !rest.is_empty()
+            }
+        }
     }
 
     /// Whether a close frame can follow what the client has: whole frames only, and
     /// no close frame.
     pub fn takes_close(&self, log: &Log) -> bool {
         let is_closed = self.closing.is_some() && self.outbox.is_empty();
-        !is_closed && !self.outbox_begun && self.is_at_frame_boundary(log)
+        self.encoding == Encoding::Frames
+            && !is_closed
+            && !self.outbox_begun
+            && self.is_at_frame_boundary(log)
     }
 
     /// Whether the outbox holds whole frames only. The outbox of a detached connection
     /// may start with the rest of a frame; older versions do not tell.
     pub(crate) fn has_whole_outbox(&self) -> bool {
         let is_unknown = self.cursor == DETACHED && !self.outbox.is_empty();
-        !self.outbox_begun && !is_unknown && are_whole(&self.outbox)
+        !self.outbox_begun && !is_unknown && self.are_whole(&self.outbox)
+    }
+
+    /// Whether `bytes` are whole frames or events of this connection, or none.
+    fn are_whole(&self, bytes: &[u8]) -> bool {
+        match self.encoding {
+            Encoding::Frames => are_whole(bytes),
+            Encoding::Events => sse::event_end(bytes, bytes.len()).is_some(),
+        }
     }
 
     /// Whether the cursor is at a frame boundary of the feed. A position outside the

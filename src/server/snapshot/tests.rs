@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::codec::VERSION;
 use super::*;
-use crate::chat::{Actor, AddressBlock, ModAction, Moderation, Target};
-use crate::feed::Log;
+use crate::chat::{Actor, AddressBlock, ModAction, Moderation, Target, Tim};
+use crate::feed::{Encoding, Log};
 use crate::room::{AccountKey, AccountSnapshot};
 use crate::server::socket::Peer;
 use crate::ws::close::AfterClose;
@@ -28,6 +28,9 @@ fn connection() -> ConnectionSnapshot {
         closing: Some((5000, AfterClose::AwaitClose)),
         notices_whole_in_ms: 500,
         name: "ann".into(),
+        encoding: Encoding::Frames,
+        event_bytes: 0,
+        after_tim: 0,
     }
 }
 
@@ -43,7 +46,7 @@ fn snapshot() -> Snapshot {
 
 /// A feed from position 100 to 107 with one frame.
 fn one_frame() -> Log {
-    let mut log = Log::resume(65_536, 100, 5);
+    let mut log = Log::resume(65_536, 100, 5, Tim::default());
     log.append(b"\x81\x05first", 1);
     log
 }
@@ -98,6 +101,7 @@ fn recorded() -> Snapshot {
             full_in_us: 5,
             sent_ago: vec![(6, 7)],
         }],
+        complete_since: 1_784_999_999_000_000_000,
         ..Snapshot::default()
     };
     for action in [
@@ -143,6 +147,9 @@ fn known_to(version: u32, mut snapshot: Snapshot) -> Snapshot {
             connection.held.clear();
         }
         *bytes = connection.encode();
+    }
+    if version < 4 {
+        snapshot.complete_since = snapshot.last_tim;
     }
     if version < 2 {
         snapshot.moderation = Moderation::default();
@@ -216,7 +223,11 @@ fn a_connection_that_contradicts_the_feed_or_itself_is_refused() {
         (DETACHED, Some((1, AfterClose::Drop)), true),
     ] {
         let connection = ConnectionSnapshot { cursor, closing, ..connection() };
-        assert_eq!(is_decoded(&connection, &Log::resume(65_536, 100, 5)), want, "{cursor}");
+        assert_eq!(
+            is_decoded(&connection, &Log::resume(65_536, 100, 5, Tim::default())),
+            want,
+            "{cursor}"
+        );
     }
 }
 

@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use wschat::chat::{Now, Target, Tim};
 use wschat::config::Config;
+use wschat::feed::Encoding;
 use wschat::room::{Batch, Room};
 use wschat::server::{
     ConnectionCounts, ConnectionPermit, ConnectionSnapshot, FeedState, NewConnection, Peer,
@@ -102,6 +103,9 @@ impl Bench {
     ) -> Client {
         let pipe = Rc::new(RefCell::new(Pipe::new(capacity)));
         let new = NewConnection {
+            encoding: Encoding::Frames,
+            after: None,
+            notice: None,
             id: self.next_id,
             cursor,
             permit: self.permit(peer),
@@ -116,7 +120,7 @@ impl Bench {
     }
 
     fn permit(&self, peer: Peer) -> ConnectionPermit {
-        self.counts.admit(peer, None, 0).unwrap()
+        self.counts.admit(peer, Encoding::Frames, None, 0).unwrap()
     }
 
     /// The connections of a shard continue in another table.

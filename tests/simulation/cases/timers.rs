@@ -8,7 +8,7 @@ fn set(bench: &mut Bench, ping_secs: u64, idle_secs: u64) {
     bench.config.limits.ping_interval = Duration::from_secs(ping_secs);
     bench.config.limits.idle_timeout = Duration::from_secs(idle_secs);
     bench.settings = Settings::new(&bench.config);
-    bench.tables[0].run_timers_soon();
+    bench.tables[0].run_timers_soon(&bench.settings.limits);
 }
 
 /// Answers the pings since the last call, and returns how many there were.
@@ -97,7 +97,7 @@ fn the_timers_of_every_row_run_however_often_a_round_starts() {
     for _ in 0..2_000 {
         bench.ms += 20;
         // A reload; a long round that the next one follows at once is as bad.
-        bench.tables[0].run_timers_soon();
+        bench.tables[0].run_timers_soon(&bench.settings.limits);
         bench.turn(0);
     }
     let pinged = clients.iter().filter(|(_, pipe)| !pipe.borrow().written.is_empty());

@@ -1,0 +1,175 @@
+//! Where in the feed a new listener starts.
+
+use std::time::Duration;
+
+use super::Room;
+use crate::chat::{Since, Tim};
+use crate::feed::Log;
+
+/// A client may name a time so far ahead of the clock; one further ahead is ignored.
+const AHEAD_NANOS_MAX: u64 = 1_000_000_000;
+
+/// Which messages a new listener asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Those that are sent from now on.
+    #[default]
+    Live,
+    /// Those whose `tim` is greater.
+    After(Since),
+    /// Those after a time that cannot be read: from now on, and some are missing.
+    Unknown,
+}
+
+/// Where a listener starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StartPoint {
+    /// The position in the feed.
+    pub cursor: u64,
+    /// It gets only messages with a greater `tim`, and there is none yet.
+    pub after: Option<Tim>,
+    /// Messages that it asks for are missing, or that cannot be known.
+    pub gap: Option<Gap>,
+}
+
+/// Messages are missing before a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The time that the client has sent.
+    pub after: Option<Since>,
+    /// The `tim` of the first message that follows, if there is one.
+    pub before: Option<Tim>,
+}
+
+impl Room {
+    /// Finds the start of a new listener. It gets no message that is older than `resume`; if
+    /// that is zero, only messages from now on.
+    pub fn start_point(&self, start: Start, resume: Duration, now: Tim) -> StartPoint {
+        self.inspect(|log, last_tim| start_point(log, last_tim, start, resume, now))
+    }
+}
+
+fn start_point(log: &Log, last: Tim, start: Start, resume: Duration, now: Tim) -> StartPoint {
+    let live = StartPoint { cursor: log.end(), after: None, gap: None };
+    let since = match start {
+        Start::Live => return live,
+        Start::Unknown => {
+            return StartPoint { gap: Some(Gap { after: None, before: None }), ..live };
+        }
+        Start::After(since) => since,
+    };
+    let tim = since.tim();
+    if tim > last {
+        let is_far_ahead = tim.nanos() > now.nanos().saturating_add(AHEAD_NANOS_MAX);
+        return StartPoint { after: (!is_far_ahead).then_some(tim), ..live };
+    }
+    let pieces = log.pieces();
+    let position_after = |tim| pieces.first_after(tim).map_or(log.end(), |(position, _)| position);
+    let wanted = position_after(tim);
+    let oldest = now.nanos().saturating_sub(resume.as_nanos() as u64);
+    let allowed = match resume {
+        Duration::ZERO => log.end(),
+        _ => position_after(Tim::from_nanos(oldest)),
+    };
+    // What is in front of the tail may be forgotten at any time.
+    let cursor = wanted.max(allowed).max(pieces.boundary_from(log.tail_start()));
+    let gap = (log.complete_since() > tim || cursor > wanted)
+        .then(|| Gap { after: Some(since), before: pieces.tim_at(cursor) });
+    StartPoint { cursor, after: None, gap }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::stamp;
+    use crate::feed::EncodedMessages;
+
+    fn tim(secs: u64) -> Tim {
+        Tim::from_nanos(secs * 1_000_000_000)
+    }
+
+    /// Messages at these times of some hundred bytes each; the log began at second 10.
+    fn log(tail_bytes: usize, secs: &[u64]) -> Log {
+        let mut log = Log::resume(tail_bytes, 0, 0, tim(10));
+        for &secs in secs {
+            let mut message = EncodedMessages::default();
+            message.push(|out| out.extend([b'x'; 300]));
+            message.stamp(|text| stamp(text, tim(secs)));
+            log.append(message.bytes(), 1);
+            log.forget(u64::MAX);
+        }
+        log
+    }
+
+    /// The `tim` in seconds of the first message that follows, or `None`; whether there is a
+    /// gap, and whether the listener is early.
+    fn check(log: &Log, since: Tim, resume_secs: u64, now: u64) -> (Option<u64>, bool, bool) {
+        let last = log.pieces().iter().next_back().map_or(tim(10), |piece| piece.last_tim);
+        let start = Start::After(since.into());
+        let point = start_point(log, last, start, Duration::from_secs(resume_secs), tim(now));
+        let first = log.pieces().tim_at(point.cursor);
+        if let Some(gap) = point.gap {
+            assert_eq!(gap, Gap { after: Some(since.into()), before: first });
+        }
+        assert!(point.after.is_none_or(|after| after == since));
+        (first.map(Tim::whole_secs), point.gap.is_some(), point.after.is_some())
+    }
+
+    #[test]
+    fn a_listener_gets_what_it_has_missed_or_a_gap() {
+        let log = log(1 << 20, &[11, 12, 13, 50]);
+        for (since, resume, now, want) in [
+            (tim(12), 300, 50, (Some(13), false, false)),
+            (Tim::from_nanos(12_000_000_001), 300, 50, (Some(13), false, false)),
+            (Tim::from_nanos(11_999_999_999), 300, 50, (Some(12), false, false)),
+            (tim(50), 300, 50, (None, false, false)),
+            (tim(10), 300, 50, (Some(11), false, false)),
+            // It is not known what was sent before.
+            (tim(9), 300, 50, (Some(11), true, false)),
+            (tim(0), 300, 50, (Some(11), true, false)),
+            // Too old: 13 is not given at 100, but 50 is.
+            (tim(12), 60, 100, (Some(50), true, false)),
+            // Too old, but nothing was said in between.
+            (tim(13), 60, 100, (Some(50), false, false)),
+            (tim(20), 1, 50, (Some(50), false, false)),
+            (tim(12), 10, 100, (None, true, false)),
+            (tim(50), 10, 100, (None, false, false)),
+            // Without a replay.
+            (tim(12), 0, 50, (None, true, false)),
+            (tim(49), 0, 50, (None, true, false)),
+            (tim(50), 0, 50, (None, false, false)),
+            // Ahead of the last message, and ahead of the clock.
+            (tim(51), 300, 60, (None, false, true)),
+            (tim(61), 300, 60, (None, false, true)),
+            (Tim::from_nanos(61_000_000_001), 300, 60, (None, false, false)),
+            (Tim::from_nanos(u64::MAX), 300, 60, (None, false, false)),
+            // The clock was set back: the room is ahead of it.
+            (tim(13), 300, 20, (Some(50), false, false)),
+        ] {
+            assert_eq!(check(&log, since, resume, now), want, "{since} {resume} {now}");
+        }
+    }
+
+    #[test]
+    fn what_the_tail_has_passed_is_missing() {
+        let log = log(1_000, &[11, 12, 13, 14, 15, 16, 17, 18]);
+        assert!(log.tail_start() > 0);
+        for since in 10..=18 {
+            let (first, gap, _) = check(&log, tim(since), 300, 18);
+            let want = Some(since.max(15) + 1).filter(|first| *first <= 18);
+            assert_eq!((first, gap), (want, since < 15), "{since}");
+        }
+    }
+
+    #[test]
+    fn without_a_time_a_listener_starts_at_the_end() {
+        let log = log(1 << 20, &[11]);
+        let start = |start| start_point(&log, tim(11), start, Duration::MAX, tim(12));
+        assert_eq!(start(Start::Live), StartPoint { cursor: log.end(), after: None, gap: None });
+        let unknown = Gap { after: None, before: None };
+        assert_eq!(
+            (start(Start::Unknown).cursor, start(Start::Unknown).gap),
+            (log.end(), Some(unknown))
+        );
+    }
+}
