@@ -130,7 +130,8 @@ impl Log {
         let position = self.tail_start().min(retain_from);
         let forgotten = self.pieces.iter().take_while(|piece| piece.end() <= position);
         if let Some(last) = forgotten.last() {
-            self.complete_since = last.last_tim;
+            // It is greater if a message behind this piece is missing.
+            self.complete_since = self.complete_since.max(last.last_tim);
             self.pieces.forget_before(position);
         }
     }

@@ -11,7 +11,9 @@
 mod encoding;
 mod log;
 mod pieces;
+mod tail_file;
 
 pub use encoding::{EncodedMessages, Encoding};
 pub use log::Log;
 pub use pieces::{Piece, Pieces, Progress, SLICES_MAX, Slices};
+pub use tail_file::{RecoveredTail, TailFileError, TailFileWriter};

@@ -59,7 +59,8 @@ fn start_point(log: &Log, last: Tim, start: Start, resume: Duration, now: Tim) -
         Start::After(since) => since,
     };
     let tim = since.tim();
-    if tim > last {
+    // Before `complete_since` it cannot be known what is missing.
+    if tim > last.max(log.complete_since()) {
         let is_far_ahead = tim.nanos() > now.nanos().saturating_add(AHEAD_NANOS_MAX);
         return StartPoint { after: (!is_far_ahead).then_some(tim), ..live };
     }
@@ -104,7 +105,7 @@ mod tests {
     /// The `tim` in seconds of the first message that follows, or `None`; whether there is a
     /// gap, and whether the listener is early.
     fn check(log: &Log, since: Tim, resume_secs: u64, now: u64) -> (Option<u64>, bool, bool) {
-        let last = log.pieces().iter().next_back().map_or(tim(10), |piece| piece.last_tim);
+        let last = log.pieces().iter().next_back().map_or(Tim::default(), |piece| piece.last_tim);
         let start = Start::After(since.into());
         let point = start_point(log, last, start, Duration::from_secs(resume_secs), tim(now));
         let first = log.pieces().tim_at(point.cursor);
@@ -147,6 +148,16 @@ mod tests {
             (tim(13), 300, 20, (Some(50), false, false)),
         ] {
             assert_eq!(check(&log, since, resume, now), want, "{since} {resume} {now}");
+        }
+    }
+
+    #[test]
+    fn before_the_first_message_only_the_beginning_of_the_log_is_known() {
+        let log = log(1 << 20, &[]);
+        for (since, want) in
+            [(9, (None, true, false)), (10, (None, false, false)), (11, (None, false, true))]
+        {
+            assert_eq!(check(&log, tim(since), 300, 12), want, "{since}");
         }
     }
 

@@ -1,0 +1,118 @@
+//! The mark and the records of a tail file as bytes.
+
+use crc32fast::Hasher;
+
+use crate::chat::Tim;
+use crate::ws::frame::{self, Opcode};
+
+/// Where the ring starts: the mark has a page of its own.
+pub const RING_START: usize = 4096;
+/// What the length of a record exceeds that of its frames by.
+pub const RECORD_HEADER_BYTES: usize = 3 * size_of::<u32>();
+
+/// The format and its version.
+const MAGIC: [u8; 8] = *b"wschatT\x01";
+/// The length of a mark: the magic bytes, nine numbers and the checksum.
+const MARK_BYTES: usize = MAGIC.len() + 9 * size_of::<u64>() + size_of::<u32>();
+/// No feed gets this far in ten thousand years.
+const NUMBER_MAX: u64 = 1 << 62;
+
+/// A place between two records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The offset in the ring.
+    pub offset: u64,
+    /// The position in the feed.
+    pub position: u64,
+    /// The number of messages before this place.
+    pub messages: u64,
+    /// The `tim` of the last message before this place.
+    pub tim: Tim,
+}
+
+/// What is valid in the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Where the oldest record starts.
+    pub first: Place,
+    /// The offset of the newest record.
+    pub newest: u64,
+    /// Where the newest record ends.
+    pub end: Place,
+}
+
+impl Mark {
+    /// Encodes a mark into `out`.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let of = |place: &Place| [place.offset, place.position, place.messages, place.tim.nanos()];
+        out.clear();
+        out.extend_from_slice(&MAGIC);
+        for number in [&of(&self.first)[..], &of(&self.end), &[self.newest]].into_iter().flatten() {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        let checksum = crc32fast::hash(out);
+        out.extend_from_slice(&checksum.to_le_bytes());
+    }
+
+    /// The mark at the start of `file`, if it is valid for a ring of this size.
+    pub fn decode(file: &[u8], ring_bytes: u64) -> Option<Self> {
+        let (body, checksum) = file.get(..MARK_BYTES)?.split_last_chunk()?;
+        if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
+            return None;
+        }
+        let (numbers, _) = body.strip_prefix(&MAGIC)?.as_chunks();
+        let mut numbers = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes));
+        let mut next = || numbers.next().filter(|number| *number <= NUMBER_MAX);
+        let mut place = || {
+            let (offset, position, messages) = (next()?, next()?, next()?);
+            Some(Place { offset, position, messages, tim: Tim::from_nanos(next()?) })
+        };
+        let (first, end) = (place()?, place()?);
+        let newest = next()?;
+        let is_valid = [first.offset, newest, end.offset].is_sorted()
+            && end.offset - first.offset <= ring_bytes;
+        is_valid.then_some(Self { first, newest, end })
+    }
+}
+
+/// Encodes a record for this offset into `out`.
+pub fn put_record(offset: u64, messages: u32, frames: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(&(frames.len() as u32).to_le_bytes());
+    out.extend_from_slice(&messages.to_le_bytes());
+    out.extend_from_slice(&record_checksum(offset, messages, frames).to_le_bytes());
+    out.extend_from_slice(frames);
+}
+
+/// The number of messages and the frames of the record at the start of `bytes`, and what
+/// follows; `None` if it is not valid at this offset.
+pub fn split_record(offset: u64, bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+    let (numbers, rest) = bytes.split_first_chunk::<RECORD_HEADER_BYTES>()?;
+    let (numbers, _) = numbers.as_chunks();
+    let [length, messages, checksum] = *numbers else { return None };
+    let [length, messages, checksum] = [length, messages, checksum].map(u32::from_le_bytes);
+    let (frames, behind) = rest.split_at_checked(length as usize)?;
+    let is_valid = record_checksum(offset, messages, frames) == checksum
+        && text_frames(frames) == Some(messages)
+        && messages > 0;
+    is_valid.then_some((messages, frames, behind))
+}
+
+fn record_checksum(offset: u64, messages: u32, frames: &[u8]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(&offset.to_le_bytes());
+    hasher.update(&messages.to_le_bytes());
+    hasher.update(frames);
+    hasher.finalize()
+}
+
+/// The number of frames, if `bytes` are whole text frames.
+fn text_frames(mut bytes: &[u8]) -> Option<u32> {
+    const FIRST_BYTE: u8 = 0x80 | Opcode::Text as u8;
+    let mut count = 0;
+    while !bytes.is_empty() {
+        let (_, rest) = frame::split(bytes).filter(|_| bytes.first() == Some(&FIRST_BYTE))?;
+        (bytes, count) = (rest, count + 1);
+    }
+    Some(count)
+}

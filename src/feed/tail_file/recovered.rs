@@ -1,0 +1,75 @@
+//! Reads a tail file.
+
+use super::format::{Mark, RING_START, split_record};
+use crate::chat::Tim;
+
+/// The content of a tail file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredTail {
+    /// The position in the feed of the first byte.
+    pub start: u64,
+    /// The number of messages before it.
+    pub messages_before: u64,
+    /// Every message with a greater `tim` is here.
+    pub complete_since: Tim,
+    /// The newest `tim` of the feed.
+    pub last_tim: Tim,
+    /// Whole frames, with the number of messages in them, oldest first.
+    pub records: Vec<(u32, Vec<u8>)>,
+    /// The newest record was damaged and is not here.
+    pub lacks_newest: bool,
+}
+
+/// Why a tail file cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TailFileError {
+    /// The mark is not valid: another version of wschat wrote it, or it is damaged.
+    #[error("not a tail file of this version of wschat, or damaged")]
+    Mark,
+    /// A record before the newest one is damaged.
+    #[error("a record before the newest one is damaged")]
+    Record,
+}
+
+impl RecoveredTail {
+    /// Decodes a tail file. Drops the newest record if it is damaged.
+    ///
+    /// # Errors
+    ///
+    /// What else is damaged.
+    pub fn decode(file: &[u8]) -> Result<Self, TailFileError> {
+        let ring = file.get(RING_START..).unwrap_or_default();
+        let mark = Mark::decode(file, ring.len() as u64).ok_or(TailFileError::Mark)?;
+        let Mark { first, newest, end } = mark;
+        // The ring, turned such that it begins with the oldest record.
+        let wrap = first.offset.checked_rem(ring.len() as u64).unwrap_or(0) as usize;
+        let (behind, before) = ring.split_at_checked(wrap).unwrap_or_default();
+        let ring = [before, behind].concat();
+
+        let mut tail = Self {
+            start: first.position,
+            messages_before: first.messages,
+            complete_since: first.tim,
+            last_tim: end.tim,
+            ..Self::default()
+        };
+        let (mut at, mut rest) = (first, &ring[..]);
+        while at.offset < end.offset {
+            let Some((messages, frames, behind)) = split_record(at.offset, rest) else { break };
+            tail.records.push((messages, frames.to_vec()));
+            at.offset += (rest.len() - behind.len()) as u64;
+            at.position += frames.len() as u64;
+            at.messages += u64::from(messages);
+            rest = behind;
+        }
+        at.tim = end.tim;
+        tail.lacks_newest = at.offset == newest && newest < end.offset;
+        if tail.lacks_newest {
+            // Listeners may have received its messages.
+            tail.complete_since = end.tim;
+        } else if at != end {
+            return Err(TailFileError::Record);
+        }
+        Ok(tail)
+    }
+}
