@@ -66,23 +66,24 @@ keys! {
         /// peer on a Unix socket. List only proxies that set the header themselves.
         trusted_proxies: Vec<TrustedProxy> = Vec::new(), list(0, parsed("IP, IP/BITS, unix")),
             NewConnections;
-        /// Origins of the web pages that may open a WebSocket, the chat page included; other pages
-        /// are answered with 403. If the list is empty, all pages may.
+        /// Origins of the web pages that may open a WebSocket or an event stream, the chat page
+        /// included; other pages are answered with 403. If the list is empty, all pages may.
         origins: Vec<Origin> = Vec::new(),
             list(0, parsed("http://HOST[:PORT], https://HOST[:PORT]")), NewConnections;
     }
 
     /// Limits on what clients can use.
     limits: Limits {
-        /// WebSockets that may be open at the same time; one more is answered with 503. Each takes
-        /// a file descriptor, so `LimitNOFILE=` has to be larger.
+        /// WebSockets and event streams that may be open at the same time; one more is answered with
+        /// 503. Each takes a file descriptor, so `LimitNOFILE=` has to be larger.
         connections_max: usize = 100_000, integer(1..=10_000_000), Yes;
-        /// WebSockets that one address may have open; one more is answered with 429. 0 is no limit.
+        /// WebSockets and event streams that one address may have open; one more is answered with
+        /// 429. 0 is no limit.
         /// An address is an IPv4 address, the /64 network of an IPv6 address, or all Unix sockets
         /// together. Clients in one office or behind one carrier can share an address.
         connections_per_address_max: usize = 0, integer(0..=10_000_000), Yes;
-        /// WebSockets that one address may open in a second, and five times as many at once after a
-        /// pause; one more is answered with 429. 0 is no limit.
+        /// WebSockets and event streams that one address may open in a second, and five times as
+        /// many at once after a pause; one more is answered with 429. 0 is no limit.
         connects_per_address_per_sec: u32 = 0, integer(0..=100_000), Yes;
         /// Bytes of one message; a longer one closes its connection with code 1009.
         message_bytes_max: usize = 16_384, integer(128..=1_048_576), NewConnections;
@@ -93,7 +94,8 @@ keys! {
         ping_interval as "ping_interval_secs": Duration = Duration::from_secs(25),
             seconds(1..=3_600), Yes;
         /// Seconds without any frame from a connection until it is closed with code 1008; greater
-        /// than `ping_interval_secs`.
+        /// than `ping_interval_secs`. An event stream is closed when its client has acknowledged
+        /// nothing for so long.
         idle_timeout as "idle_timeout_secs": Duration = Duration::from_secs(60),
             seconds(2..=7_200), Yes;
         /// Bytes of the latest messages that are kept for slow listeners, for all of them together;

@@ -38,10 +38,14 @@ pub fn text(snapshot: &MetricsSnapshot) -> String {
     out.add("listeners", "Open WebSockets.", totals.listeners as u64);
     out.add(
         "listeners_peak",
-        "The highest number of open WebSockets.",
+        "The highest number of open WebSockets and event streams.",
         totals.listeners_peak as u64,
     );
-    out.add("connections_max", "The limit of open WebSockets.", *connections_max as u64);
+    out.add(
+        "connections_max",
+        "The limit of open WebSockets and event streams.",
+        *connections_max as u64,
+    );
     out.add("lagging_listeners", "Listeners whose socket would block.", totals.lagging as u64);
     out.add("feed_bytes", "Bytes of the feed in memory.", totals.feed_bytes);
 

@@ -78,7 +78,7 @@ pub struct Status {
     pub started: DateTime<Utc>,
     /// Open WebSockets.
     pub listeners: usize,
-    /// The highest number of open WebSockets so far.
+    /// The highest number of open WebSockets and event streams so far.
     pub listeners_peak: usize,
     /// Messages published in the room.
     pub messages: u64,

@@ -112,6 +112,7 @@ limits.handshake_timeout_secs = 10  # default
 limits.ping_interval_secs = 25  # default
 limits.idle_timeout_secs = 60  # default
 limits.feed_tail_bytes = 4194304  # default
+limits.resume_secs = 300  # default
 limits.send_buffer_bytes = 65536  # default
 limits.messages_per_sec = 20  # default
 limits.messages_burst = 60  # default

@@ -200,10 +200,7 @@ impl<S: Stream> Table<S> {
                     // A short read means that the socket is empty, and epoll will report new
                     // bytes; but it reports nothing after the end of the stream.
                     let drained = read < most && !self.cold[row].ended;
-                    // What follows the request for an event stream has no meaning.
-                    if connection.encoding == Encoding::Frames {
-                        self.receive(row, &mut buffer[..read], budget, turn);
-                    }
+                    self.receive(row, &mut buffer[..read], budget, turn);
                     self.write_own_frames(id, turn);
                     if !drained {
                         self.readable(id);
@@ -245,6 +242,10 @@ impl<S: Stream> Table<S> {
         budget: &mut TurnBudget,
         turn: &mut Turn<'_>,
     ) {
+        // What follows the request for an event stream has no meaning.
+        if self.connections[row].encoding == Encoding::Events {
+            return;
+        }
         match self.handle_frames(row, bytes, budget, turn) {
             Ok(None) => {}
             Ok(Some(answer)) => self.close(row, &answer, AfterClose::Drop),
