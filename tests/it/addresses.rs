@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use crate::handover::Manager;
 use crate::harness::{DEADLINE, Daemon, Setup, UPGRADE, until};
+use crate::manager::Manager;
 
 /// Two addresses of this machine.
 const ANN: &str = "127.0.0.2";
@@ -132,7 +132,7 @@ fn a_new_limit_counts_open_connections() {
 #[test]
 fn connections_that_were_handed_over_count() {
     let manager = Manager::with_config("limits.connections_per_address_max = 2\n");
-    let daemon = manager.start(None);
+    let daemon = manager.start();
     let mut ann = fill(&daemon, ANN, 9);
     assert_eq!(ann.len(), 2);
     let daemon = manager.restart(daemon);

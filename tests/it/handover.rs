@@ -4,117 +4,22 @@
 use std::fs;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Signal;
-use tempfile::TempDir;
 use tungstenite::Message;
 use wschat::ws::frame::client_frame;
 
-use crate::harness::{Client, Daemon, Setup};
-
-const CONFIG: &str = "limits.messages_per_sec = 0\n[server]\nthreads = 2\n";
-
-/// A service manager with a store for descriptors.
-pub struct Manager {
-    config: String,
-    folder: TempDir,
-    /// The stored descriptors with their names.
-    stored: Receiver<(String, OwnedFd)>,
-    listener: TcpListener,
-}
-
-impl Manager {
-    fn new() -> Self {
-        Self::with_places(usize::MAX)
-    }
-
-    /// Its daemons get this configuration.
-    pub fn with_config(config: &str) -> Self {
-        Self { config: config.to_owned(), ..Self::new() }
-    }
-
-    /// Keeps this many descriptors, and drops later ones as systemd does.
-    fn with_places(places: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-        fs::create_dir(folder.path().join("record")).unwrap();
-        let (store, stored) = channel();
-        thread::spawn(move || {
-            let mut kept = 0;
-            loop {
-                let mut bytes = [0; 4096];
-                let mut space = [MaybeUninit::uninit(); 512];
-                let mut control = RecvAncillaryBuffer::new(&mut space);
-                let mut parts = [IoSliceMut::new(&mut bytes)];
-                let Ok(message) = recvmsg(&socket, &mut parts, &mut control, RecvFlags::empty())
-                else {
-                    return;
-                };
-                let text = String::from_utf8_lossy(&bytes[..message.bytes]).into_owned();
-                let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
-                for message in control.drain() {
-                    let RecvAncillaryMessage::ScmRights(descriptors) = message else { continue };
-                    for descriptor in descriptors {
-                        // Descriptors of other datagrams are closed at once.
-                        if let (Some(name), true) = (name, text.contains("FDSTORE=1")) {
-                            assert!(text.contains("FDPOLL=0"), "{text}");
-                            if kept < places {
-                                kept += 1;
-                                let _ = store.send((name.to_owned(), descriptor));
-                            }
-                        }
-                    }
-                }
-            }
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { config: CONFIG.to_owned(), folder, stored, listener }
-    }
-
-    /// Starts a daemon with the room's listener and the stored descriptors.
-    pub fn start(&self, stored: Option<(String, OwnedFd)>) -> Daemon {
-        let listener = OwnedFd::from(self.listener.try_clone().unwrap());
-        let (mut sockets, mut names) = (vec![listener], "wschat".to_owned());
-        if let Some((name, descriptor)) = stored {
-            names = format!("{names}:{name}");
-            sockets.push(descriptor);
-        }
-        Setup::new(&self.config)
-            .without_listen()
-            .inherit(sockets, &names)
-            .env("NOTIFY_SOCKET", &self.folder.path().join("notify").display().to_string())
-            .env("FDSTORE", "16")
-            .env("LOG_DIR", &self.record().display().to_string())
-            .start()
-    }
-
-    /// Where the daemon records messages.
-    fn record(&self) -> PathBuf {
-        self.folder.path().join("record")
-    }
-
-    /// Restarts the daemon as `systemctl restart` does.
-    pub fn restart(&self, mut daemon: Daemon) -> Daemon {
-        daemon.signal(Signal::USR2);
-        assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
-        let stored = self.stored.try_recv().expect("everything is stored before the end");
-        let next = self.start(Some(stored));
-        next.wait_for_log("took over the room");
-        next
-    }
-}
+use crate::harness::{Client, Daemon};
+use crate::manager::Manager;
 
 #[test]
 fn every_message_is_recorded_once_over_restarts() {
     let manager = Manager::new();
-    let mut daemon = manager.start(None);
+    let mut daemon = manager.start();
     let mut speaker = daemon.connect();
     let mut heard = Vec::new();
     for round in 0..3 {
@@ -139,7 +44,7 @@ fn every_message_is_recorded_once_over_restarts() {
 #[test]
 fn every_stream_continues_after_a_restart() {
     let manager = Manager::new();
-    let mut daemon = manager.start(None);
+    let mut daemon = manager.start();
     let mut listener = daemon.connect();
     let mut speaker = daemon.connect();
     let mut cut = daemon.connect();
@@ -179,7 +84,7 @@ fn every_stream_continues_after_a_restart() {
 #[test]
 fn a_slow_listener_misses_nothing_over_a_restart() {
     let manager = Manager::new();
-    let daemon = manager.start(None);
+    let daemon = manager.start();
     let mut stalled = daemon.connect();
     let mut speaker = daemon.connect();
     let long = "x".repeat(10_000);
@@ -199,14 +104,14 @@ fn a_slow_listener_misses_nothing_over_a_restart() {
 #[test]
 fn a_connection_in_the_backlog_is_served_by_the_next_process() {
     let manager = Manager::new();
-    let mut daemon = manager.start(None);
+    let mut daemon = manager.start();
     let mut member = daemon.connect();
     daemon.signal(Signal::USR2);
     assert_eq!(daemon.wait().code(), Some(0));
     let stream = TcpStream::connect(manager.listener.local_addr().unwrap()).unwrap();
     let waiting =
         thread::spawn(move || Client(tungstenite::client("ws://room/", stream).unwrap().0));
-    let _next = manager.start(Some(manager.stored.recv().unwrap()));
+    let _next = manager.start();
     let mut newcomer = waiting.join().unwrap();
     newcomer.say("bob", "hello");
     assert_eq!((newcomer.hear(), member.hear()), ("hello".into(), "hello".into()));
@@ -221,14 +126,14 @@ fn without_a_store_a_restart_closes_with_1012() {
 fn a_store_without_space_is_detected() {
     // Like systemd 252 with FileDescriptorStoreMax=0, which does not report it.
     let manager = Manager::with_places(0);
-    closes_for_a_restart(manager.start(None));
+    closes_for_a_restart(manager.start());
 }
 
 #[test]
 fn a_store_without_space_loses_no_message() {
-    let manager = Manager::with_places(0);
-    let manager = Manager { config: format!("{CONFIG}shutdown_timeout_secs = 60\n"), ..manager };
-    let mut daemon = manager.start(None);
+    let mut manager = Manager::with_places(0);
+    manager.config += "shutdown_timeout_secs = 60\n";
+    let mut daemon = manager.start();
     let (mut stalled, mut speaker) = (daemon.connect(), daemon.connect());
     // More than the sockets take, so the stalled one is in the middle of a frame.
     let long = "x".repeat(10_000);
@@ -261,11 +166,11 @@ fn closes_for_a_restart(mut daemon: Daemon) {
 #[test]
 fn sockets_without_a_readable_state_are_closed() {
     let manager = Manager::new();
-    let mut daemon = manager.start(None);
+    let mut daemon = manager.start();
     let mut client = daemon.connect();
     daemon.signal(Signal::USR2);
     assert_eq!(daemon.wait().code(), Some(0));
-    let (name, parked) = manager.stored.recv().unwrap();
+    let (name, parked) = manager.take_handover();
     // The state was taken out, and only the sockets are left.
     let end = std::os::unix::net::UnixStream::from(parked);
     let sockets = receive_without_the_state(&end);
@@ -273,7 +178,8 @@ fn sockets_without_a_readable_state_are_closed() {
     park_again(&sender, &sockets);
     drop(sockets);
     drop(sender);
-    let next = manager.start(Some((name, receiver.into())));
+    manager.store().push((name, receiver.into()));
+    let next = manager.start();
     next.wait_for_log("no snapshot was stored");
     assert_eq!(client.closed().1, 1012);
     let mut newcomer = next.connect();
@@ -310,7 +216,7 @@ fn park_again(to: &std::os::unix::net::UnixStream, sockets: &[OwnedFd]) {
 #[test]
 fn a_closing_handshake_continues_after_a_restart() {
     let manager = Manager::new();
-    let daemon = manager.start(None);
+    let daemon = manager.start();
     let mut client = daemon.connect();
     // Over the limit: the server sends 1009 and waits for the end.
     client.0.get_mut().write_all(&[0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();

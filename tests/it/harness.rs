@@ -107,11 +107,28 @@ impl Setup {
     }
 
     /// With one or two sockets, passed as systemd passes them, from descriptor 3 on.
-    pub fn inherit(mut self, sockets: impl IntoIterator<Item = OwnedFd>, names: &str) -> Self {
+    pub fn inherit(self, sockets: impl IntoIterator<Item = OwnedFd>, names: &str) -> Self {
+        self.inherit_with_files(sockets, &[], names)
+    }
+
+    /// As [`inherit`](Self::inherit), and these files after the sockets.
+    pub fn inherit_with_files(
+        mut self,
+        sockets: impl IntoIterator<Item = OwnedFd>,
+        files: &[PathBuf],
+        names: &str,
+    ) -> Self {
         self.inherited = sockets.into_iter().collect();
-        let count = self.inherited.len().to_string();
-        let script = "export LISTEN_PID=$$; exec \"$@\" 3<&0 4<&1 </dev/null >/dev/null";
-        self.wrapper(&["sh", "-c", script, "sh"])
+        let first = 3 + self.inherited.len();
+        let files = files.iter().zip(first..);
+        let files: Vec<_> = files.map(|(file, n)| format!("{n}<>{}", file.display())).collect();
+        let count = (self.inherited.len() + files.len()).to_string();
+        // A file can have the number of a socket that is not there.
+        let script = format!(
+            "export LISTEN_PID=$$; exec \"$@\" 3<&0 4<&1 {} </dev/null >/dev/null",
+            files.join(" ")
+        );
+        self.wrapper(&["sh", "-c", &script, "sh"])
             .env("LISTEN_FDS", &count)
             .env("LISTEN_FDNAMES", names)
     }

@@ -15,6 +15,7 @@ mod http;
 mod imports;
 mod join;
 mod keys;
+mod manager;
 mod manual;
 mod metrics;
 mod moderation;

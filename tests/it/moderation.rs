@@ -7,8 +7,8 @@ use jsonwebtoken::{EncodingKey, Header};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::handover::Manager;
 use super::harness::{Client, Daemon, Setup, UNLIMITED, until};
+use super::manager::Manager;
 
 const SECRET: &str = "a secret of thirty-two bytes, yes";
 
@@ -220,7 +220,7 @@ fn operators_have_the_same_actions() {
 #[test]
 fn slow_mode_and_last_messages_survive_a_restart() {
     let manager = Manager::with_config("[limits]\nmessages_per_sec = 0\nrepeat_secs = 86400\n");
-    let daemon = manager.start(None);
+    let daemon = manager.start();
     let mut ann = daemon.connect();
     let say = |msg: &str| json!({ "usr": "ann", "msg": msg });
     for msg in ["one", "two", "three"] {
