@@ -54,7 +54,7 @@ fn written(size: usize, lengths: &[u8]) -> (Vec<u8>, Vec<u8>) {
 
 /// Everything that the next process does with a file. Returns the recovered frames.
 fn recover(file: &[u8]) -> Option<Vec<u8>> {
-    let tail = RecoveredTail::decode(file).ok()?;
+    let tail = RecoveredTail::decode(file.to_vec()).ok()?;
     let mut log = Log::resume(65_536, tail.start, tail.messages_before, tail.complete_since);
     tail.records.iter().for_each(|(messages, frames)| log.append(frames, *messages));
     assert_eq!(log.messages(), log.pieces().messages_before(log.end()).max(tail.messages_before));

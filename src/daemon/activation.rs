@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::process;
 
 use listenfd::ListenFd;
+use nix::unistd::close;
 use rustix::net::{AddressFamily, SocketType};
 
 use super::handover::fd_store;
@@ -23,10 +25,19 @@ pub const METRICS: &str = "metrics";
 pub struct PassedDescriptors {
     pub room: Vec<ListeningSocket>,
     pub metrics: Vec<ListeningSocket>,
-    /// What the previous process left in systemd's store, by number.
-    pub stored: BTreeMap<u32, UnixStream>,
+    /// What previous processes left in systemd's store.
+    pub stored: Stored,
     /// Names of descriptors that wschat does not use.
     pub unknown: Vec<String>,
+}
+
+/// Descriptors from systemd's store, by number.
+#[derive(Default)]
+pub struct Stored {
+    /// Socket pairs with the parked sockets of a handover.
+    pub handover: BTreeMap<u32, UnixStream>,
+    /// Tail files.
+    pub tails: BTreeMap<u32, io::Result<File>>,
 }
 
 /// Takes the passed descriptors, by name: their order is not stable across units. Must be
@@ -43,16 +54,21 @@ pub fn passed_descriptors() -> io::Result<PassedDescriptors> {
     let mut descriptors = ListenFd::from_env();
     for index in 0..descriptors.len() {
         let name = names.next().unwrap_or_default();
-        let number = name.strip_prefix(fd_store::NAME).and_then(|number| number.parse().ok());
-        let listeners = match (name, number) {
-            (METRICS, _) => &mut passed.metrics,
-            (name, _) if is_room(name) => &mut passed.room,
-            (_, Some(number)) => {
+        let number = |prefix| name.strip_prefix(prefix).and_then(|number| number.parse().ok());
+        let listeners = match (name, number(fd_store::NAME), number(fd_store::TAIL_NAME)) {
+            (METRICS, ..) => &mut passed.metrics,
+            (name, ..) if is_room(name) => &mut passed.room,
+            (_, Some(number), _) => {
                 let receiver = take_stored(&mut descriptors, index)?;
-                passed.stored.extend(receiver.map(|receiver| (number, receiver)));
+                passed.stored.handover.extend(receiver.map(|receiver| (number, receiver)));
                 continue;
             }
-            (unknown, None) => {
+            (_, _, Some(number)) => {
+                let file = take_tail(&mut descriptors, index);
+                passed.stored.tails.insert(number, file);
+                continue;
+            }
+            (unknown, None, None) => {
                 passed.unknown.push(unknown.to_owned());
                 continue;
             }
@@ -74,6 +90,21 @@ fn is_room(name: &str) -> bool {
 fn take_stored(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<UnixStream>> {
     let (family, kind) = (AddressFamily::UNIX.as_raw().into(), SocketType::STREAM.as_raw());
     descriptors.take_custom(index, family, kind as i32, "stored socket pair")
+}
+
+/// Takes a tail file. Opens it a second time, because only unsafe code can make a file of the
+/// number of a descriptor.
+fn take_tail(descriptors: &mut ListenFd, index: usize) -> io::Result<File> {
+    let number = descriptors.take_raw_fd(index)?.ok_or(io::ErrorKind::NotFound)?;
+    let path = format!("/proc/self/fd/{number}");
+    // To open a pipe could block.
+    let file = match fs::metadata(&path)?.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::other("the tail is not a file")),
+    };
+    // Otherwise this process would keep the memory of the file.
+    close(number)?;
+    file
 }
 
 fn take_listener(descriptors: &mut ListenFd, index: usize) -> io::Result<Option<ListeningSocket>> {

@@ -15,6 +15,7 @@ mod logging;
 mod moderation_file;
 mod notify;
 mod open_files;
+mod open_room;
 mod reload;
 mod run;
 mod signals;

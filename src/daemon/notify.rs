@@ -52,13 +52,13 @@ struct Notification {
     deadline: Instant,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 enum Topic {
     Ready,
     Reloading,
     Stopping,
-    /// Removes a stored descriptor, by number.
-    Remove(u32),
+    /// Removes a stored descriptor, by name.
+    Remove(String),
 }
 
 impl ServiceManager {
@@ -90,10 +90,10 @@ impl ServiceManager {
         self.send_or_queue(Topic::Stopping, text);
     }
 
-    /// Removes the descriptor `name`, which has this number, from the store.
-    pub fn remove_stored(&self, number: u32, name: &str) {
+    /// Removes the descriptor `name` from the store.
+    pub fn remove_stored(&self, name: String) {
         let text = format!("FDSTOREREMOVE=1\nFDNAME={name}\n");
-        self.send_or_queue(Topic::Remove(number), text);
+        self.send_or_queue(Topic::Remove(name), text);
     }
 
     pub fn reset_watchdog(&self) {
@@ -149,7 +149,7 @@ impl ServiceManager {
         let now = Instant::now();
         let mut queue = lock(&self.0.queue);
         queue.pending.retain(|old| {
-            old.topic != topic && (topic, old.topic) != (Topic::Reloading, Topic::Ready)
+            old.topic != topic && (&topic, &old.topic) != (&Topic::Reloading, &Topic::Ready)
         });
         queue.pending.push_back(Notification { topic, text, deadline: now + RETRY_MAX });
         drop(queue);

@@ -1,9 +1,7 @@
 //! The daemon from its start to its end.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +14,11 @@ use super::activation::{self, ROOM};
 use super::config_loader::ConfigLoader;
 use super::control_sockets::ControlSockets;
 use super::drain::{STOP_MARGIN, drain, hand_over};
-use super::handover::{self, Inheritance, fd_store};
+use super::handover::fd_store;
 use super::logging;
 use super::notify::ServiceManager;
 use super::open_files;
+use super::open_room::open_room;
 use super::reload::{self, Reloader};
 use super::signals::{Shutdown, Signals};
 use super::start_error::StartError;
@@ -28,7 +27,7 @@ use crate::address::ListenAddress;
 use crate::chat::Moderation;
 use crate::config::{Config, Environment, Loaded};
 use crate::record::Recorder;
-use crate::server::{Acceptor, HttpServer, ListeningSocket, Settings, ShardPool};
+use crate::server::{Acceptor, HttpServer, ListeningSocket};
 use crate::worker::on_thread;
 use crate::ws::close::{GOING_AWAY, RESTART};
 
@@ -81,7 +80,7 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
 
     let manager = ServiceManager::new(env::var_os("NOTIFY_SOCKET"));
     let settings = reload::settings(&loaded.config, open_files_max);
-    let pool = open_room(&manager, &loaded.config, &settings, &passed.stored, moderation)
+    let pool = open_room(&manager, &loaded.config, &settings, passed.stored, moderation)
         .map_err(system("shards"))?;
     let moderation_writer =
         moderation_file.start_writer(&pool).map_err(system("the moderation file"))?;
@@ -130,40 +129,6 @@ fn bind(config: &Config) -> Result<Vec<ListeningSocket>, StartError> {
         bound.map_err(|error| StartError::Bind(address.clone(), error))
     };
     config.listen.addresses.iter().map(bind).collect()
-}
-
-/// Resumes the room that the previous process left in the store, or opens a new one with
-/// the decisions of the moderation file.
-fn open_room(
-    manager: &ServiceManager,
-    config: &Config,
-    settings: &Arc<Settings>,
-    stored: &BTreeMap<u32, UnixStream>,
-    moderation: Moderation,
-) -> io::Result<ShardPool> {
-    let (shards, settings) = (config.server.shards(), Arc::clone(settings));
-    if stored.is_empty() {
-        return ShardPool::start(shards, settings, moderation);
-    }
-    let found = Inheritance::receive(stored.values(), settings.limits.feed_tail_bytes);
-    for problem in &found.problems {
-        warn!("{problem}");
-    }
-    if !found.orphans.is_empty() {
-        warn!("closed connections that cannot be resumed: {}", found.orphans.len());
-        handover::close_orphans(found.orphans, &RESTART);
-    }
-    let pool = match found.room {
-        Some((snapshot, connections)) => {
-            let listeners = connections.len();
-            let pool = ShardPool::resume(shards, settings, &snapshot, connections)?;
-            info!(listeners, "took over the room, listeners: {listeners}");
-            pool
-        }
-        None => ShardPool::start(shards, settings, moderation)?,
-    };
-    fd_store::remove(manager, stored.keys().copied());
-    Ok(pool)
 }
 
 fn log_start(loaded: &Loaded) {

@@ -32,6 +32,7 @@ pub use accounts::{Account, AccountKey, AccountSnapshot, Accounts};
 pub use gate::Gate;
 pub use participant::Participant;
 use sequencer::Sequencer;
+pub use sequencer::TailStore;
 pub use start::{Gap, Start, StartPoint};
 
 /// The state that all shards share.
@@ -107,6 +108,12 @@ impl Room {
             moderation: RwLock::new(moderation),
             accounts,
         }
+    }
+
+    /// Stores all messages from now on in `store`, before listeners get them. It has those that
+    /// are in the feed.
+    pub fn store_tail(&self, store: Box<dyn TailStore>) {
+        self.sequencer.store_tail(store);
     }
 
     /// Checks what depends on the state of the room: whether it is locked, and whether

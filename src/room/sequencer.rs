@@ -7,12 +7,19 @@
 //! `Order::append`. All other functions only read the feed of this machine and stay as
 //! they are, and so does the rest of the program: it sees messages only in the feed.
 
+use std::fmt;
 use std::sync::Mutex;
 use std::thread::Thread;
 
 use crate::chat::{Stamper, Tim, stamp};
-use crate::feed::{EncodedMessages, Log, Pieces};
+use crate::feed::{EncodedMessages, Log, Piece, Pieces};
 use crate::mutex::lock;
+
+/// Keeps the newest messages where they outlive a crash of this process.
+pub trait TailStore: fmt::Debug + Send {
+    /// Stores the messages that were appended to the feed. Must not block; handles its errors.
+    fn append(&mut self, messages: &Piece);
+}
 
 #[derive(Debug)]
 pub(super) struct Sequencer(Mutex<Order>);
@@ -21,13 +28,19 @@ pub(super) struct Sequencer(Mutex<Order>);
 struct Order {
     stamper: Stamper,
     log: Log,
+    tail_store: Option<Box<dyn TailStore>>,
     /// Threads to unpark at the next append.
     waiting_readers: Vec<Thread>,
 }
 
 impl Sequencer {
     pub fn new(log: Log, stamper: Stamper) -> Self {
-        Self(Mutex::new(Order { stamper, log, waiting_readers: Vec::new() }))
+        Self(Mutex::new(Order { stamper, log, tail_store: None, waiting_readers: Vec::new() }))
+    }
+
+    /// Stores all messages from now on in `store`, which has those that are in the feed.
+    pub fn store_tail(&self, store: Box<dyn TailStore>) {
+        lock(&self.0).tail_store = Some(store);
     }
 
     /// Stamps the messages and appends them to the feed. `appended` gets the new end of
@@ -86,6 +99,12 @@ impl Order {
     /// Appends messages that have their order and their `tim`. Returns the end of the feed.
     fn append(&mut self, messages: &EncodedMessages) -> u64 {
         self.log.append(messages.bytes(), messages.len() as u32);
+        // Listeners can get the messages only after the order is unlocked.
+        if let (Some(store), Some(piece)) =
+            (&mut self.tail_store, self.log.pieces().iter().next_back())
+        {
+            store.append(piece);
+        }
         self.log.end()
     }
 }

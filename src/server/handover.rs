@@ -88,7 +88,7 @@ mod tests {
         config.auth.moderator_claim = Some("mod".into());
         config.limits.messages_per_sec = 0;
         let settings = Arc::new(Settings::new(&config));
-        let pool = ShardPool::start(2, Arc::clone(&settings), Default::default()).unwrap();
+        let pool = ShardPool::start_empty(2, Arc::clone(&settings)).unwrap();
         let mut clients = Vec::new();
         let mut join = |received: Vec<u8>| {
             let (ours, theirs) = UnixStream::pair().unwrap();
@@ -148,7 +148,8 @@ mod tests {
         let operator = Actor::Operator { uid: 0 };
         snapshot.moderation.apply(&slow, &operator, Default::default()).unwrap();
         for _ in 0..2 {
-            let pool = ShardPool::resume(1, Arc::clone(&settings), &snapshot, Vec::new()).unwrap();
+            let pool = ShardPool::resume(1, Arc::clone(&settings), &snapshot, Vec::new(), |_| None)
+                .unwrap();
             snapshot = pool.hand_over(settings.rules.rate_limit()).await.0;
             let accounts = snapshot.account_snapshots.iter();
             let said: Vec<_> = accounts.flat_map(|account| account.sent_ago.clone()).collect();

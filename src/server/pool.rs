@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::chat::{Actor, ModAction, ModActionError, Moderation, Stamper, Tim, gap_notice};
 use crate::config::Limits;
-use crate::feed::Encoding;
+use crate::feed::{Encoding, Log};
 use crate::mutex::lock;
-use crate::room::{Accounts, Gap, Room, RoomState, Start, StartPoint};
+use crate::room::{Accounts, Gap, Room, RoomState, Start, StartPoint, TailStore};
 use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::Rejection;
 use crate::server::client_list::{ClientRow, Page, PageSelection};
@@ -67,40 +67,40 @@ impl Drop for AbortOnPanic {
 }
 
 impl ShardPool {
-    /// Starts `threads` shards, named `shard-0` and so on, for a new room with these
+    /// The state of a room of which nothing is known from an earlier process, with these
     /// decisions of moderation.
+    pub fn new_room(moderation: Moderation) -> Snapshot {
+        let now = time_of_day();
+        Snapshot {
+            started_secs: now.whole_secs(),
+            moderation,
+            complete_since: now.nanos(),
+            ..Snapshot::default()
+        }
+    }
+
+    /// Starts shards for a new room.
+    #[cfg(test)]
+    pub fn start_empty(threads: usize, settings: Arc<Settings>) -> io::Result<Self> {
+        let room = Self::new_room(Moderation::default());
+        Self::resume(threads, settings, &room, Vec::new(), |_| None)
+    }
+
+    /// Starts `threads` shards, named `shard-0` and so on, for the room in `snapshot` with the
+    /// connections whose sockets arrived. `store_tail` gets the feed before anything is
+    /// added to it, and returns where its messages are stored, if they are.
     ///
     /// # Errors
     ///
     /// The system's, if it has no thread or no event queue left.
-    pub fn start(
-        threads: usize,
-        settings: Arc<Settings>,
-        moderation: Moderation,
-    ) -> io::Result<Self> {
-        let now = time_of_day();
-        let snapshot = Snapshot {
-            started_secs: now.whole_secs(),
-            moderation,
-            // Nothing is known of an earlier process.
-            complete_since: now.nanos(),
-            ..Snapshot::default()
-        };
-        Self::resume(threads, settings, &snapshot, Vec::new())
-    }
-
-    /// Continues the room of another process, with the connections whose sockets arrived.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::start`].
     pub fn resume(
         threads: usize,
         settings: Arc<Settings>,
         snapshot: &Snapshot,
         connections: Vec<(ConnectionSnapshot, Socket)>,
+        store_tail: impl FnOnce(&Log) -> Option<Box<dyn TailStore>>,
     ) -> io::Result<Self> {
-        Self::open(threads, settings, snapshot, connections, true)
+        Self::open(threads, settings, snapshot, connections, store_tail, true)
     }
 
     /// As [`Self::resume`], but reads no messages: the room is only there to be
@@ -115,7 +115,7 @@ impl ShardPool {
         snapshot: &Snapshot,
         connections: Vec<(ConnectionSnapshot, Socket)>,
     ) -> io::Result<Self> {
-        Self::open(threads, settings, snapshot, connections, false)
+        Self::open(threads, settings, snapshot, connections, |_| None, false)
     }
 
     fn open(
@@ -123,6 +123,7 @@ impl ShardPool {
         settings: Arc<Settings>,
         snapshot: &Snapshot,
         connections: Vec<(ConnectionSnapshot, Socket)>,
+        store_tail: impl FnOnce(&Log) -> Option<Box<dyn TailStore>>,
         reads_messages: bool,
     ) -> io::Result<Self> {
         let tail_bytes = settings.limits.feed_tail_bytes;
@@ -132,7 +133,11 @@ impl ShardPool {
             moderation: snapshot.moderation.clone(),
             accounts: Accounts::resume(&snapshot.account_snapshots, CLOCK_START_MS),
         };
+        let tail_store = store_tail(&state.log);
         let room = Room::resume(threads.max(1), tail_bytes, state);
+        if let Some(store) = tail_store {
+            room.store_tail(store);
+        }
         let (mut polls, mut wakers) = (Vec::new(), Vec::new());
         for _ in 0..threads.max(1) {
             let poll = Poll::new()?;

@@ -6,6 +6,7 @@ mod attack;
 mod bench;
 mod config;
 mod control;
+mod crash;
 mod events;
 mod fanout;
 mod handover;

@@ -9,8 +9,10 @@ use std::{env, fs};
 
 use crate::daemon::notify::ServiceManager;
 
-/// The prefix of the names of stored descriptors, which a number follows.
+/// The prefix of the names of the descriptors of a handover, which a number follows.
 pub const NAME: &str = "wschat-handover-";
+/// The prefix of the name of the tail file, which a number follows.
+pub const TAIL_NAME: &str = "wschat-tail-";
 
 /// How long systemd may take to store all descriptors.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,16 +34,36 @@ pub fn store<'fd>(
 ) -> io::Result<()> {
     let deadline = Instant::now() + STORE_TIMEOUT;
     for (number, descriptor) in descriptors.enumerate() {
-        // Without FDPOLL=0 systemd drops it when the other end of the pair is closed.
-        let text = format!("FDSTORE=1\nFDNAME={NAME}{number}\nFDPOLL=0\n");
-        manager.send_by(deadline, &text, &[descriptor])?;
+        send(manager, deadline, &format!("{NAME}{number}"), descriptor)?;
     }
     barrier(manager, deadline)
 }
 
 /// Removes the descriptors with these numbers.
 pub fn remove(manager: &ServiceManager, numbers: impl Iterator<Item = u32>) {
-    numbers.for_each(|number| manager.remove_stored(number, &format!("{NAME}{number}")));
+    numbers.for_each(|number| manager.remove_stored(format!("{NAME}{number}")));
+}
+
+/// Stores the tail file under this number. Does not wait: systemd handles it before it learns
+/// that the process has ended.
+pub fn store_tail(manager: &ServiceManager, number: u32, file: BorrowedFd<'_>) -> io::Result<()> {
+    send(manager, Instant::now() + STORE_TIMEOUT, &format!("{TAIL_NAME}{number}"), file)
+}
+
+/// Removes the tail files with these numbers.
+pub fn remove_tails(manager: &ServiceManager, numbers: impl Iterator<Item = u32>) {
+    numbers.for_each(|number| manager.remove_stored(format!("{TAIL_NAME}{number}")));
+}
+
+fn send(
+    manager: &ServiceManager,
+    deadline: Instant,
+    name: &str,
+    descriptor: BorrowedFd<'_>,
+) -> io::Result<()> {
+    // Without FDPOLL=0 systemd drops a socket when the other end of its pair is closed.
+    let text = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n");
+    manager.send_by(deadline, &text, &[descriptor])
 }
 
 /// Waits until systemd has handled all previous notifications (`BARRIER=1`).

@@ -9,6 +9,7 @@
 pub mod fd_store;
 mod parking;
 mod snapshot_file;
+pub mod tail_memfd;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;

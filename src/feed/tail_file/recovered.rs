@@ -37,14 +37,14 @@ impl RecoveredTail {
     /// # Errors
     ///
     /// What else is damaged.
-    pub fn decode(file: &[u8]) -> Result<Self, TailFileError> {
-        let ring = file.get(RING_START..).unwrap_or_default();
-        let mark = Mark::decode(file, ring.len() as u64).ok_or(TailFileError::Mark)?;
+    pub fn decode(mut file: Vec<u8>) -> Result<Self, TailFileError> {
+        let ring_bytes = file.len().saturating_sub(RING_START);
+        let mark = Mark::decode(&file, ring_bytes as u64).ok_or(TailFileError::Mark)?;
         let Mark { first, newest, end } = mark;
-        // The ring, turned such that it begins with the oldest record.
-        let wrap = first.offset.checked_rem(ring.len() as u64).unwrap_or(0) as usize;
-        let (behind, before) = ring.split_at_checked(wrap).unwrap_or_default();
-        let ring = [before, behind].concat();
+        // After this the ring begins with the oldest record.
+        let ring = file.get_mut(RING_START..).unwrap_or_default();
+        let oldest = first.offset.checked_rem(ring_bytes as u64).unwrap_or_default();
+        ring.rotate_left(oldest as usize);
 
         let mut tail = Self {
             start: first.position,
@@ -53,7 +53,7 @@ impl RecoveredTail {
             last_tim: end.tim,
             ..Self::default()
         };
-        let (mut at, mut rest) = (first, &ring[..]);
+        let (mut at, mut rest) = (first, &*ring);
         while at.offset < end.offset {
             let Some((messages, frames, behind)) = split_record(at.offset, rest) else { break };
             tail.records.push((messages, frames.to_vec()));

@@ -104,7 +104,7 @@ fn filled(size: usize, batches: &[Vec<usize>]) -> TestFile {
 #[test]
 fn an_empty_file_has_its_position_and_time() {
     let file = TestFile::new(TailFileWriter::file_bytes(65_536), (7, 3));
-    let tail = RecoveredTail::decode(&file.bytes()).unwrap();
+    let tail = RecoveredTail::decode(file.bytes()).unwrap();
     let tim = Tim::from_nanos(1);
     let want = RecoveredTail {
         start: 7,
@@ -132,7 +132,7 @@ fn the_whole_tail_is_kept() {
         let mut file = TestFile::new(TailFileWriter::file_bytes(tail_bytes), (0, 0));
         for lengths in kind.iter().cycle() {
             file.append(lengths);
-            let tail = RecoveredTail::decode(&file.bytes()).unwrap();
+            let tail = RecoveredTail::decode(file.bytes()).unwrap();
             let (first, behind) = file.check(&tail);
             assert_eq!(behind, file.messages.len());
             let kept = file.frames.len() - tail.start as usize;
@@ -151,10 +151,10 @@ fn the_whole_tail_is_kept() {
 fn a_message_longer_than_the_file_empties_it() {
     let mut file = filled(2000, &[vec![0], vec![10, 20]]);
     file.append(&[3000]);
-    let tail = RecoveredTail::decode(&file.bytes()).unwrap();
+    let tail = RecoveredTail::decode(file.bytes()).unwrap();
     assert_eq!(file.check(&tail), (4, 4));
     file.append(&[0]);
-    let tail = RecoveredTail::decode(&file.bytes()).unwrap();
+    let tail = RecoveredTail::decode(file.bytes()).unwrap();
     assert_eq!(file.check(&tail), (4, 5));
 }
 
@@ -166,7 +166,7 @@ fn a_file_of_zeros_or_of_another_version_is_refused() {
     let checksum = crc32fast::hash(&newer[..80]).to_le_bytes();
     newer[80..84].copy_from_slice(&checksum);
     for bytes in [&vec![0; file.len()], &newer, &file[..50], &file[..RING_START], &[]] {
-        assert_eq!(RecoveredTail::decode(bytes), Err(TailFileError::Mark));
+        assert_eq!(RecoveredTail::decode(bytes.to_vec()), Err(TailFileError::Mark));
     }
 }
 
@@ -187,7 +187,7 @@ proptest! {
             for step in steps {
                 bytes[start + done..][..step].copy_from_slice(&written[done..][..step]);
                 done += step;
-                let tail = RecoveredTail::decode(&bytes).unwrap();
+                let tail = RecoveredTail::decode(bytes.clone()).unwrap();
                 let (_, behind) = file.check(&tail);
                 // All batches whose last write is done.
                 let writes = number + usize::from(done == written.len());
@@ -217,7 +217,7 @@ proptest! {
                 *place = if is_flip { *place ^ byte } else { byte };
             }
         }
-        if let Ok(tail) = RecoveredTail::decode(&bytes) {
+        if let Ok(tail) = RecoveredTail::decode(bytes.clone()) {
             let (_, behind) = file.check(&tail);
             prop_assert!(tail.lacks_newest || behind == file.messages.len());
             let newest = batches.last().map_or(0, Vec::len);
@@ -234,10 +234,10 @@ proptest! {
     fn every_flipped_byte_is_noticed(batches in batches(), size in 1500usize..3000, by in 1u8..) {
         let file = filled(size, &batches);
         let (mut bytes, mut kinds) = (file.bytes(), [0; 3]);
-        let whole = RecoveredTail::decode(&bytes).unwrap();
+        let whole = RecoveredTail::decode(bytes.clone()).unwrap();
         for at in (0..84).chain(RING_START..bytes.len()) {
             bytes[at] ^= by;
-            match RecoveredTail::decode(&bytes) {
+            match RecoveredTail::decode(bytes.clone()) {
                 Ok(tail) if tail == whole => kinds[0] += 1,
                 Ok(tail) => {
                     file.check(&tail);

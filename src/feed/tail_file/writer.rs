@@ -93,7 +93,8 @@ impl TailFileWriter {
             offset: offset + bytes,
             position: position + frames.len() as u64,
             messages: before + u64::from(messages),
-            tim: last_tim.unwrap_or(tim),
+            // A message that is missing may be later than the recovered ones.
+            tim: last_tim.unwrap_or(tim).max(tim),
         };
         if bytes <= self.ring_bytes {
             put_record(offset, messages, frames, &mut self.buffer);

@@ -208,7 +208,7 @@ mod tests {
 
     fn start() -> (ShardPool, Arc<Settings>) {
         let settings = Arc::new(Settings::new(&Config::default()));
-        (ShardPool::start(1, Arc::clone(&settings), Default::default()).unwrap(), settings)
+        (ShardPool::start_empty(1, Arc::clone(&settings)).unwrap(), settings)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{Moderation, Tim};
-use crate::feed::{Encoding, Log, Piece, Progress};
+use crate::feed::{Encoding, Log, Piece, Progress, RecoveredTail};
 use crate::room::AccountSnapshot;
 use crate::server::socket::Peer;
 use crate::sse;
@@ -99,6 +99,15 @@ impl Snapshot {
         let numbers = [self.tail_start, self.messages_before, self.next_id];
         numbers.iter().all(|n| *n <= POSITION_MAX)
             && self.tail.iter().all(|(_, bytes)| !bytes.is_empty() && are_whole(bytes))
+    }
+
+    /// Continues with the tail of a process that crashed.
+    pub fn set_tail(&mut self, tail: RecoveredTail) {
+        self.last_tim = tail.last_tim.nanos();
+        self.tail_start = tail.start;
+        self.messages_before = tail.messages_before;
+        self.complete_since = tail.complete_since.nanos();
+        self.tail = tail.records;
     }
 
     /// Stores the tail of `log`.

@@ -1,0 +1,102 @@
+//! Opens the room: continues that of the previous process, if it has left something in
+//! systemd's descriptor store.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::activation::Stored;
+use super::handover::tail_memfd::{TailMemfd, recover};
+use super::handover::{self, Inheritance, fd_store};
+use super::notify::ServiceManager;
+use crate::chat::Moderation;
+use crate::config::Config;
+use crate::feed::{Log, RecoveredTail};
+use crate::room::TailStore;
+use crate::server::{Settings, ShardPool};
+use crate::ws::close::RESTART;
+
+/// Resumes the room that the previous process handed over. After a crash there is none; then
+/// continues with the messages that this process has stored, or else opens a new room, with
+/// the decisions of the moderation file.
+pub fn open_room(
+    manager: &ServiceManager,
+    config: &Config,
+    settings: &Arc<Settings>,
+    stored: Stored,
+    moderation: Moderation,
+) -> io::Result<ShardPool> {
+    let tail_bytes = settings.limits.feed_tail_bytes;
+    let Stored { handover, tails } = stored;
+    let found = match handover.is_empty() {
+        true => Inheritance::default(),
+        false => Inheritance::receive(handover.values(), tail_bytes),
+    };
+    for problem in &found.problems {
+        warn!("{problem}");
+    }
+    if !found.orphans.is_empty() {
+        warn!("closed connections that cannot be resumed: {}", found.orphans.len());
+        handover::close_orphans(found.orphans, &RESTART);
+    }
+    let old_tails: Vec<u32> = tails.keys().copied().collect();
+    let is_resumed = found.room.is_some();
+    let (snapshot, connections) = found.room.unwrap_or_else(|| {
+        let mut snapshot = ShardPool::new_room(moderation);
+        if let Some(tail) = recovered(recover(tails.into_values())) {
+            snapshot.set_tail(tail);
+        }
+        (snapshot, Vec::new())
+    });
+    let listeners = connections.len();
+    let store = |log: &Log| store_tail(manager, log, tail_bytes, &old_tails);
+    let (shards, settings) = (config.server.shards(), Arc::clone(settings));
+    let pool = ShardPool::resume(shards, settings, &snapshot, connections, store)?;
+    if is_resumed {
+        info!(listeners, "took over the room, listeners: {listeners}");
+    }
+    fd_store::remove(manager, handover.keys().copied());
+    Ok(pool)
+}
+
+/// Logs what is recovered after a crash.
+fn recovered(tail: io::Result<Option<RecoveredTail>>) -> Option<RecoveredTail> {
+    let tail = tail.unwrap_or_else(|error| {
+        warn!(%error, "cannot recover the messages of the previous process: {error}");
+        None
+    })?;
+    let messages: u64 = tail.records.iter().map(|(messages, _)| u64::from(*messages)).sum();
+    info!(messages, "the previous process crashed, recovered messages: {messages}");
+    if tail.lacks_newest {
+        warn!("the newest messages of the previous process were damaged and are lost");
+    }
+    Some(tail)
+}
+
+/// Lets systemd keep the tail of the feed, in place of those of earlier processes. `None` if
+/// there is no descriptor store.
+fn store_tail(
+    manager: &ServiceManager,
+    log: &Log,
+    tail_bytes: usize,
+    old: &[u32],
+) -> Option<Box<dyn TailStore>> {
+    let create = || {
+        let memfd = TailMemfd::create(log, tail_bytes)?;
+        // The old one must stay until systemd has the new one.
+        let number = (0..).find(|number| !old.contains(number)).unwrap_or_default();
+        fd_store::store_tail(manager, number, memfd.as_fd())?;
+        Ok::<_, io::Error>(memfd)
+    };
+    let created = fd_store::exists(manager).then(create);
+    fd_store::remove_tails(manager, old.iter().copied());
+    match created? {
+        Ok(memfd) => Some(Box::new(memfd)),
+        Err(error) => {
+            warn!(%error, "messages will not outlive a crash: {error}");
+            None
+        }
+    }
+}
