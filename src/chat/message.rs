@@ -87,14 +87,18 @@ pub(super) enum FieldValue<'a> {
 }
 
 impl<'a> ParsedMessage<'a> {
-    /// Reads `text` and checks its form.
+    /// Reads `text` and checks its form. `bearer` is the token that came with it, if any.
     ///
     /// # Errors
     ///
-    /// In this order: [`Refusal::BadJson`], [`Refusal::NotAnObject`],
-    /// [`Refusal::DuplicateField`].
-    pub(super) fn parse(text: &'a str) -> Result<Self, Refusal> {
+    /// [`Refusal::BadJson`] or [`Refusal::NotAnObject`] if it cannot be read. Then, in this
+    /// order: [`Refusal::BadRequest`] if it has another token than `bearer`,
+    /// [`Refusal::BadJson`], [`Refusal::DuplicateField`].
+    pub(super) fn parse(text: &'a str, bearer: Option<&str>) -> Result<Self, Refusal> {
         let mut fields = fields(text)?;
+        if bearer.is_some_and(|bearer| fields.iter().any(|field| field.is_token_but(bearer))) {
+            return Err(Refusal::BadRequest);
+        }
         let [mut usr, mut msg, mut jwt] = [const { FieldValue::Missing }; 3];
         let mut cmd = None;
         for field in &fields {
@@ -211,6 +215,18 @@ impl fmt::Debug for Field<'_> {
     // A log must not contain what people say.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.name)
+    }
+}
+
+impl Field<'_> {
+    /// Whether this is a token, and another one than `bearer`.
+    fn is_token_but(&self, bearer: &str) -> bool {
+        matches!(self.role, FieldRole::Jwt)
+            && match FieldValue::parse(self.value) {
+                FieldValue::Missing | FieldValue::Null => false,
+                FieldValue::Text(token) => !token.is_empty() && token != bearer,
+                FieldValue::Other => true,
+            }
     }
 }
 

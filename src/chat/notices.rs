@@ -32,6 +32,16 @@ macro_rules! refusals {
 }
 
 refusals! {
+    /// Its HTTP request has no valid length or host, or two different tokens.
+    BadRequest = "bad-request", "the request is malformed, or has two different tokens";
+    /// It is from a page whose origin is not listed.
+    Origin = "origin", "pages of this origin cannot speak here";
+    /// The body of its HTTP request is too long.
+    TooLarge = "too-large", "it is too long";
+    /// The content type of its HTTP request is not that of JSON.
+    MediaType = "media-type", "send it with Content-Type: application/json";
+    /// The server has no place for its HTTP request, or could not handle it in time.
+    Unavailable = "unavailable", "the server could not handle it in time";
     /// It is in a binary frame.
     Binary = "binary", "it came as binary data; send it as text";
     /// It is not JSON, is nested too deeply, or its `usr` or `msg` is not Unicode.

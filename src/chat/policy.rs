@@ -57,7 +57,8 @@ impl Rules {
     }
 
     /// Reads `text` and checks what does not depend on the state of the room;
-    /// [`Room::check_now`](crate::room::Room::check_now) checks the rest.
+    /// [`Room::check_now`](crate::room::Room::check_now) checks the rest. `bearer` is the
+    /// token that came with the text; the field `jwt` must be missing or the same then.
     ///
     /// # Examples
     ///
@@ -65,30 +66,37 @@ impl Rules {
     /// use wschat::chat::{Refusal, Rules, Speaker, Tim, ChatRequest, stamp};
     /// let (rules, mut speaker, now) = (Rules::open(), Speaker::default(), Tim::default());
     ///
-    /// let admission = rules.admit(r#"{"usr": "ann", "msg": "hi"}"#, &mut speaker, now);
+    /// let admission = rules.admit(r#"{"usr": "ann", "msg": "hi"}"#, None, &mut speaker, now);
     /// let Ok(ChatRequest::Say(message)) = admission.request else { panic!() };
     /// let mut text = Vec::new();
     /// message.encode(&mut text);
     /// stamp(&mut text, now);
     /// assert_eq!(text, br#"{"usr":"ann","msg":"hi","tim":"1970-01-01T00:00:00.000000000Z"}"#);
     ///
-    /// let admission = rules.admit(r#"{"usr": "ann"}"#, &mut speaker, now);
+    /// let admission = rules.admit(r#"{"usr": "ann"}"#, None, &mut speaker, now);
     /// assert_eq!(admission.request.unwrap_err(), Refusal::MissingMsg);
     /// ```
-    pub fn admit<'a>(&self, text: &'a str, speaker: &mut Speaker, now: Tim) -> Admission<'a> {
+    pub fn admit<'a>(
+        &self,
+        text: &'a str,
+        bearer: Option<&str>,
+        speaker: &mut Speaker,
+        now: Tim,
+    ) -> Admission<'a> {
         let mut token_verified = false;
-        let request = self.request(text, speaker, now, &mut token_verified);
+        let request = self.request(text, bearer, speaker, now, &mut token_verified);
         Admission { request, token_verified }
     }
 
     fn request<'a>(
         &self,
         text: &'a str,
+        bearer: Option<&str>,
         speaker: &mut Speaker,
         now: Tim,
         token_verified: &mut bool,
     ) -> Result<ChatRequest<'a>, Refusal> {
-        let mut parsed = ParsedMessage::parse(text)?;
+        let mut parsed = ParsedMessage::parse(text, bearer)?;
         // Also if it is refused: a moderator may look for the sender.
         speaker.name_received(parsed.usr().unwrap_or_default());
         // Removed even if it is not checked, so that it goes no further.
@@ -97,16 +105,15 @@ impl Rules {
             speaker.forget_token();
             return parsed.into_message().map(ChatRequest::Say);
         };
-        let bearer = match jwt {
-            FieldValue::Missing | FieldValue::Null => return Err(Refusal::JwtMissing),
-            FieldValue::Text(token) if token.is_empty() => return Err(Refusal::JwtMissing),
-            FieldValue::Text(token) => {
-                let checked = speaker.check_token(&token, verifier, now);
-                *token_verified = checked.as_ref().map_or(true, |(_, is_new)| *is_new);
-                checked?.0
-            }
-            FieldValue::Other => return Err(Refusal::JwtInvalid),
+        let token = match (&jwt, bearer) {
+            (FieldValue::Other, _) => return Err(Refusal::JwtInvalid),
+            (FieldValue::Text(token), _) if !token.is_empty() => token,
+            (_, Some(token)) if !token.is_empty() => token,
+            _ => return Err(Refusal::JwtMissing),
         };
+        let checked = speaker.check_token(token, verifier, now);
+        *token_verified = checked.as_ref().map_or(true, |(_, is_new)| *is_new);
+        let bearer = checked?.0;
         let may_use = |usr: &str| bearer.usr.as_deref().is_none_or(|only| only == usr);
         let Some(json) = parsed.cmd().filter(|_| verifier.has_moderators()) else {
             let message = parsed.into_message()?;
@@ -166,7 +173,7 @@ mod tests {
     /// The message that is sent, the command or the code of the refusal.
     fn result(rules: &Rules, text: &str) -> String {
         let mut speaker = Speaker::default();
-        match rules.admit(text, &mut speaker, Tim::from_nanos(1_000_000_000_000)).request {
+        match rules.admit(text, None, &mut speaker, Tim::from_nanos(1_000_000_000_000)).request {
             Ok(ChatRequest::Say(message)) => {
                 let mut text = Vec::new();
                 message.encode(&mut text);
@@ -300,7 +307,7 @@ mod tests {
             (Rules::open(), r#"{"exp":2000,"sub":"bob"}"#, (None, false)),
         ] {
             let text = format!(r#"{{"usr":"a","jwt":"{}","msg":"b"}}"#, token(claims));
-            assert!(rules.admit(&text, &mut speaker, Tim::default()).request.is_ok());
+            assert!(rules.admit(&text, None, &mut speaker, Tim::default()).request.is_ok());
             assert_eq!((speaker.sub(), speaker.is_moderator()), want);
         }
     }
@@ -318,12 +325,12 @@ mod tests {
             (with_token(), r#"{"usr":7,"msg":"b"}"#, false, "eve"),
             (Rules::open(), r#"{"usr":"zoe","msg":"b"}"#, true, "zoe"),
         ] {
-            let request = rules.admit(text, &mut speaker, Tim::default()).request;
+            let request = rules.admit(text, None, &mut speaker, Tim::default()).request;
             assert_eq!((request.is_ok(), speaker.name()), (is_ok, name), "{text}");
         }
         // Invisible characters do not hide a speaker, nor does a refused message.
         speaker.name_sent(" zoe\u{200b}");
-        let request = Rules::open().admit(r#"{"usr":"ann"}"#, &mut speaker, Tim::default());
+        let request = Rules::open().admit(r#"{"usr":"ann"}"#, None, &mut speaker, Tim::default());
         assert_eq!((request.request.is_err(), speaker.name()), (true, "zoe"));
         speaker.name_sent("ann");
         assert_eq!(speaker.name(), "ann");

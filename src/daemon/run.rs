@@ -176,9 +176,10 @@ async fn serve(
     };
     let timeout = reloader.config.server.shutdown_timeout;
     manager.stopping(timeout + STOP_MARGIN);
+    // A message by POST that waits is answered before the shards end.
+    http.close();
+    while accepting.join_next().await.is_some() {}
     if shutdown == Shutdown::HandOver && fd_store::exists(&manager) {
-        http.close();
-        while accepting.join_next().await.is_some() {}
         if let Some(pool) = hand_over(&reloader).await {
             drain(&pool, RESTART, timeout, &mut signals).await;
         }
@@ -194,6 +195,5 @@ async fn serve(
             GOING_AWAY
         }
     };
-    accepting.shutdown().await;
     drain(&pool, close, timeout, &mut signals).await;
 }

@@ -58,6 +58,13 @@ impl EncodedMessages {
         }
     }
 
+    /// The text of the message with this number, from 0 on.
+    pub fn text(&self, number: usize) -> Option<&[u8]> {
+        let start = number.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
+        let frame = self.frames.get(start?..*self.ends.get(number)?)?;
+        frame::split(frame).map(|(text, _)| text)
+    }
+
     /// The number of messages.
     pub fn len(&self) -> usize {
         self.ends.len()

@@ -77,12 +77,27 @@ impl RoomState {
 pub struct Batch {
     messages: EncodedMessages,
     reserved: u64,
+    /// The numbers of the messages whose texts are copied.
+    copied: Vec<usize>,
+    copies: Vec<Vec<u8>>,
 }
 
 impl Batch {
     /// Adds the message that `encode` writes, with a placeholder for its `tim`.
     pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         self.messages.push(encode);
+    }
+
+    /// As [`push`](Self::push); [`Room::publish`] then copies the text for
+    /// [`take_copies`](Self::take_copies).
+    pub fn push_copied(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.copied.push(self.messages.len());
+        self.push(encode);
+    }
+
+    /// The published texts that were to be copied, in the order of the messages.
+    pub fn take_copies(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.copies)
     }
 
     /// Whether there is no message.
@@ -228,7 +243,10 @@ impl Room {
             self.gate.advance(end);
             self.gate.release(reserved);
         });
-        batch.messages.clear();
+        let Batch { messages, copied, copies, .. } = batch;
+        let text = |number| messages.text(number).unwrap_or_default().to_vec();
+        copies.extend(copied.drain(..).map(text));
+        messages.clear();
     }
 
     /// The end of the feed and its number of messages when this process started. After a

@@ -88,7 +88,7 @@ mod tests {
             [(with_token, AccountKey::Sub("u7".into())), (Rules::open(), AccountKey::Address(here))]
         {
             let speaker = participant.speaker_mut();
-            assert!(rules.admit(&text, speaker, Tim::default()).request.is_ok());
+            assert!(rules.admit(&text, None, speaker, Tim::default()).request.is_ok());
             assert_eq!(key(&mut participant, here), want);
         }
     }

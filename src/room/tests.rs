@@ -66,7 +66,7 @@ fn the_lock_the_mutes_and_the_limits_are_checked() {
     let mut check_now = |usr: &str, secs: u64| {
         let text = format!(r#"{{"usr":"{usr}","msg":"hi"}}"#);
         let now = Now { ms: secs * 1000, tim: Tim::from_nanos(secs * 1_000_000_000) };
-        let request = rules.admit(&text, participant.speaker_mut(), now.tim).request.unwrap();
+        let request = rules.admit(&text, None, participant.speaker_mut(), now.tim).request.unwrap();
         room.check_now(&request, &mut participant, AddressBlock::UNIX, &limit, now)
     };
     let decide = |act: ModAction| room.decide(&act, &Actor::Operator { uid: 0 }, Tim::default());
@@ -104,7 +104,7 @@ fn send(room: &Room, usr: &str, limit: &RateLimit, secs: u64) -> Result<(), Refu
     let mut address = [0; 16];
     address.iter_mut().zip(usr.bytes()).for_each(|(to, byte)| *to = byte);
     let rules = Rules::open();
-    let request = rules.admit(&text, participant.speaker_mut(), now.tim).request.unwrap();
+    let request = rules.admit(&text, None, participant.speaker_mut(), now.tim).request.unwrap();
     room.check_now(&request, &mut participant, AddressBlock(address), limit, now)
 }
 
@@ -163,7 +163,7 @@ fn messages_of_moderators_remove_no_account_that_is_needed() {
         let token = key.sign(&serde_json::json!({ "sub": sub, "mod": is_moderator })).unwrap();
         let text = format!(r#"{{"usr":"a","jwt":"{token}",{rest}}}"#);
         let (mut participant, now) = (Participant::default(), Now { ms, ..now });
-        let request = rules.admit(&text, participant.speaker_mut(), now.tim).request.unwrap();
+        let request = rules.admit(&text, None, participant.speaker_mut(), now.tim).request.unwrap();
         room.check_now(&request, &mut participant, AddressBlock::UNIX, &limit, now)
     };
     let msg = r#""msg":"hi""#;

@@ -78,7 +78,7 @@ counters! {
     bytes_sent: u64, "sent_bytes_total", "", [("bytes_sent", "")],
         "Bytes of messages written to sockets.";
     refused: [u64; Refusal::ALL.len()], "refused_messages_total", "code",
-        Refusal::ALL.map(|refusal| (refusal.code(), refusal.code())),
+        Refusal::ALL.map(|refusal| (name_of(refusal), refusal.code())),
         "Messages that were not sent, by the code of their notice.";
     notices_dropped: u64, "dropped_notices_total", "", [("notices_dropped", "")],
         "Notices that were not sent, because there were too many.";
@@ -95,6 +95,11 @@ counters! {
         "Connections closed because the client violated RFC 6455.";
     kicked: u64, "closed_connections_total", "reason", [("kicked", "kicked")],
         "Connections closed by a moderator or an operator.";
+}
+
+/// The name of a refusal in a handover. A rejected connection has the name of its code too.
+fn name_of(refusal: Refusal) -> &'static str {
+    if refusal == Refusal::Origin { "message-origin" } else { refusal.code() }
 }
 
 /// A field with one number or several.

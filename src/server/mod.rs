@@ -11,6 +11,7 @@
 //! - `http`: the WebSocket handshake, the chat page, error responses
 //! - `admission`: which connections are admitted
 //! - `socket`: a connection's socket, and its peer
+//! - `posting`: messages that were sent by POST, on their way to a shard
 //! - `pool`: the shards as the rest of the daemon sees them
 //! - `shared`: what the pool and its shards share
 //! - `shard`: a thread with its connections: reads messages, sends the feed
@@ -32,6 +33,7 @@ mod http;
 mod listening_socket;
 mod moderate;
 mod pool;
+mod posting;
 mod settings;
 mod shard;
 mod shared;

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use mio::Waker;
 use tokio::sync::watch;
 
-use crate::chat::{Now, SECS_MAX, Tim};
+use crate::chat::{Now, Refusal, SECS_MAX, Tim};
 use crate::mutex::lock;
 use crate::room::Room;
 use crate::server::admission::connection_counts::ConnectionCounts;
@@ -100,6 +100,11 @@ impl Shared {
     /// Counts a connection that did not become a WebSocket.
     pub fn count_rejection(&self, rejection: Rejection) {
         lock(&self.counters).rejected[rejection as usize] += 1;
+    }
+
+    /// Counts a message that did not reach a shard.
+    pub fn count_refusal(&self, refusal: Refusal) {
+        lock(&self.counters).refused[refusal as usize] += 1;
     }
 }
 

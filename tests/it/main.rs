@@ -20,6 +20,7 @@ mod manager;
 mod manual;
 mod metrics;
 mod moderation;
+mod post;
 mod protocol;
 mod protocol_page;
 mod proxy;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// The text for listeners without its `tim`, or the refusal.
 fn sent(text: &str) -> Result<String, Refusal> {
-    let message = ParsedMessage::parse(text)?.into_message()?;
+    let message = ParsedMessage::parse(text, None)?.into_message()?;
     let mut out = b"before".to_vec();
     message.encode(&mut out);
     assert_eq!(out.len(), "before".len() + message.encoded_len());
@@ -201,7 +201,7 @@ fn usr_and_msg() {
 #[test]
 fn a_message_has_its_name_its_time_and_no_debug_text() {
     let message = r#"{"usr":"\u0061nn","msg":"quiet"}"#;
-    let message = ParsedMessage::parse(message).unwrap().into_message().unwrap();
+    let message = ParsedMessage::parse(message, None).unwrap().into_message().unwrap();
     assert_eq!((message.usr(), message.msg()), ("ann", "quiet"));
     assert!(!format!("{message:?}").contains("quiet"));
     let mut text = Vec::new();

@@ -51,6 +51,21 @@ impl Addresses {
         if max > 0 && open as usize >= max {
             return Err(Rejection::AddressFull);
         }
+        self.check_rate(block, limits, now_us)
+    }
+
+    /// As [`check`](Self::check), for a request that opens no WebSocket: only its rate is
+    /// limited.
+    ///
+    /// # Errors
+    ///
+    /// That it is too fast.
+    pub fn check_rate(
+        &mut self,
+        block: AddressBlock,
+        limits: &Limits,
+        now_us: u64,
+    ) -> Result<(), Rejection> {
         let per_sec = limits.connects_per_address_per_sec;
         if per_sec > 0 && !self.rates.may_connect(block, per_sec, now_us) {
             return Err(Rejection::AddressRate);

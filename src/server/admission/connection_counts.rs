@@ -76,6 +76,15 @@ impl ConnectionCounts {
         Ok(ConnectionPermit { peer, encoding, shard })
     }
 
+    /// Counts a request of `peer` that opens no WebSocket.
+    ///
+    /// # Errors
+    ///
+    /// That the address sends them, or opens connections, too fast.
+    pub fn check_rate(&self, peer: Peer, limits: &Limits, now_us: u64) -> Result<(), Rejection> {
+        lock(&self.room).addresses.check_rate(peer.block(), limits, now_us)
+    }
+
     /// How many connections are open.
     pub fn open(&self) -> usize {
         lock(&self.room).open

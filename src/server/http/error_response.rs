@@ -27,6 +27,16 @@ pub(crate) fn error(
     response
 }
 
+/// The response to a request that is not valid HTTP, or too long.
+pub(crate) fn unreadable(status: StatusCode) -> FullResponse {
+    let sentence = match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "The header of the request is too long.",
+        StatusCode::URI_TOO_LONG => "The path of the request is too long.",
+        _ => "The request is not valid HTTP.",
+    };
+    error(status, sentence, &[])
+}
+
 /// 426, with the protocol to upgrade to and its version.
 pub(crate) fn upgrade_required(sentence: &str) -> FullResponse {
     let fields = [

@@ -23,9 +23,14 @@ const RESPONSE_BYTES: usize = 160;
 /// The request and its length in bytes; leaves it in the socket. `None` if the request is not
 /// complete, is not HTTP/1.1, or has a body: such requests are left to hyper.
 pub(crate) fn peek_request(socket: impl AsFd) -> Option<(Request<Empty<Bytes>>, usize)> {
+    peek(socket, parse)?
+}
+
+/// Shows `look` what has arrived, and leaves it in the socket. `None` if that is nothing.
+pub(crate) fn peek<T>(socket: impl AsFd, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
     let mut buffer = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
     let ((bytes, _), _) = recv(socket, &mut buffer, RecvFlags::PEEK).ok()?;
-    parse(bytes)
+    Some(look(bytes))
 }
 
 fn parse(bytes: &[u8]) -> Option<(Request<Empty<Bytes>>, usize)> {
@@ -60,8 +65,7 @@ pub(crate) fn respond(socket: impl AsFd, length: usize, response: &FullResponse)
     write(socket, response)
 }
 
-/// Sends `response` to a client whose socket cannot be registered with the runtime, and shuts
-/// the connection down. Errors are ignored: the connection is lost either way.
+/// Sends `response` to a client that cannot be served, and shuts the connection down. Errors are ignored: the connection is lost either way.
 pub(crate) fn reject(socket: impl AsFd, response: &FullResponse) {
     let mut buffer = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
     // If bytes are left unread, closing resets the connection.
@@ -76,6 +80,15 @@ pub(crate) fn reject(socket: impl AsFd, response: &FullResponse) {
 ///
 /// As [`respond`].
 pub(crate) fn write(socket: impl AsFd, response: &FullResponse) -> io::Result<()> {
+    let bytes = encode(response);
+    match send(socket, &bytes, SendFlags::NOSIGNAL)? {
+        sent if sent == bytes.len() => Ok(()),
+        _ => Err(ErrorKind::WriteZero.into()),
+    }
+}
+
+/// The bytes of a response after which the connection is closed, or has been upgraded.
+pub(crate) fn encode(response: &FullResponse) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(RESPONSE_BYTES);
     bytes.extend_from_slice(format!("HTTP/1.1 {}\r\n", response.status()).as_bytes());
     for (name, value) in response.headers() {
@@ -85,10 +98,7 @@ pub(crate) fn write(socket: impl AsFd, response: &FullResponse) -> io::Result<()
     }
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(response.body());
-    match send(socket, &bytes, SendFlags::NOSIGNAL)? {
-        sent if sent == bytes.len() => Ok(()),
-        _ => Err(ErrorKind::WriteZero.into()),
-    }
+    bytes
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! HTTP: the WebSocket handshake, and the chat page.
 //!
-//! Each connection carries one request. A connection that upgrades goes to a shard; any other
-//! is closed after its response.
+//! A connection that upgrades goes to a shard. After the response to a POST a connection stays
+//! open for the next request; after any other response it is closed.
 //!
 //! - `server`: accepts connections, and hands those that upgrade to the shards
 //! - `handshake_stream`: a socket in the tokio runtime until the handshake is finished
@@ -14,10 +14,18 @@
 //! - `upgrade`: the server's part of the WebSocket handshake (RFC 6455, 4.2)
 //! - `origin_check`: whether `Origin` is listed
 //! - `page`: the files of the chat page
+//! - `post`: a message that is sent by POST; `bearer`: its token in `Authorization`;
+//!   `post_response`: its response; `post_head`: the head as it arrived
+//! - `cors`: which pages may read a response
+//! - `lease`: how long a connection may stay open
+//! - `error_filter`: replaces responses of hyper without a body
 //! - `response`, `error_response`: the header fields and texts of responses
 
 #![deny(clippy::indexing_slicing)]
 
+mod bearer;
+mod cors;
+mod error_filter;
 mod error_response;
 mod event_stream;
 mod fast_path;
@@ -25,8 +33,12 @@ mod forwarded_for;
 pub(crate) mod handshake_stream;
 pub(crate) mod host_check;
 pub(crate) mod http11_reader;
+mod lease;
 mod origin_check;
 mod page;
+mod post;
+mod post_head;
+mod post_response;
 mod proxy_header;
 mod response;
 mod routes;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hyper::body::Body;
 use hyper::{Method, Request, StatusCode, header};
 
+use super::cors::{ROOM_PATH, methods};
 use super::error_response::{error, upgrade_required};
 use super::host_check::check_host;
 use super::page::PageFile;
@@ -13,8 +14,10 @@ use super::{event_stream, start};
 use crate::feed::Encoding;
 use crate::room::Start;
 
-/// The methods that are supported (`Allow`).
-const METHODS: &str = "GET, HEAD, OPTIONS";
+/// Whether `request` is a message, which [`post`](super::post) handles.
+pub(crate) fn is_post<B>(request: &Request<B>) -> bool {
+    request.method() == Method::POST && request.uri().path() == ROOM_PATH
+}
 
 /// What a request leads to.
 pub(crate) enum Outcome {
@@ -45,7 +48,7 @@ pub(crate) fn respond(
     }
     let (method, path) = (request.method(), request.uri().path());
     if method == Method::OPTIONS && path == "*" {
-        return options().into();
+        return options(path).into();
     }
     if path == event_stream::PATH {
         return event_stream(request);
@@ -54,7 +57,7 @@ pub(crate) fn respond(
         let sentence = "There is nothing at this path; the room is at /.";
         return error(StatusCode::NOT_FOUND, sentence, &[]).into();
     };
-    let is_root = path == "/";
+    let is_root = path == ROOM_PATH;
     if !page_is_enabled && !is_root {
         let sentence = "The page is disabled; the room is at /.";
         return error(StatusCode::NOT_FOUND, sentence, &[]).into();
@@ -70,23 +73,24 @@ pub(crate) fn respond(
         };
     }
     let response = match *method {
-        Method::OPTIONS => options(),
+        Method::OPTIONS => options(path),
         Method::GET | Method::HEAD if page_is_enabled => {
             file.response(request.headers(), message_bytes_max)
         }
         Method::GET | Method::HEAD => upgrade_required(
             "This is a WebSocket room without a page: connect with a WebSocket client.",
         ),
-        _ => not_allowed(),
+        _ => not_allowed(path),
     };
     response.into()
 }
 
 fn event_stream(request: &Request<impl Body>) -> Outcome {
+    let path = event_stream::PATH;
     match *request.method() {
-        Method::OPTIONS => return options().into(),
+        Method::OPTIONS => return options(path).into(),
         Method::GET | Method::HEAD => {}
-        _ => return not_allowed().into(),
+        _ => return not_allowed(path).into(),
     }
     let response = event_stream::response(request);
     if response.status() != StatusCode::OK {
@@ -99,13 +103,13 @@ fn event_stream(request: &Request<impl Body>) -> Outcome {
     }
 }
 
-fn not_allowed() -> FullResponse {
-    let sentence = "Only GET, HEAD and OPTIONS are supported here.";
-    error(StatusCode::METHOD_NOT_ALLOWED, sentence, &[(header::ALLOW, METHODS)])
+fn not_allowed(path: &str) -> FullResponse {
+    let sentence = format!("Only {} are supported here.", methods(path));
+    error(StatusCode::METHOD_NOT_ALLOWED, &sentence, &[(header::ALLOW, methods(path))])
 }
 
 /// The supported methods (RFC 9110, 9.3.7). Load balancers use it as a health check.
-fn options() -> FullResponse {
-    let fields = [(header::ALLOW, METHODS), (header::CACHE_CONTROL, "no-store")];
+fn options(path: &str) -> FullResponse {
+    let fields = [(header::ALLOW, methods(path)), (header::CACHE_CONTROL, "no-store")];
     last_response(StatusCode::OK, Bytes::new(), &fields)
 }

@@ -1,6 +1,6 @@
 //! Accepts connections, and hands those that become WebSockets to the shards.
 
-use std::future::{poll_fn, ready};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::pin;
@@ -11,10 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::Full;
-use hyper::Request;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -22,9 +22,14 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::cors::Cors;
+use super::error_filter::{ErrorFilter, FilteredError};
 use super::forwarded_for::{self, is_trusted};
 use super::handshake_stream::{HandshakeStream, register_socket};
 use super::http11_reader::Http11Reader;
+use super::lease::Lease;
+use super::post::{self, PostContext};
+use super::post_head::{PostHead, RecordingReader};
 use super::proxy_header::read_proxy_header;
 use super::response::FullResponse;
 use super::routes::Outcome;
@@ -51,6 +56,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// with unread bytes resets the connection, and the client may lose the response.
 const LINGER_BYTES_MAX: u64 = 64 * 1024;
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a connection that has to give way may take for its response.
+const REVOKED_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long a server that accepts no more connections waits for handshakes.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
@@ -112,15 +119,19 @@ impl HttpServer {
             while handshakes.try_join_next().is_some() {}
             let server = Arc::clone(&self);
             handshakes.spawn(async move {
+                let limit = server.settings.borrow().limits.handshake_timeout;
+                let lease = Lease::new(limit, server.is_closed.subscribe());
+                let mut handshake = pin!(server.handshake(socket, peer, &lease));
                 tokio::select! {
                     biased;
-                    () = server.handshake(socket, peer) => {}
-                    () = slot.evicted() => {
-                        server.shards.count_rejection(Rejection::Crowded);
-                        // The connection may already be with a shard.
-                        server.shards.wake_adopters();
-                    }
+                    () = &mut handshake => return,
+                    () = slot.evicted() => {}
                 }
+                server.shards.count_rejection(Rejection::Crowded);
+                lease.revoke();
+                let _ = timeout(REVOKED_TIMEOUT, handshake).await;
+                // The connection may already be with a shard.
+                server.shards.wake_adopters();
             });
         }
         let all = async { while handshakes.join_next().await.is_some() {} };
@@ -163,7 +174,7 @@ impl HttpServer {
     }
 
     /// Serves one connection until it is with a shard, or closed.
-    async fn handshake(&self, socket: Socket, peer: Peer) {
+    async fn handshake(&self, socket: Socket, peer: Peer, lease: &Lease) {
         let mut stream = match register_socket(socket, self.shards.watches()) {
             Ok(stream) => stream,
             Err((socket, error)) => {
@@ -174,18 +185,26 @@ impl HttpServer {
                 return fast_path::reject(&socket, &response);
             }
         };
-        let settings = self.settings.borrow().clone();
+        let head = PostHead::default();
         let handshake = async {
             // Until data arrives, a connection costs no buffer of hyper. An error of the
             // socket occurs again when it is read.
             let _ = stream.peek(&mut [0]).await;
-            match self.respond_at_once(&stream, peer, &settings) {
+            let admitted = self.respond_at_once(&stream, peer, &self.settings.borrow());
+            match admitted {
                 Some(admitted) => admitted.map(|admitted| Some((admitted, Bytes::new()))),
-                None => Box::pin(self.serve_request(&mut stream, peer, &settings)).await,
+                None => Box::pin(self.serve_requests(&mut stream, peer, &head, lease)).await,
             }
         };
-        match timeout(settings.limits.handshake_timeout, handshake).await {
-            Ok(Ok(Some((admitted, received)))) => {
+        let served = tokio::select! {
+            biased;
+            served = handshake => Some(served),
+            () = lease.ended() => None,
+            () = lease.must_give_way() => return self.give_way(&stream, &head, lease),
+        };
+        match served {
+            Some(Ok(Some((admitted, received)))) => {
+                let settings = self.settings.borrow().clone();
                 let adopted = stream
                     .into_std()
                     .and_then(|socket| self.adopt(socket.into(), admitted, received, &settings));
@@ -194,50 +213,44 @@ impl HttpServer {
                 yield_now().await;
                 self.shards.wake_adopters();
             }
-            Ok(response) => {
+            Some(response) => {
                 log_failure(peer, response);
-                linger(stream).await;
+                let is_revoked = lease.is_revoked();
+                linger(stream, if is_revoked { Duration::ZERO } else { LINGER_TIMEOUT }).await;
             }
-            Err(_) => {
+            None if lease.has_served() => {}
+            None => {
                 self.shards.count_rejection(Rejection::Late);
                 debug!("handshake with {peer} timed out");
             }
         }
     }
 
-    /// Serves one request. If its client is admitted, returns the bytes that hyper has read
-    /// after the request as well.
+    /// Serves requests until the connection ends. If its client is admitted, returns the bytes
+    /// that hyper has read after the request as well.
     ///
     /// # Errors
     ///
-    /// The socket's, of the PROXY header, or of a request that is not HTTP; hyper has sent a
-    /// response to the last.
-    async fn serve_request(
+    /// The socket's, of the PROXY header, or of a request that is not HTTP; the last has got a
+    /// response.
+    async fn serve_requests(
         &self,
         stream: &mut HandshakeStream,
         mut peer: Peer,
-        settings: &Settings,
+        head: &PostHead,
+        lease: &Lease,
     ) -> io::Result<Option<(NewConnection, Bytes)>> {
-        if is_trusted(&settings.trusted_proxies, peer) {
+        let is_trusted = is_trusted(&self.settings.borrow().trusted_proxies, peer);
+        if is_trusted {
             peer = read_proxy_header(stream, peer).await?;
         }
-        let admitted = Mutex::new(None);
-        let service = service_fn(|request: Request<Incoming>| {
-            let (response, result) = self.respond(&request, peer, settings);
-            let rejection = match result {
-                Ok(client) => {
-                    *lock(&admitted) = Some((client, response));
-                    return ready(Err(NotForHyper));
-                }
-                Err(rejection) => rejection,
-            };
-            if let Some(rejection) = rejection {
-                self.shards.count_rejection(rejection);
-            }
-            ready(Ok(response.map(Full::new)))
+        let (admitted, error) = (Mutex::new(None), FilteredError::default());
+        let service = service_fn(|request| {
+            Box::pin(self.serve_request(request, peer, &admitted, head, lease))
         });
         let (reader, writer) = stream.split();
-        let io = TokioIo::new(tokio::io::join(Http11Reader::new(reader), writer));
+        let reader = RecordingReader::new(Http11Reader::new(reader), head);
+        let io = TokioIo::new(tokio::io::join(reader, ErrorFilter::new(writer, &error)));
         let mut connection = http1::Builder::new()
             .half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
@@ -245,6 +258,10 @@ impl HttpServer {
             .serve_connection(io, service);
         let served = poll_fn(|context| connection.poll_without_shutdown(context)).await;
         let received = connection.into_parts().read_buf;
+        if let Some(status) = error.take() {
+            let response = self.unreadable(status, head);
+            stream.write_all(&fast_path::encode(&response)).await?;
+        }
         let Some((admitted, response)) = lock(&admitted).take() else {
             return served.map(|()| None).map_err(io::Error::other);
         };
@@ -252,10 +269,100 @@ impl HttpServer {
         Ok(Some((admitted, received)))
     }
 
+    /// The response to one of several requests. If its client is admitted, stores it in
+    /// `admitted`.
+    async fn serve_request(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        admitted: &Mutex<Option<(NewConnection, FullResponse)>>,
+        head: &PostHead,
+        lease: &Lease,
+    ) -> Result<Response<Full<Bytes>>, NotForHyper> {
+        let settings = self.settings.borrow().clone();
+        if routes::is_post(&request) {
+            let response = self.respond_to_post(request, peer, &settings, head, lease).await;
+            return Ok(response.map(Full::new));
+        }
+        let (response, result) = self.respond(&request, peer, &settings);
+        match result {
+            Ok(client) => {
+                *lock(admitted) = Some((client, response));
+                return Err(NotForHyper);
+            }
+            Err(Some(rejection)) => self.shards.count_rejection(rejection),
+            Err(None) => {}
+        }
+        Ok(response.map(Full::new))
+    }
+
+    /// The response to a message of `peer`.
+    async fn respond_to_post(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        settings: &Settings,
+        head: &PostHead,
+        lease: &Lease,
+    ) -> FullResponse {
+        let has_two_lengths = head.take_has_two_lengths();
+        let (headers, proxies) = (request.headers(), &settings.trusted_proxies);
+        forwarded_for::warn_if_ignored(headers, peer, proxies, &self.forwarded_for_log);
+        let client = forwarded_for::client(headers, peer, proxies);
+        let cors = Cors::new(&request, &settings.origins);
+        let context =
+            PostContext { shards: &self.shards, settings, lease, client, has_two_lengths };
+        let mut response = context.respond(request).await;
+        cors.add_to(&mut response);
+        response
+    }
+
+    /// The response to a request that hyper cannot read, instead of its own with this status.
+    fn unreadable(&self, status: StatusCode, head: &PostHead) -> FullResponse {
+        let mut response = if head.is_post() {
+            post::bad_request(&self.shards)
+        } else {
+            error_response::unreadable(status)
+        };
+        *response.status_mut() = status;
+        self.cors_of(head).add_to(&mut response);
+        response
+    }
+
+    /// Ends a connection whose request is not complete. A POST gets a response, if no part of
+    /// it was read as the second request of its connection.
+    fn give_way(&self, stream: &HandshakeStream, head: &PostHead, lease: &Lease) {
+        let next = PostHead::default();
+        let head = if lease.has_served() { &next } else { head };
+        fast_path::peek(stream, |bytes| head.record(bytes));
+        if head.is_post() {
+            let mut response = post::unavailable(&self.shards);
+            self.cors_of(head).add_to(&mut response);
+            fast_path::reject(stream, &response);
+        }
+    }
+
+    /// The fields of CORS for a response to a request that is not read.
+    fn cors_of(&self, head: &PostHead) -> Cors {
+        Cors::with(&head.headers(), None, &self.settings.borrow().origins)
+    }
+
     /// The response to a request of `peer`, and the client if it listens, or else the
     /// rejection if there is one. A client gets its permit before the response is sent, so that
     /// it receives every message from then on.
     fn respond(
+        &self,
+        request: &Request<impl Body>,
+        peer: Peer,
+        settings: &Settings,
+    ) -> (FullResponse, Result<NewConnection, Option<Rejection>>) {
+        let cors = Cors::new(request, &settings.origins);
+        let (mut response, result) = self.respond_without_cors(request, peer, settings);
+        cors.add_to(&mut response);
+        (response, result)
+    }
+
+    fn respond_without_cors(
         &self,
         request: &Request<impl Body>,
         peer: Peer,
@@ -306,10 +413,10 @@ fn log_failure<T>(peer: Peer, handshake: io::Result<T>) {
 struct NotForHyper;
 
 /// Closes the sending side, and reads until the client closes its side.
-async fn linger(mut stream: HandshakeStream) {
+async fn linger(mut stream: HandshakeStream, limit: Duration) {
     if stream.shutdown().await.is_ok() {
         let mut rest = stream.take(LINGER_BYTES_MAX);
         // An error does not matter: the response is sent.
-        let _ = timeout(LINGER_TIMEOUT, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+        let _ = timeout(limit, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     }
 }

@@ -6,6 +6,7 @@ use crate::chat::Target;
 use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::client_list::ClientChunk;
 use crate::server::shard::cold_state::NewConnection;
+use crate::server::shard::post::Post;
 use crate::server::snapshot::ConnectionSnapshot;
 use crate::server::socket::Socket;
 use crate::ws::close::Close;
@@ -19,6 +20,10 @@ pub(crate) enum ShardCommand {
     Adopt { socket: Socket, connection: NewConnection, received: Vec<u8> },
     /// Continues a connection of an earlier process.
     Resume { socket: Socket, snapshot: ConnectionSnapshot, permit: ConnectionPermit },
+    /// Handles and answers a message that was sent by POST.
+    Post(Post),
+    /// Removes a message that was sent by POST, and withdrawn.
+    RemovePost(u64),
     /// Uses the newest settings.
     ReloadSettings(Done),
     /// Handles no more messages.

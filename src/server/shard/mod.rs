@@ -11,8 +11,10 @@ pub(crate) mod connection;
 mod held;
 pub(crate) mod mailbox;
 mod outbox;
+pub(crate) mod post;
 mod read;
 mod requests;
+mod sender;
 mod slow;
 mod sweep;
 pub(crate) mod table;
@@ -31,7 +33,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc;
 
-use crate::chat::{Now, ack, nack};
+use crate::chat::{Now, Refusal, ack, nack};
 use crate::mutex::lock;
 use crate::room::Batch;
 use crate::server::admission::epoll_watches::WatchUse;
@@ -179,12 +181,15 @@ impl Shard {
     /// Carries out the requested moderation actions, and sends their results.
     fn run_pending(&mut self, now: Now) {
         for PendingAction { id, action, actor } in std::mem::take(&mut self.pending) {
-            let mut text = Vec::new();
+            let (mut refused, mut text) = (None, Vec::new());
             match self.shared.moderate(&action, &actor, now) {
                 Ok(_) => ack(&action, now.tim, &mut text),
-                Err(error) => nack(error, now.tim, &mut text),
+                Err(error) => {
+                    refused = Some(Refusal::BadCommand.into());
+                    nack(error, now.tim, &mut text);
+                }
             }
-            self.with_table(now, |table, turn| table.send_notice(id, &text, turn));
+            self.with_table(now, |table, turn| table.send_result(id, refused, text, turn));
         }
     }
 
@@ -214,14 +219,23 @@ impl Shard {
                 // Handles what has arrived before this command, as far as the gate allows;
                 // the rest is handed over.
                 self.turn_table(now);
+                self.table.refuse_posts(now.tim);
                 self.is_paused = true;
             }
+            ShardCommand::Post(post) if self.is_paused => post.refuse(now.tim),
+            ShardCommand::Post(post) => {
+                self.with_table(now, |table, turn| table.add_post(post, turn));
+            }
+            ShardCommand::RemovePost(id) => self.table.remove_post(id),
             ShardCommand::HandOver(successor) => self.successor = Some(successor),
             ShardCommand::ReloadSettings(_done) => {
                 self.settings = self.shared.settings.borrow().clone();
                 self.table.run_timers_soon(&self.settings.limits);
             }
-            ShardCommand::StopReading(_done) => self.table.stop_reading(),
+            ShardCommand::StopReading(_done) => {
+                self.table.stop_reading();
+                self.table.refuse_posts(now.tim);
+            }
             ShardCommand::CloseAll(close, done) => {
                 self.table.close_all(close);
                 self.all_gone.push(done);

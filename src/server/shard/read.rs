@@ -2,14 +2,13 @@
 
 use std::io::ErrorKind;
 
-use crate::chat::{Actor, Admission, ChatRequest, Now, Refusal, Refused, notice};
+use crate::chat::Refusal;
 use crate::feed::Encoding;
-use crate::room::Account;
-use crate::server::counters::Counters;
-use crate::server::shard::cold_state::{ColdState, NEVER};
-use crate::server::shard::connection::{Connection, Readiness, Stream};
+use crate::server::shard::cold_state::NEVER;
+use crate::server::shard::connection::{Readiness, Stream};
 use crate::server::shard::held::Held;
-use crate::server::shard::table::{PendingAction, Table, Turn};
+use crate::server::shard::sender::{HeldSender, Sender};
+use crate::server::shard::table::{Table, Turn};
 use crate::ws::close::{AfterClose, Close};
 use crate::ws::frame::{self, Opcode};
 use crate::ws::{Event, Violation};
@@ -79,14 +78,6 @@ impl TurnBudget {
     }
 }
 
-impl ColdState {
-    /// The account that its next message counts for, as far as it is known.
-    fn account(&mut self, turn: &Turn<'_>) -> &Account {
-        let (address, limit) = (self.peer().block(), turn.rules.rate_limit());
-        turn.room.account(&mut self.participant, address, limit, turn.now.ms)
-    }
-}
-
 impl<S: Stream> Table<S> {
     /// Handles held messages and reads from the sockets that are readable, once from each.
     /// Accepted messages go into the batch. Tells the gate which message waits for it.
@@ -114,17 +105,16 @@ impl<S: Stream> Table<S> {
         let gate = turn.room.gate();
         let turn_limit = gate.turn_limit(self.shard);
         while let Some((due, id, proven)) = self.first_held(budget) {
-            let Some(&row) = self.rows.get(&id) else {
+            let Some((held, mut sender)) = self.held_sender(id) else {
                 self.held.remove(id);
                 continue;
             };
-            let (held, mut sender) = self.sender(row);
-            let Some(text) = held.peek(id) else {
+            let (Some(text), Some(account)) = (held.peek(id), sender.account(turn)) else {
                 held.remove(id);
                 continue;
             };
             let bytes = text.len();
-            let own = sender.cold.account(turn).served().saturating_add(bytes as u64);
+            let own = account.served().saturating_add(bytes as u64);
             if own > due {
                 // Another connection of the same account was served.
                 held.set_priority(id, proven, own, false);
@@ -135,22 +125,31 @@ impl<S: Stream> Table<S> {
                 budget.all_wait = true;
                 return;
             }
+            if !sender.claim() {
+                // It was withdrawn. What is reserved for it is released with the batch.
+                held.remove(id);
+                continue;
+            }
             budget.held_bytes = budget.held_bytes.saturating_sub(bytes + PER_MESSAGE_BYTES);
             // The first message of each connection counts for the address, even if its
             // token has a `sub`. If not, new connections would always come first.
-            gate.serve(sender.cold.account(turn), due, bytes, 0);
+            if let Some(account) = sender.account(turn) {
+                gate.serve(account, due, bytes, 0);
+            }
             let verified = sender.handle(text, turn);
             if verified {
                 budget.charge(proven, turn);
             }
             let price_bytes = if verified { TOKEN_PRICE_BYTES } else { 0 };
-            let account = sender.cold.account(turn);
-            gate.serve(account, due, bytes, price_bytes);
             held.pop(id);
-            if let Some(next) = held.peek(id) {
-                let due = account.served().saturating_add(next.len() as u64);
-                held.set_priority(id, sender.connection.proven, due, true);
+            if let Some(account) = sender.account(turn) {
+                gate.serve(account, due, bytes, price_bytes);
+                if let Some(next) = held.peek(id) {
+                    let due = account.served().saturating_add(next.len() as u64);
+                    held.set_priority(id, sender.is_proven(), due, true);
+                }
             }
+            self.posts.remove_handled(id);
             if self.resume_reading(id, turn) {
                 return;
             }
@@ -313,6 +312,16 @@ impl<S: Stream> Table<S> {
         Ok(None)
     }
 
+    /// The sender of held messages, and all that are held.
+    fn held_sender(&mut self, id: u64) -> Option<(&mut Held, HeldSender<'_, S>)> {
+        if let Some(&row) = self.rows.get(&id) {
+            let (held, sender) = self.sender(row);
+            return Some((held, HeldSender::Connection(sender)));
+        }
+        self.posts.get_mut(id)?;
+        Some((&mut self.held, HeldSender::Post(id, &mut self.posts, &mut self.counters)))
+    }
+
     /// The connection in a row as the sender of messages, and those that are held.
     fn sender(&mut self, row: usize) -> (&mut Held, Sender<'_, S>) {
         let (connection, cold) = (&mut self.connections[row], &mut self.cold[row]);
@@ -323,65 +332,4 @@ impl<S: Stream> Table<S> {
 /// Whether a message of this connection has to wait behind others.
 fn must_wait(held: &Held, id: u64, proven: bool) -> bool {
     !held.is_empty() && (held.has(proven) || held.bytes(id) > 0)
-}
-
-/// A connection whose message is handled.
-struct Sender<'a, S> {
-    connection: &'a mut Connection<S>,
-    cold: &'a mut ColdState,
-    counters: &'a mut Counters,
-}
-
-impl<S: Stream> Sender<'_, S> {
-    /// Handles a message whose bytes are reserved at the gate. Returns whether a token
-    /// was verified. A connection is proven while its messages are sent without that,
-    /// and no bad token came since.
-    fn handle(&mut self, text: &str, turn: &mut Turn<'_>) -> bool {
-        let Self { connection, cold, .. } = self;
-        let (address, limit) = (cold.peer().block(), turn.rules.rate_limit());
-        let speaker = cold.participant.speaker_mut();
-        let Admission { request, token_verified } = turn.rules.admit(text, speaker, turn.now.tim);
-        let request = request.map_err(Refused::from).and_then(|request| {
-            turn.room.check_now(&request, &mut cold.participant, address, limit, turn.now)?;
-            Ok(request)
-        });
-        let is_message = matches!(request, Ok(ChatRequest::Say(_)));
-        connection.proven = !token_verified && (connection.proven || is_message);
-        match request {
-            Ok(ChatRequest::Say(message)) => {
-                turn.batch.push(|out| message.encode(out));
-                cold.messages = cold.messages.wrapping_add(1);
-                self.counters.messages += 1;
-            }
-            Ok(ChatRequest::Moderate(act)) => {
-                let speaker = cold.participant.speaker();
-                let by = Actor::Moderator {
-                    usr: speaker.name().to_owned(),
-                    sub: speaker.sub().map(str::to_owned),
-                };
-                turn.pending.push(PendingAction { id: cold.id, action: act, actor: by });
-            }
-            Err(refused) => self.refuse(refused, turn.now),
-        }
-        token_verified
-    }
-
-    /// Counts a message that is not sent, and tells the client why.
-    fn refuse(&mut self, refused: Refused, now: Now) {
-        self.counters.refused[refused.refusal as usize] += 1;
-        self.notify(refused, now);
-    }
-
-    /// Sends a notice to the client unless it has got too many.
-    fn notify(&mut self, refused: Refused, now: Now) {
-        // Before the text is made, so that a flood of bad messages costs no text.
-        let may = self.cold.participant.speaker_mut().take_notice(now.ms);
-        let mut text = Vec::new();
-        if may {
-            notice(refused, now.tim, &mut text);
-        }
-        if !may || !self.connection.queue_frame(Opcode::Text, &text) {
-            self.counters.notices_dropped += 1;
-        }
-    }
 }

@@ -17,6 +17,7 @@ use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{Connection, FeedState, Readiness, Stream};
 use crate::server::shard::held::Held;
 use crate::server::shard::outbox::Closing;
+use crate::server::shard::post::Posts;
 use crate::server::snapshot::DETACHED;
 use crate::ws::close::{AfterClose, Close};
 
@@ -77,6 +78,8 @@ pub struct Table<S> {
     /// Connections with something to read: those that are not proven, and those that are.
     pub(super) readable: [VecDeque<u64>; 2],
     pub(super) held: Held,
+    /// Messages that were sent by POST. Their texts are held.
+    pub(super) posts: Posts,
     /// Lagging connections, by their cursor.
     pub(super) lagging: BTreeSet<(u64, u64)>,
     /// Those of them that read, or did when they were last looked at.
@@ -121,6 +124,7 @@ impl<S: Stream> Table<S> {
             rows: HashMap::new(),
             readable: Default::default(),
             held: Held::default(),
+            posts: Posts::default(),
             lagging: BTreeSet::new(),
             reading: BTreeSet::new(),
             early: BTreeMap::new(),

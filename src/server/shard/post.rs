@@ -1,0 +1,155 @@
+//! A message that was sent by POST: a message of a client without a connection in the table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::oneshot;
+
+use crate::chat::{Refusal, Refused, Tim, notice};
+use crate::room::Participant;
+use crate::server::socket::Peer;
+
+/// After so many seconds a client may repeat a message that could not be handled.
+const UNAVAILABLE_WAIT_SECS: u64 = 5;
+
+/// A message for a shard.
+pub(crate) struct Post {
+    /// Its id, of the same kind as those of connections.
+    pub id: u64,
+    /// The address of the client.
+    pub peer: Peer,
+    pub text: String,
+    /// The token that came with it.
+    pub bearer: Option<String>,
+    pub claim: PostClaim,
+    /// Gets the answer; the receiver is gone if the client has given up.
+    pub answer: oneshot::Sender<PostAnswer>,
+}
+
+/// The answer to a message.
+pub(crate) struct PostAnswer {
+    /// Why it was not sent, or the command not carried out.
+    pub refused: Option<Refused>,
+    /// The message as everybody gets it, or the notice to its sender.
+    pub text: Vec<u8>,
+}
+
+/// The right to decide about a message: the shard takes it to handle the message, the HTTP
+/// server to withdraw it. Only one of them gets it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PostClaim(Arc<AtomicBool>);
+
+/// The messages of a shard that are not answered.
+#[derive(Default)]
+pub(super) struct Posts {
+    pending: HashMap<u64, PendingPost>,
+    /// Those that are in the batch, in its order.
+    published: Vec<oneshot::Sender<PostAnswer>>,
+}
+
+/// A message whose text is held.
+pub(super) struct PendingPost {
+    pub peer: Peer,
+    pub participant: Participant,
+    pub bearer: Option<String>,
+    pub claim: PostClaim,
+    /// `None` if it is answered, or is in the batch.
+    pub answer: Option<oneshot::Sender<PostAnswer>>,
+}
+
+impl PostAnswer {
+    /// The message is not sent.
+    pub fn refused(refused: Refused, now: Tim) -> Self {
+        let mut text = Vec::new();
+        notice(refused, now, &mut text);
+        Self { refused: Some(refused), text }
+    }
+
+    /// The message cannot be handled now.
+    pub fn unavailable(now: Tim) -> Self {
+        let wait_secs = Some(UNAVAILABLE_WAIT_SECS);
+        Self::refused(Refused { refusal: Refusal::Unavailable, wait_secs }, now)
+    }
+}
+
+impl Post {
+    /// Answers that the message cannot be handled now.
+    pub fn refuse(self, now: Tim) {
+        if self.claim.take() {
+            answer(self.answer, PostAnswer::unavailable(now));
+        }
+    }
+}
+
+impl PendingPost {
+    /// Answers the message.
+    pub fn answer(&mut self, with: PostAnswer) {
+        if let Some(sender) = self.answer.take() {
+            answer(sender, with);
+        }
+    }
+}
+
+impl PostClaim {
+    /// Takes the right. Returns whether nobody had it.
+    pub fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::SeqCst)
+    }
+}
+
+impl Posts {
+    /// Adds a message. Returns its text, which has to be held.
+    pub fn add(&mut self, post: Post) -> (&mut PendingPost, String) {
+        let Post { id, peer, text, bearer, claim, answer } = post;
+        let participant = Participant::default();
+        let pending = PendingPost { peer, participant, bearer, claim, answer: Some(answer) };
+        (self.pending.entry(id).insert_entry(pending).into_mut(), text)
+    }
+
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut PendingPost> {
+        self.pending.get_mut(&id)
+    }
+
+    /// Removes a message if it is answered, or will be when the batch is published.
+    pub fn remove_handled(&mut self, id: u64) {
+        if self.pending.get(&id).is_some_and(|post| post.answer.is_none()) {
+            self.remove(id);
+        }
+    }
+
+    /// Removes a message without an answer.
+    pub fn remove(&mut self, id: u64) {
+        self.pending.remove(&id);
+    }
+
+    /// Removes all messages, and answers those that are not withdrawn that they cannot be
+    /// handled now. Returns their ids.
+    pub fn refuse_all(&mut self, now: Tim) -> Vec<u64> {
+        let refuse = |(id, post): (u64, PendingPost)| {
+            if let Some(sender) = post.answer.filter(|_| post.claim.take()) {
+                answer(sender, PostAnswer::unavailable(now));
+            }
+            id
+        };
+        self.pending.drain().map(refuse).collect()
+    }
+
+    /// The message is the last one of the batch: it is answered when that is published.
+    pub fn await_publication(&mut self, id: u64) {
+        let sender = self.pending.get_mut(&id).and_then(|post| post.answer.take());
+        self.published.extend(sender);
+    }
+
+    /// The batch is published: these are its messages that came by POST, in its order.
+    pub fn published(&mut self, texts: Vec<Vec<u8>>) {
+        for (sender, text) in self.published.drain(..).zip(texts) {
+            answer(sender, PostAnswer { refused: None, text });
+        }
+    }
+}
+
+fn answer(sender: oneshot::Sender<PostAnswer>, with: PostAnswer) {
+    // The client may have disconnected.
+    let _ = sender.send(with);
+}

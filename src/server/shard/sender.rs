@@ -1,0 +1,178 @@
+//! Who has sent a message, and what becomes of it.
+
+use crate::chat::{Actor, Admission, ChatRequest, Now, Refused, notice};
+use crate::room::{Account, Participant};
+use crate::server::counters::Counters;
+use crate::server::shard::cold_state::ColdState;
+use crate::server::shard::connection::{Connection, Stream};
+use crate::server::shard::post::{PendingPost, PostAnswer, Posts};
+use crate::server::shard::table::{PendingAction, Turn};
+use crate::server::socket::Peer;
+use crate::ws::frame::Opcode;
+
+/// A connection whose message is handled.
+pub(super) struct Sender<'a, S> {
+    pub connection: &'a mut Connection<S>,
+    pub cold: &'a mut ColdState,
+    pub counters: &'a mut Counters,
+}
+
+/// The sender of a held message.
+pub(super) enum HeldSender<'a, S> {
+    Connection(Sender<'a, S>),
+    /// The message came by POST and has this id.
+    Post(u64, &'a mut Posts, &'a mut Counters),
+}
+
+impl ColdState {
+    /// The account that its next message counts for, as far as it is known.
+    pub(super) fn account(&mut self, turn: &Turn<'_>) -> &Account {
+        let peer = self.peer();
+        account(&mut self.participant, peer, turn)
+    }
+}
+
+impl PendingPost {
+    /// The account that its message counts for, as far as it is known.
+    pub(super) fn account(&mut self, turn: &Turn<'_>) -> &Account {
+        account(&mut self.participant, self.peer, turn)
+    }
+}
+
+impl<S: Stream> Sender<'_, S> {
+    /// Handles a message whose bytes are reserved at the gate. Returns whether a token
+    /// was verified. A connection is proven while its messages are sent without that,
+    /// and no bad token came since.
+    pub fn handle(&mut self, text: &str, turn: &mut Turn<'_>) -> bool {
+        let Self { connection, cold, .. } = self;
+        let peer = cold.peer();
+        let (request, token_verified) = check(text, None, &mut cold.participant, peer, turn);
+        let is_message = matches!(request, Ok(ChatRequest::Say(_)));
+        connection.proven = !token_verified && (connection.proven || is_message);
+        match request {
+            Ok(ChatRequest::Say(message)) => {
+                turn.batch.push(|out| message.encode(out));
+                cold.messages = cold.messages.wrapping_add(1);
+                self.counters.messages += 1;
+            }
+            Ok(ChatRequest::Moderate(action)) => {
+                let actor = moderator(&cold.participant);
+                turn.pending.push(PendingAction { id: cold.id, action, actor });
+            }
+            Err(refused) => self.refuse(refused, turn.now),
+        }
+        token_verified
+    }
+
+    /// Counts a message that is not sent, and tells the client why.
+    pub fn refuse(&mut self, refused: Refused, now: Now) {
+        self.counters.refused[refused.refusal as usize] += 1;
+        self.notify(refused, now);
+    }
+
+    /// Sends a notice to the client unless it has got too many.
+    pub fn notify(&mut self, refused: Refused, now: Now) {
+        // Before the text is made, so that a flood of bad messages costs no text.
+        let may = self.cold.participant.speaker_mut().take_notice(now.ms);
+        let mut text = Vec::new();
+        if may {
+            notice(refused, now.tim, &mut text);
+        }
+        if !may || !self.connection.queue_frame(Opcode::Text, &text) {
+            self.counters.notices_dropped += 1;
+        }
+    }
+}
+
+impl<S: Stream> HeldSender<'_, S> {
+    /// The account that the next message counts for. `None` if the message was withdrawn.
+    pub fn account(&mut self, turn: &Turn<'_>) -> Option<&Account> {
+        match self {
+            Self::Connection(sender) => Some(sender.cold.account(turn)),
+            Self::Post(id, posts, _) => posts.get_mut(*id).map(|post| post.account(turn)),
+        }
+    }
+
+    /// Whether its messages need no verification.
+    pub fn is_proven(&self) -> bool {
+        match self {
+            Self::Connection(sender) => sender.connection.proven,
+            Self::Post(..) => false,
+        }
+    }
+
+    /// Whether the next message has to be handled; from then on it cannot be withdrawn.
+    pub fn claim(&mut self) -> bool {
+        match self {
+            Self::Connection(_) => true,
+            Self::Post(id, posts, _) => posts.get_mut(*id).is_some_and(|post| post.claim.take()),
+        }
+    }
+
+    /// As [`Sender::handle`].
+    pub fn handle(&mut self, text: &str, turn: &mut Turn<'_>) -> bool {
+        match self {
+            Self::Connection(sender) => sender.handle(text, turn),
+            Self::Post(id, posts, counters) => handle_post(text, *id, posts, counters, turn),
+        }
+    }
+}
+
+/// Handles a message that came by POST. Every refusal is answered, without a budget: the
+/// client has sent a request for each.
+fn handle_post(
+    text: &str,
+    id: u64,
+    posts: &mut Posts,
+    counters: &mut Counters,
+    turn: &mut Turn<'_>,
+) -> bool {
+    let Some(post) = posts.get_mut(id) else { return false };
+    let PendingPost { peer, participant, bearer, .. } = post;
+    let (request, token_verified) = check(text, bearer.as_deref(), participant, *peer, turn);
+    match request {
+        Ok(ChatRequest::Say(message)) => {
+            turn.batch.push_copied(|out| message.encode(out));
+            counters.messages += 1;
+            posts.await_publication(id);
+        }
+        Ok(ChatRequest::Moderate(action)) => {
+            let actor = moderator(participant);
+            turn.pending.push(PendingAction { id, action, actor });
+        }
+        Err(refused) => {
+            counters.refused[refused.refusal as usize] += 1;
+            post.answer(PostAnswer::refused(refused, turn.now.tim));
+        }
+    }
+    token_verified
+}
+
+/// The request in a text, or why it is refused, and whether a token was verified.
+fn check<'t>(
+    text: &'t str,
+    bearer: Option<&str>,
+    participant: &mut Participant,
+    peer: Peer,
+    turn: &Turn<'_>,
+) -> (Result<ChatRequest<'t>, Refused>, bool) {
+    let (address, limit) = (peer.block(), turn.rules.rate_limit());
+    let speaker = participant.speaker_mut();
+    let Admission { request, token_verified } =
+        turn.rules.admit(text, bearer, speaker, turn.now.tim);
+    let request = request.map_err(Refused::from).and_then(|request| {
+        turn.room.check_now(&request, participant, address, limit, turn.now)?;
+        Ok(request)
+    });
+    (request, token_verified)
+}
+
+fn account<'a>(participant: &'a mut Participant, peer: Peer, turn: &Turn<'_>) -> &'a Account {
+    turn.room.account(participant, peer.block(), turn.rules.rate_limit(), turn.now.ms)
+}
+
+/// The moderator that requests an action.
+fn moderator(participant: &Participant) -> Actor {
+    let speaker = participant.speaker();
+    Actor::Moderator { usr: speaker.name().to_owned(), sub: speaker.sub().map(str::to_owned) }
+}
