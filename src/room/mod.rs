@@ -298,6 +298,16 @@ impl Room {
         self.sequencer.inspect(look)
     }
 
+    /// The newest `tim`.
+    pub fn last_tim(&self) -> Tim {
+        self.inspect(|_, last| last)
+    }
+
+    /// The position of the first message with a greater `tim`, or the end of the feed.
+    pub fn position_after(&self, tim: Tim) -> u64 {
+        self.inspect(|log, _| log.pieces().first_after(tim).map_or(log.end(), |first| first.0))
+    }
+
     /// The bytes of the feed that are in memory.
     pub fn feed_bytes(&self) -> u64 {
         self.inspect(|log, _| log.held_bytes())

@@ -53,6 +53,8 @@ pub enum FeedState {
     Swept,
     /// Its socket would block; it is written to when the socket is writable again.
     Lagging,
+    /// It gets the feed from the first message after its time on, which is not there yet.
+    Early,
     /// It gets the rest of a frame, the outbox, and nothing more.
     Closing,
 }
@@ -62,6 +64,7 @@ impl fmt::Display for FeedState {
         out.pad(match self {
             Self::Swept => "swept",
             Self::Lagging => "lagging",
+            Self::Early => "early",
             Self::Closing => "closing",
         })
     }

@@ -8,6 +8,7 @@
 pub(crate) mod cold_state;
 pub(crate) mod command;
 pub(crate) mod connection;
+mod early;
 mod held;
 pub(crate) mod mailbox;
 mod outbox;

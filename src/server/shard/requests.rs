@@ -7,7 +7,7 @@ use crate::config::Limits;
 use crate::feed::Encoding;
 use crate::server::client_list::{ClientChunk, ClientRow};
 use crate::server::shard::cold_state::ColdState;
-use crate::server::shard::connection::{Connection, Stream};
+use crate::server::shard::connection::{Connection, FeedState, Stream};
 use crate::server::shard::held::Held;
 use crate::server::shard::post::{Post, PostAnswer};
 use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
@@ -33,7 +33,10 @@ impl<S: Stream> Table<S> {
                 since: DateTime::from_timestamp(cold.since_secs as i64, 0).unwrap_or_default(),
                 messages: cold.messages,
                 transport: connection.encoding,
-                behind_bytes: end.saturating_sub(connection.cursor),
+                behind_bytes: match connection.state {
+                    FeedState::Early => 0,
+                    _ => end.saturating_sub(connection.cursor),
+                },
                 state: connection.state,
             }
         };

@@ -1,11 +1,12 @@
-//! Connections outside the sweep: lagging ones, those with own frames, and those that the
-//! feed's tail passes.
+//! Connections outside the sweep: lagging ones, early ones, those with own frames, and those
+//! that the feed's tail passes.
 
+use crate::chat::Tim;
 use crate::feed::Pieces;
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{FeedState, Stream};
 use crate::server::shard::outbox::Closing;
-use crate::server::shard::table::{Table, Turn};
+use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
 use crate::server::snapshot::DETACHED;
 use crate::ws::close::{AfterClose, Close};
 
@@ -44,12 +45,12 @@ impl<S: Stream> Table<S> {
     /// it joins the sweep.
     pub(crate) fn write_missing(&mut self, id: u64, turn: &mut Turn<'_>) {
         while let Some(&row) = self.rows.get(&id) {
-            let is_early = self.is_early(row, turn);
             let connection = &mut self.connections[row];
             let before = connection.cursor;
             let end = turn.room.end();
             // A connection of the sweep is at a frame boundary: it only writes own frames here.
-            let lacks_feed = connection.state != FeedState::Swept && before < end && !is_early;
+            let is_behind = !matches!(connection.state, FeedState::Swept | FeedState::Early);
+            let lacks_feed = is_behind && before < end;
             let pieces = match lacks_feed {
                 true => turn.room.read_from(before, CATCH_UP_BYTES),
                 false => Pieces::default(),
@@ -76,10 +77,10 @@ impl<S: Stream> Table<S> {
                 let buffer_bytes = connection.stream.send_buffer_bytes();
                 let buffer_bytes = buffer_bytes.unwrap_or(turn.limits.send_buffer_bytes);
                 cold.add_reading_time(written.feed_bytes as u64, buffer_bytes, self.ms);
-                if cursor != DETACHED {
+                if cursor != DETACHED && connection.state != FeedState::Early {
                     self.lagging.insert((cursor, id));
                 }
-                let holds_gate = cold.reads_until_ms > self.ms && !cold.is_far_back && !is_early;
+                let holds_gate = cold.reads_until_ms > self.ms && !cold.is_far_back;
                 if connection.state == FeedState::Lagging && holds_gate {
                     self.reading.insert((cursor, id));
                 }
@@ -90,7 +91,7 @@ impl<S: Stream> Table<S> {
                 Some(_) => return,
                 None if lacks_feed && cursor < end => {}
                 None => {
-                    if !is_early {
+                    if connection.state == FeedState::Lagging {
                         connection.state = FeedState::Swept;
                     }
                     match self.close_reason.clone() {
@@ -102,24 +103,33 @@ impl<S: Stream> Table<S> {
         }
     }
 
-    /// Whether there is no message yet that the connection may get. Such a connection stays at
-    /// the end of the feed; it starts at the first message after its time.
-    fn is_early(&mut self, row: usize, turn: &Turn<'_>) -> bool {
+    /// Lets a connection wait for the first message with a greater `tim`.
+    pub(crate) fn wait_for_later(&mut self, row: usize, after: Tim) {
         let (connection, id) = (&mut self.connections[row], self.cold[row].id);
-        let Some(&after) = self.early.get(&id).filter(|_| connection.cursor != DETACHED) else {
-            return false;
-        };
-        self.lagging.remove(&(connection.cursor, id));
-        self.reading.remove(&(connection.cursor, id));
-        let first = turn.room.inspect(|log, _| {
-            let first = log.pieces().first_after(after);
-            first.map_or(Err(log.end()), |(position, _)| Ok(position))
-        });
-        connection.cursor = first.unwrap_or_else(|end| end);
-        if first.is_ok() {
-            self.early.remove(&id);
+        if connection.state == FeedState::Lagging {
+            self.lagging.remove(&(connection.cursor, id));
+            connection.state = FeedState::Early;
+            self.early.insert(id, after);
         }
-        first.is_err()
+    }
+
+    /// Starts some of the connections whose first message is in the feed.
+    pub(crate) fn start_early(&mut self, turn: &mut Turn<'_>) {
+        if !self.early.is_due(turn.room) {
+            return;
+        }
+        let last_tim = turn.room.last_tim();
+        for _ in 0..ROWS_PER_TURN {
+            let Some((id, after)) = self.early.pop(last_tim) else { return };
+            let Some(connection) = self.connection_mut(id) else { continue };
+            if connection.state != FeedState::Early {
+                continue;
+            }
+            let cursor = turn.room.position_after(after);
+            (connection.state, connection.cursor) = (FeedState::Lagging, cursor);
+            self.lagging.insert((cursor, id));
+            self.write_missing(id, turn);
+        }
     }
 
     /// The oldest cursor of the lagging connections that read; the maximum if none does.
@@ -139,8 +149,7 @@ impl<S: Stream> Table<S> {
         let Some(&row) = self.rows.get(&id) else { return };
         let connection = &self.connections[row];
         let has_work = connection.has_pending_frames() || connection.closing().is_some();
-        let is_blocked = connection.state == FeedState::Lagging && !self.early.contains_key(&id);
-        if has_work && !is_blocked {
+        if has_work && connection.state != FeedState::Lagging {
             self.write_missing(id, turn);
         }
     }

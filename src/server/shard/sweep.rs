@@ -40,10 +40,6 @@ impl<S: Stream> Table<S> {
         if self.sweep_end.is_none() {
             self.start_sweep();
         }
-        let early: Vec<u64> = self.early.keys().copied().collect();
-        for id in early {
-            self.write_missing(id, turn);
-        }
     }
 
     /// The position up to which this shard has fetched the feed.
@@ -124,8 +120,7 @@ impl<S: Stream> Table<S> {
     /// Closes those of the rows that have the whole feed.
     fn close_complete(&mut self, rows: Range<usize>, turn: &mut Turn<'_>) {
         let is_complete = |row: &usize| {
-            let is_early = || self.early.contains_key(&self.cold[*row].id);
-            self.connections[*row].state == FeedState::Swept || is_early()
+            matches!(self.connections[*row].state, FeedState::Swept | FeedState::Early)
         };
         let ids: Vec<u64> = rows.filter(is_complete).map(|row| self.cold[row].id).collect();
         for id in ids {

@@ -6,15 +6,16 @@
 //! connections and runs [timers](super::timers); [`requests`](super::requests) is what
 //! operators and moderators can ask for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use crate::chat::{Actor, ModAction, Now, Rules, Tim};
+use crate::chat::{Actor, ModAction, Now, Rules};
 use crate::config::Limits;
 use crate::feed::{Encoding, Pieces};
 use crate::room::{Batch, Room};
 use crate::server::counters::Counters;
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{Connection, FeedState, Readiness, Stream};
+use crate::server::shard::early::Early;
 use crate::server::shard::held::Held;
 use crate::server::shard::outbox::Closing;
 use crate::server::shard::post::Posts;
@@ -84,8 +85,7 @@ pub struct Table<S> {
     pub(super) lagging: BTreeSet<(u64, u64)>,
     /// Those of them that read, or did when they were last looked at.
     pub(super) reading: BTreeSet<(u64, u64)>,
-    /// Connections that get only messages with a greater `tim` than this; there is none yet.
-    pub(super) early: BTreeMap<u64, Tim>,
+    pub(super) early: Early,
     /// An event stream was removed: the events may not be needed any more.
     pub(crate) lost_event_stream: bool,
     /// The part of the feed that the sweep sends.
@@ -127,7 +127,7 @@ impl<S: Stream> Table<S> {
             posts: Posts::default(),
             lagging: BTreeSet::new(),
             reading: BTreeSet::new(),
-            early: BTreeMap::new(),
+            early: Early::default(),
             lost_event_stream: false,
             view: Pieces::default(),
             swept: room.end(),
@@ -258,7 +258,7 @@ impl<S: Stream> Table<S> {
         if let (Some(connection), Some(cold)) = (self.connections.pop(), self.cold.pop()) {
             self.rows.remove(&cold.id);
             self.held.remove(cold.id);
-            self.early.remove(&cold.id);
+            self.early.remove(cold.id);
             self.lost_event_stream |= connection.encoding == Encoding::Events;
             self.lagging.remove(&(connection.cursor, cold.id));
             self.reading.remove(&(connection.cursor, cold.id));

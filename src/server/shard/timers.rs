@@ -66,7 +66,7 @@ impl<S: Stream> Table<S> {
             return (closing.deadline_ms <= self.ms).then_some(Timer::Deadline);
         }
         if connection.encoding == Encoding::Events {
-            let is_sent = connection.state == FeedState::Swept || self.early.contains_key(&cold.id);
+            let is_sent = matches!(connection.state, FeedState::Swept | FeedState::Early);
             let silent_until_ms = cold.ping_due_ms.max(self.swept_ms + SILENCE_MS);
             let is_due = is_sent && silent_until_ms <= self.ms;
             cold.ping_due_ms = if is_due { self.ms + SILENCE_MS } else { silent_until_ms };

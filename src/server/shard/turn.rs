@@ -38,10 +38,10 @@ impl<S: Stream> Table<S> {
         let mut cold = ColdState::new(new, self.ms);
         cold.spread_ping(turn.limits.ping_interval.as_millis() as u64, self.ms);
         cold.start_lagging(self.ms);
-        if let Some(after) = after {
-            self.early.insert(id, after);
-        }
         let row = self.insert(connection, cold);
+        if let Some(after) = after {
+            self.wait_for_later(row, after);
+        }
         self.start_event_stream(row, turn.limits);
         if !received.is_empty() {
             self.receive_early(row, &mut received, turn);
@@ -60,10 +60,10 @@ impl<S: Stream> Table<S> {
         let connection = Connection::resume(stream, snapshot, self.ms);
         let mut cold = ColdState::resume(snapshot, permit, self.ms, turn.now.ms);
         cold.start_lagging(self.ms);
-        if snapshot.after_tim > 0 {
-            self.early.insert(snapshot.id, Tim::from_nanos(snapshot.after_tim));
-        }
         let row = self.insert(connection, cold);
+        if snapshot.after_tim > 0 {
+            self.wait_for_later(row, Tim::from_nanos(snapshot.after_tim));
+        }
         self.start_event_stream(row, turn.limits);
         self.restore_held(row, &snapshot.held, turn);
         self.write_missing(snapshot.id, turn);
@@ -74,10 +74,15 @@ impl<S: Stream> Table<S> {
         let connections = std::mem::take(&mut self.connections).into_iter();
         let cold = std::mem::take(&mut self.cold);
         self.rows.clear();
-        let snapshot = |(connection, cold): (Connection<S>, ColdState)| {
+        let end = self.view_end();
+        let snapshot = |(mut connection, cold): (Connection<S>, ColdState)| {
+            let after = self.early.remove(cold.id);
+            if after.is_some() {
+                connection.cursor = end;
+            }
             let (mut snapshot, stream) =
                 connection.into_snapshot(&cold, self.held.take(cold.id), self.ms, now.ms);
-            snapshot.after_tim = self.early.get(&snapshot.id).map_or(0, |after| after.nanos());
+            snapshot.after_tim = after.map_or(0, Tim::nanos);
             (snapshot, stream)
         };
         connections.zip(cold).map(snapshot).collect()
@@ -104,6 +109,7 @@ impl<S: Stream> Table<S> {
         if room.end() != self.view_end() {
             self.fetch_feed(turn);
         }
+        self.start_early(turn);
         self.sweep(turn);
         // If a new round started before the last one ended, the last rows would never have
         // their turn.
@@ -122,6 +128,7 @@ impl<S: Stream> Table<S> {
         let has_work = self.sweep_end.is_some()
             || self.timer_row.is_some()
             || room.end() != self.view_end()
+            || self.early.is_due(room)
             || self.readable.iter().any(|queue| !queue.is_empty())
             || self.held.first_turn().is_some_and(gate_opens);
         match (has_work, self.connections.is_empty()) {
