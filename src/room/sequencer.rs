@@ -108,3 +108,39 @@ impl Order {
         self.log.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct TestStore {
+        order: Arc<Sequencer>,
+        stored: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl TailStore for TestStore {
+        fn append(&mut self, messages: &Piece) {
+            assert!(self.order.0.try_lock().is_err(), "nobody can read them yet");
+            lock(&self.stored).extend_from_slice(&messages.bytes);
+        }
+    }
+
+    #[test]
+    fn messages_are_stored_before_listeners_get_them() {
+        let order = Arc::new(Sequencer::new(Log::new(4_000), Stamper::default()));
+        let stored = Arc::default();
+        let store = TestStore { order: Arc::clone(&order), stored: Arc::clone(&stored) };
+        order.store_tail(Box::new(store));
+        for count in 1..4 {
+            let mut messages = EncodedMessages::default();
+            (0..count).for_each(|_| messages.push(|out| out.extend([b'x'; 40])));
+            order.publish(&mut messages, Tim::from_nanos(1), drop);
+        }
+        let sent: Vec<u8> = order
+            .inspect(|log, _| log.pieces().iter().flat_map(|piece| piece.bytes.to_vec()).collect());
+        assert_eq!((sent.len(), &sent), (6 * 42, &*lock(&stored)));
+    }
+}
