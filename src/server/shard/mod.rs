@@ -13,6 +13,7 @@ mod held;
 pub(crate) mod mailbox;
 mod outbox;
 pub(crate) mod post;
+mod posts;
 mod read;
 mod requests;
 mod sender;
@@ -227,7 +228,9 @@ impl Shard {
             ShardCommand::Post(post) => {
                 self.with_table(now, |table, turn| table.add_post(post, turn));
             }
-            ShardCommand::RemovePost(id) => self.table.remove_post(id),
+            ShardCommand::RemovePost(id) => {
+                self.with_table(now, |table, turn| table.remove_post(id, turn));
+            }
             ShardCommand::HandOver(successor) => self.successor = Some(successor),
             ShardCommand::ReloadSettings(_done) => {
                 self.settings = self.shared.settings.borrow().clone();

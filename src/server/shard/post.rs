@@ -1,12 +1,12 @@
 //! A message that was sent by POST: a message of a client without a connection in the table.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 
-use crate::chat::{Refusal, Refused, Tim, notice};
+use crate::chat::{AddressBlock, Refusal, Refused, Tim, notice};
 use crate::room::Participant;
 use crate::server::socket::Peer;
 
@@ -44,13 +44,17 @@ pub(crate) struct PostClaim(Arc<AtomicBool>);
 #[derive(Default)]
 pub(super) struct Posts {
     pending: HashMap<u64, PendingPost>,
+    /// The messages of each address.
+    lines: BTreeSet<(AddressBlock, u64)>,
     /// Those that are in the batch, in its order.
     published: Vec<oneshot::Sender<PostAnswer>>,
 }
 
-/// A message whose text is held.
+/// A message that is not answered.
 pub(super) struct PendingPost {
     pub peer: Peer,
+    /// `None` from when it is held, as the first message of its address.
+    pub text: Option<String>,
     pub participant: Participant,
     pub bearer: Option<String>,
     pub claim: PostClaim,
@@ -99,28 +103,38 @@ impl PostClaim {
 }
 
 impl Posts {
-    /// Adds a message. Returns its text, which has to be held.
-    pub fn add(&mut self, post: Post) -> (&mut PendingPost, String) {
+    /// Adds a message. Returns its id if it is the first one of its address, and has to be
+    /// held.
+    pub fn add(&mut self, post: Post) -> Option<u64> {
         let Post { id, peer, text, bearer, claim, answer } = post;
-        let participant = Participant::default();
-        let pending = PendingPost { peer, participant, bearer, claim, answer: Some(answer) };
-        (self.pending.entry(id).insert_entry(pending).into_mut(), text)
+        let is_first = self.first_of(peer.block()).is_none();
+        self.lines.insert((peer.block(), id));
+        let (text, answer, participant) = (Some(text), Some(answer), Participant::default());
+        let pending = PendingPost { peer, text, participant, bearer, claim, answer };
+        self.pending.insert(id, pending);
+        is_first.then_some(id)
     }
 
     pub fn get_mut(&mut self, id: u64) -> Option<&mut PendingPost> {
         self.pending.get_mut(&id)
     }
 
-    /// Removes a message if it is answered, or will be when the batch is published.
-    pub fn remove_handled(&mut self, id: u64) {
-        if self.pending.get(&id).is_some_and(|post| post.answer.is_none()) {
-            self.remove(id);
-        }
+    /// Whether a message is answered, or will be when the batch is published.
+    pub fn is_handled(&self, id: u64) -> bool {
+        self.pending.get(&id).is_some_and(|post| post.answer.is_none())
     }
 
-    /// Removes a message without an answer.
-    pub fn remove(&mut self, id: u64) {
-        self.pending.remove(&id);
+    /// Removes a message. If it was held, returns the next one of its address, which has to
+    /// be held now.
+    pub fn remove(&mut self, id: u64) -> Option<u64> {
+        let post = self.pending.remove(&id)?;
+        let address = post.peer.block();
+        self.lines.remove(&(address, id));
+        if post.text.is_none() { self.first_of(address) } else { None }
+    }
+
+    fn first_of(&self, address: AddressBlock) -> Option<u64> {
+        self.lines.range((address, 0)..=(address, u64::MAX)).next().map(|(_, id)| *id)
     }
 
     /// Removes all messages, and answers those that are not withdrawn that they cannot be
@@ -132,6 +146,7 @@ impl Posts {
             }
             id
         };
+        self.lines.clear();
         self.pending.drain().map(refuse).collect()
     }
 

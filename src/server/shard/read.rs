@@ -127,7 +127,7 @@ impl<S: Stream> Table<S> {
             }
             if !sender.claim() {
                 // It was withdrawn. What is reserved for it is released with the batch.
-                held.remove(id);
+                self.remove_post(id, turn);
                 continue;
             }
             budget.held_bytes = budget.held_bytes.saturating_sub(bytes + PER_MESSAGE_BYTES);
@@ -149,7 +149,9 @@ impl<S: Stream> Table<S> {
                     held.set_priority(id, sender.is_proven(), due, true);
                 }
             }
-            self.posts.remove_handled(id);
+            if self.posts.is_handled(id) {
+                self.remove_post(id, turn);
+            }
             if self.resume_reading(id, turn) {
                 return;
             }

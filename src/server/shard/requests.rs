@@ -2,14 +2,13 @@
 
 use chrono::DateTime;
 
-use crate::chat::{Refused, Target, Tim};
+use crate::chat::Target;
 use crate::config::Limits;
 use crate::feed::Encoding;
 use crate::server::client_list::{ClientChunk, ClientRow};
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{Connection, FeedState, Stream};
 use crate::server::shard::held::Held;
-use crate::server::shard::post::{Post, PostAnswer};
 use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
 use crate::ws::close::{self, AfterClose, Close};
 use crate::ws::frame::Opcode;
@@ -68,48 +67,6 @@ impl<S: Stream> Table<S> {
         }
         self.counters.kicked += kicked as u64;
         (kicked, start)
-    }
-
-    /// Handles a message that was sent by POST, as soon as the gate and the verification of
-    /// tokens allow it.
-    pub(crate) fn add_post(&mut self, post: Post, turn: &Turn<'_>) {
-        if self.ignores_messages {
-            return post.refuse(turn.now.tim);
-        }
-        let id = post.id;
-        let (post, text) = self.posts.add(post);
-        let due = turn.room.gate().turn_of(post.account(turn), text.len());
-        self.held.push(id, &text, (false, due));
-    }
-
-    /// Removes a message that was sent by POST, and withdrawn.
-    pub fn remove_post(&mut self, id: u64) {
-        self.held.remove(id);
-        self.posts.remove(id);
-    }
-
-    /// Answers every message that was sent by POST, and is not handled, that it cannot be
-    /// handled now.
-    pub fn refuse_posts(&mut self, now: Tim) {
-        self.posts.refuse_all(now).into_iter().for_each(|id| self.held.remove(id));
-    }
-
-    /// Sends the result of a moderation action to the connection that has requested it, or
-    /// as the answer to the POST.
-    pub fn send_result(
-        &mut self,
-        id: u64,
-        refused: Option<Refused>,
-        text: Vec<u8>,
-        turn: &mut Turn<'_>,
-    ) {
-        match self.posts.get_mut(id) {
-            Some(post) => {
-                post.answer(PostAnswer { refused, text });
-                self.posts.remove(id);
-            }
-            None => self.send_notice(id, &text, turn),
-        }
     }
 
     /// Sends a text to one connection alone.

@@ -2,11 +2,11 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use super::cold_state::{ColdState, NewConnection};
-use super::connection::{Connection, Stream};
-use super::outbox::Closing;
 use crate::feed::{Encoding, Log};
 use crate::server::admission::connection_counts::ConnectionCounts;
+use crate::server::shard::cold_state::{ColdState, NewConnection};
+use crate::server::shard::connection::{Connection, Stream};
+use crate::server::shard::outbox::Closing;
 use crate::server::snapshot::ConnectionSnapshot;
 use crate::server::socket::Peer;
 use crate::ws::close::{AfterClose, Close};

@@ -1,0 +1,58 @@
+//! How messages that were sent by POST come into a table, and leave it.
+
+use crate::chat::{Refused, Tim};
+use crate::server::shard::connection::Stream;
+use crate::server::shard::post::{Post, PostAnswer};
+use crate::server::shard::table::{Table, Turn};
+
+impl<S: Stream> Table<S> {
+    /// Handles a message as soon as the gate and the verification of tokens allow it. Those of
+    /// one address are handled one after the other: only the first of them is held, so that
+    /// the order of what is held need not be changed for each.
+    pub(crate) fn add_post(&mut self, post: Post, turn: &Turn<'_>) {
+        if self.ignores_messages {
+            return post.refuse(turn.now.tim);
+        }
+        let next = self.posts.add(post);
+        self.hold_post(next, turn);
+    }
+
+    /// Removes a message that was handled or withdrawn; the next one of its address follows.
+    pub fn remove_post(&mut self, id: u64, turn: &Turn<'_>) {
+        self.held.remove(id);
+        let next = self.posts.remove(id);
+        self.hold_post(next, turn);
+    }
+
+    /// Answers every message that is not handled that it cannot be handled now.
+    pub fn refuse_posts(&mut self, now: Tim) {
+        self.posts.refuse_all(now).into_iter().for_each(|id| self.held.remove(id));
+    }
+
+    /// Sends the result of a moderation action to the connection that has requested it, or
+    /// as the answer to the POST.
+    pub fn send_result(
+        &mut self,
+        id: u64,
+        refused: Option<Refused>,
+        text: Vec<u8>,
+        turn: &mut Turn<'_>,
+    ) {
+        match self.posts.get_mut(id) {
+            Some(post) => {
+                post.answer(PostAnswer { refused, text });
+                self.remove_post(id, turn);
+            }
+            None => self.send_notice(id, &text, turn),
+        }
+    }
+
+    fn hold_post(&mut self, next: Option<u64>, turn: &Turn<'_>) {
+        let Some((id, post)) = next.and_then(|id| Some((id, self.posts.get_mut(id)?))) else {
+            return;
+        };
+        let text = post.text.take().unwrap_or_default();
+        let due = turn.room.gate().turn_of(post.account(turn), text.len());
+        self.held.push(id, &text, (false, due));
+    }
+}

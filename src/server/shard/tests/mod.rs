@@ -1,0 +1,4 @@
+//! Tests of a shard without sockets.
+
+mod frames;
+mod posts;
