@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use socket2::SockRef;
 
 use crate::harness::{DEADLINE, Daemon, Setup, UNLIMITED, UPGRADE, until};
+use crate::manager::Manager;
 
 const SECRET: &str = "a secret of thirty-two bytes, yes";
 const BODY: &str = r#"{"usr":"ci","msg":"green"}"#;
@@ -31,7 +32,11 @@ struct Response {
 
 impl Http {
     fn connect(daemon: &Daemon) -> Self {
-        let stream = TcpStream::connect(daemon.addr).unwrap();
+        Self::open(daemon.addr)
+    }
+
+    fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Self(stream)
     }
@@ -72,6 +77,12 @@ impl Http {
         }
         response.body = String::from_utf8(body).unwrap();
         response
+    }
+
+    /// The response to a request; `None` if the connection is closed before its first byte.
+    fn try_ask(&mut self, request: &str) -> Option<Response> {
+        self.0.write_all(request.as_bytes()).ok()?;
+        (self.0.peek(&mut [0]).ok()? > 0).then(|| self.response())
     }
 
     /// The response to a request.
@@ -643,8 +654,12 @@ fn a_message_is_either_sent_and_answered_with_200_or_never_sent() {
     let slow = SlowListener::join(&daemon);
     let mut listener = daemon.connect();
     let is_over = AtomicBool::new(false);
-    let (heard, answers) = thread::scope(|scope| {
+    let (mut heard, answers) = thread::scope(|scope| {
         scope.spawn(|| slow.read(&is_over));
+        let heard = scope.spawn(move || {
+            let texts = std::iter::from_fn(|| Some(listener.text()));
+            texts.take_while(|text| !text.contains("\"end\"")).collect::<Vec<_>>()
+        });
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let daemon = &daemon;
@@ -667,26 +682,17 @@ fn a_message_is_either_sent_and_answered_with_200_or_never_sent() {
             .collect();
         let answers: Vec<_> = clients.into_iter().flat_map(|it| it.join().unwrap()).collect();
         is_over.store(true, Ordering::SeqCst);
-        // What follows the last of them: nothing else is sent any more.
-        let end = until("the end", || {
-            let response = Http::connect(&daemon).ask(&post(BODY));
-            (response.status == 200).then_some(response.body)
+        // Nothing else is sent any more.
+        until("the end", || {
+            let response = Http::connect(&daemon).ask(&post(r#"{"usr":"ci","msg":"end"}"#));
+            (response.status == 200).then_some(())
         });
-        let mut heard = Vec::new();
-        loop {
-            let text = listener.text();
-            if text == end {
-                break;
-            }
-            heard.push(text);
-        }
-        (heard, answers)
+        (heard.join().unwrap(), answers)
     });
     let (sent, unsent): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(is_sent, _)| *is_sent);
     println!("{} sent, {} not", sent.len(), unsent.len());
     assert!(!unsent.is_empty(), "the gate was never closed for long");
     let mut sent: Vec<_> = sent.into_iter().map(|(_, text)| text).collect();
-    let mut heard: Vec<_> = heard.into_iter().filter(|text| text != BODY).collect();
     sent.sort();
     heard.sort();
     assert!(sent == heard, "{} sent, {} heard", sent.len(), heard.len());
@@ -728,4 +734,67 @@ fn an_unfinished_request_is_answered_at_a_stop() {
     assert_eq!((http.rest(), idle.rest()), (String::new(), String::new()));
     assert_eq!(listener.closed().1, 1001);
     daemon.wait();
+}
+
+#[test]
+fn no_message_is_lost_or_repeated_in_restarts() {
+    const RESTARTS: usize = 5;
+    let manager = Manager::with_config("limits.messages_per_sec = 0\n[server]\nthreads = 2\n");
+    let mut daemon = manager.start();
+    let address = daemon.addr;
+    let mut listener = daemon.connect();
+    let is_over = AtomicBool::new(false);
+    let mut texts = Vec::new();
+    let (_daemon, answers) = thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                let is_over = &is_over;
+                scope.spawn(move || {
+                    let mut answers = Vec::new();
+                    let mut http = Http::open(address);
+                    for number in 0.. {
+                        if is_over.load(Ordering::SeqCst) {
+                            break;
+                        }
+                        let msg = format!("{client}.{number}");
+                        let body = json!({ "usr": "ci", "msg": msg }).to_string();
+                        let response = http.try_ask(&post(&body));
+                        if response.as_ref().is_none_or(|it| it.field("connection") == "close") {
+                            http = Http::open(address);
+                        }
+                        answers.push((msg, response.map(|response| response.status)));
+                    }
+                    answers
+                })
+            })
+            .collect();
+        for _ in 0..RESTARTS {
+            texts.push(listener.hear());
+            daemon = manager.restart(daemon);
+            texts.push(listener.hear());
+        }
+        is_over.store(true, Ordering::SeqCst);
+        let answers = clients.into_iter().flat_map(|client| client.join().unwrap());
+        (daemon, answers.collect::<Vec<_>>())
+    });
+    listener.say("end", "end");
+    while texts.last().is_none_or(|text| text != "end") {
+        texts.push(listener.hear());
+    }
+    let mut heard = BTreeMap::<String, usize>::new();
+    for text in texts {
+        *heard.entry(text).or_default() += 1;
+    }
+    for (msg, status) in &answers {
+        let count = heard.get(msg).copied().unwrap_or_default();
+        match status {
+            Some(200) => assert_eq!(count, 1, "{msg}"),
+            Some(503) => assert_eq!(count, 0, "{msg}"),
+            Some(status) => panic!("{status}"),
+            // The connection was closed before the response.
+            None => assert!(count <= 1, "{msg}"),
+        }
+    }
+    let count = |status| answers.iter().filter(|(_, own)| *own == status).count();
+    println!("{} sent, {} refused, {} lost", count(Some(200)), count(Some(503)), count(None));
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+/// How long after the server was closed a shard may still answer a POST.
+const CLOSE_GRACE: Duration = Duration::from_millis(25);
+
 /// The lease of an HTTP connection.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -15,8 +18,8 @@ pub(crate) struct Lease {
     end: watch::Sender<Option<Instant>>,
     /// The connection has to give way.
     is_revoked: watch::Sender<bool>,
-    /// The server closes.
-    is_closed: watch::Receiver<bool>,
+    /// When the server was closed.
+    closed_at: watch::Receiver<Option<Instant>>,
     /// A POST is being answered.
     has_post: AtomicBool,
     /// A request was answered.
@@ -24,13 +27,13 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// A lease that lasts for `limit`. `is_closed` says when the server closes.
-    pub fn new(limit: Duration, is_closed: watch::Receiver<bool>) -> Self {
+    /// A lease that lasts for `limit`. `closed_at` says when the server was closed.
+    pub fn new(limit: Duration, closed_at: watch::Receiver<Option<Instant>>) -> Self {
         Self {
             limit,
             end: watch::Sender::new(Some(Instant::now() + limit)),
             is_revoked: watch::Sender::new(false),
-            is_closed,
+            closed_at,
             has_post: false.into(),
             has_served: false.into(),
         }
@@ -104,12 +107,23 @@ impl Lease {
     }
 
     /// Returns when a POST that is being answered has to give way: its connection has to, or
-    /// the server closes.
+    /// the server was closed some time ago.
     pub async fn revoked(&self) {
-        let (mut is_revoked, mut is_closed) = (self.is_revoked.subscribe(), self.is_closed.clone());
+        let (mut is_revoked, mut closed_at) = (self.is_revoked.subscribe(), self.closed_at.clone());
+        let closed = async {
+            let closed_at = closed_at.wait_for(Option::is_some).await.map(|closed_at| *closed_at);
+            if let Ok(Some(closed_at)) = closed_at {
+                sleep_until(closed_at + CLOSE_GRACE).await;
+            }
+        };
         tokio::select! {
             _ = is_revoked.wait_for(|is_revoked| *is_revoked) => {}
-            _ = is_closed.wait_for(|is_closed| *is_closed) => {}
+            () = closed => {}
         }
+    }
+
+    /// Whether the server is closed, so that a connection gets no further response.
+    pub fn is_closed(&self) -> bool {
+        self.closed_at.borrow().is_some()
     }
 }

@@ -3,7 +3,8 @@
 //! A connection that upgrades goes to a shard. After the response to a POST a connection stays
 //! open for the next request; after any other response it is closed.
 //!
-//! - `server`: accepts connections, and hands those that upgrade to the shards
+//! - `server`: accepts connections, and hands those that listen to the shards
+//! - `requests`: serves the requests of one connection
 //! - `handshake_stream`: a socket in the tokio runtime until the handshake is finished
 //! - `proxy_header`: the PROXY header, version 2, of a trusted proxy
 //! - `fast_path`: responds to a complete upgrade request without a task
@@ -40,6 +41,7 @@ mod post;
 mod post_head;
 mod post_response;
 mod proxy_header;
+mod requests;
 mod response;
 mod routes;
 pub(crate) mod server;

@@ -52,7 +52,7 @@ impl PostContext<'_> {
             Ok(bearer) => self.handle_body(request, bearer).await,
         };
         self.lease.end_post();
-        response
+        if self.lease.is_closed() { last(response) } else { response }
     }
 
     /// Checks what is known before the body arrives. Returns the token of the request.
