@@ -15,10 +15,21 @@ use crate::harness::{Daemon, UNLIMITED, UPGRADE};
 
 const SECRET: &str = "a secret of thirty-two bytes, yes";
 
-/// Each attacker sends the next of `inputs`, over and over, and joins again if it
+/// Each attacker joins and sends the next of `inputs`, over and over, and joins again if it
 /// loses its connection. Every other one reads.
 fn send_in_turn(daemon: &Daemon, running: &Running, attackers: usize, inputs: &[Vec<u8>]) {
-    let mut attackers = Attacker::join_many(daemon, attackers);
+    send_from(Attacker::join, daemon, running, attackers, inputs);
+}
+
+/// As [`send_in_turn`], for connections that `connect` opens.
+fn send_from(
+    connect: impl Fn(&Daemon) -> Option<Attacker>,
+    daemon: &Daemon,
+    running: &Running,
+    attackers: usize,
+    inputs: &[Vec<u8>],
+) {
+    let mut attackers: Vec<_> = (0..attackers).filter_map(|_| connect(daemon)).collect();
     assert!(!attackers.is_empty());
     for round in 0.. {
         if !running.next_round() {
@@ -27,7 +38,7 @@ fn send_in_turn(daemon: &Daemon, running: &Running, attackers: usize, inputs: &[
         for (number, attacker) in attackers.iter_mut().enumerate() {
             let input = &inputs[(round + number) % inputs.len()];
             let is_connected = attacker.send(input) && (number % 2 == 0 || attacker.drain());
-            if !is_connected && let Some(next) = Attacker::join(daemon) {
+            if !is_connected && let Some(next) = connect(daemon) {
                 *attacker = next;
             }
         }
@@ -171,6 +182,63 @@ fn floods_of_refused_messages() {
         text(&format!(r#"{{"usr":"{long}"}}"#)),
     ];
     Attack::on("").check(|daemon, running| send_in_turn(daemon, running, 20, &inputs));
+}
+
+/// A POST with this body, so often on one connection.
+fn posts(fields: &str, body: &str, count: usize) -> Vec<u8> {
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n";
+    let length = body.len();
+    format!("{head}{fields}Content-Length: {length}\r\n\r\n{body}").repeat(count).into_bytes()
+}
+
+#[test]
+fn floods_of_posts() {
+    let long = format!(r#"{{"usr":"mallory","msg":"{}"}}"#, "x".repeat(16_000));
+    let inputs = [
+        posts("", r#"{"usr":"mallory","msg":"flood"}"#, 20),
+        posts("", &long, 2),
+        posts("", "{", 20),
+        posts("", &json!({ "usr": "wschat", "msg": AS_THE_SERVER }).to_string(), 20),
+        posts("Content-Length: 1\r\n", "{}", 1),
+        posts("Expect: 100-continue\r\n", &long, 1),
+        posts("", &long, 1)[..9_000].to_vec(),
+        posts("", "", 1).repeat(50),
+    ];
+    for limits in ["", UNLIMITED] {
+        Attack::on(limits).check(|daemon, running| {
+            send_from(Attacker::connect, daemon, running, 100, &inputs);
+        });
+    }
+}
+
+/// More of them than there are places for unfinished requests.
+#[test]
+fn posts_that_are_never_complete() {
+    let heads = [
+        posts("", "{}", 1)[..60].to_vec(),
+        [&posts("", "{}", 1), &posts("", "{}", 1)[..80]].concat(),
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n\
+            Transfer-Encoding: chunked\r\n\r\nfff\r\n"
+            .to_vec(),
+    ];
+    Attack::on("").check(|daemon, running| attack_handshake(daemon, running, &heads, b" "));
+}
+
+#[test]
+fn posts_with_expensive_tokens() {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let mint = |claims| jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key);
+    let good = mint(json!({ "sub": "healthy" })).unwrap();
+    let other = mint(json!({ "sub": "mallory", "x": "x".repeat(9_000) })).unwrap();
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let body = r#"{"usr":"mallory","msg":"flood"}"#;
+    let inputs = [
+        posts(&bearer(&other), body, 5),
+        posts(&bearer(&(other + "x")), body, 5),
+        posts("", body, 20),
+    ];
+    let attack = Attack::on(&format!("{UNLIMITED}auth.jwt_secret = '{SECRET}'")).token(good);
+    attack.check(|daemon, running| send_from(Attacker::connect, daemon, running, 50, &inputs));
 }
 
 #[test]
