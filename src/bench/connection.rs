@@ -1,4 +1,4 @@
-//! One connection of the load: its handshake, and the bytes of an incomplete frame.
+//! One connection of the load: its handshake, and the bytes of an incomplete frame or event.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::message::Tim;
 use super::target::Target;
 use super::tracker::Position;
 
@@ -27,6 +28,24 @@ pub enum Role {
     Slow,
     /// Connects during the storm, and reads without being checked.
     Storm,
+    /// Is checked, and can be cut and resume from what it has received.
+    Resuming(Received),
+}
+
+/// What a connection has received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// The order up to this position.
+    pub position: Position,
+    /// The `tim` of the last message.
+    pub tim: Option<Tim>,
+}
+
+/// How a connection receives messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    WebSocket,
+    Events,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +63,19 @@ pub struct Connection {
     pub stream: TcpStream,
     pub state: State,
     pub role: Role,
-    /// The received part of an incomplete frame or response.
+    pub kind: Stream,
+    /// The received part of an incomplete frame, event or response.
     partial: Vec<u8>,
 }
 
 impl Connection {
     /// Begins to connect.
-    pub fn connect(to: SocketAddr, from: Option<SocketAddr>, role: Role) -> io::Result<Self> {
+    pub fn connect(
+        to: SocketAddr,
+        from: Option<SocketAddr>,
+        role: Role,
+        kind: Stream,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         // A sender's next message must not wait for the acknowledgement of its last.
@@ -65,7 +90,7 @@ impl Connection {
             _ => {}
         }
         let stream = TcpStream::from_std(socket.into());
-        Ok(Self { stream, state: State::Connecting, role, partial: Vec::new() })
+        Ok(Self { stream, state: State::Connecting, role, kind, partial: Vec::new() })
     }
 
     /// Sends the handshake, if the kernel has connected.
@@ -73,17 +98,35 @@ impl Connection {
         if let Some(error) = self.stream.take_error()? {
             return Err(error);
         }
-        let Target { host, path, .. } = target;
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-        );
+        let tim = match &self.role {
+            Role::Resuming(Received { tim: Some(tim), .. }) => Some(String::from_utf8_lossy(tim)),
+            _ => None,
+        };
+        let host = &target.host;
+        let request = match self.kind {
+            Stream::WebSocket => {
+                let path = target.path(tim.as_deref());
+                format!(
+                    "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
+                     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: {KEY}\r\n\r\n"
+                )
+            }
+            Stream::Events => {
+                let path = target.events_path();
+                let last = tim.map(|tim| format!("Last-Event-ID: {tim}\r\n")).unwrap_or_default();
+                format!(
+                    "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\
+                     {last}\r\n"
+                )
+            }
+        };
         self.stream.write_all(request.as_bytes())?;
         self.state = State::Handshake;
         Ok(())
     }
 
-    /// Fills `buffer` with the partial frame and the bytes that have arrived. Returns the
+    /// Fills `buffer` with the partial frame or event and the bytes that have arrived. Returns the
     /// number of bytes and whether more may follow, or `None` if nothing has arrived.
     ///
     /// # Errors
@@ -108,14 +151,14 @@ impl Connection {
         }
     }
 
-    /// Keeps the bytes of an incomplete frame.
+    /// Keeps the bytes of an incomplete frame or event.
     #[inline]
     pub fn set_partial(&mut self, partial: &[u8]) {
         self.partial.clear();
         if !partial.is_empty() {
             self.partial.extend_from_slice(partial);
         } else if self.partial.capacity() > 0 {
-            // Most reads end with a frame; then a connection needs no buffer.
+            // Most reads end with a frame or event; then a connection needs no buffer.
             self.partial = Vec::new();
         }
     }
@@ -137,19 +180,23 @@ impl Drop for Connection {
 ///
 /// # Errors
 ///
-/// The server's reason for not opening a WebSocket.
-pub fn parse_response(bytes: &[u8]) -> Result<Option<usize>, String> {
+/// The server's reason for not opening a WebSocket or an event stream.
+pub fn parse_response(kind: Stream, bytes: &[u8]) -> Result<Option<usize>, String> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         let is_too_long = bytes.len() > RESPONSE_BYTES_MAX;
         return if is_too_long { Err("no HTTP".into()) } else { Ok(None) };
     };
     let head = String::from_utf8_lossy(&bytes[..end]);
     let status = head.lines().next().unwrap_or_default();
-    if !status.starts_with("HTTP/1.1 101 ") && status != "HTTP/1.1 101" {
+    let (code, part, error) = match kind {
+        Stream::WebSocket => ("101", ACCEPT, "the Sec-WebSocket-Accept is wrong"),
+        Stream::Events => ("200", "text/event-stream", "the answer is not an event stream"),
+    };
+    if status.split(' ').take(2).ne(["HTTP/1.1", code]) {
         return Err(status.to_owned());
     }
-    if !head.contains(ACCEPT) {
-        return Err("the Sec-WebSocket-Accept is wrong".into());
+    if !head.contains(part) {
+        return Err(error.into());
     }
     Ok(Some(end + 4))
 }
@@ -163,15 +210,26 @@ mod tests {
         let good =
             format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
         let full = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n";
-        for (response, want) in [
-            (&*good, Ok(Some(good.len()))),
-            (&format!("{good}\u{1}"), Ok(Some(good.len()))),
-            (&good[..40], Ok(None)),
-            (full, Err("HTTP/1.1 503 Service Unavailable".to_owned())),
-            ("HTTP/1.1 101 x\r\n\r\n", Err("the Sec-WebSocket-Accept is wrong".to_owned())),
-            (&"x".repeat(RESPONSE_BYTES_MAX + 1), Err("no HTTP".to_owned())),
+        let events = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+        let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n";
+        let error = |text: &str| Err(text.to_owned());
+        for (kind, response, want) in [
+            (Stream::WebSocket, &*good, Ok(Some(good.len()))),
+            (Stream::WebSocket, &format!("{good}\u{1}"), Ok(Some(good.len()))),
+            (Stream::WebSocket, &good[..40], Ok(None)),
+            (Stream::WebSocket, full, error("HTTP/1.1 503 Service Unavailable")),
+            (
+                Stream::WebSocket,
+                "HTTP/1.1 101 x\r\n\r\n",
+                error("the Sec-WebSocket-Accept is wrong"),
+            ),
+            (Stream::WebSocket, &"x".repeat(RESPONSE_BYTES_MAX + 1), error("no HTTP")),
+            (Stream::WebSocket, events, error("HTTP/1.1 200 OK")),
+            (Stream::Events, &format!("{events}retry: 1\n\n"), Ok(Some(events.len()))),
+            (Stream::Events, page, error("the answer is not an event stream")),
+            (Stream::Events, full, error("HTTP/1.1 503 Service Unavailable")),
         ] {
-            assert_eq!(parse_response(response.as_bytes()), want);
+            assert_eq!(parse_response(kind, response.as_bytes()), want);
         }
     }
 }

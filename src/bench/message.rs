@@ -14,6 +14,11 @@ pub const BYTES_MAX: usize = 1 << 20;
 /// As many senders as the id has digits for.
 pub const SENDERS_MAX: usize = 1 << 16;
 
+/// The length of a `tim`.
+const TIM_BYTES: usize = 30;
+/// The `tim` of a message, as it was received.
+pub type Tim = [u8; TIM_BYTES];
+
 /// Identifies a message of this run; both numbers count from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessageId {
@@ -53,6 +58,12 @@ impl MessageFormat {
         let sender = u16::try_from(hex(sender)?).ok()?;
         Some(MessageId { sender, number: hex(number)? })
     }
+}
+
+/// The `tim` of a message from the server, where it is the last field.
+pub fn tim(text: &[u8]) -> Option<&Tim> {
+    let (rest, tim) = text.strip_suffix(END.as_bytes())?.split_last_chunk()?;
+    rest.ends_with(br#","tim":""#).then_some(tim)
 }
 
 /// The text of a notice that the server did not send a message; `None` for other texts.
@@ -103,6 +114,19 @@ mod tests {
         let other_run = MessageFormat::new(6, 64, None).write(ID);
         for text in ["", r#"{"usr":"bench","msg":"hello"}"#, &other_run, &format.write(ID)[..40]] {
             assert_eq!(format.id(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_tim_is_the_last_field() {
+        const TIM: &str = "2020-08-11T22:26:58.118678679Z";
+        for (text, want) in [
+            (format!(r#"{{"usr":"a","tim":"{TIM}"}}"#), Some(TIM)),
+            (format!(r#"{{"usr":"a","tim":"{TIM}","b":1}}"#), None),
+            (format!(r#"{{"usr":"a","tin":"{TIM}"}}"#), None),
+            (r#"{"tim":""}"#.to_owned(), None),
+        ] {
+            assert_eq!(tim(text.as_bytes()).map(|tim| &tim[..]), want.map(str::as_bytes), "{text}");
         }
     }
 

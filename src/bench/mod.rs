@@ -1,7 +1,7 @@
 //! The load generator behind `wschat bench`.
 //!
-//! One thread opens thousands of WebSockets, sends over a few of them and reads all of
-//! them, so it knows for every listener which messages arrived and when, and whether any
+//! One thread opens thousands of WebSockets and event streams, sends over a few of them and
+//! reads all of them, so it knows for every listener which messages arrived and when, and whether any
 //! was lost, repeated or reordered.
 //!
 //! It shares no code with the server, except for writing frames: a fault of the server
@@ -9,10 +9,12 @@
 
 mod connection;
 mod error;
+mod event;
 mod frame;
 mod load;
 mod message;
 mod options;
+mod part;
 mod process;
 mod report;
 mod run;

@@ -19,6 +19,27 @@ pub enum Mode {
     Storm,
     /// The effect of listeners that never read on the others
     Slow,
+    /// Many listeners that are cut and come back at the same time: what they missed, and their
+    /// effect on the others
+    Resume,
+}
+
+impl Mode {
+    /// Whether many connections are opened at the same time.
+    pub fn has_storm(self) -> bool {
+        matches!(self, Self::Storm | Self::Resume)
+    }
+}
+
+/// How listeners that do not send receive messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Transport {
+    /// WebSockets
+    Ws,
+    /// Server-sent events
+    Sse,
+    /// Half of them WebSockets, half server-sent events
+    Mixed,
 }
 
 /// The options of a run, as on the command line.
@@ -30,6 +51,9 @@ pub struct Options {
     /// What to measure
     #[arg(long, value_enum, default_value = "throughput")]
     pub mode: Mode,
+    /// How listeners receive messages; senders are WebSockets
+    #[arg(long, value_enum, default_value = "ws")]
+    pub transport: Transport,
     /// Connections that listen, including the senders and the slow listeners
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub listeners: usize,
@@ -39,7 +63,7 @@ pub struct Options {
     /// throughput: messages in flight, of all senders; a message is in flight until every listener has it
     #[arg(long, value_name = "W", default_value_t = 16)]
     pub window: usize,
-    /// latency, storm, slow: messages per second, of all senders
+    /// latency, storm, slow, resume: messages per second, of all senders
     #[arg(long, value_name = "R", default_value_t = 10.0)]
     pub rate: f64,
     /// Duration of the measurement in seconds
@@ -48,7 +72,7 @@ pub struct Options {
     /// slow: listeners that never read [default: 10 % of the listeners]
     #[arg(long, value_name = "K")]
     slow: Option<usize>,
-    /// storm: connections that are opened at the same time
+    /// storm, resume: connections that are opened at the same time
     #[arg(long, value_name = "N", default_value_t = 5000)]
     pub storm: usize,
     /// Length of the JSON of a message in bytes, without its token
@@ -86,6 +110,7 @@ impl Options {
             (self.window == 0, "--window must be at least 1".to_owned()),
             (!(0.001..=1e6).contains(&self.rate), "--rate must be 0.001 to 1000000".to_owned()),
             (!size_is_valid, format!("--size must be {BYTES_MIN} to {BYTES_MAX}")),
+            (self.mode.has_storm() && self.storm == 0, "--storm must be at least 1".to_owned()),
             (slow > 0 && self.mode != Mode::Slow, "--slow belongs to --mode slow".to_owned()),
         ];
         let error = errors.into_iter().find_map(|(is_wrong, error)| is_wrong.then_some(error));
@@ -102,8 +127,8 @@ impl Options {
     pub fn descriptors(&self) -> u64 {
         // Standard streams, the poll, the timer, /proc files, and some spare ones.
         const OTHERS: usize = 32;
-        let storm = if self.mode == Mode::Storm { self.storm } else { 0 };
-        (self.listeners + storm + OTHERS) as u64
+        let at_once = if self.mode.has_storm() { self.storm } else { 0 };
+        (self.listeners + at_once + OTHERS) as u64
     }
 }
 

@@ -38,6 +38,11 @@ impl Process {
         kib.map(|kib| kib * 1024).map_err(|e| self.error(e))
     }
 
+    /// The most resident memory that it ever had, in bytes.
+    pub fn rss_peak_bytes(self) -> Result<u64, BenchError> {
+        self.kib("status", "VmHWM:").map(|kib| kib * 1024).map_err(|e| self.error(e))
+    }
+
     fn cpu_from_schedstat(self) -> io::Result<u64> {
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.0))? {
@@ -86,7 +91,8 @@ mod tests {
     #[test]
     fn this_process_uses_cpu_time_and_memory() {
         let process = Process::new(std::process::id()).expect("this process");
-        assert!(process.rss_bytes().expect("memory") > 100_000);
+        let rss_bytes = process.rss_bytes().expect("memory");
+        assert!((100_000..=process.rss_peak_bytes().expect("memory")).contains(&rss_bytes));
         assert!(process.cpu_from_stat().is_ok());
     }
 }

@@ -30,6 +30,12 @@ pub struct Report {
     pub cpu_us_per_connection: Option<f64>,
     /// Listeners that never read and that the server closed.
     pub slow_closed: u64,
+    /// In mode resume: the p99 while the cut listeners were away.
+    pub calm_latency_p99_us: Option<f64>,
+    /// From the return of the cut listeners until each had all that it had missed.
+    pub resume_ms: Option<f64>,
+    /// By how much the peak of the server's resident memory grew after the cut.
+    pub rss_growth_bytes: Option<u64>,
 }
 
 impl Report {
@@ -95,6 +101,17 @@ impl Report {
         if mode == Mode::Slow {
             lines.push(("slow ones closed", self.slow_closed.to_string()));
         }
+        if mode == Mode::Resume {
+            lines.extend([
+                ("latency before, p99", ms(self.calm_latency_p99_us)),
+                ("all resumed after", show(self.resume_ms, &|ms| format!("{ms:.0} ms"))),
+                (
+                    "server memory grew by",
+                    self.rss_growth_bytes
+                        .map_or_else(|| "unknown".into(), |bytes| format!("{} KiB", bytes / 1024)),
+                ),
+            ]);
+        }
         lines.iter().map(|(name, value)| format!("{name:<29}{value}\n")).collect()
     }
 }
@@ -110,7 +127,7 @@ pub fn per_each(total: f64, count: u64) -> Option<f64> {
 }
 
 /// To a tenth: more digits are noise.
-fn rounded(value: f64) -> f64 {
+pub fn rounded(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
@@ -129,9 +146,9 @@ mod tests {
         keys.sort();
         assert_eq!(
             keys.join(" "),
-            "closed connects_per_sec cpu_ns_per_delivery cpu_us_per_connection deliveries_per_sec \
+            "calm_latency_p99_us closed connects_per_sec cpu_ns_per_delivery cpu_us_per_connection deliveries_per_sec \
              latency_max_us latency_p50_us latency_p999_us latency_p99_us lost reordered repeated \
-             rss_bytes_per_connection slow_closed"
+             resume_ms rss_bytes_per_connection rss_growth_bytes slow_closed"
         );
         let p50 = value["latency_p50_us"].as_f64().expect("a median");
         assert!((p50 - 500.0).abs() < 1.0, "{p50}");

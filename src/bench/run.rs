@@ -8,7 +8,7 @@ use super::BenchError;
 use super::load::Load;
 use super::options::{Mode, Options};
 use super::process::Process;
-use super::report::{Report, per_each, per_sec};
+use super::report::{Report, per_each, per_sec, rounded};
 use super::schedule::Schedule;
 
 /// Connections that are opened before the cost of others is measured: they make the
@@ -55,6 +55,7 @@ pub fn run(
         Mode::Throughput => run.send(Schedule::Window(options.window))?,
         Mode::Latency | Mode::Slow => run.send(run.rate())?,
         Mode::Storm => run.storm()?,
+        Mode::Resume => run.resume()?,
     }
     run.finish()
 }
@@ -135,9 +136,7 @@ impl Run<'_> {
         self.load.schedule = self.rate();
         self.connect(self.options.storm, "storm")?;
         // However short the storm is, one message must be measured.
-        let next = Duration::from_secs_f64(1.0 / self.options.rate) + DRAIN;
-        let end_ns = before.at_ns + next.as_nanos() as u64;
-        self.until(end_ns, "storm", |load| (load.counts.latencies.len().min(1), 1))?;
+        self.until(self.next_delivery_ns(before.at_ns), "storm", measured)?;
         let now = self.sample()?;
         let deliveries = now.deliveries - before.deliveries;
         self.report.deliveries_per_sec = per_sec(deliveries, now.at_ns - before.at_ns);
@@ -153,6 +152,60 @@ impl Run<'_> {
             self.report.cpu_us_per_connection = per_each(us, self.options.storm as u64);
         }
         Ok(())
+    }
+
+    /// Cuts many listeners, and measures deliveries at a fixed rate while they are away and
+    /// while they come back.
+    fn resume(&mut self) -> Result<(), BenchError> {
+        let count = self.options.storm;
+        self.connect(count, "connecting")?;
+        self.send(self.rate())?;
+        self.drain()?;
+        let before = self.rss_peak_bytes()?;
+        let had = self.load.tracker.end();
+        self.load.cut();
+        // The server must have seen it, and its work for that is no part of the calm.
+        self.wait(SETTLE, "cutting")?;
+        self.load.counts.latencies.reset();
+        self.load.counts.measured_from_ns = self.load.now_ns();
+        self.load.schedule = self.rate();
+        self.wait(self.options.secs, "away")?;
+        // However short the time is, something must be missed.
+        self.until(u64::MAX, "away", |load| ((load.tracker.end() - had).min(1), 1))?;
+        let calm = &self.load.counts.latencies;
+        self.report.calm_latency_p99_us = Some(rounded(calm.value_at_quantile(0.99) as f64 / 1e3));
+
+        let begin_ns = self.load.now_ns();
+        self.load.counts.latencies.reset();
+        self.load.counts.measured_from_ns = begin_ns;
+        self.load.counts.resume_end = self.load.tracker.end();
+        self.connect(count, "resuming")?;
+        loop {
+            let resumed = self.load.counts.resumed;
+            let end_ns = self.load.now_ns() + DRAIN.as_nanos() as u64;
+            self.until(end_ns, "resuming", |load| (load.counts.resumed, count as u64))?;
+            if self.load.counts.resumed == count as u64 {
+                let ms = (self.load.now_ns() - begin_ns) as f64 / 1e6;
+                self.report.resume_ms = Some(rounded(ms));
+                break;
+            }
+            if self.load.counts.resumed == resumed {
+                break;
+            }
+        }
+        // However short that was, one message must be measured.
+        self.until(self.next_delivery_ns(begin_ns), "resuming", measured)?;
+        self.drain()?;
+        if let (Some(before), Some(now)) = (before, self.rss_peak_bytes()?) {
+            self.report.rss_growth_bytes = Some(now - before);
+        }
+        Ok(())
+    }
+
+    /// When a message that is due after `begin_ns` must have been received.
+    fn next_delivery_ns(&self, begin_ns: u64) -> u64 {
+        let next = Duration::from_secs_f64(1.0 / self.options.rate) + DRAIN;
+        begin_ns + next.as_nanos() as u64
     }
 
     /// Stops sending and waits until no message is in flight, or until the rest is lost.
@@ -217,9 +270,18 @@ impl Run<'_> {
         }
     }
 
+    fn rss_peak_bytes(&self) -> Result<Option<u64>, BenchError> {
+        self.process.map(Process::rss_peak_bytes).transpose()
+    }
+
     fn rss_bytes(&self) -> Result<Option<u64>, BenchError> {
         self.process.map(Process::rss_bytes).transpose()
     }
+}
+
+/// Whether a latency was measured, for [`Run::until`].
+fn measured(load: &Load) -> (u64, u64) {
+    (load.counts.latencies.len().min(1), 1)
 }
 
 /// Raises this process's limit of open files, if it must.

@@ -15,11 +15,27 @@ pub struct Target {
     pub address: SocketAddr,
     /// The `Host` header.
     pub host: String,
-    /// Path and query.
-    pub path: String,
+    path: String,
+    /// With its question mark.
+    query: String,
 }
 
 impl Target {
+    /// Path and query of a WebSocket that continues after the message with this `tim`.
+    pub fn path(&self, since: Option<&str>) -> String {
+        let Self { path, query, .. } = self;
+        match since {
+            None => format!("{path}{query}"),
+            Some(tim) if query.is_empty() => format!("{path}?since={tim}"),
+            Some(tim) => format!("{path}{query}&since={tim}"),
+        }
+    }
+
+    /// Path and query of the event stream.
+    pub fn events_path(&self) -> String {
+        format!("{}/events{}", self.path.trim_end_matches('/'), self.query)
+    }
+
     /// The source address for connection number `n`; `None` if the kernel may choose.
     ///
     /// A pair of addresses has some 28,000 ports. Loopback has many addresses, so
@@ -51,7 +67,8 @@ impl FromStr for Target {
         Ok(Self {
             address: address.ok_or("has no address")?,
             host: url[Position::BeforeHost..Position::AfterPort].to_owned(),
-            path: url[Position::BeforePath..Position::AfterQuery].to_owned(),
+            path: url.path().to_owned(),
+            query: url[Position::AfterPath..Position::AfterQuery].to_owned(),
         })
     }
 }
@@ -62,16 +79,22 @@ mod tests {
 
     #[test]
     fn urls() {
-        for (url, address, host, path) in [
-            ("ws://127.0.0.1:8080", "127.0.0.1:8080", "127.0.0.1:8080", "/"),
-            ("ws://127.0.0.1/chat?a=b", "127.0.0.1:80", "127.0.0.1", "/chat?a=b"),
-            ("ws://127.0.0.1?a", "127.0.0.1:80", "127.0.0.1", "/?a"),
-            ("ws://[::1]:9/", "[::1]:9", "[::1]:9", "/"),
-            ("ws://[::1]", "[::1]:80", "[::1]", "/"),
+        for (url, address, host, paths) in [
+            ("ws://127.0.0.1:8080", "127.0.0.1:8080", "127.0.0.1:8080", "/ /?since=1 /events"),
+            (
+                "ws://127.0.0.1/chat?a=b",
+                "127.0.0.1:80",
+                "127.0.0.1",
+                "/chat?a=b /chat?a=b&since=1 /chat/events?a=b",
+            ),
+            ("ws://127.0.0.1?a", "127.0.0.1:80", "127.0.0.1", "/?a /?a&since=1 /events?a"),
+            ("ws://[::1]:9/", "[::1]:9", "[::1]:9", "/ /?since=1 /events"),
+            ("ws://[::1]", "[::1]:80", "[::1]", "/ /?since=1 /events"),
         ] {
             let target: Target = url.parse().expect(url);
             assert_eq!(target.address.to_string(), address, "{url}");
-            assert_eq!((target.host.as_str(), target.path.as_str()), (host, path), "{url}");
+            let found = [target.path(None), target.path(Some("1")), target.events_path()];
+            assert_eq!((target.host.as_str(), &*found.join(" ")), (host, paths), "{url}");
         }
         let invalid =
             "127.0.0.1:80 http://127.0.0.1 wss://127.0.0.1 ws:// ws://a%20b ws://a@b ws://a#b";

@@ -78,6 +78,11 @@ impl Tracker {
         MessageId { sender, number }
     }
 
+    /// The position behind the last message that a listener has received.
+    pub fn end(&self) -> Position {
+        self.base + self.order.len() as Position
+    }
+
     /// How many messages some listener has not received.
     pub fn in_flight(&self) -> usize {
         self.in_flight

@@ -1,10 +1,10 @@
 //! `wschat bench` with a real daemon.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Daemon, Setup, UNLIMITED};
+use crate::harness::{Daemon, Setup, UNLIMITED, until};
 
 const SECRET: &str =
     "limits.messages_per_sec = 0\n[auth]\njwt_secret = \"a secret of thirty-two bytes, yes\"\n";
@@ -21,6 +21,61 @@ fn every_mode_measures() {
             assert_eq!(report[fault], 0, "{mode}: {report}");
         }
     }
+}
+
+#[test]
+fn event_streams_are_measured_like_websockets() {
+    let daemon = Daemon::start(UNLIMITED);
+    for transport in ["sse", "mixed"] {
+        let options = ["--transport", transport, "--listeners=40", "--senders=3", "--storm=30"];
+        for mode in ["throughput", "storm"] {
+            let report = measure(&daemon, mode, &options);
+            assert!(report["deliveries_per_sec"].as_f64() > Some(0.0), "{transport}: {report}");
+            for fault in ["lost", "repeated", "reordered", "closed"] {
+                assert_eq!(report[fault], 0, "{transport} {mode}: {report}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_senders_are_websockets_and_the_others_have_the_transport() {
+    for (transport, events) in [("ws", 0), ("sse", 37), ("mixed", 19)] {
+        let daemon = Daemon::start(UNLIMITED);
+        let url = format!("ws://{}/", daemon.addr);
+        let options = ["--mode=idle", "--listeners=40", "--senders=3", "--transport", transport];
+        let mut bench = command(&[&[&*url][..], &options].concat()).spawn().unwrap();
+        let list = || {
+            let out = daemon.command(&["clients", "--json"]).output().unwrap().stdout;
+            String::from_utf8(out).unwrap()
+        };
+        let list = until("all listen", || Some(list()).filter(|it| it.lines().count() == 40));
+        bench.kill().unwrap();
+        bench.wait().unwrap();
+        assert_eq!(list.matches(r#""transport":"sse""#).count(), events, "{transport}: {list}");
+    }
+}
+
+#[test]
+fn cut_listeners_resume_where_they_were() {
+    let daemon = Daemon::start(UNLIMITED);
+    let options = ["--transport=mixed", "--listeners=10", "--storm=50", "--rate=100"];
+    let report = measure(&daemon, "resume", &options);
+    for key in ["resume_ms", "calm_latency_p99_us", "latency_p99_us", "rss_growth_bytes"] {
+        assert!(report[key].is_number(), "{key}: {report}");
+    }
+    for fault in ["lost", "repeated", "reordered", "closed"] {
+        assert_eq!(report[fault], 0, "{report}");
+    }
+}
+
+#[test]
+fn listeners_that_do_not_get_all_they_missed_are_an_error() {
+    let daemon = Daemon::start("limits.resume_secs = 0\nlimits.messages_per_sec = 0\n");
+    let output = bench(&daemon, "resume", &["--listeners=2", "--storm=2"]);
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(line.contains("some messages are missing (gap)"), "{line}");
 }
 
 #[test]
@@ -93,5 +148,11 @@ fn bench(daemon: &Daemon, mode: &str, options: &[&str]) -> Output {
 }
 
 fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wschat")).arg("bench").args(args).output().unwrap()
+    command(args).output().unwrap()
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
+    command.arg("bench").args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }

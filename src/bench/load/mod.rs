@@ -16,12 +16,12 @@ use mio::{Events, Interest, Poll, Token};
 use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
 
 use super::BenchError;
-use super::connection::{Connection, Role, State};
+use super::connection::{Connection, Received, Role, State, Stream};
 use super::message::MessageFormat;
-use super::options::Options;
+use super::options::{Mode, Options, Transport};
 use super::schedule::Schedule;
 use super::target::Target;
-use super::tracker::Tracker;
+use super::tracker::{Position, Tracker};
 
 /// Connections that are being opened at the same time.
 const OPENING_MAX: usize = 256;
@@ -49,10 +49,15 @@ pub struct Load {
     clock: Instant,
     target: Target,
     format: MessageFormat,
-    /// The senders first, then other listeners, the slow ones, those of the storm.
+    /// The senders first, then other listeners, the slow ones, those of the storm or those that
+    /// resume.
     connections: Vec<Connection>,
     listeners: usize,
     slow: usize,
+    transport: Transport,
+    /// What the connections behind the listeners had received when they were cut; none if they
+    /// do not resume.
+    cut: Vec<Received>,
     wanted: usize,
     opening: usize,
     open: usize,
@@ -70,7 +75,7 @@ pub struct Load {
 pub struct Counts {
     /// Messages that reached a listener.
     pub deliveries: u64,
-    /// Messages that reached a connection of the storm.
+    /// Messages that reached a connection of the storm, or one that resumes.
     pub storm_deliveries: u64,
     /// In nanoseconds, of messages sent from `measured_from_ns` on.
     pub latencies: Histogram<u64>,
@@ -78,6 +83,9 @@ pub struct Counts {
     /// Connections that the server closed, without slow ones.
     pub closed: u64,
     pub slow_closed: u64,
+    /// Connections that resumed and have received the order up to `resume_end`.
+    pub resumed: u64,
+    pub resume_end: Position,
 }
 
 impl Load {
@@ -92,6 +100,11 @@ impl Load {
         let run = RandomState::new().build_hasher().finish() as u32;
         let latencies = Histogram::new_with_bounds(1_000, 600_000_000_000, 3)
             .map_err(|error| BenchError::Options(error.to_string()))?;
+        let cut = match options.mode {
+            Mode::Resume => vec![Received::default(); options.storm],
+            _ => Vec::new(),
+        };
+        let checked = options.listeners - options.slow() + cut.len();
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -104,6 +117,8 @@ impl Load {
             connections: Vec::new(),
             listeners: options.listeners,
             slow: options.slow(),
+            transport: options.transport,
+            cut,
             wanted: 0,
             opening: 0,
             open: 0,
@@ -111,7 +126,7 @@ impl Load {
             send_buffers: vec![Vec::new(); options.senders],
             next_sender: 0,
             schedule: Schedule::Stopped,
-            tracker: Tracker::new(options.senders, options.listeners - options.slow()),
+            tracker: Tracker::new(options.senders, checked),
             counts: Counts {
                 deliveries: 0,
                 storm_deliveries: 0,
@@ -119,6 +134,8 @@ impl Load {
                 measured_from_ns: u64::MAX,
                 closed: 0,
                 slow_closed: 0,
+                resumed: 0,
+                resume_end: Position::MAX,
             },
         })
     }
@@ -191,23 +208,48 @@ impl Load {
         Ok(())
     }
 
+    /// Disconnects the connections that resume, at once. [`open_more`](Self::open_more) opens
+    /// them again, and they continue after what they have received.
+    pub fn cut(&mut self) {
+        let received = self.connections.drain(self.listeners..).map(|cut| match cut.role {
+            Role::Resuming(received) => received,
+            _ => Received::default(),
+        });
+        self.cut = received.collect();
+        self.wanted = self.listeners;
+        self.open = self.listeners;
+    }
+
     fn connect(&mut self) -> Result<(), BenchError> {
         let at = self.connections.len();
         let role = if at >= self.listeners {
-            Role::Storm
+            match self.cut.get(at - self.listeners) {
+                Some(received) => Role::Resuming(*received),
+                None => Role::Storm,
+            }
         } else if at >= self.listeners - self.slow {
             Role::Slow
         } else {
             Role::Listener(0)
         };
         let source = self.target.source(at);
-        let mut connection = Connection::connect(self.target.address, source, role)
-            .map_err(|error| self.connect_error(at, error))?;
+        let mut connection =
+            Connection::connect(self.target.address, source, role, self.stream(at))
+                .map_err(|error| self.connect_error(at, error))?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut connection.stream, Token(at), interest)?;
         self.connections.push(connection);
         self.opening += 1;
         Ok(())
+    }
+
+    fn stream(&self, at: usize) -> Stream {
+        let is_sender = at < self.send_buffers.len();
+        match self.transport {
+            Transport::Sse if !is_sender => Stream::Events,
+            Transport::Mixed if !is_sender && at % 2 == 1 => Stream::Events,
+            _ => Stream::WebSocket,
+        }
     }
 
     fn connect_error(&self, at: usize, error: io::Error) -> BenchError {
@@ -260,6 +302,11 @@ impl Load {
             }
             Role::Storm => {}
             Role::Listener(position) => self.tracker.leave(position),
+            Role::Resuming(_) => {
+                return Err(BenchError::Server(format!(
+                    "the server closed a listener that resumes: {reason}"
+                )));
+            }
         }
         self.counts.closed += 1;
         if at < self.send_buffers.len() {

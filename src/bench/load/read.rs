@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use super::super::connection::{Role, State, parse_response};
-use super::super::frame::{self, Frame};
-use super::super::message;
+use super::super::connection::{Role, State, Stream, parse_response};
+use super::super::part::{InvalidPart, Parsed, Part};
+use super::super::{event, frame, message};
 use super::{BenchError, Load};
 use crate::ws::frame::put_client;
 
@@ -19,7 +19,7 @@ impl Load {
             };
             let mut begin = 0;
             if self.connections[at].state == State::Handshake {
-                match parse_response(&self.read_buffer[..end]) {
+                match parse_response(self.connections[at].kind, &self.read_buffer[..end]) {
                     Ok(Some(length)) => begin = length,
                     Ok(None) => {
                         self.connections[at].set_partial(&self.read_buffer[..end]);
@@ -38,8 +38,8 @@ impl Load {
         }
     }
 
-    /// Handles the frames between `begin` and `end` of the buffer. Returns the reason if
-    /// the connection is over.
+    /// Handles the frames or events between `begin` and `end` of the buffer. Returns the reason
+    /// if the connection is over.
     fn receive(
         &mut self,
         at: usize,
@@ -50,22 +50,36 @@ impl Load {
         let Self { connections, read_buffer, tracker, counts, format, send_buffers, .. } = self;
         let connection = &mut connections[at];
         let bytes = &read_buffer[..end];
+        let (parse, invalid): (fn(&[u8]) -> Parsed<'_>, _) = match connection.kind {
+            Stream::WebSocket => (frame::parse, "sent an invalid frame"),
+            Stream::Events => (event::parse, "sent an invalid event"),
+        };
         loop {
-            let frame = match frame::parse(&bytes[begin..]) {
-                Ok(Some((frame, length))) => {
+            let part = match parse(&bytes[begin..]) {
+                Ok(Some((part, length))) => {
                     begin += length;
-                    frame
+                    part
                 }
                 Ok(None) => break,
-                Err(frame::InvalidFrame) => return Ok(Some("sent an invalid frame".into())),
+                Err(InvalidPart) => return Ok(Some(invalid.into())),
             };
-            match frame {
-                Frame::Text(text) => match (format.id(text), &mut connection.role) {
+            match part {
+                Part::Text(text) => match (format.id(text), &mut connection.role) {
                     (Some(id), Role::Listener(position)) => {
                         let Some(sent_ns) = tracker.receive(at, position, id) else { continue };
                         counts.deliveries += 1;
                         if sent_ns >= counts.measured_from_ns {
                             counts.latencies.saturating_record(now_ns.saturating_sub(sent_ns));
+                        }
+                    }
+                    (Some(id), Role::Resuming(received)) => {
+                        received.tim = message::tim(text).copied();
+                        let before = received.position;
+                        if tracker.receive(at, &mut received.position, id).is_some() {
+                            counts.storm_deliveries += 1;
+                            let is_complete = |position| position >= counts.resume_end;
+                            let becomes = !is_complete(before) && is_complete(received.position);
+                            counts.resumed += u64::from(becomes);
                         }
                     }
                     (Some(_), Role::Storm | Role::Slow) => counts.storm_deliveries += 1,
@@ -76,7 +90,7 @@ impl Load {
                         }
                     }
                 },
-                Frame::Ping(payload) => {
+                Part::Ping(payload) => {
                     let mut pong = Vec::new();
                     put_client(0x8a, payload, &mut pong);
                     match send_buffers.get_mut(at) {
@@ -85,8 +99,8 @@ impl Load {
                         _ => drop(connection.stream.write(&pong)),
                     }
                 }
-                Frame::Pong => {}
-                Frame::Close(code, reason) => {
+                Part::Ignored => {}
+                Part::Close(code, reason) => {
                     return Ok(Some(format!("{code} {}", String::from_utf8_lossy(reason))));
                 }
             }
