@@ -93,7 +93,7 @@ export class List {
   #rows = 0;
   #left = 0;
   /** Consecutive messages of one sender: { usr, day, minute, node }. */
-  #run;
+  #run = {};
 
   constructor(parts) {
     this.#in = parts;
@@ -127,6 +127,13 @@ export class List {
     });
   }
 
+  /** Marks that messages are missing here. */
+  gap() {
+    this.#in.list.append(element("li", "day", text("gap")));
+    this.#run = { day: this.#run.day };
+    this.#follow();
+  }
+
   /** Scrolls to the end. */
   jump() {
     this.#following = true;
@@ -150,8 +157,8 @@ export class List {
     const date = new Date(`${tim.slice(0, 23)}Z`);
     const today = day.format(date);
     const minute = clock.format(date);
-    if (today !== this.#run?.day) {
-      if (this.#run) this.#in.list.append(element("li", "day", today));
+    if (today !== this.#run.day) {
+      if (this.#run.day) this.#in.list.append(element("li", "day", today));
       this.#run = { day: today };
     }
     if (usr !== this.#run.usr) {

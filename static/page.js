@@ -1,8 +1,7 @@
 /**
- * The chat page: room (wschat.js), list (list.js) and texts (texts.js) together.
+ * The chat page: wschat.js, list.js and texts.js together.
  *
- * sessionStorage (this tab): token, draft, unsent messages.
- * localStorage: name, theme, notification settings.
+ * Token, draft and unsent messages are stored for this tab, settings for good.
  */
 import { connect, newId } from "./wschat.js";
 import { List, body, element, keepFocus, nameTag, safeName } from "./list.js";
@@ -13,6 +12,7 @@ const SPOKEN_MAX = 5;
 /** The most messages kept for a hidden page. */
 const INCOMING_MAX = 4_000;
 
+const { dataset } = document.body;
 const $ = (id) => document.getElementById(id);
 const on = (id, type, act) => $(id).addEventListener(type, act);
 
@@ -34,15 +34,16 @@ fillTexts();
 
 const url = new URL("./", location);
 url.protocol = url.protocol.replace("http", "ws");
-// The page can set an option of the room: data-quiet-ms="25000".
-const room = connect(url, document.body.dataset);
+// data-quiet-ms of the body sets quietMs.
+const room = connect(url, dataset);
 const list = new List({ scroller: $("scroller"), list: $("list"), gone: $("gone"), onNews });
+const when = (type, act) => room.addEventListener(type, ({ detail }) => act(detail));
 let incoming = [];
 let skipped = 0;
 let unread = 0;
 let spoken = 0;
 
-room.addEventListener("message", ({ detail: message }) => {
+when("message", (message) => {
   const own = unsent.find(({ id }) => id === message.id);
   if (own) forget(own);
   const mention = !own && mentions(message.msg);
@@ -54,9 +55,14 @@ room.addEventListener("message", ({ detail: message }) => {
   if (incoming.length > INCOMING_MAX) skipped += incoming.splice(0, INCOMING_MAX / 2).length;
 });
 
-room.addEventListener("retract", ({ detail }) => {
+when("retract", (message) => {
   if (incoming.length) paint();
-  list.retract(detail.retract);
+  list.retract(message.retract);
+});
+
+when("gap", () => {
+  paint();
+  list.gap();
 });
 
 function paint() {
@@ -93,13 +99,13 @@ on("jump", "click", () => list.jump());
 let retryAt;
 let waitUntil;
 
-room.addEventListener("state", ({ detail }) => showState(detail));
-room.addEventListener("notice", ({ detail }) => ($("hint").textContent = reason(detail.err, detail)));
+when("state", showState);
+when("notice", (notice) => ($("hint").textContent = reason(notice.err, notice)));
 on("state-retry", "click", () => room.reconnect());
 
 function showState({ state, retryAt: at, reason }) {
   retryAt = at;
-  document.body.dataset.state = state;
+  dataset.state = state;
   $("state-words").textContent = text(reason === "kicked" ? reason : state);
   if (state !== "waiting") keepFocus($("state-retry"), $("msg"));
   $("state-retry").hidden = state !== "waiting";
@@ -143,7 +149,7 @@ function drafted() {
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight + 2}px`;
   const left = bytesLeft();
-  const near = left < document.body.dataset.bytesMax / 5;
+  const near = left < dataset.bytesMax / 5;
   $("left").textContent = near ? text(left < 0 ? "over" : "left", { bytes: Math.abs(left) }) : "";
   $("left").classList.toggle("bad", left < 0);
 }
@@ -154,7 +160,7 @@ const typed = () => ({ id: newId(), usr: ownName(), msg: $("msg").value });
 /** Bytes that are left; the server puts its limit on the page. */
 function bytesLeft() {
   const message = JSON.stringify(outgoing(typed()));
-  return document.body.dataset.bytesMax - new TextEncoder().encode(message).length;
+  return dataset.bytesMax - new TextEncoder().encode(message).length;
 }
 
 const outgoing = ({ usr, msg, id }) => ({ usr, msg, id, jwt: inTab("token") || undefined });

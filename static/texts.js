@@ -49,6 +49,7 @@ const TEXTS = {
   locked: ["only moderators may speak now.", "Jetzt spricht nur die Moderation.", "teď mluví jen moderátoři."],
   kicked: ["You were put out of the room.", "Du wurdest aus dem Raum gewiesen.", "Byli jste vykázáni z místnosti."],
   retracted: ["Message retracted", "Nachricht zurückgezogen", "Zpráva stažena"],
+  gap: ["Messages are missing here", "Hier fehlen Nachrichten", "Zde chybějí zprávy"],
   settings: ["Settings", "Einstellungen", "Nastavení"],
   token: ["Token", "Token", "Token"],
   tokenHelp: [

@@ -14,16 +14,8 @@
  *     console.log("sent to everyone at", sent.tim);
  *     room.close();
  *
- * Receipts: the server sends a message to its sender too, with all its fields.
- * `send` adds a random `id` and waits for the message with that `id`.
- *
- * Answers: a notice (`err`, maybe `wait`: seconds) or `ack` of a command does not
- * name its message, and can arrive before an earlier message. Therefore one
- * message is sent at a time; the next follows its answer.
- *
- * Dead connections: a script cannot see the pings of the server. After `quietMs`
- * without data an empty text is sent; the server answers with a notice, which is
- * hidden. Without an answer within `answerMs` the room reconnects.
+ * After a break it resumes: the server sends what was missed.
+ * docs/javascript.md describes options, events and how it works.
  */
 
 /** The options; times in milliseconds. `WebSocket` replaces the global one. */
@@ -36,6 +28,8 @@ const DEFAULTS = {
   answerMs: 20_000,
   /** Time without data before a check; Infinity: never. */
   quietMs: 25_000,
+  /** Begin with the messages after this `tim`. */
+  since: null,
 };
 
 /** Connects to a ws: or wss: URL, and reconnects. */
@@ -52,7 +46,7 @@ export function newId() {
  * Why a message was not sent. `code` is the `err` of the notice, or
  *   not-connected    it was not sent
  *   connection-lost  it may have been received
- *   too-big          the server closed the connection because of its size
+ *   too-big          it exceeds the limit of the server
  * `notice` is the notice, if there is one.
  */
 export class NotSent extends Error {
@@ -66,16 +60,11 @@ export class NotSent extends Error {
 }
 
 /**
- * Its events are CustomEvents:
- *   message  detail: the message
- *   retract  detail: a message whose `retract` is the `tim` to hide
- *   notice   detail: a notice or `ack` without a message of ours
- *   state    detail: { state, retryAt, code, reason }, where state is
- *              connecting
- *              open
- *              waiting  to reconnect at `retryAt` (milliseconds, as Date.now()),
- *                       after a close with `code` and `reason`
- *              closed   by `close()`
+ * Its events are CustomEvents, whose detail is the message or the notice:
+ * message, retract, gap, notice; and
+ *   state    detail: { state, retryAt, code, reason }, where state is connecting,
+ *            open, waiting (until `retryAt`, after a close with `code` and `reason`),
+ *            or closed
  */
 export class Room extends EventTarget {
   #url;
@@ -83,12 +72,20 @@ export class Room extends EventTarget {
   #socket;
   /** The timer of the current state: answer, check, reconnect. */
   #timer;
-  /** The sent message or check: { id, text, since, resolve, reject }. */
+  /**
+   * The sent message or check: { id, text, since, resolve, reject }. One at a time,
+   * because an answer does not name its message.
+   */
   #flight;
   /** Messages to send, oldest first. */
   #queue = [];
   /** Consecutive failed connections. */
   #failures = 0;
+  /** The last `tim`, and the one that this connection asked for. */
+  #last;
+  #asked;
+  #joinedAt = null;
+  #inGap = false;
   #openedAt = 0;
   #heardAt = 0;
   #whenOpen;
@@ -102,8 +99,14 @@ export class Room extends EventTarget {
     super();
     this.#url = url;
     this.#options = { ...DEFAULTS, ...options };
+    this.#last = this.#options.since;
     this.#observe("addEventListener");
     this.#open();
+  }
+
+  /** Where to resume: the `tim` of the last message, or the time of joining. */
+  get since() {
+    return this.#last || (this.#joinedAt && new Date(this.#joinedAt).toISOString());
   }
 
   /**
@@ -149,8 +152,13 @@ export class Room extends EventTarget {
   #open() {
     clearTimeout(this.#timer);
     const { answerMs, WebSocket = globalThis.WebSocket } = this.#options;
-    const socket = (this.#socket = new WebSocket(this.#url));
+    const startedAt = Date.now();
+    const url = new URL(this.#url, globalThis.location);
+    this.#asked = this.since;
+    if (this.#asked) url.searchParams.set("since", this.#asked);
+    const socket = (this.#socket = new WebSocket(url.href));
     socket.onopen = () => {
+      this.#joinedAt ??= startedAt;
       this.#openedAt = this.#heardAt = Date.now();
       clearTimeout(this.#timer);
       this.#timer = setInterval(() => this.#watch(), answerMs / 4);
@@ -190,13 +198,26 @@ export class Room extends EventTarget {
     // The name is reserved; in other messages these fields mean nothing.
     const server = message.usr === "wschat";
     const answer = server && (message.err ?? message.ack);
+    if (answer === "gap") {
+      // Until a message follows it is the same gap.
+      if (!this.#inGap) this.#tell("gap", message);
+      this.#inGap = true;
+      return;
+    }
     if (flight && (answer || (flight.id && flight.id === message.id))) {
       this.#flight = undefined;
       if (answer && message.err) flight.reject?.(new NotSent(message.err, message));
       else flight.resolve?.(message);
     }
-    if (!answer) this.#tell(server && message.retract ? "retract" : "message", message);
-    else if (!flight) this.#tell("notice", message);
+    if (answer) {
+      if (!flight) this.#tell("notice", message);
+      // Better than our clock, but perhaps ahead of messages that follow.
+      this.#joinedAt = Date.parse(`${message.tim?.slice(0, 23)}Z`) - 1_000 || this.#joinedAt;
+    } else if (message.tim !== this.#asked) {
+      this.#last = message.tim ?? this.#last;
+      this.#inGap = false;
+      this.#tell(server && message.retract ? "retract" : "message", message);
+    }
     this.#next();
   }
 
@@ -211,7 +232,9 @@ export class Room extends EventTarget {
   /** Reconnects after a wait that grows with each failure. */
   #lose(code, reason) {
     const { delayMinMs, delayMaxMs } = this.#options;
-    const lasted = this.state === "open" && Date.now() - this.#openedAt > 10_000;
+    // One that was too slow must keep up for longer.
+    const enough = code === 1013 ? 60_000 : 10_000;
+    const lasted = this.state === "open" && Date.now() - this.#openedAt > enough;
     this.#failures = lasted ? 0 : this.#failures + 1;
     const delay = Math.min(delayMaxMs, delayMinMs * 2 ** this.#failures) * (1 - Math.random() / 2);
     this.#drop(code);

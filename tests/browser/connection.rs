@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::accessibility::check_axe;
 use crate::driver::{Page, PageOptions, run};
 use crate::harness::Daemon;
 use crate::network::{Network, say, start_again};
@@ -59,6 +60,134 @@ fn a_message_in_flight_when_the_connection_breaks() {
 }
 
 #[test]
+fn a_page_gets_what_it_has_missed_once() {
+    run(async {
+        let daemon = Daemon::start("");
+        let network = Network::to(daemon.addr);
+        let page = Page::open(network.address).await;
+        page.name("ann").await;
+        let mut eva = daemon.connect();
+        // The first break comes before the first message.
+        let mut shown = vec![];
+        for texts in [["one", "two"], ["three", "four"], ["five", "six"]] {
+            network.cut();
+            page.until("document.body.dataset.state === 'waiting'").await;
+            say(&mut eva, "eva", texts[0]);
+            network.restore();
+            page.until("document.body.dataset.state === 'open'").await;
+            say(&mut eva, "eva", texts[1]);
+            shown.extend(texts);
+            page.shows(&shown).await;
+        }
+        assert_eq!(page.js("document.querySelectorAll('#list .day').length").await, 0);
+        // All of them are in the group of one sender.
+        assert_eq!(page.js("document.querySelectorAll('#list .who').length").await, 1);
+        page.check_console(&["ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "WebSocket connection"])
+            .await;
+    });
+}
+
+#[test]
+fn a_gap_is_a_line_between_messages() {
+    run(async {
+        let daemon = Daemon::start("");
+        let address = daemon.addr;
+        let network = Network::to(address);
+        let page = Page::open(network.address).await;
+        say(&mut daemon.connect(), "eva", "one");
+        page.shows(&["one"]).await;
+        network.cut();
+        drop(daemon);
+        // This daemon does not know what was said before.
+        let daemon = start_again(address);
+        network.restore();
+        let rows = "[...document.querySelectorAll('#list > li')].map((row) => row.className)";
+        let has_rows = format!("JSON.stringify({rows}) === JSON.stringify($)");
+        page.until_with(&has_rows, json!(["run", "day"])).await;
+        assert_eq!(
+            page.js("document.querySelector('#list .day').textContent").await,
+            "Messages are missing here"
+        );
+        // The same gap again.
+        network.cut();
+        page.until("document.body.dataset.state === 'waiting'").await;
+        network.restore();
+        page.until("document.body.dataset.state === 'open'").await;
+        say(&mut daemon.connect(), "eva", "two");
+        page.shows(&["one", "two"]).await;
+        page.until_with(&has_rows, json!(["run", "day", "run"])).await;
+        assert_eq!(page.js("document.getElementById('hint').textContent").await, "");
+        check_axe(&page, "a gap").await;
+        page.picture("gap.png").await;
+    });
+}
+
+#[test]
+fn what_was_missed_keeps_the_state_of_the_page() {
+    run(async {
+        let daemon = Daemon::start("");
+        let network = Network::to(daemon.addr);
+        let page = Page::open(network.address).await;
+        page.name("ann").await;
+        let mut eva = daemon.connect();
+        let mut tim_of = |text: &str| {
+            eva.say("eva", text);
+            loop {
+                let message = eva.json();
+                if message["msg"] == text {
+                    return message["tim"].as_str().unwrap().to_owned();
+                }
+            }
+        };
+        let seen = tim_of("seen");
+        (0..40).for_each(|number| drop(tim_of(&format!("line {number}"))));
+        page.until("document.querySelectorAll('#list .text').length === 41").await;
+        page.js("((scroller) => scroller.scrollTop = 0)(document.getElementById('scroller'))")
+            .await;
+        page.until("!document.getElementById('jump').hidden").await;
+        network.cut();
+        page.until("document.body.dataset.state === 'waiting'").await;
+        let missed = tim_of("missed");
+        for tim in [&seen, &missed] {
+            let output = daemon.command(&["retract", tim]).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
+        tim_of("last");
+        page.js("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+            .await;
+        network.restore();
+        page.until("document.querySelectorAll('#list .text').length === 43").await;
+        let retracted = "[...document.querySelectorAll('#list em')].length";
+        page.until(&format!("{retracted} === 2")).await;
+        assert_eq!(page.js("document.title").await, "(2) wschat");
+        // The reader is still at the top, and sees how many are new.
+        assert_eq!(page.js("document.getElementById('scroller').scrollTop").await, 0);
+        assert_eq!(page.js("document.getElementById('jump').textContent").await, "New messages: 2");
+    });
+}
+
+#[test]
+fn a_message_whose_answer_was_lost_arrives_with_the_next_connection() {
+    run(async {
+        let daemon = Daemon::start("");
+        let network = Network::to(daemon.addr);
+        let page = Page::open(network.address).await;
+        page.name("ann").await;
+        let mut eva = daemon.connect();
+        // The answer does not get through.
+        network.lose_answers(true);
+        page.say("hello").await;
+        while eva.hear() != "hello" {}
+        network.cut();
+        page.until("document.querySelector('.failed')").await;
+        network.lose_answers(false);
+        network.restore();
+        page.until("!document.querySelector('#unsent li')").await;
+        page.shows(&["hello"]).await;
+    });
+}
+
+#[test]
 fn a_dead_connection_is_detected() {
     run(async {
         let daemon = Daemon::start("");
@@ -81,12 +210,13 @@ fn a_dead_connection_is_detected() {
         assert_eq!(page.js(seen).await, 0);
         page.until("document.body.dataset.state === 'open'").await;
         network.pause();
+        say(&mut daemon.connect(), "eva", "meanwhile");
         page.until(&format!("{STATE} === 'Not connected.'")).await;
         network.resume();
         page.until("document.body.dataset.state === 'open'").await;
         page.name("ann").await;
         page.say("back again").await;
-        page.shows(&["back again"]).await;
+        page.shows(&["meanwhile", "back again"]).await;
     });
 }
 

@@ -1,7 +1,8 @@
-//! Other users of the room, and a network that can pause.
+//! Other users of the room, and a network that can pause and break.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
@@ -33,7 +34,10 @@ pub struct Network {
 #[derive(Default)]
 struct Pause {
     is_paused: Mutex<bool>,
+    loses_answers: AtomicBool,
     changed: Condvar,
+    /// The open connections; `None` while the network is cut.
+    open: Mutex<Option<Vec<TcpStream>>>,
 }
 
 impl Network {
@@ -42,14 +46,35 @@ impl Network {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let pause = Arc::<Pause>::default();
+        pause.open.lock().unwrap().replace(vec![]);
         let shared = pause.clone();
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 let pause = shared.clone();
-                thread::spawn(move || pause.connect(&near, room));
+                if let Some(open) = &mut *shared.open.lock().unwrap() {
+                    open.push(near.try_clone().unwrap());
+                    thread::spawn(move || pause.connect(&near, room));
+                }
             }
         });
         Self { address, pause }
+    }
+
+    /// Breaks every connection, and accepts none until `restore`.
+    pub fn cut(&self) {
+        for stream in self.pause.open.lock().unwrap().take().into_iter().flatten() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Accepts connections again.
+    pub fn restore(&self) {
+        self.pause.open.lock().unwrap().get_or_insert_default();
+    }
+
+    /// Whether to lose what the server sends to a WebSocket.
+    pub fn lose_answers(&self, loses_answers: bool) {
+        self.pause.loses_answers.store(loses_answers, Ordering::Relaxed);
     }
 
     /// Transfers nothing until `resume`.
@@ -72,18 +97,27 @@ impl Pause {
         let is_websocket = String::from_utf8_lossy(&head[..length]).contains("Sec-WebSocket-Key");
         let Ok(far) = TcpStream::connect(room) else { return };
         thread::scope(|scope| {
-            scope.spawn(|| self.copy(near, &far, is_websocket));
-            self.copy(&far, near, is_websocket);
+            scope.spawn(|| self.copy(near, &far, is_websocket, false));
+            self.copy(&far, near, is_websocket, is_websocket);
         });
     }
 
-    fn copy(&self, mut from: &TcpStream, mut to: &TcpStream, is_websocket: bool) {
+    fn copy(
+        &self,
+        mut from: &TcpStream,
+        mut to: &TcpStream,
+        is_websocket: bool,
+        has_answers: bool,
+    ) {
         let mut buffer = [0; 4096];
         loop {
             let count = from.read(&mut buffer).unwrap_or(0);
             let is_paused = self.is_paused.lock().unwrap();
             let wait = |is_paused: &mut bool| is_websocket && *is_paused;
             drop(self.changed.wait_while(is_paused, wait).unwrap());
+            if count > 0 && has_answers && self.loses_answers.load(Ordering::Relaxed) {
+                continue;
+            }
             if count == 0 || to.write_all(&buffer[..count]).is_err() {
                 let _ = to.shutdown(Shutdown::Write);
                 return;

@@ -50,7 +50,7 @@ function pass(seconds) {
 function open(options) {
   const room = connect("ws://room/", { WebSocket: Socket, ...options });
   room.events = [];
-  for (const type of ["message", "retract", "notice", "state"]) {
+  for (const type of ["message", "retract", "gap", "notice", "state"]) {
     room.addEventListener(type, ({ detail }) => room.events.push([type, detail]));
   }
   last().accept();
@@ -191,6 +191,130 @@ test("a connection that lasts resets the delay", () => {
   mock.timers.tick(10_001);
   last().hangUp();
   assert.ok(room.events.at(-1)[1].retryAt - Date.now() <= 100);
+});
+
+test("after 1013 it waits longer each time, until it has kept up for a minute", () => {
+  const room = open({ delayMinMs: 100, delayMaxMs: 1_000_000, quietMs: Infinity });
+  let delay = 0;
+  const slow = (seconds) => {
+    pass(seconds);
+    last().hangUp(1013, "too slow: 7 messages behind");
+    const before = delay;
+    delay = room.events.at(-1)[1].retryAt - Date.now();
+    mock.timers.tick(Math.ceil(delay));
+    last().accept();
+    return delay > before;
+  };
+  for (const seconds of [0, 5, 15, 30, 59]) assert.ok(slow(seconds), `${seconds} s: ${delay}`);
+  assert.ok(!slow(61));
+  assert.ok(delay <= 100);
+});
+
+const TIMS = ["2020-08-11T22:26:58.118678679Z", "2020-08-11T22:26:58.118678680Z", "2020-08-11T22:26:59.000000000Z"];
+
+/** The `since` of the newest connection. */
+const since = () => new URL(last().url).searchParams.get("since");
+
+/** Breaks the connection and opens the next one. */
+function cut(room) {
+  last().hangUp();
+  room.reconnect();
+  last().accept();
+}
+
+test("it resumes after the last message of the room", () => {
+  const room = open();
+  assert.equal(last().url, "ws://room/");
+  last().say({ usr: "bob", msg: "one", tim: TIMS[0] });
+  last().say({ usr: "wschat", msg: "retracted", retract: TIMS[0], tim: TIMS[1] });
+  // These have no place in the order.
+  last().say({ usr: "wschat", msg: "done: muted bob", ack: "mute", tim: TIMS[2] });
+  last().say({ usr: "wschat", msg: "not sent", err: "bad-json", tim: TIMS[2] });
+  last().say({ usr: "wschat", msg: "some messages are missing", err: "gap", tim: TIMS[2] });
+  last().say({ usr: "bob", msg: "of another server" });
+  assert.equal(room.since, TIMS[1]);
+  cut(room);
+  assert.equal(last().url, `ws://room/?since=${encodeURIComponent(TIMS[1])}`);
+  // In a message of a user these fields mean nothing.
+  last().say({ usr: "bob", msg: "two", ack: "mute", tim: TIMS[2] });
+  cut(room);
+  assert.equal(since(), TIMS[2]);
+});
+
+test("a query of the URL is kept, and the option since is where it begins", () => {
+  const room = connect("ws://room/a?b=1&since=x", { WebSocket: Socket, since: TIMS[0] });
+  assert.equal(last().url, `ws://room/a?b=1&since=${encodeURIComponent(TIMS[0])}`);
+  last().hangUp();
+  room.reconnect();
+  assert.equal(since(), TIMS[0]);
+  last().accept();
+  cut(room);
+  assert.equal(since(), TIMS[0]);
+});
+
+test("before the first message it resumes at the time of joining", () => {
+  const room = connect("ws://room/", { WebSocket: Socket });
+  last().hangUp();
+  room.reconnect();
+  assert.equal(since(), null, "it was never in the room");
+  const joined = new Date().toISOString();
+  pass(1);
+  last().accept();
+  pass(7);
+  cut(room);
+  assert.equal(since(), joined);
+  cut(room);
+  assert.equal(since(), joined);
+  // The clock of the server is better.
+  last().refuse("bad-json");
+  cut(room);
+  assert.equal(since(), "2020-08-11T22:26:57.118Z");
+});
+
+test("a gap is told once, until a message follows, and answers no message", async () => {
+  const room = open();
+  const gaps = () => room.events.filter(([type]) => type === "gap").length;
+  const gap = { usr: "wschat", msg: "some messages are missing", err: "gap", after: TIMS[0], tim: TIMS[2] };
+  last().say({ usr: "bob", msg: "one", tim: TIMS[0] });
+  cut(room);
+  const sent = room.send({ usr: "ann", msg: "hello" });
+  last().say(gap);
+  assert.deepEqual(room.events.at(-1), ["gap", gap]);
+  last().refuse("muted");
+  await assert.rejects(sent, { code: "muted" });
+  cut(room);
+  assert.equal(since(), TIMS[0]);
+  last().say(gap);
+  assert.equal(gaps(), 1);
+  last().say({ usr: "bob", msg: "two", tim: TIMS[1] });
+  cut(room);
+  last().say(gap);
+  assert.equal(gaps(), 2);
+  assert.ok(!room.events.some(([type]) => type === "notice"));
+});
+
+test("the message at the seam is not repeated, and a clock that was set back hides nothing", () => {
+  const room = open();
+  const seen = () => room.events.filter(([type]) => type === "message").map(([, { msg }]) => msg);
+  last().say({ usr: "bob", msg: "one", tim: TIMS[1] });
+  cut(room);
+  last().say({ usr: "bob", msg: "one", tim: TIMS[1] });
+  last().say({ usr: "bob", msg: "earlier", tim: TIMS[0] });
+  assert.deepEqual(seen(), ["one", "earlier"]);
+  cut(room);
+  assert.equal(since(), TIMS[0]);
+});
+
+test("a message in flight when the connection breaks arrives later", async () => {
+  const room = open();
+  const sent = room.send({ usr: "ann", msg: "hello" });
+  const [text] = last().sent;
+  last().hangUp();
+  await assert.rejects(sent, { code: "connection-lost" });
+  room.reconnect();
+  last().accept();
+  last().say({ ...JSON.parse(text), tim: TIMS[0] });
+  assert.deepEqual([room.events.at(-1)[0], room.events.at(-1)[1].msg], ["message", "hello"]);
 });
 
 test("a silent connection is probed, and keeps open after an answer", () => {
