@@ -11,6 +11,8 @@ use rustix::fs::{FileType, fstat};
 use super::failure::{CommandResult, Exit, Failure};
 use crate::client::{ClientOptions, Colours, PipeError, TokenSource, run_in_pipe, run_on_terminal};
 
+const SINCE_INVALID: &str = "not a time in UTC like 2020-08-11T22:26:58.118678679Z";
+
 #[derive(Args)]
 #[command(after_help = "\
 In a pipe, join sends each line of standard input as a message and waits until
@@ -21,6 +23,9 @@ connection it exits with code 69. It repeats a message that was sent too early.
 
 Without input (standard input is a terminal or /dev/null, or is empty and --json
 is given) it only listens, until the connection ends or its output is closed.
+
+On a terminal, and with --json and without input, join reconnects after a break and
+continues behind the last message. If messages are missing, it says so.
 
     echo \"build 412 is green\" | wschat join wss://chat.example --usr ci
     wschat join wss://chat.example --json </dev/null | jq .msg")]
@@ -41,6 +46,13 @@ pub struct JoinArgs {
     /// Print each message as a line of JSON
     #[arg(long)]
     json: bool,
+    /// Begin with the messages after this time, for example the tim of a message; the
+    /// room has only those of the last minutes
+    #[arg(long, value_name = "TIM")]
+    since: Option<String>,
+    /// Exit with code 69 when the connection ends
+    #[arg(long)]
+    no_reconnect: bool,
     /// Disable colours; the variable NO_COLOR does the same
     #[arg(long)]
     no_color: bool,
@@ -49,6 +61,10 @@ pub struct JoinArgs {
 /// Runs the client.
 pub fn run(args: JoinArgs) -> CommandResult {
     let url = args.url.parse().map_err(|error| Failure::new(Exit::Usage, &args.url, error))?;
+    // As in a URL, an empty value counts as absent.
+    let since = args.since.filter(|since| !since.is_empty()).map(|since| since.parse());
+    let since =
+        since.transpose().map_err(|_| Failure::new(Exit::Usage, "--since", SINCE_INVALID))?;
     let usr = args.usr.unwrap_or_else(login_name);
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
     let text = args.token.or_else(|| variable("WSCHAT_TOKEN")?.into_string().ok());
@@ -59,7 +75,8 @@ pub fn run(args: JoinArgs) -> CommandResult {
     let has_escapes = variable("TERM").is_some_and(|name| name != "dumb");
     let wants_colours = !args.no_color && variable("NO_COLOR").is_none();
     let colours = Colours(stdout().is_terminal() && has_escapes && wants_colours);
-    let options = ClientOptions { url, usr, token, colours };
+    let reconnects = !args.no_reconnect;
+    let options = ClientOptions { url, usr, token, colours, since, reconnects };
     let host = options.url.authority().to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -68,7 +85,8 @@ pub fn run(args: JoinArgs) -> CommandResult {
 
     let is_interactive = stdin().is_terminal() && stdout().is_terminal() && !args.json;
     let result = if is_interactive && has_escapes {
-        runtime.block_on(run_on_terminal(options)).map_err(PipeError::Stdout)
+        let end = runtime.block_on(run_on_terminal(options)).map_err(PipeError::Stdout);
+        end.and_then(|end| Ok(end?))
     } else {
         if let Some(warning) = options.token_warning() {
             eprintln!("wschat: {host}: {warning}");

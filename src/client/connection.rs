@@ -44,8 +44,12 @@ pub struct RoomConnection {
 
 /// Why a connection failed or ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ConnectionError(pub String);
+#[error("{text}")]
+pub struct ConnectionError {
+    pub text: String,
+    /// The server closed it with 1013: the client is too slow, or the server is busy.
+    pub is_too_slow: bool,
+}
 
 impl RoomConnection {
     pub async fn open(url: &RoomUrl) -> Result<Self, ConnectionError> {
@@ -66,7 +70,7 @@ impl RoomConnection {
             }),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => {
-                Err(ConnectionError(format!("no answer within {} s", OPEN_TIMEOUT.as_secs())))
+                Err(ConnectionError::new(format!("no answer within {} s", OPEN_TIMEOUT.as_secs())))
             }
         }
     }
@@ -74,7 +78,7 @@ impl RoomConnection {
     pub async fn send(&mut self, text: String) -> Result<(), ConnectionError> {
         match timeout(SEND_TIMEOUT, self.socket.send(Message::text(text))).await {
             Ok(sent) => Ok(sent?),
-            Err(_) => Err(ConnectionError("the server does not read".into())),
+            Err(_) => Err(ConnectionError::new("the server does not read")),
         }
     }
 
@@ -85,7 +89,7 @@ impl RoomConnection {
             let limit = self.last_frame + self.silence_limits[usize::from(self.pinged)];
             let Ok(frame) = timeout_at(limit, self.socket.next()).await else {
                 if self.pinged {
-                    return Err(ConnectionError("the server does not respond".into()));
+                    return Err(ConnectionError::new("the server does not respond"));
                 }
                 self.pinged = true;
                 // The next read reports an error as well.
@@ -116,10 +120,17 @@ impl RoomConnection {
     }
 }
 
+impl ConnectionError {
+    /// An error with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_too_slow: false }
+    }
+}
+
 /// Names the close code and the reason of the server.
 fn closed(frame: Option<&CloseFrame>) -> ConnectionError {
     let Some(frame) = frame else {
-        return ConnectionError("the server closed the connection".into());
+        return ConnectionError::new("the server closed the connection");
     };
     let code = u16::from(frame.code);
     let reason = match (frame.reason.as_str(), frame.code) {
@@ -131,13 +142,14 @@ fn closed(frame: Option<&CloseFrame>) -> ConnectionError {
         ("", _) => String::new(),
         (reason, _) => format!(": {}", sanitize_text(reason)),
     };
-    ConnectionError(format!("the server closed the connection{reason} ({code})"))
+    let text = format!("the server closed the connection{reason} ({code})");
+    ConnectionError { text, is_too_slow: frame.code == CloseCode::Again }
 }
 
 /// Replaces texts of the library that name its own parts.
 impl From<Error> for ConnectionError {
     fn from(error: Error) -> Self {
-        Self(match error {
+        Self::new(match error {
             Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 "connection refused: nothing listens there".into()
             }
@@ -170,7 +182,7 @@ mod tests {
         let (connection, mut server) = tokio::join!(RoomConnection::open(&url), server);
         let mut connection = connection.unwrap();
         connection.silence_limits = [Duration::from_millis(10), Duration::from_millis(20)];
-        let error = ConnectionError("the server does not respond".into());
+        let error = ConnectionError::new("the server does not respond");
         assert_eq!(connection.next().await, Err(error));
         assert!(matches!(server.next().await, Some(Ok(Message::Ping(_)))));
     }
@@ -179,11 +191,13 @@ mod tests {
     fn close_frames() {
         let check = |code: u16, reason: &str, want: &str| {
             let frame = CloseFrame { code: code.into(), reason: reason.into() };
-            let want = format!("the server closed the connection{want} ({code})");
-            assert_eq!(closed(Some(&frame)), ConnectionError(want));
+            let text = format!("the server closed the connection{want} ({code})");
+            let want = ConnectionError { text, is_too_slow: code == 1013 };
+            assert_eq!(closed(Some(&frame)), want);
         };
         check(1001, "", ": it is going away");
         check(1008, "idle", ": idle");
+        check(1013, "too slow: 7 messages behind", ": too slow: 7 messages behind");
         check(4000, "", "");
         check(4000, "\x1b[2J", ": ␛[2J");
     }

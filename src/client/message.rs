@@ -23,7 +23,7 @@ pub struct Incoming {
     pub usr: String,
     /// The text.
     pub msg: String,
-    /// The time stamp; other servers may omit it.
+    /// The time stamp; other servers may omit it, and a gap has none.
     pub tim: Option<DateTime<Utc>>,
     /// The `id` that this client added to its message.
     pub id: Option<String>,
@@ -45,6 +45,8 @@ pub enum IncomingKind {
         /// only reason is that it was sent too early.
         retry_after: Option<Duration>,
     },
+    /// Messages are missing before the next one.
+    Gap,
     /// The server carried out a command of this client.
     Ack,
     /// The server retracts the message with this time stamp.
@@ -61,10 +63,13 @@ impl Incoming {
         let usr: String = field(&fields, "usr")?;
         let time = |name| field::<String>(&fields, name)?.parse().ok();
         let has = |name| field(&fields, name).is_some_and(|value: Value| !value.is_null());
+        let is_err = |code| field::<Value>(&fields, "err").is_some_and(|err| err == code);
         let kind = if usr != SERVER {
             IncomingKind::User
+        } else if is_err("gap") {
+            IncomingKind::Gap
         } else if has("err") {
-            let early = field::<Value>(&fields, "err").is_some_and(|err| err == "rate-limited");
+            let early = is_err("rate-limited");
             let secs = field(&fields, "wait").filter(|_| early);
             let retry_after = secs.map(|secs| Duration::from_secs(secs).min(RETRY_AFTER_MAX));
             IncomingKind::Notice { retry_after }
@@ -73,7 +78,9 @@ impl Incoming {
         } else {
             time("retract").map_or(IncomingKind::Server, IncomingKind::Retraction)
         };
-        let (msg, tim, id) = (field(&fields, "msg")?, time("tim"), field(&fields, "id"));
+        let (msg, id) = (field(&fields, "msg")?, field(&fields, "id"));
+        // The time of a gap notice is not the time of the gap.
+        let tim = time("tim").filter(|_| kind != IncomingKind::Gap);
         Some(Self { usr, msg, tim, id, kind })
     }
 }
@@ -168,6 +175,8 @@ mod tests {
         notice(r#""err":"bad-json","tim":"?""#, None);
         notice(r#""err":"muted","wait":7"#, None);
         notice(r#""err":7,"wait":7"#, None);
+        check("wschat", r#""err":"gap","tim":"2020-08-11T22:26:58Z""#, IncomingKind::Gap);
+        check("bob", r#""err":"gap""#, IncomingKind::User);
         check("wschat", r#""ack":"slow","wait":7"#, IncomingKind::Ack);
         let tim = "2020-08-11T22:26:58.118678679Z";
         let retraction = IncomingKind::Retraction(tim.parse().unwrap());

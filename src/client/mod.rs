@@ -1,13 +1,14 @@
 //! The terminal client, `wschat join`.
 //!
-//! It shares no code with the daemon except Unicode data and time zones, so its
-//! tests check the protocol from outside.
+//! It shares no code with the daemon except Unicode data, time zones and the form of a
+//! `tim`, so its tests check the protocol from outside.
 //!
 //! ```text
 //! server ─► connection ─► message ─► sanitize ─► render ─► stdout
 //! stdin or keys ─► message::encode ─► connection ─► server
 //! ```
 //!
+//! `resume` continues after a break where the last connection ended.
 //! `pipe` is the client for pipes and files, `terminal` the interactive one.
 
 mod connection;
@@ -15,6 +16,7 @@ mod message;
 mod options;
 mod pipe;
 mod render;
+mod resume;
 mod room_url;
 mod sanitize;
 mod terminal;

@@ -3,6 +3,7 @@
 use super::render::Colours;
 use super::room_url::RoomUrl;
 use super::token::TokenSource;
+use crate::chat::Since;
 
 /// The options of both clients.
 pub struct ClientOptions {
@@ -12,6 +13,10 @@ pub struct ClientOptions {
     /// The token to send messages with.
     pub token: TokenSource,
     pub colours: Colours,
+    /// The first connection gets the messages after this time.
+    pub since: Option<Since>,
+    /// Whether a client that need not send a line connects again after a break.
+    pub reconnects: bool,
 }
 
 impl ClientOptions {

@@ -10,12 +10,13 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::{ConnectionError, RoomConnection};
 use super::message::{Body, Incoming, IncomingKind, encode, new_id};
 use super::options::ClientOptions;
 use super::render::Renderer;
+use super::resume::Resume;
 use super::sanitize::{json_line, sanitize_text};
 use crate::zone::Zone;
 
@@ -49,11 +50,13 @@ pub enum PipeError {
 /// is true. It repeats a line that was sent too early when the time of the notice has
 /// passed.
 ///
-/// Returns after the last line. Without a line it listens until the connection ends or
-/// stdout is closed.
+/// Returns after the last line. Without a line it listens until stdout is closed. If the
+/// connection ends, it reconnects if it only listens, for a program (`json`), and the
+/// options allow it.
 pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Result<(), PipeError> {
     let jwt = options.token.read().map_err(PipeError::Token)?;
-    let mut connection = RoomConnection::open(&options.url).await?;
+    let mut resume = Resume::new(options.url.clone(), options.since);
+    let mut connection = resume.open().await?;
 
     let mut stdin = BufReader::new(tokio::io::stdin());
     let mut line = vec![];
@@ -74,8 +77,22 @@ pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Resul
         let due = in_flight.as_ref().map_or_else(Instant::now, |message| message.due);
         tokio::select! {
             text = connection.next() => {
-                let text = text?;
-                let Some(message) = Incoming::parse(&text) else { continue };
+                let text = match text {
+                    Ok(text) => text,
+                    Err(error) if json && options.reconnects && !is_sending => {
+                        eprintln!("wschat: {}: {error}; reconnecting", options.url.authority());
+                        connection.close().await;
+                        connection = tokio::select! {
+                            () = &mut stdout_closed => return Ok(()),
+                            reopened = reopen(&mut resume, error) => reopened,
+                        };
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                let Some(message) = Incoming::parse(&text).filter(|new| resume.advance(new)) else {
+                    continue;
+                };
                 if let (IncomingKind::Notice { retry_after }, Some(sent)) = (message.kind, &mut in_flight) {
                     let notice = sanitize_text(&message.msg);
                     let Some(wait) = retry_after else {
@@ -115,6 +132,17 @@ pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Resul
                 connection.send(message.text.clone()).await?;
             }
             () = &mut stdout_closed, if has_reader => has_reader = false,
+        }
+    }
+}
+
+/// Opens the next connection, however often that fails.
+async fn reopen(resume: &mut Resume, mut error: ConnectionError) -> RoomConnection {
+    loop {
+        sleep(resume.delay(&error)).await;
+        match resume.open().await {
+            Ok(connection) => return connection,
+            Err(next) => error = next,
         }
     }
 }

@@ -49,7 +49,7 @@ impl Renderer {
     }
 
     /// `HH:MM:SS sender: text`, and remembers the sender. Instead of a sender, `!`
-    /// marks a notice, `--` an acknowledged command, `*` what the server itself says.
+    /// marks a notice or a gap, `--` an acknowledged command, `*` what the server itself says.
     ///
     /// `layout` must sanitize the text; it also gets the width of the sender.
     pub fn render(
@@ -68,7 +68,9 @@ impl Renderer {
                 (format!("{name}:"), format!("1;38;5;{}", name_colour(&name)), None)
             }
             IncomingKind::Server => ("*".into(), BOLD.into(), None),
-            IncomingKind::Notice { .. } => ("!".into(), WARNING.into(), Some(WARNING)),
+            IncomingKind::Notice { .. } | IncomingKind::Gap => {
+                ("!".into(), WARNING.into(), Some(WARNING))
+            }
             IncomingKind::Ack => ("--".into(), DIM.into(), Some(DIM)),
             IncomingKind::Retraction(_) => ("*".into(), DIM.into(), Some(DIM)),
         };
@@ -138,6 +140,8 @@ mod tests {
         check(r#"{"usr":"petr","msg":"x"}"#, false, "--:--:-- petr: x");
         let notice = r#"{"usr":"wschat","msg":"not sent: why","err":"x"}"#;
         check(notice, false, "--:--:-- ! not sent: why");
+        let gap = r#"{"usr":"wschat","msg":"some messages are missing","err":"gap","tim":"2020-08-11T22:26:58Z"}"#;
+        check(gap, false, "--:--:-- ! some messages are missing");
         let ack = r#"{"usr":"wschat","msg":"done: muted bob","ack":"mute"}"#;
         check(ack, false, "--:--:-- -- done: muted bob");
         let server = r#"{"usr":"wschat","msg":"back in five minutes"}"#;

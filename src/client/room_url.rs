@@ -5,6 +5,8 @@ use std::str::FromStr;
 use tungstenite::http::Uri;
 use url::{Host, Position, Url};
 
+use crate::chat::Since;
+
 /// The URL of a room: `ws://HOST[:PORT][/PATH]`, or `wss://` with TLS.
 ///
 /// `http` and `https`, as copied from a browser, mean `ws` and `wss`.
@@ -18,6 +20,19 @@ impl RoomUrl {
     /// The URL for the WebSocket library; its scheme is `ws` or `wss`.
     pub fn uri(&self) -> &Uri {
         &self.uri
+    }
+
+    /// The URL at which the room sends the messages after `since`.
+    ///
+    /// # Errors
+    ///
+    /// It is too long.
+    pub fn with_since(&self, since: &Since) -> Result<Self, RoomUrlError> {
+        let mut url = self.url.clone();
+        let kept = self.url.query_pairs().filter(|(name, _)| name != "since");
+        url.query_pairs_mut().clear().extend_pairs(kept).append_pair("since", &since.to_string());
+        let uri = url.as_str().parse().map_err(|_| RoomUrlError::Form)?;
+        Ok(Self { url, uri })
     }
 
     /// `HOST` or `HOST:PORT`.
@@ -104,6 +119,19 @@ mod tests {
         check("ws://host:99999", Err(RoomUrlError::Form));
         check("ws://a b", Err(RoomUrlError::Form));
         check("ws://me:secret@host", Err(RoomUrlError::Credentials));
+    }
+
+    #[test]
+    fn a_url_with_since() {
+        let since = "2020-08-11T22:26:58.118678679Z".parse().unwrap();
+        let check = |text: &str, want: &str| {
+            let url = text.parse::<RoomUrl>().unwrap().with_since(&since).unwrap();
+            assert_eq!(url.uri().path_and_query().unwrap().as_str(), want, "{text}");
+        };
+        let since = "since=2020-08-11T22%3A26%3A58.118678679Z";
+        check("ws://host", &format!("/?{since}"));
+        check("ws://host/a?", &format!("/a?{since}"));
+        check("ws://host?since=1&a=b%26&since", &format!("/?a=b%26&{since}"));
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn a_closed_pipe_ends_a_listener_at_once() {
     let room = Room::start();
     let mut listener = Listener::start(&room, &["--json"]);
     room.wait_for_clients(1);
-    drop(listener.output.take());
+    listener.close();
     assert_eq!(listener.child.wait().unwrap().code(), Some(0));
     room.wait_for_clients(0);
 }
@@ -171,10 +171,13 @@ fn a_closed_pipe_does_not_stop_sending() {
 #[test]
 fn a_listener_ends_with_the_connection() {
     let room = Room::start();
-    let mut listener = Listener::start(&room, &["--json"]);
-    room.wait_for_clients(1);
-    room.close_all();
-    assert_eq!(listener.child.wait().unwrap().code(), Some(69));
+    for args in [&["--json", "--no-reconnect"][..], &[]] {
+        let mut listener = Listener::start(&room, args);
+        room.wait_for_clients(1);
+        room.close_all();
+        assert_eq!(listener.child.wait().unwrap().code(), Some(69));
+        room.wait_for_clients(0);
+    }
 }
 
 #[test]
@@ -257,20 +260,29 @@ fn a_real_room_gives_one_json_line_per_message() {
 }
 
 /// A client that only listens, since its stdin is /dev/null.
-struct Listener {
-    child: Child,
+pub struct Listener {
+    pub child: Child,
     output: Option<BufReader<std::process::ChildStdout>>,
 }
 
 impl Listener {
     fn start(room: &Room, args: &[&str]) -> Self {
+        Self::at(&room.url(), args)
+    }
+
+    pub fn at(url: &str, args: &[&str]) -> Self {
         let mut child =
-            command(&room.url(), args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+            command(url, args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let output = child.stdout.take().map(BufReader::new);
         Self { child, output }
     }
 
-    fn line(&mut self) -> String {
+    /// Closes its output.
+    pub fn close(&mut self) {
+        self.output = None;
+    }
+
+    pub fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.as_mut().unwrap().read_line(&mut line).unwrap();
         line
@@ -288,7 +300,7 @@ fn join(room: &Room, args: &[&str], input: &str) -> Output {
     join_url(&room.url(), args, input)
 }
 
-fn join_url(url: &str, args: &[&str], input: &str) -> Output {
+pub fn join_url(url: &str, args: &[&str], input: &str) -> Output {
     feed(command(url, args), input)
 }
 

@@ -20,11 +20,15 @@ mod manager;
 mod manual;
 mod metrics;
 mod moderation;
+#[allow(dead_code, reason = "the tests of the page need more of it")]
+#[path = "../browser/network.rs"]
+mod network;
 mod post;
 mod protocol;
 mod protocol_page;
 mod proxy;
 mod record;
+mod rejoin;
 mod resume;
 mod room;
 mod rules;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
+use tungstenite::handshake::server::Request;
 use tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 use tungstenite::{Message, WebSocket};
 
@@ -36,6 +37,8 @@ struct State {
     /// What is sent to every client.
     feed: Vec<String>,
     clients: usize,
+    /// The query of the URL of each connection.
+    queries: Vec<String>,
     /// Clients that connected before this number of `close_all` are to be closed.
     closings: usize,
     /// New clients are refused.
@@ -89,6 +92,11 @@ impl Room {
         self.shared.state.lock().unwrap().closings += 1;
     }
 
+    /// The parameters of each connection so far.
+    pub fn queries(&self) -> Vec<String> {
+        self.shared.state.lock().unwrap().queries.clone()
+    }
+
     /// Refuses new clients, or stops doing so.
     pub fn refuse_clients(&self, refuse_clients: bool) {
         self.shared.state.lock().unwrap().refuse_clients = refuse_clients;
@@ -108,7 +116,13 @@ impl Shared {
         if self.change(|state| state.refuse_clients) {
             return;
         }
-        let Ok(mut socket) = tungstenite::accept(stream) else { return };
+        #[allow(clippy::result_large_err, reason = "the library has this type")]
+        let note_query = |request: &Request, response| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            self.change(|state| state.queries.push(query));
+            Ok(response)
+        };
+        let Ok(mut socket) = tungstenite::accept_hdr(stream, note_query) else { return };
         socket.get_ref().set_read_timeout(Some(TICK)).unwrap();
         let (mut cursor, closings) = self.change(|state| {
             state.clients += 1;

@@ -118,11 +118,7 @@ impl App {
     pub fn event(&mut self, event: ConnectionEvent, size: Size, now: Instant) -> ScreenAction {
         match event {
             ConnectionEvent::State(state) => self.state_changed(state, now),
-            ConnectionEvent::Received(text) => {
-                if let Some(message) = Incoming::parse(&text) {
-                    self.received(&message, size, now);
-                }
-            }
+            ConnectionEvent::Received(message) => self.received(&message, size, now),
         }
         match self.quit_at {
             Some(_) if self.queue.is_empty() => ScreenAction::Quit,
@@ -273,7 +269,7 @@ impl App {
             ConnectionState::Connecting => {}
             ConnectionState::Connected => {
                 if self.was_connected {
-                    self.print_info("connected again; messages sent meanwhile are not shown");
+                    self.print_info("connected again");
                 }
                 self.was_connected = true;
                 self.read_token();

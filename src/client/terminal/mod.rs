@@ -24,8 +24,10 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use super::connection::ConnectionError;
 use super::options::ClientOptions;
 use super::render::Renderer;
+use super::resume::Resume;
 use crate::zone::Zone;
 use app::{App, ScreenAction};
 use footer::Footer;
@@ -42,13 +44,14 @@ const RESIZE_DELAY: Duration = Duration::from_millis(300);
 /// The interval in which the status line is updated.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Runs the interactive client until the user exits. The only errors are those of the
-/// terminal.
-pub async fn run(options: ClientOptions) -> io::Result<()> {
+/// Runs the interactive client until the user exits. The outer errors are those of the
+/// terminal; the inner one says why the connection ended, if the client does not reconnect.
+pub async fn run(options: ClientOptions) -> io::Result<Result<(), ConnectionError>> {
     let (commands, commands_receiver) = mpsc::channel(COMMANDS_MAX);
     let (events_sender, mut events) = mpsc::channel(EVENTS_MAX);
+    let resume = Resume::new(options.url.clone(), options.since);
     let connection =
-        tokio::spawn(reconnect::run(options.url.clone(), commands_receiver, events_sender));
+        tokio::spawn(reconnect::run(resume, options.reconnects, commands_receiver, events_sender));
     let mut keys = EventStream::new();
     let mut stop = stop_signals()?;
     let mut signal = [0];
@@ -116,8 +119,8 @@ pub async fn run(options: ClientOptions) -> io::Result<()> {
     // If the terminal is gone, this fails, and the client exits anyway.
     let _ = screen.write(&format!("{}{}", footer.erase(screen.size()), app.take_output()));
     drop((commands, events));
-    let _ = timeout(TICK, connection).await;
-    Ok(())
+    let end = timeout(TICK, connection).await.ok().and_then(Result::ok).flatten();
+    Ok(end.map_or(Ok(()), Err))
 }
 
 /// A stream that becomes readable with SIGTERM or SIGHUP, so that the client restores

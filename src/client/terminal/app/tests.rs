@@ -13,7 +13,7 @@ impl Fixture {
         let (url, usr) = ("ws://room.example".parse().unwrap(), "petr".into());
         let (token, colours) = (TokenSource::None, Colours(false));
         let zone = Box::leak(Box::new(Zone::Rule(tz::TimeZone::utc())));
-        let options = ClientOptions { url, usr, token, colours };
+        let options = ClientOptions { url, usr, token, colours, since: None, reconnects: true };
         let mut fixture = Self(App::new(options, Renderer::new(zone, colours)), Instant::now());
         fixture.state(ConnectionState::Connecting);
         fixture.state(ConnectionState::Connected);
@@ -25,7 +25,8 @@ impl Fixture {
     }
 
     fn receive(&mut self, message: Value) -> ScreenAction {
-        self.0.event(ConnectionEvent::Received(message.to_string()), SIZE, self.1)
+        let message = Incoming::parse(&message.to_string()).unwrap();
+        self.0.event(ConnectionEvent::Received(message), SIZE, self.1)
     }
 
     fn receive_notice(&mut self) {
@@ -116,7 +117,7 @@ fn messages_of_a_lost_connection_are_shown_and_not_repeated() {
     let mut app = Fixture::new();
     app.line("one");
     app.0.take_commands();
-    let error = ConnectionError("gone".into());
+    let error = ConnectionError::new("gone");
     app.state(ConnectionState::Lost(error, app.1 + Duration::from_millis(2500)));
     assert_eq!(app.0.take_output(), "-- gone\r\n-- perhaps not sent: one\r\n");
     let status = "✕ room.example · gone · next attempt in 3 s, or press Enter";
