@@ -66,8 +66,9 @@ keys! {
         /// peer on a Unix socket. List only proxies that set the header themselves.
         trusted_proxies: Vec<TrustedProxy> = Vec::new(), list(0, parsed("IP, IP/BITS, unix")),
             NewConnections;
-        /// Origins of the web pages that may open a WebSocket or an event stream, the chat page
-        /// included; other pages are answered with 403. If the list is empty, all pages may.
+        /// Origins of the web pages that may open a WebSocket or an event stream, or send a
+        /// message by POST, the chat page included; other pages are answered with 403. If the
+        /// list is empty, all pages may.
         origins: Vec<Origin> = Vec::new(),
             list(0, parsed("http://HOST[:PORT], https://HOST[:PORT]")), NewConnections;
     }
@@ -82,12 +83,15 @@ keys! {
         /// An address is an IPv4 address, the /64 network of an IPv6 address, or all Unix sockets
         /// together. Clients in one office or behind one carrier can share an address.
         connections_per_address_max: usize = 0, integer(0..=10_000_000), Yes;
-        /// WebSockets and event streams that one address may open in a second, and five times as
-        /// many at once after a pause; one more is answered with 429. 0 is no limit.
+        /// WebSockets and event streams that one address may open in a second, and messages that
+        /// it may send by POST, together; five times as many at once after a pause. One more is
+        /// answered with 429. 0 is no limit.
         connects_per_address_per_sec: u32 = 0, integer(0..=100_000), Yes;
-        /// Bytes of one message; a longer one closes its connection with code 1009.
+        /// Bytes of one message; a longer one closes its connection with code 1009, or is
+        /// answered with 413.
         message_bytes_max: usize = 16_384, integer(128..=1_048_576), NewConnections;
-        /// Seconds that a client may take to send its HTTP request.
+        /// Seconds that a client may take to send its HTTP request, and that a message by POST may
+        /// wait until it is sent.
         handshake_timeout as "handshake_timeout_secs": Duration = Duration::from_secs(10),
             seconds(1..=120), Yes;
         /// Seconds between two pings to a connection.
