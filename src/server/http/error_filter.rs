@@ -1,6 +1,7 @@
 //! Finds the responses that hyper sends by itself to requests that it cannot read.
 
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
@@ -12,8 +13,10 @@ use crate::mutex::lock;
 
 /// Hyper's own response is at the end of what it writes, and not longer than this.
 const RESPONSE_BYTES_MAX: usize = 256;
-/// Where the status is in a response.
-const STATUS_LINE: &[u8] = b"HTTP/1.1 4";
+/// How such a response begins, in the version of the request before.
+const STATUS_LINES: [&[u8]; 2] = [b"HTTP/1.1 4", b"HTTP/1.0 4"];
+/// Where its status is.
+const STATUS: Range<usize> = 9..12;
 /// Every other response of these classes has a body that says why, or is for HEAD and says
 /// how long it would be.
 const NO_BODY: &[u8] = b"\r\ncontent-length: 0\r\n";
@@ -76,11 +79,12 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for ErrorFilter<'_, W> {
 fn find(bytes: &[u8]) -> Option<(usize, StatusCode)> {
     let last = bytes.len().saturating_sub(RESPONSE_BYTES_MAX);
     let end = bytes.get(last..)?;
-    let start = end.windows(STATUS_LINE.len()).position(|window| window == STATUS_LINE)?;
+    let start =
+        end.windows(STATUS_LINES[0].len()).position(|window| STATUS_LINES.contains(&window))?;
     let response = end.get(start..)?;
     let is_own = response.windows(NO_BODY.len()).any(|window| window == NO_BODY)
         && response.ends_with(b"\r\n\r\n");
-    let status = response.get(STATUS_LINE.len() - 1..)?.get(..3)?;
+    let status = response.get(STATUS)?;
     is_own.then(|| StatusCode::from_bytes(status).ok())?.map(|status| (last + start, status))
 }
 
@@ -96,6 +100,7 @@ mod tests {
         let found = |text: &str| find(text.as_bytes());
         assert_eq!(found(OWN), Some((0, StatusCode::BAD_REQUEST)));
         assert_eq!(found(&OWN.replace("400", "431")).unwrap().1.as_u16(), 431);
+        assert_eq!(found(&OWN.replace("1.1", "1.0")).unwrap().0, 0);
         assert_eq!(found(&format!("{before}{OWN}")).unwrap().0, before.len());
         for text in [
             "",
