@@ -12,6 +12,7 @@ mod harness;
 mod hostile;
 mod moderation;
 mod network;
+mod other_origin;
 mod reading;
 mod token;
 mod writing;

@@ -609,6 +609,29 @@ fn pages_of_other_origins() {
 }
 
 #[test]
+fn event_streams_are_for_pages_of_other_origins_too() {
+    let daemon = Daemon::start("");
+    let mut stream = Http::connect(&daemon);
+    // Complete at once, and in pieces.
+    for pieces in [
+        &["GET /events HTTP/1.1\r\nHost: h\r\n\r\n"][..],
+        &["GET /ev", "ents HTTP/1.1\r\nHost: h\r\n\r\n"],
+    ] {
+        for piece in pieces {
+            stream.send(piece);
+            thread::sleep(Duration::from_millis(20));
+        }
+        let head = stream.head();
+        assert_eq!((head.status, head.field("access-control-allow-origin")), (200, "*"));
+        stream = Http::connect(&daemon);
+    }
+    let request = "OPTIONS /events HTTP/1.1\r\nHost: h\r\n\r\n";
+    let response = stream.ask(request);
+    assert_eq!(response.field("access-control-allow-methods"), "GET, HEAD, OPTIONS");
+    assert_eq!(response.field("allow"), "GET, HEAD, OPTIONS");
+}
+
+#[test]
 fn the_client_of_a_trusted_proxy() {
     let daemon = Daemon::start(
         "listen.trusted_proxies = ['127.0.0.1']\n[limits]\nmessages_per_sec = 1\nmessages_burst = 1",
