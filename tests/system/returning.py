@@ -137,8 +137,8 @@ class Crowd:
 
     def __init__(self, count, rate):
         self.listeners = [Returning(number % 2 == 1) for number in range(count)]
-        for listener in self.listeners:
-            run(listener.run())
+        # The event loop itself keeps no reference to its tasks.
+        self.tasks = [run(listener.run()) for listener in self.listeners]
         self.wait_until_back(0)
         self.speaker = run(speak(rate))
 
