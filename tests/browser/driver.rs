@@ -1,4 +1,5 @@
-//! A page in its own browser: headless Chromium under chromedriver.
+//! A page in its own browser: headless Chromium under chromedriver, or headless Firefox under
+//! geckodriver.
 
 use std::future::Future;
 use std::io::{BufRead, BufReader};
@@ -12,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::prelude::*;
-use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel, TypingData};
+use thirtyfour::{ChromeCapabilities, FirefoxCapabilities, LoggingPrefsLogLevel, TypingData};
 
 /// How long a test waits.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -36,10 +37,18 @@ impl Default for PageOptions {
     }
 }
 
+/// The kind of a browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Browser {
+    Chromium,
+    Firefox,
+}
+
 /// A browser with one page; both end with the test.
 pub struct Page {
     driver: Option<WebDriver>,
-    chromedriver: Child,
+    /// The process of chromedriver or geckodriver.
+    server: Child,
     _profile: TempDir,
 }
 
@@ -67,8 +76,33 @@ impl Page {
         page
     }
 
+    /// Opens any page in a browser of this kind.
+    pub async fn visit(browser: Browser, url: &str) -> Self {
+        let page = match browser {
+            Browser::Chromium => Self::start(&PageOptions::default()).await,
+            Browser::Firefox => Self::start_firefox().await,
+        };
+        page.driver().goto(url).await.unwrap();
+        page
+    }
+
+    async fn start_firefox() -> Self {
+        let profile = TempDir::new().unwrap();
+        let program = std::env::var("WSCHAT_GECKODRIVER").unwrap_or("geckodriver".to_owned());
+        let root = profile.path().display().to_string();
+        let words = [&program, "--port=0", "--profile-root", &root];
+        let (server, port) = start_server(&words, "Listening on 127.0.0.1:");
+        let mut wanted = FirefoxCapabilities::new();
+        wanted.add_arg("-headless").unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let driver = WebDriver::new(url, wanted).await.expect("Firefox starts");
+        driver.set_script_timeout(DEADLINE).await.unwrap();
+        Self { driver: Some(driver), server, _profile: profile }
+    }
+
     async fn start(options: &PageOptions) -> Self {
-        let (chromedriver, port) = start_chromedriver();
+        let words = ["chromedriver", "--port=0"];
+        let (server, port) = start_server(&words, "started successfully on port ");
         let profile = TempDir::new().unwrap();
         let mut wanted = ChromeCapabilities::new();
         let arguments = [
@@ -92,7 +126,7 @@ impl Page {
         let url = format!("http://127.0.0.1:{port}");
         let driver = WebDriver::new(url, wanted).await.expect("Chromium starts");
         driver.set_script_timeout(DEADLINE).await.unwrap();
-        Self { driver: Some(driver), chromedriver, _profile: profile }
+        Self { driver: Some(driver), server, _profile: profile }
     }
 
     pub fn driver(&self) -> &WebDriver {
@@ -223,31 +257,32 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // Chromedriver and its browser are one process group; a regular end takes longer.
+        // The driver and its browser are one process group; a regular end takes longer.
         if let Some(driver) = self.driver.take() {
             let _ = driver.leak();
         }
-        let _ = kill_process_group(Pid::from_child(&self.chromedriver), Signal::KILL);
-        let _ = self.chromedriver.wait();
+        let _ = kill_process_group(Pid::from_child(&self.server), Signal::KILL);
+        let _ = self.server.wait();
     }
 }
 
-/// Starts chromedriver, and returns its port. It chooses a free port of IPv4, and fails
-/// if the same port of IPv6 is in use; then it is started again.
-fn start_chromedriver() -> (Child, u16) {
+/// Starts a driver, and returns the port that it logs behind the words `before_port`.
+/// Chromedriver chooses a free port of IPv4, and fails if the same port of IPv6 is in use;
+/// then it is started again.
+fn start_server(words: &[&str], before_port: &str) -> (Child, u16) {
     let start = Instant::now();
     loop {
-        if let Some(found) = try_chromedriver() {
+        if let Some(found) = try_server(words, before_port) {
             return found;
         }
-        assert!(start.elapsed() < DEADLINE, "chromedriver finds no port");
+        assert!(start.elapsed() < DEADLINE, "{words:?} finds no port");
         thread::sleep(TICK);
     }
 }
 
-fn try_chromedriver() -> Option<(Child, u16)> {
-    let mut child = Command::new("chromedriver")
-        .arg("--port=0")
+fn try_server(words: &[&str], before_port: &str) -> Option<(Child, u16)> {
+    let mut child = Command::new(words[0])
+        .args(&words[1..])
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -255,14 +290,15 @@ fn try_chromedriver() -> Option<(Child, u16)> {
         .spawn()
         .unwrap_or_else(|error| {
             panic!(
-                "chromedriver does not start ({error}): the tests of the page need a browser. \
-                 Install it (on Debian: apt-get install chromium chromium-driver), or let \
-                 tests/run do it"
+                "{} does not start ({error}): the tests of the page need browsers. \
+                 Install Chromium (on Debian: apt-get install chromium chromium-driver), or let \
+                 tests/run install Chromium and Firefox",
+                words[0]
             )
         });
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
-        let rest = line.split_once("started successfully on port ")?.1;
+        let rest = line.split_once(before_port)?.1;
         rest.trim_end_matches('.').parse().ok()
     });
     let Some(port) = port else {

@@ -1,15 +1,20 @@
-//! The page in real browsers with a real daemon. The tests need Chromium, chromedriver,
-//! and axe-core at `WSCHAT_AXE`; `tests/run` installs them. With
+//! The page in real browsers with a real daemon, and pages of others. The tests need Chromium,
+//! chromedriver, Firefox, geckodriver at `WSCHAT_GECKODRIVER`, and axe-core at `WSCHAT_AXE`;
+//! `tests/run` installs them. With
 //! `WSCHAT_SCREENSHOTS=FOLDER` they save screenshots of the main states.
 
 mod accessibility;
 mod connection;
 mod driver;
+mod events;
 mod files;
 #[allow(dead_code, reason = "the tests of the daemon need more of it")]
 #[path = "../it/harness.rs"]
 mod harness;
 mod hostile;
+#[allow(dead_code, reason = "the tests of the daemon need more of it")]
+#[path = "../it/manager.rs"]
+mod manager;
 mod moderation;
 mod network;
 mod other_origin;
