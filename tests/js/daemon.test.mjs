@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -18,10 +19,10 @@ const module = new URL("../../static/wschat.js", import.meta.url);
 const binary = process.env.WSCHAT_BIN ?? fileURLToPath(new URL("../../target/debug/wschat", import.meta.url));
 
 /** Starts a daemon that stops with the test. Returns its URL, its address and `stop`. */
-async function start(t, listen = "127.0.0.1:0") {
+async function start(t, listen = "127.0.0.1:0", text = "") {
   const folder = mkdtempSync(join(tmpdir(), "wschat-"));
   const config = join(folder, "wschat.toml");
-  writeFileSync(config, "");
+  writeFileSync(config, text);
   const { JWT_SECRET, ...env } = process.env;
   const child = spawn(binary, ["--config", config, "--listen", listen], { env, stdio: ["ignore", "ignore", "pipe"] });
   const stop = async () => {
@@ -51,6 +52,25 @@ const next = (room, type, is = () => true) =>
     };
     room.addEventListener(type, listen);
   });
+
+/** A proxy whose connections can be cut. Returns its URL and `cut`. */
+async function proxy(t, address) {
+  const [, host, port] = /(.*):(\d+)/.exec(address);
+  const open = new Set();
+  const server = createServer((near) => {
+    const far = createConnection(port, host);
+    for (const [from, to] of [[near, far], [far, near]]) {
+      open.add(from);
+      from.pipe(to);
+      from.on("error", () => {});
+      from.on("close", () => (open.delete(from), to.destroy()));
+    }
+  });
+  const cut = () => open.forEach((socket) => socket.destroy());
+  t.after(() => (server.close(), cut()));
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { url: `ws://127.0.0.1:${server.address().port}/`, cut };
+}
 
 test("two clients exchange messages", async (t) => {
   const { url } = await start(t);
@@ -107,6 +127,43 @@ test("a server that stops and starts again", async (t) => {
   await start(t, first.address);
   await open;
   assert.equal((await room.send({ usr: "ann", msg: "again" })).msg, "again");
+});
+
+test("what was missed arrives once, wherever the connection breaks", async (t) => {
+  const { url, address } = await start(t, undefined, "[limits]\nmessages_per_sec = 0\n");
+  const network = await proxy(t, address);
+  const ann = connect(url);
+  const listeners = [1, 2, 3].map(() => connect(network.url, { delayMinMs: 1, delayMaxMs: 5 }));
+  t.after(() => [ann, ...listeners].forEach((room) => room.close()));
+  const seen = listeners.map((room) => {
+    const messages = [];
+    room.addEventListener("message", ({ detail }) => messages.push(detail));
+    room.addEventListener("gap", ({ detail }) => messages.push(detail));
+    return messages;
+  });
+  await Promise.all([ann, ...listeners].map(({ opened }) => opened));
+  const sent = [];
+  // Every third message a break, at another moment after it.
+  for (let n = 0; n < 300; n += 1) {
+    sent.push(await ann.send({ usr: "ann", msg: `${n}` }));
+    if (n % 3 === 0) setTimeout(network.cut, n % 7);
+  }
+  for (const room of listeners) {
+    if (room.since !== sent.at(-1).tim) await next(room, "message", ({ tim }) => tim === sent.at(-1).tim);
+  }
+  for (const messages of seen) assert.deepEqual(messages, sent);
+});
+
+test("a server that does not know what was said", async (t) => {
+  const first = await start(t);
+  const room = connect(first.url, { delayMinMs: 20, delayMaxMs: 100 });
+  t.after(() => room.close());
+  await room.opened;
+  const { tim } = await room.send({ usr: "ann", msg: "hello" });
+  await first.stop();
+  const gap = next(room, "gap");
+  await start(t, first.address);
+  assert.deepEqual([(await gap).after, room.since], [tim, tim]);
 });
 
 test("a message over the limit", async (t) => {
