@@ -1,5 +1,8 @@
 //! What must always be true.
 
+use wschat::chat::Tim;
+use wschat::feed::Encoding;
+use wschat::room::{Gap, Start, StartPoint};
 use wschat::server::FeedState;
 
 use super::client::{Answers, Sends};
@@ -50,6 +53,34 @@ impl World {
         }
     }
 
+    /// A new listener starts at the first message that it may have, with a notice if it has
+    /// asked for an earlier one.
+    pub fn check_start(&self, start: Start, point: &StartPoint) {
+        let Start::After(since) = start else { return };
+        let (feed, now) = (&self.sent_feed, self.now().tim);
+        let last = feed.tims.last().copied().unwrap_or_default().max(self.complete_since);
+        if since.tim() > last {
+            let is_far = since.tim().nanos() > now.nanos() + 1_000_000_000;
+            let after = (!is_far).then_some(since.tim());
+            assert_eq!(*point, StartPoint { cursor: feed.end(), after, gap: None });
+            return;
+        }
+        let resume = self.plan.limits.resume;
+        let oldest = Tim::from_nanos(now.nanos().saturating_sub(resume.as_nanos() as u64));
+        let tail_start = self.room.inspect(|log, _| log.tail_start());
+        let is_there = |index: &usize| {
+            feed.start_of(*index) >= tail_start.max(self.recovered_from)
+                && feed.tims[*index] > oldest
+                && !resume.is_zero()
+        };
+        let wanted = feed.first_after(since.tim());
+        let first = (wanted..feed.tims.len()).find(is_there).unwrap_or(feed.tims.len());
+        let is_known = since.tim() >= self.complete_since;
+        let gap = (first > wanted || !is_known)
+            .then(|| Gap { after: Some(since), before: feed.tims.get(first).copied() });
+        assert_eq!(*point, StartPoint { cursor: feed.start_of(first), after: None, gap });
+    }
+
     /// This client has received a close frame.
     pub fn check_close(&self, id: u64) {
         let client = &self.clients[&id];
@@ -71,7 +102,7 @@ impl World {
                 // A tail shorter than the socket's buffer is soon exceeded.
                 !kind.reads_fast() || self.plan.limits.feed_tail_bytes < kind.socket_bytes
             }
-            (1008, "idle") => !self.is_honest(id),
+            (1008, "idle") => kind.encoding == Encoding::Frames && !self.is_honest(id),
             (1008, "kicked") => client.was_kicked,
             (1001, "server stopped") => self.is_closing,
             (1012, "server restarts") => self.is_restarting,
@@ -112,6 +143,13 @@ impl World {
             let Some(client) = self.clients.get_mut(&position.id) else {
                 panic!("connection {} has no client", position.id)
             };
+            if position.state == FeedState::Early {
+                continue;
+            }
+            let is_started = position.state != FeedState::Closing;
+            if let Some(cursor) = position.cursor.filter(|_| is_started) {
+                client.received.start_at(cursor, &self.sent_feed);
+            }
             let received = &client.received;
             match position.cursor {
                 Some(cursor) => assert!(
@@ -156,6 +194,10 @@ impl World {
     pub fn check_settled(&self) {
         for client in self.clients.values() {
             let (received, end) = (&client.received, self.sent_feed.end());
+            if let Some(after) = received.after {
+                assert!(self.sent_feed.tims.last().is_none_or(|last| *last <= after));
+                continue;
+            }
             assert_eq!(received.position, end, "client {} has everything", client.id);
             assert!(received.begun.is_empty(), "client {} has whole frames", client.id);
         }
@@ -167,7 +209,8 @@ impl World {
         assert!(!self.room.gate().is_sweeping(), "every sweep is over");
         assert!(self.room.gate().is_open(), "the gate is open");
         for shard in &self.shards {
-            let lagging = shard.table.positions().filter(|p| p.state != FeedState::Swept);
+            let is_done = |state| matches!(state, FeedState::Swept | FeedState::Early);
+            let lagging = shard.table.positions().filter(|p| !is_done(p.state));
             assert_eq!(lagging.count(), 0, "every connection is in the sweep");
         }
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use fastrand::Rng;
+use wschat::feed::Encoding;
 use wschat::server::Peer;
 use wschat::ws::frame::client_frame;
 
@@ -66,6 +67,7 @@ pub enum Closes {
 /// A kind of client.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
+    pub encoding: Encoding,
     pub reads: Reads,
     pub answers: Answers,
     pub sends: Sends,
@@ -76,6 +78,7 @@ pub struct Kind {
 
 /// It reads at once, answers pings, and sends nothing.
 pub const LISTENER: Kind = Kind {
+    encoding: Encoding::Frames,
     reads: Reads::Within(1),
     answers: Answers::After(20),
     sends: Sends::Nothing,
@@ -84,6 +87,20 @@ pub const LISTENER: Kind = Kind {
 };
 
 impl Kind {
+    /// The same as a listener of events, which sends nothing.
+    pub fn of_events(self) -> Self {
+        Self {
+            encoding: Encoding::Events,
+            sends: Sends::Nothing,
+            answers: Answers::Never,
+            closes: match self.closes {
+                Closes::AgainAndAgain => Closes::Never,
+                closes => closes,
+            },
+            ..self
+        }
+    }
+
     /// Whether it empties its socket within the longest round trip that is not too slow.
     pub fn reads_fast(&self) -> bool {
         matches!(self.reads, Reads::Within(ms) if ms <= 300) && self.socket_bytes >= 65_536
@@ -112,7 +129,6 @@ pub struct Client {
     pub peer: Peer,
     pub pipe: Rc<RefCell<Pipe>>,
     pub shard: usize,
-    pub joined_at: u64,
     pub received: Received,
     /// Bytes of the stream that it has read.
     pub taken: u64,

@@ -61,6 +61,34 @@ impl World {
         self.look();
     }
 
+    /// The process crashes: every connection is lost. The next one continues with the tail, or
+    /// knows nothing of the room.
+    pub fn crash(&mut self, keeps_tail: bool) {
+        self.look();
+        self.shards.iter().for_each(|shard| self.totals.keep(shard.table.counters()));
+        self.shards.clear();
+        self.look();
+        assert!(self.clients.is_empty(), "every socket is closed");
+        let (tail_bytes, now) = (self.plan.limits.feed_tail_bytes, self.now().tim);
+        let (log, last_tim) = self.room.inspect(|log, last_tim| {
+            let mut state = Snapshot::default();
+            state.set_log(log);
+            let unknown = || Log::resume(tail_bytes, log.end(), log.messages(), now);
+            (if keeps_tail { state.log(tail_bytes) } else { unknown() }, last_tim)
+        });
+        if !keeps_tail {
+            (self.complete_since, self.recovered_from) = (now, log.end());
+        }
+        let stamper = Stamper::after(last_tim);
+        let state = RoomState { log, stamper, ..RoomState::new(tail_bytes) };
+        self.started_us = self.now_us;
+        self.room = Room::resume(self.plan.shards, tail_bytes, state);
+        self.counts = ConnectionCounts::new(self.plan.shards);
+        let (settings, scratch_bytes) = (self.settings.clone(), self.plan.scratch_bytes);
+        let shard = |number| Shard::new(number, &self.room, settings.clone(), scratch_bytes);
+        self.shards = (0..self.plan.shards).map(shard).collect();
+    }
+
     /// The old process hands everything over, as the pool does.
     fn give(&mut self) -> Given {
         let (mut rows, mut streams) = (Vec::new(), Vec::new());

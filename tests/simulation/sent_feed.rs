@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use wschat::chat::SERVER_NAME;
-use wschat::room::Room;
+use wschat::chat::{SERVER_NAME, Tim};
+use wschat::feed::Encoding;
+use wschat::room::{Gap, Room, StartPoint};
+use wschat::ws::close::{self, Close};
+use wschat::ws::frame::{self, Opcode};
 
 /// The whole feed, from its first byte.
 #[derive(Default)]
@@ -11,7 +14,8 @@ pub struct SentFeed {
     pub bytes: Vec<u8>,
     /// Where each message ends.
     pub ends: Vec<u64>,
-    last_tim: String,
+    /// The `tim` of each message.
+    pub tims: Vec<Tim>,
 }
 
 /// A message that was sent: its client, and its number among that client's messages.
@@ -44,8 +48,10 @@ impl SentFeed {
             let end = at + header + payload;
             let text = std::str::from_utf8(&self.bytes[at + header..end]).expect("UTF-8");
             let tim = &text[text.len() - 32..text.len() - 2];
-            assert!(*tim > *self.last_tim, "tim increases: {tim} after {}", self.last_tim);
-            self.last_tim = tim.into();
+            let tim: Tim = tim.parse().expect("a tim");
+            let last = self.tims.last().copied().unwrap_or_default();
+            assert!(tim > last, "tim increases: {tim} after {last}");
+            self.tims.push(tim);
             self.ends.push(end as u64);
             sent.extend(spoken(text));
             at = end;
@@ -56,6 +62,16 @@ impl SentFeed {
     /// How many messages end at or before this position.
     pub fn messages_before(&self, position: u64) -> u64 {
         self.ends.partition_point(|end| *end <= position) as u64
+    }
+
+    /// The position of the message with this index, or the end of the feed.
+    pub fn start_of(&self, index: usize) -> u64 {
+        if index == 0 { 0 } else { self.ends.get(index - 1).copied().unwrap_or(self.end()) }
+    }
+
+    /// The index of the first message with a greater `tim`.
+    pub fn first_after(&self, tim: Tim) -> usize {
+        self.tims.partition_point(|sent| *sent <= tim)
     }
 
     fn holds(&self, bytes: &[u8], position: u64) -> bool {
@@ -75,6 +91,15 @@ fn spoken(text: &str) -> Option<SentMessage> {
 
 /// What the server sent to one client, frame by frame.
 pub struct Received {
+    encoding: Encoding,
+    /// It gets messages from the first one with a greater `tim` on, and has none yet.
+    pub after: Option<Tim>,
+    /// The notice that has to come before anything else.
+    gap: Option<Gap>,
+    /// Bytes of complete messages of the feed.
+    pub feed_bytes: u64,
+    /// When something arrived last.
+    last_ms: u64,
     /// The position in the feed up to which complete frames arrived.
     pub position: u64,
     /// The bytes of an incomplete frame.
@@ -94,9 +119,14 @@ pub struct Received {
 }
 
 impl Received {
-    pub fn new(joined_at: u64) -> Self {
+    pub fn new(encoding: Encoding, start: &StartPoint, now_ms: u64) -> Self {
         Self {
-            position: joined_at,
+            encoding,
+            after: start.after,
+            gap: start.gap,
+            feed_bytes: 0,
+            last_ms: now_ms,
+            position: start.cursor,
             begun: Vec::new(),
             messages: 0,
             bytes: 0,
@@ -109,9 +139,16 @@ impl Received {
     }
 
     /// Parses the next bytes of the stream.
-    pub fn take(&mut self, bytes: &[u8], sent_feed: &SentFeed) {
+    pub fn take(&mut self, bytes: &[u8], sent_feed: &SentFeed, now_ms: u64) {
         let mut begun = std::mem::take(&mut self.begun);
         begun.extend_from_slice(bytes);
+        let silence_ms = now_ms - self.last_ms;
+        if !bytes.is_empty() {
+            self.last_ms = now_ms;
+        }
+        if self.encoding == Encoding::Events {
+            return self.take_events(&begun, silence_ms, sent_feed);
+        }
         let mut rest = &begun[..];
         while let Some((header, payload)) = length(rest) {
             let Some((frame, behind)) = rest.split_at_checked(header + payload) else { break };
@@ -127,13 +164,87 @@ impl Received {
         );
     }
 
+    fn take_events(&mut self, stream: &[u8], silence_ms: u64, sent_feed: &SentFeed) {
+        let mut rest = stream;
+        while let Some(end) = rest.windows(2).position(|bytes| bytes == b"\n\n") {
+            let (block, behind) = rest.split_at(end + 2);
+            self.bytes += block.len() as u64;
+            let block = std::str::from_utf8(&block[..end]).expect("UTF-8");
+            self.event(block, silence_ms, sent_feed);
+            rest = behind;
+        }
+        self.begun = rest.to_vec();
+        assert!(self.close.is_none() || self.begun.is_empty(), "nothing follows the last comment");
+    }
+
+    fn event(&mut self, block: &str, silence_ms: u64, sent_feed: &SentFeed) {
+        assert!(self.close.is_none(), "no event follows the last comment: {block}");
+        let (id, data) = match block.split_once('\n') {
+            Some((id, data)) => (id.strip_prefix("id: "), data.strip_prefix("data: ")),
+            None => (None, block.strip_prefix("data: ")),
+        };
+        let Some(data) = data else {
+            let comment = block.strip_prefix(':').expect("a comment");
+            if let Some(reason) = comment.strip_prefix(" closed: ") {
+                self.close = Some((code_of(reason), reason.into(), self.bytes));
+                return;
+            }
+            assert_eq!(comment, "");
+            assert!(silence_ms >= 15_000, "a comment after {silence_ms} ms");
+            self.pings_count += 1;
+            return;
+        };
+        let mut frame = Vec::new();
+        frame::put(Opcode::Text, data.as_bytes(), &mut frame);
+        let before = self.messages;
+        self.frame(&frame, frame.len() - data.len(), sent_feed);
+        if self.messages > before {
+            self.feed_bytes += block.len() as u64 + 2;
+            assert_eq!(id, data.get(data.len() - 32..data.len() - 2), "the id is the tim");
+        } else {
+            assert_eq!(id, None, "a notice has no id: {block}");
+        }
+    }
+
+    /// Where it gets its first message, if it has waited for that.
+    fn first_position(&self, sent_feed: &SentFeed) -> Option<u64> {
+        Some(sent_feed.start_of(sent_feed.first_after(self.after?)))
+    }
+
+    /// The connection has come to its first message.
+    pub fn start_at(&mut self, cursor: u64, sent_feed: &SentFeed) {
+        if let Some(first) = self.first_position(sent_feed) {
+            (self.position, self.after) = (first, None);
+            assert!(self.is_at(cursor, sent_feed), "it is at {cursor}, but begins at {first}");
+        }
+    }
+
     fn frame(&mut self, frame: &[u8], header: usize, sent_feed: &SentFeed) {
         assert!(self.close.is_none(), "no frame follows a close frame: {}", shown(frame));
         let payload = &frame[header..];
+        if let (0x81, Some(gap)) = (frame[0], self.gap.take()) {
+            let text = std::str::from_utf8(payload).expect("UTF-8");
+            let field = |name: &str| {
+                let value = text.split_once(&format!("\"{name}\":\""))?.1;
+                Some(value.split('"').next()?.to_owned())
+            };
+            assert_eq!(field("err").as_deref(), Some("gap"), "the notice comes first: {text}");
+            assert_eq!(field("after"), gap.after.map(|after| after.to_string()));
+            assert_eq!(field("before"), gap.before.map(|before| before.to_string()));
+            return;
+        }
+        if let Some(first) = self.first_position(sent_feed)
+            && sent_feed.holds(frame, first)
+        {
+            (self.position, self.after) = (first, None);
+        }
         match frame[0] {
             0x81 if sent_feed.holds(frame, self.position) => {
                 self.position += frame.len() as u64;
                 self.messages += 1;
+                if self.encoding == Encoding::Frames {
+                    self.feed_bytes += frame.len() as u64;
+                }
             }
             0x81 => {
                 let text = std::str::from_utf8(payload).expect("UTF-8");
@@ -148,6 +259,7 @@ impl Received {
                         shown(frame),
                     );
                 };
+                assert_ne!(code, "gap", "nothing is missing: {text}");
                 *self.notices.entry(code).or_default() += 1;
             }
             0x88 => {
@@ -168,6 +280,9 @@ impl Received {
     /// Whether a connection that received this may have this cursor: a frame of the feed
     /// has begun as far as the cursor sends, or an own frame at a boundary.
     pub fn is_at(&self, cursor: u64, sent_feed: &SentFeed) -> bool {
+        if self.encoding == Encoding::Events {
+            return cursor == self.position;
+        }
         let feed = !self.begun.is_empty() && sent_feed.holds(&self.begun, self.position);
         let own = !feed || self.begins_like_a_notice();
         (own && cursor == self.position)
@@ -184,7 +299,8 @@ impl Received {
 
     /// The stream is over: its incomplete part must be the beginning of a frame.
     pub fn check_end(&self, sent_feed: &SentFeed) {
-        if self.begun.is_empty() || sent_feed.holds(&self.begun, self.position) {
+        let is_event = self.encoding == Encoding::Events;
+        if is_event || self.begun.is_empty() || sent_feed.holds(&self.begun, self.position) {
             return;
         }
         let text = match self.begun[0] {
@@ -196,6 +312,13 @@ impl Received {
         let valid = text.is_none_or(|text| text.iter().all(u8::is_ascii));
         assert!(valid, "a frame within a frame: {}", shown(&self.begun));
     }
+}
+
+/// The close code with this reason, as a WebSocket gets it.
+fn code_of(reason: &str) -> u16 {
+    let all = [close::GOING_AWAY, close::IDLE, close::KICKED, close::RESTART];
+    let found = all.into_iter().find(|close| close.reason == reason);
+    found.map_or(Close::too_slow(0).code, |close| close.code)
 }
 
 /// The lengths of header and payload of the first frame.

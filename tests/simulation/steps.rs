@@ -1,5 +1,6 @@
 //! What clients do at a step.
 
+use wschat::feed::Encoding;
 use wschat::ws::close;
 use wschat::ws::frame::client_frame;
 
@@ -51,7 +52,9 @@ impl World {
             (0..pings).for_each(|_| self.plan_step(ms * 1000, id, Step::Pong));
         }
         if closed && kind.closes == Closes::Properly {
-            self.plan_step(1_000, id, Step::Close);
+            if kind.encoding == Encoding::Frames {
+                self.plan_step(1_000, id, Step::Close);
+            }
             self.plan_step(2_000, id, Step::End);
         }
         // The rest is read later.

@@ -1,5 +1,6 @@
 //! Counts of both sides.
 
+use wschat::feed::Encoding;
 use wschat::server::Counters;
 
 use super::client::Client;
@@ -23,6 +24,8 @@ pub struct Totals {
     pub hand_overs: u64,
     /// Clients that were lost in a failed handover.
     pub dismissed: u64,
+    /// Listeners that started behind a gap.
+    pub gaps: u64,
     pub sent: u64,
     pub counters: Counters,
 }
@@ -36,8 +39,15 @@ impl Totals {
     pub fn add(&mut self, client: &Client, sent_feed: &SentFeed) {
         let received = &client.received;
         self.messages += received.messages;
-        self.feed_bytes += received.position - client.joined_at;
+        self.feed_bytes += received.feed_bytes;
         let begun = received.begun.len() as u64;
+        if client.kind.encoding == Encoding::Events {
+            self.unclear_bytes += begun;
+            self.detached += u64::from(client.is_detached);
+            let close = received.close.as_ref();
+            self.too_slow += u64::from(close.is_some_and(|(code, ..)| *code == 1013));
+            return;
+        }
         match (
             received.is_at(received.position + begun, sent_feed),
             received.is_at(received.position, sent_feed),
@@ -62,6 +72,7 @@ impl Totals {
         self.too_slow += other.too_slow;
         self.hand_overs += other.hand_overs;
         self.dismissed += other.dismissed;
+        self.gaps += other.gaps;
         self.sent += other.sent;
         self.keep(&other.counters);
     }

@@ -7,10 +7,9 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use wschat::chat::{Actor, AddressBlock, ModAction, Now, Target, Tim};
+use wschat::chat::{Actor, AddressBlock, ModAction, Now, Target, Tim, gap_notice};
 use wschat::config::{Config, Limits};
-use wschat::feed::Encoding;
-use wschat::room::Room;
+use wschat::room::{Room, Start};
 use wschat::server::{ConnectionCounts, NewConnection, Peer, Settings};
 use wschat::ws::close::Close;
 
@@ -76,6 +75,10 @@ pub struct World {
     pub now_us: u64,
     /// The error of the clock that tells the date.
     pub day_ms: u64,
+    /// Every message with a greater `tim` is in the room, or was when the tail passed it.
+    pub complete_since: Tim,
+    /// The position from which on this process has the feed.
+    pub recovered_from: u64,
     /// When this process began.
     pub started_us: u64,
     /// Clients send nothing more.
@@ -110,6 +113,8 @@ impl World {
             totals: Totals::default(),
             now_us: 0,
             day_ms: 0,
+            complete_since: Tim::default(),
+            recovered_from: 0,
             started_us: 0,
             is_quiet: false,
             is_closing: false,
@@ -135,8 +140,18 @@ impl World {
 
     /// The same, from an address that others may have, too.
     pub fn join_from(&mut self, kind: Kind, address: Ipv4Addr) -> u64 {
-        let (id, cursor) = (self.next_id, self.room.end());
+        self.resume_from(kind, address, Start::Live)
+    }
+
+    /// The same, with the messages that it asks for.
+    pub fn resume_from(&mut self, kind: Kind, address: Ipv4Addr, start: Start) -> u64 {
+        let id = self.next_id;
         self.next_id += 1;
+        let now = self.now().tim;
+        let point = self.room.start_point(start, self.plan.limits.resume, now);
+        self.check_start(start, &point);
+        self.totals.gaps += u64::from(point.gap.is_some());
+        let cursor = point.cursor;
         let peer = Peer::tcp((address, 4711).into());
         let pipe = Rc::new(RefCell::new(Pipe::new(kind.socket_bytes)));
         let shard = self.rng.usize(..self.shards.len());
@@ -147,8 +162,7 @@ impl World {
             peer,
             pipe,
             shard,
-            joined_at: cursor,
-            received: Received::new(cursor),
+            received: Received::new(kind.encoding, &point, self.now_us / 1000),
             taken: 0,
             unsent: Default::default(),
             takes_soon: false,
@@ -172,12 +186,16 @@ impl World {
             _ => Vec::new(),
         };
         let arrival = NewConnection {
-            encoding: Encoding::Frames,
-            after: None,
-            notice: None,
+            encoding: kind.encoding,
+            after: point.after,
+            notice: point.gap.map(|gap| {
+                let mut text = Vec::new();
+                gap_notice(gap.after, gap.before, now, &mut text);
+                text
+            }),
             id,
             cursor,
-            permit: self.counts.admit(peer, Encoding::Frames, None, 0).expect("there is no limit"),
+            permit: self.counts.admit(peer, kind.encoding, None, 0).expect("there is no limit"),
             since_secs: 0,
             message_bytes_max: self.plan.limits.message_bytes_max as u32,
         };
@@ -372,7 +390,7 @@ impl World {
         let (waiting, gone) = (pipe.waiting > 0, pipe.server_gone);
         drop(pipe);
         let had_close = client.received.close.is_some();
-        client.received.take(&written, &self.sent_feed);
+        client.received.take(&written, &self.sent_feed, self.now_us / 1000);
         if !had_close && client.received.close.is_some() {
             self.check_close(id);
         }

@@ -82,7 +82,7 @@ pub(crate) enum Readiness {
 }
 
 /// The result of writing to a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WriteResult {
     /// The socket would block.
     pub is_blocked: bool,
@@ -90,6 +90,8 @@ pub(crate) struct WriteResult {
     pub messages: u64,
     /// How many bytes of the feed were written.
     pub feed_bytes: usize,
+    /// How many bytes of the outbox were written.
+    pub own_bytes: usize,
 }
 
 impl<S: Stream> Connection<S> {
@@ -170,22 +172,26 @@ impl<S: Stream> Connection<S> {
     /// The socket's: the connection is gone.
     pub fn write(&mut self, pieces: &Pieces) -> io::Result<WriteResult> {
         let before = pieces.messages_before(self.cursor);
-        let mut result = WriteResult { is_blocked: false, messages: 0, feed_bytes: 0 };
-        result.is_blocked = self.write_in_order(pieces, &mut result.feed_bytes)?;
+        let mut result = WriteResult::default();
+        result.is_blocked = self.write_in_order(pieces, &mut result)?;
         result.messages = pieces.messages_before(self.cursor).saturating_sub(before);
         Ok(result)
     }
 
     /// Returns whether the socket would block.
-    fn write_in_order(&mut self, pieces: &Pieces, feed_bytes: &mut usize) -> io::Result<bool> {
+    fn write_in_order(&mut self, pieces: &Pieces, result: &mut WriteResult) -> io::Result<bool> {
         loop {
             let written = if self.has_pending_frames() {
                 match pieces.rest_of_message(self.encoding, self.progress()) {
-                    [] => self.write_outbox()?,
+                    [] => {
+                        let written = self.write_outbox()?;
+                        result.own_bytes += written;
+                        written
+                    }
                     rest => {
                         let written = write_once(&mut self.stream, &[IoSlice::new(rest)])?;
                         self.advance(pieces, written);
-                        *feed_bytes += written;
+                        result.feed_bytes += written;
                         written
                     }
                 }
@@ -197,7 +203,7 @@ impl<S: Stream> Connection<S> {
                     return Ok(false);
                 }
                 let written = self.write_slices(&slices, pieces)?;
-                *feed_bytes += written;
+                result.feed_bytes += written;
                 written
             };
             if written == 0 {

@@ -2,7 +2,7 @@
 //! that the feed's tail passes.
 
 use crate::chat::Tim;
-use crate::feed::Pieces;
+use crate::feed::{Encoding, Pieces};
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{FeedState, Stream};
 use crate::server::shard::outbox::Closing;
@@ -65,6 +65,10 @@ impl<S: Stream> Table<S> {
             let (cursor, cold) = (connection.cursor, &mut self.cold[row]);
             self.counters.deliveries += written.messages;
             self.counters.bytes_sent += written.feed_bytes as u64;
+            let is_written = written.feed_bytes + written.own_bytes > 0;
+            if connection.encoding == Encoding::Events && is_written {
+                cold.postpone_comment(self.ms);
+            }
             cold.is_far_back &=
                 end.saturating_sub(cursor) > (turn.limits.feed_tail_bytes / FAR_BACK_PART) as u64;
             self.lagging.remove(&(before, id));

@@ -32,6 +32,11 @@ impl ColdState {
         self.ping_due_ms = ms + 1 + phase_ms;
     }
 
+    /// The event stream is not silent at this time.
+    pub(crate) fn postpone_comment(&mut self, ms: u64) {
+        self.ping_due_ms = ms + SILENCE_MS;
+    }
+
     /// Whether no frame arrived within the limits, and a ping was not answered for long
     /// enough: a reload may have changed the intervals.
     fn is_idle(&self, limits: &Limits, ms: u64) -> bool {
@@ -94,7 +99,7 @@ impl<S: Stream> Table<S> {
     pub(crate) fn start_event_stream(&mut self, row: usize, limits: &Limits) {
         let (connection, cold) = (&self.connections[row], &mut self.cold[row]);
         if connection.encoding == Encoding::Events {
-            cold.ping_due_ms = self.ms + SILENCE_MS;
+            cold.postpone_comment(self.ms);
             connection.stream.set_user_timeout(limits.idle_timeout);
         }
     }

@@ -2,7 +2,7 @@
 
 use wschat::ws::close;
 
-use super::super::client::{Answers, Closes, Kind, Reads, Sends, Step};
+use super::super::client::{Answers, Closes, Kind, LISTENER, Reads, Sends, Step};
 use super::super::restart::Outcome;
 use super::super::seeds::each_seed;
 use super::super::totals::Totals;
@@ -30,7 +30,8 @@ fn anybody(world: &mut World) -> Kind {
     };
     // So small that it is soon full.
     let socket_bytes = if reads == Reads::Never { 1_000 } else { 65_536 };
-    Kind { reads, closes, sends, answers: Answers::After(10), socket_bytes }
+    let kind = Kind { reads, closes, sends, answers: Answers::After(10), socket_bytes, ..LISTENER };
+    if world.rng.u8(..4) == 0 { kind.of_events() } else { kind }
 }
 
 fn people(world: &mut World, count: u32) -> Vec<u64> {

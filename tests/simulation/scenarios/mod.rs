@@ -7,4 +7,5 @@ mod idle;
 mod moderation;
 mod pieces;
 mod random;
+mod resume;
 mod rows;

@@ -1,6 +1,6 @@
 //! Everything at once, at random, with a short tail.
 
-use super::super::client::{Answers, Client, Closes, Kind, Reads, Sends, Step};
+use super::super::client::{Answers, Client, Closes, Kind, LISTENER, Reads, Sends, Step};
 use super::super::restart::Outcome;
 use super::super::seeds::each_seed;
 use super::super::totals::Totals;
@@ -107,7 +107,8 @@ fn anybody(world: &mut World) -> Kind {
     };
     let answers = if rng.u8(..4) == 0 { Answers::Never } else { Answers::After(rng.u64(..200)) };
     let socket_bytes = if rng.bool() { rng.usize(1..500) } else { 65_536 };
-    Kind { reads, answers, sends, closes, socket_bytes }
+    let kind = Kind { reads, answers, sends, closes, socket_bytes, ..LISTENER };
+    if rng.u8(..4) == 0 { kind.of_events() } else { kind }
 }
 
 #[test]
