@@ -41,6 +41,8 @@ pub struct App {
     /// Messages without an answer. Only the first one is sent, so that a notice can
     /// only be about this one.
     queue: VecDeque<Queued>,
+    /// The message that had no answer when the connection was lost.
+    perhaps_sent: Option<Queued>,
     /// Shown in the status line instead of the connection.
     warning: Option<String>,
     was_connected: bool,
@@ -82,6 +84,7 @@ impl App {
             connection: ConnectionState::Connecting,
             editor: LineEditor::default(),
             queue: VecDeque::new(),
+            perhaps_sent: None,
             warning: None,
             was_connected: false,
             last_day: None,
@@ -240,6 +243,10 @@ impl App {
         if is_notice {
             self.warning = Some(format!("! {}", sanitize_text(&message.msg)));
         }
+        let is_late = |lost: &mut Queued| message.id.as_ref() == Some(&lost.id);
+        if let Some(sent) = self.perhaps_sent.take_if(is_late) {
+            self.editor.withdraw(&sent.typed);
+        }
         let is_answer = |first: &Queued| {
             is_notice || message.kind == IncomingKind::Ack || message.id.as_ref() == Some(&first.id)
         };
@@ -278,9 +285,13 @@ impl App {
                 if was_open {
                     self.print_info(&error.to_string());
                 }
-                for Queued { typed, .. } in take(&mut self.queue) {
-                    self.print_info(&format!("perhaps not sent: {}", sanitize_text(&typed)));
-                    self.editor.restore(&typed);
+                for lost in take(&mut self.queue) {
+                    let typed = sanitize_text(&lost.typed);
+                    self.print_info(&format!("perhaps not sent: {typed}"));
+                    self.editor.restore(&lost.typed);
+                    if lost.sent_at.is_some() {
+                        self.perhaps_sent = Some(lost);
+                    }
                 }
             }
         }

@@ -52,6 +52,13 @@ impl LineEditor {
         }
     }
 
+    /// Removes a text that was sent after all, unless the user has changed it.
+    pub fn withdraw(&mut self, text: &str) {
+        if self.text.as_str() == text {
+            self.replace("");
+        }
+    }
+
     /// Inserts pasted text. Line ends in it do not send it.
     pub fn paste(&mut self, text: &str) {
         let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', "    ");

@@ -131,6 +131,23 @@ fn messages_of_a_lost_connection_are_shown_and_not_repeated() {
 }
 
 #[test]
+fn a_message_that_arrives_after_a_break_leaves_the_input() {
+    for (typed, want) in [("", ""), ("!", "one!")] {
+        let mut app = Fixture::new();
+        app.line("one");
+        let one = app.sent();
+        let status = |app: &Fixture| app.0.footer(app.1).status;
+        app.state(ConnectionState::Lost(ConnectionError::new("gone"), app.1));
+        app.0.paste(typed);
+        app.state(ConnectionState::Connected);
+        app.receive(json!({"usr": "petr", "msg": "one", "id": "another"}));
+        app.check_footer(&status(&app), &format!("one{typed}"));
+        app.receive(one);
+        app.check_footer(&status(&app), want);
+    }
+}
+
+#[test]
 fn a_message_without_an_answer_times_out() {
     let mut app = Fixture::new();
     app.line("one");
