@@ -1,4 +1,4 @@
-//! HTTP over real sockets. `src/server/http/tests.rs` has the table of requests and responses.
+//! HTTP over real sockets. `requests_and_their_status` has the table of requests and responses.
 
 use std::fs;
 use std::io::{Read, Write};
