@@ -57,20 +57,43 @@ def browser_chats(box):
         )
         all_receive([bob], "hello bob")
         until(lambda: "hello bob" in ann.run(text), "the page shows its own message")
+        # An event stream through the proxy outlives a restart, too.
+        ann.run(
+            "window.got = []; window.opened = 0; window.source = new EventSource('/events');"
+            "source.onopen = () => { opened += 1; };"
+            "source.onmessage = ({ data }) => { got.push(JSON.parse(data).msg); };"
+        )
+        until(lambda: ann.run("return opened") == 1, "the page listens")
+        box.run("systemctl restart wschat")
+        bob.say("bob", "after a restart")
+        until(lambda: "after a restart" in ann.run("return got"), "the stream goes on")
+        assert ann.run("return opened") == 1
 
 
 def check_addresses(box):
     """Through the proxy, the daemon sees the address of the client, not a forged header."""
     join(headers=FORGED)
     join(port=443, tls=HOST, headers=FORGED)
+    curl = ["curl", "--silent", "--insecure", "--no-buffer", "--interface", "127.0.0.2"]
+    curl += ["--resolve", f"{HOST}:443:127.0.0.1", "--header", FORGED[0]]
+    events = subprocess.Popen([*curl, f"https://{HOST}/events"], stdout=subprocess.PIPE, text=True)
+    assert events.stdout.readline() == "retry: 3000\n"
 
     def addresses():
         lines = box.out("wschat clients --json").splitlines()
         return [json.loads(line)["address"].split(":")[0] for line in lines]
 
-    seen = until(lambda: len(found := addresses()) >= 3 and found, "all three are listed")
+    seen = until(lambda: (found := addresses()).count("127.0.0.2") >= 4 and found, "all are listed")
     assert "192.0.2.99" not in seen, seen
-    assert seen.count("127.0.0.2") == 3, seen
+    assert seen.count("127.0.0.2") == 4, seen
+
+    # The budget of a message by POST is that of the address, too.
+    body = ["--data", '{"usr":"ci","msg":"by POST"}', "--header", "Content-Type: application/json"]
+    say = [*curl, *body, "--write-out", "%{http_code}", f"https://{HOST}/"]
+    statuses = [subprocess.check_output(say, text=True)[-3:] for _ in range(3)]
+    assert statuses[0] == "200" and set(statuses) <= {"200", "429"}, statuses
+    until(lambda: "by POST" in events.stdout.readline(), "the stream has it")
+    events.kill()
 
 
 def send_again(client):

@@ -15,11 +15,17 @@ PROGRAMS = TARGET / ("release" if FULL else "debug") / "examples"
 
 
 class ManyClients:
-    """Clients that check everything that they receive; the options are those of the program."""
+    """Clients that check everything that they receive; the options are those of the program.
 
-    def __init__(self, to="127.0.0.1:8080", count=1, cut=False, **options):
+    Every second one that sends nothing listens by server-sent events.
+    """
+
+    def __init__(self, to="127.0.0.1:8080", count=1, cut=False, events=True, **options):
         self.count = count
-        command = [PROGRAMS / "many-clients", to, "--clients", str(count)] + ["--cut"] * cut
+        senders = options.get("senders", 1)
+        self.streams = len([n for n in range(senders, count) if n % 2]) if events else 0
+        command = [PROGRAMS / "many-clients", to, "--clients", str(count)]
+        command += ["--cut"] * cut + ["--events"] * events
         for name, value in options.items():
             command += [f"--{name}", str(value)]
         self.process = subprocess.Popen(

@@ -1,4 +1,4 @@
-//! One client: its socket, its handshake, its frames.
+//! One client: its socket, its handshake, its frames or events.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,6 +16,13 @@ use wschat::ws::frame::client_frame;
 const PER_SOURCE: usize = 5_000;
 /// So small that the server soon notices a client that does not read, in bytes.
 const STALLED_RECEIVE_BYTES: usize = 4096;
+
+/// How a client gets messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    WebSocket,
+    Events,
+}
 
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +49,17 @@ pub enum State {
 pub enum End {
     /// With a close frame: its code and reason.
     Closed(u16, String),
-    /// Without one.
+    /// An event stream that ended after a whole event, with the last comment, if there was one.
+    Ended(String),
+    /// Without a close frame, or inside an event.
     Cut,
 }
 
 pub struct Client {
     stream: Stream,
+    transport: Transport,
+    /// Why the server ends an event stream, once it has said it.
+    comment: Option<String>,
     pub role: Role,
     pub state: State,
     pub end: Option<End>,
@@ -69,17 +81,25 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn connect(to: &str, number: usize, role: Role) -> io::Result<Self> {
+    pub fn connect(to: &str, number: usize, role: Role, transport: Transport) -> io::Result<Self> {
         let stream = match to.strip_prefix("unix:") {
             Some(path) => Stream::Unix(UnixStream::connect(path)?),
             None => Stream::Tcp(connect_tcp(to, number, role)?),
         };
-        // The key of RFC 6455, section 1.3.
-        let request = "GET / HTTP/1.1\r\nHost: room\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let request = match transport {
+            // The key of RFC 6455, section 1.3.
+            Transport::WebSocket => {
+                "GET / HTTP/1.1\r\nHost: room\r\nUpgrade: websocket\r\n\
+                 Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            }
+            // A proxy passes the events of a response of HTTP/1.0 on without chunks.
+            Transport::Events => "GET /events HTTP/1.0\r\nHost: room\r\n\r\n",
+        };
         Ok(Self {
             stream,
+            transport,
+            comment: None,
             role,
             state: State::Handshake,
             end: None,
@@ -113,8 +133,11 @@ impl Client {
         self.flush();
     }
 
-    /// Sends a frame, after the one that is sent in part.
+    /// Sends a frame, after the one that is sent in part. A client of an event stream sends none.
     pub fn send(&mut self, frame: &[u8]) {
+        if self.transport == Transport::Events {
+            return;
+        }
         if self.is_partly_sent {
             self.queued.extend_from_slice(frame);
         } else {
@@ -147,7 +170,13 @@ impl Client {
         while self.state != State::Closed {
             let read = match self.stream.read(scratch) {
                 Ok(0) => {
-                    self.finish(End::Cut);
+                    let end = match self.transport {
+                        Transport::Events if self.incomplete.is_empty() => {
+                            End::Ended(self.comment.take().unwrap_or_default())
+                        }
+                        _ => End::Cut,
+                    };
+                    self.finish(end);
                     0
                 }
                 Ok(read) => read,
@@ -166,21 +195,21 @@ impl Client {
             };
             let mut bytes = std::mem::take(&mut self.incomplete);
             bytes.extend_from_slice(&scratch[..read]);
-            let used =
-                self.handle_frames(&bytes, order, now_ns).inspect_err(|_| self.finish(End::Cut))?;
+            let used = self.handle(&bytes, order, now_ns).inspect_err(|_| self.finish(End::Cut))?;
             bytes.drain(..used);
             if !bytes.is_empty() {
                 self.incomplete = bytes;
             }
-            if read < scratch.len() {
+            // The end of an event stream can arrive with its last bytes, and is reported once.
+            if read < scratch.len() && self.transport == Transport::WebSocket {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Handles complete frames, and returns their length in bytes.
-    fn handle_frames(
+    /// Handles a complete head and complete frames or events, and returns their length in bytes.
+    fn handle(
         &mut self,
         bytes: &[u8],
         order: &mut MessageOrder,
@@ -191,7 +220,11 @@ impl Client {
             let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
                 return Ok(0);
             };
-            if !bytes.starts_with(b"HTTP/1.1 101 ") {
+            let status: &[u8] = match self.transport {
+                Transport::WebSocket => b"101 ",
+                Transport::Events => b"200 ",
+            };
+            if bytes.get("HTTP/1.1 ".len()..).is_none_or(|rest| !rest.starts_with(status)) {
                 return Err(format!(
                     "the response was {:?}",
                     String::from_utf8_lossy(&bytes[..end])
@@ -200,16 +233,54 @@ impl Client {
             self.state = State::Open;
             used = end + 4;
         }
+        let rest = &bytes[used..];
+        Ok(used
+            + match self.transport {
+                Transport::WebSocket => self.handle_frames(rest, order, now_ns)?,
+                Transport::Events => self.handle_events(rest, order, now_ns)?,
+            })
+    }
+
+    /// Handles complete events, and returns their length in bytes.
+    fn handle_events(
+        &mut self,
+        bytes: &[u8],
+        order: &mut MessageOrder,
+        now_ns: u64,
+    ) -> Result<usize, String> {
+        let mut used = 0;
+        while let Some(length) = bytes[used..].windows(2).position(|two| two == b"\n\n") {
+            let event = &bytes[used..used + length];
+            used += length + 2;
+            let text = String::from_utf8_lossy(event);
+            if let Some((id, data)) =
+                text.strip_prefix("id: ").and_then(|rest| rest.split_once("\ndata: "))
+            {
+                if !data.contains(id) {
+                    return Err(format!("the event has another id than tim: {text:?}"));
+                }
+                self.receive_in_time(data.as_bytes(), order, now_ns)?;
+            } else if let Some(comment) = text.strip_prefix(": closed: ") {
+                self.comment = Some(comment.to_owned());
+            } else if text != ":" && text != "retry: 3000" {
+                return Err(format!("unexpected event: {text:?}"));
+            }
+        }
+        Ok(used)
+    }
+
+    /// Handles complete frames, and returns their length in bytes.
+    fn handle_frames(
+        &mut self,
+        bytes: &[u8],
+        order: &mut MessageOrder,
+        now_ns: u64,
+    ) -> Result<usize, String> {
+        let mut used = 0;
         while let Some((first, payload, length)) = complete_frame(&bytes[used..])? {
             used += length;
             match first {
-                0x81 => {
-                    self.receive(payload, order, now_ns)?;
-                    if self.last_message_ns > 0 {
-                        self.silence_ns = self.silence_ns.max(now_ns - self.last_message_ns);
-                    }
-                    self.last_message_ns = now_ns;
-                }
+                0x81 => self.receive_in_time(payload, order, now_ns)?,
                 0x88 => {
                     let (code, reason) = payload.split_first_chunk().unwrap_or((&[0; 2], b""));
                     let reason = String::from_utf8_lossy(reason).into_owned();
@@ -225,6 +296,20 @@ impl Client {
             }
         }
         Ok(used)
+    }
+
+    fn receive_in_time(
+        &mut self,
+        text: &[u8],
+        order: &mut MessageOrder,
+        now_ns: u64,
+    ) -> Result<(), String> {
+        self.receive(text, order, now_ns)?;
+        if self.last_message_ns > 0 {
+            self.silence_ns = self.silence_ns.max(now_ns - self.last_message_ns);
+        }
+        self.last_message_ns = now_ns;
+        Ok(())
     }
 
     fn receive(

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use client::{Client, End, Role, State};
+use client::{Client, End, Role, State, Transport};
 use message_order::MessageOrder;
 use mio::{Events, Poll, Token, Waker};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -48,6 +48,9 @@ struct Options {
     /// How many of them do not read until `end`, but send pongs.
     #[arg(long, default_value_t = 0)]
     stalled: usize,
+    /// Whether every second client that sends nothing gets its messages by `GET /events`.
+    #[arg(long)]
+    events: bool,
     /// How many more clients connect one after the other, after the first ones.
     #[arg(long, default_value_t = 0)]
     newcomers: usize,
@@ -185,7 +188,9 @@ impl Clients {
 
     fn connect(&mut self, role: Role) -> io::Result<()> {
         let token = Token(self.clients.len());
-        let mut client = Client::connect(&self.options.to, token.0, role)?;
+        let is_stream = self.options.events && role != Role::Sender && token.0 % 2 == 1;
+        let transport = if is_stream { Transport::Events } else { Transport::WebSocket };
+        let mut client = Client::connect(&self.options.to, token.0, role, transport)?;
         client.register(self.poll.registry(), token)?;
         self.clients.push(client);
         Ok(())
@@ -295,6 +300,7 @@ impl Clients {
         for end in self.clients.iter().filter_map(|client| client.end.as_ref()) {
             let how = match end {
                 End::Closed(code, reason) => format!("{code} {reason}"),
+                End::Ended(comment) => format!("events ended: {comment}"),
                 End::Cut => "cut".into(),
             };
             *closed.entry(how).or_default() += 1;
