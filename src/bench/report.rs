@@ -30,8 +30,9 @@ pub struct Report {
     pub cpu_us_per_connection: Option<f64>,
     /// Listeners that never read and that the server closed.
     pub slow_closed: u64,
-    /// In mode resume: the p99 while the cut listeners were away.
-    pub calm_latency_p99_us: Option<f64>,
+    /// In mode resume: the p99 before the cut, and while the cut listeners were away.
+    pub before_latency_p99_us: Option<f64>,
+    pub away_latency_p99_us: Option<f64>,
     /// From the return of the cut listeners until each had all that it had missed.
     pub resume_ms: Option<f64>,
     /// By how much the peak of the server's resident memory grew after the cut.
@@ -103,7 +104,8 @@ impl Report {
         }
         if mode == Mode::Resume {
             lines.extend([
-                ("latency before, p99", ms(self.calm_latency_p99_us)),
+                ("latency before the cut, p99", ms(self.before_latency_p99_us)),
+                ("latency after the cut, p99", ms(self.away_latency_p99_us)),
                 ("all resumed after", show(self.resume_ms, &|ms| format!("{ms:.0} ms"))),
                 (
                     "server memory grew by",
@@ -114,6 +116,11 @@ impl Report {
         }
         lines.iter().map(|(name, value)| format!("{name:<29}{value}\n")).collect()
     }
+}
+
+/// The p99 of latencies in nanoseconds; `None` if there are none.
+pub fn p99_us(latencies: &Histogram<u64>) -> Option<f64> {
+    (!latencies.is_empty()).then(|| rounded(latencies.value_at_quantile(0.99) as f64 / 1e3))
 }
 
 /// `count` per second; 0 in no time.
@@ -146,7 +153,7 @@ mod tests {
         keys.sort();
         assert_eq!(
             keys.join(" "),
-            "calm_latency_p99_us closed connects_per_sec cpu_ns_per_delivery cpu_us_per_connection deliveries_per_sec \
+            "away_latency_p99_us before_latency_p99_us closed connects_per_sec cpu_ns_per_delivery cpu_us_per_connection deliveries_per_sec \
              latency_max_us latency_p50_us latency_p999_us latency_p99_us lost reordered repeated \
              resume_ms rss_bytes_per_connection rss_growth_bytes slow_closed"
         );

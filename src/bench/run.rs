@@ -8,7 +8,7 @@ use super::BenchError;
 use super::load::Load;
 use super::options::{Mode, Options};
 use super::process::Process;
-use super::report::{Report, per_each, per_sec, rounded};
+use super::report::{Report, p99_us, per_each, per_sec, rounded};
 use super::schedule::Schedule;
 
 /// Connections that are opened before the cost of others is measured: they make the
@@ -161,6 +161,7 @@ impl Run<'_> {
         self.connect(count, "connecting")?;
         self.send(self.rate())?;
         self.drain()?;
+        self.report.before_latency_p99_us = p99_us(&self.load.counts.latencies);
         let before = self.rss_peak_bytes()?;
         let had = self.load.tracker.end();
         self.load.cut();
@@ -172,8 +173,7 @@ impl Run<'_> {
         self.wait(self.options.secs, "away")?;
         // However short the time is, something must be missed.
         self.until(u64::MAX, "away", |load| ((load.tracker.end() - had).min(1), 1))?;
-        let calm = &self.load.counts.latencies;
-        self.report.calm_latency_p99_us = Some(rounded(calm.value_at_quantile(0.99) as f64 / 1e3));
+        self.report.away_latency_p99_us = p99_us(&self.load.counts.latencies);
 
         let begin_ns = self.load.now_ns();
         self.load.counts.latencies.reset();

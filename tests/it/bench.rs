@@ -61,7 +61,13 @@ fn cut_listeners_resume_where_they_were() {
     let daemon = Daemon::start(UNLIMITED);
     let options = ["--transport=mixed", "--listeners=10", "--storm=50", "--rate=100"];
     let report = measure(&daemon, "resume", &options);
-    for key in ["resume_ms", "calm_latency_p99_us", "latency_p99_us", "rss_growth_bytes"] {
+    for key in [
+        "resume_ms",
+        "before_latency_p99_us",
+        "away_latency_p99_us",
+        "latency_p99_us",
+        "rss_growth_bytes",
+    ] {
         assert!(report[key].is_number(), "{key}: {report}");
     }
     for fault in ["lost", "repeated", "reordered", "closed"] {
