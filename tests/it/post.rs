@@ -302,6 +302,21 @@ fn lengths() {
 }
 
 #[test]
+fn a_client_that_sends_a_far_too_long_body_gets_its_response() {
+    let daemon = Daemon::start("");
+    // More than the buffers of the two sockets can hold.
+    let body = "x".repeat(16 << 20);
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{JSON}");
+    for request in [post(&body), format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunked}")] {
+        let mut http = Http::connect(&daemon);
+        http.send(&request);
+        http.response().check(413, "too-large");
+        assert_eq!(http.rest(), "");
+    }
+}
+
+#[test]
 fn a_head_that_is_too_long_gets_a_notice() {
     let daemon = Daemon::start("");
     let mut http = Http::connect(&daemon);

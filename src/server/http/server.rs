@@ -36,8 +36,9 @@ const HANDSHAKES_MAX: usize = 1024;
 /// Connections that are admitted before a waiting sweep gets the processor.
 const ADMITTED_PER_YIELD: u64 = 16;
 /// The most bytes that are read after the last response, and for how long. Closing a socket
-/// with unread bytes resets the connection, and the client may lose the response.
-const LINGER_BYTES_MAX: u64 = 64 * 1024;
+/// with unread bytes resets the connection, and the client may lose the response: many clients
+/// read it only after they have sent a whole body, which may be far longer than is allowed.
+const LINGER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection that has to give way may take for its response.
 const REVOKED_TIMEOUT: Duration = Duration::from_millis(50);
