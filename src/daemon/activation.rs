@@ -98,9 +98,9 @@ fn take_tail(descriptors: &mut ListenFd, index: usize) -> io::Result<File> {
     let number = descriptors.take_raw_fd(index)?.ok_or(io::ErrorKind::NotFound)?;
     let path = format!("/proc/self/fd/{number}");
     // To open a pipe could block.
-    let file = match fs::metadata(&path)?.is_file() {
-        true => File::open(path),
-        false => Err(io::Error::other("the tail is not a file")),
+    let file = match fs::metadata(&path) {
+        Ok(metadata) if !metadata.is_file() => Err(io::Error::other("the tail is not a file")),
+        _ => File::open(path),
     };
     // Otherwise this process would keep the memory of the file.
     close(number)?;

@@ -68,7 +68,7 @@ fn recovered(tail: io::Result<Option<RecoveredTail>>) -> Option<RecoveredTail> {
         None
     })?;
     let messages: u64 = tail.records.iter().map(|(messages, _)| u64::from(*messages)).sum();
-    info!(messages, "the previous process crashed, recovered messages: {messages}");
+    info!(messages, "recovered messages of the previous process: {messages}");
     if tail.lacks_newest {
         warn!("the newest messages of the previous process were damaged and are lost");
     }

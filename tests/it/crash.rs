@@ -60,7 +60,7 @@ fn a_listener_that_returns_after_a_crash_misses_nothing() {
         let [one, two, three] = say(&daemon, ["one", "two", "three"]);
         end(&manager, daemon, signal);
         let daemon = manager.start();
-        daemon.wait_for_log("recovered messages: 3");
+        daemon.wait_for_log("recovered messages of the previous process: 3");
         let mut listener = connect_since(&daemon, &one["tim"]);
         assert_eq!([listener.json(), listener.json()], [two, three.clone()]);
         let [four] = say(&daemon, ["four"]);
@@ -79,7 +79,7 @@ fn messages_outlive_many_crashes_and_restarts() {
         daemon = crash(&manager, daemon);
         // No message between two crashes.
         daemon = crash(&manager, daemon);
-        daemon.wait_for_log(&format!("recovered messages: {}", all.len()));
+        daemon.wait_for_log(&format!("recovered messages of the previous process: {}", all.len()));
         all.extend(say(&daemon, ["c"]));
         let mut listener = connect_since(&daemon, &all[0]["tim"]);
         daemon = manager.restart(daemon);
@@ -100,7 +100,7 @@ fn the_newest_record_is_dropped_if_it_is_damaged() {
     let [one, two, three] = say(&daemon, ["one", "two", "three"]);
     damage(&manager.tail_file(&daemon), "three");
     let daemon = crash(&manager, daemon);
-    daemon.wait_for_log("recovered messages: 2");
+    daemon.wait_for_log("recovered messages of the previous process: 2");
     daemon.wait_for_log("the newest messages of the previous process were damaged");
     let mut listener = connect_since(&daemon, &one["tim"]);
     assert!(is_gap(&listener.json(), &one["tim"], Some(&two["tim"])));
@@ -127,7 +127,7 @@ fn nothing_is_recovered_from_a_file_that_is_damaged_elsewhere() {
         assert_eq!(listener.json(), three);
         // The next crash does not know of it.
         daemon = crash(&manager, daemon);
-        daemon.wait_for_log("recovered messages: 1");
+        daemon.wait_for_log("recovered messages of the previous process: 1");
         daemon = crash(&manager, daemon);
     }
 }
@@ -151,7 +151,7 @@ fn a_crash_during_the_start_loses_nothing() {
     daemon.wait();
     assert_eq!(manager.store().len(), 2);
     let daemon = manager.start();
-    daemon.wait_for_log("recovered messages: 2");
+    daemon.wait_for_log("recovered messages of the previous process: 2");
     assert_eq!(connect_since(&daemon, &one["tim"]).json(), two);
     manager.tail_file(&daemon);
 }
@@ -169,7 +169,7 @@ fn a_room_continues_with_its_messages_if_the_handover_is_lost() {
     manager.store().push((name, empty.into()));
     let daemon = manager.start();
     daemon.wait_for_log("no snapshot was stored");
-    daemon.wait_for_log("recovered messages: 2");
+    daemon.wait_for_log("recovered messages of the previous process: 2");
     assert_eq!(connect_since(&daemon, &one["tim"]).json(), two);
     drop(_room);
     assert!(client.0.read().is_err());
@@ -210,7 +210,7 @@ fn the_tail_may_have_another_size_in_the_next_process() {
     // What has been forgotten does not come back.
     manager.config = large;
     daemon = crash(&manager, daemon);
-    let recovered = daemon.wait_for_log("recovered messages: ");
+    let recovered = daemon.wait_for_log("recovered messages of the previous process: ");
     assert!(!recovered.ends_with(" 20"), "{recovered}");
 }
 

@@ -190,7 +190,7 @@ def damaged_tail_file_gives_no_wrong_byte(box):
     messages = say(4)
     damage(box, b"message 3")
     crash(box)
-    assert wait_for_log(box, "recovered messages: 3")
+    assert wait_for_log(box, "recovered messages of the previous process: 3")
     assert wait_for_log(box, "were damaged and are lost")
     bob = since(messages[0])
     until(lambda: len(bob.received) == 3, "a notice and two messages")
