@@ -155,9 +155,13 @@ fn a_foreign_origin_is_rejected() {
     let daemon = Daemon::start("listen.origins = [\"https://a.example\"]\n");
     let _listener = EventStream::open(&daemon, "/events|Origin: https://a.example");
     let _no_browser = EventStream::open(&daemon, "/events");
-    let request = "GET /events HTTP/1.1\r\nHost: h\r\nOrigin: https://b.example\r\n\r\n";
-    let response = daemon.http(request);
-    assert!(response.starts_with("HTTP/1.1 403 "), "{response}");
+    for (method, origin, want) in [("GET", "b", "403"), ("HEAD", "b", "403"), ("HEAD", "a", "200")]
+    {
+        let origin = format!("Origin: https://{origin}.example");
+        let request = format!("{method} /events HTTP/1.1\r\nHost: h\r\n{origin}\r\n\r\n");
+        let response = daemon.http(&request);
+        assert!(response.starts_with(&format!("HTTP/1.1 {want} ")), "{request}{response}");
+    }
 }
 
 /// A request that arrives in parts, or with a body, is read by another parser.

@@ -184,14 +184,20 @@ impl HttpServer {
         settings: &Settings,
     ) -> (FullResponse, Result<NewConnection, Option<Rejection>>) {
         let Settings { page, limits, trusted_proxies, origins, .. } = settings;
+        let headers = request.headers();
+        let is_allowed = origin_check::is_allowed(headers, origins);
         let outcome = routes::respond(request, page.enabled, limits.message_bytes_max);
         let (response, encoding, start) = match outcome {
-            Outcome::Response(response) => return (response, Err(None)),
+            Outcome::ListenerHead(_) if !is_allowed => {
+                return (error_response::rejected(Rejection::Origin), Err(None));
+            }
+            Outcome::Response(response) | Outcome::ListenerHead(response) => {
+                return (response, Err(None));
+            }
             Outcome::Listener { response, encoding, start } => (response, encoding, start),
         };
         let rejected = |rejection| (error_response::rejected(rejection), Err(Some(rejection)));
-        let headers = request.headers();
-        if !origin_check::is_allowed(headers, origins) {
+        if !is_allowed {
             return rejected(Rejection::Origin);
         }
         forwarded_for::warn_if_ignored(headers, peer, trusted_proxies, &self.forwarded_for_log);

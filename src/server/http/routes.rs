@@ -25,6 +25,8 @@ pub(crate) enum Outcome {
     Response(FullResponse),
     /// A listener, if it is admitted; then this is the response.
     Listener { response: FullResponse, encoding: Encoding, start: Start },
+    /// As `Listener`, but only the head of the response is asked for.
+    ListenerHead(FullResponse),
 }
 
 impl From<FullResponse> for Outcome {
@@ -98,7 +100,7 @@ fn event_stream(request: &Request<impl Body>) -> Outcome {
     }
     match start::of_event_stream(request.headers(), request.uri().query()) {
         Err(sentence) => error(StatusCode::BAD_REQUEST, sentence, &[]).into(),
-        Ok(_) if request.method() == Method::HEAD => response.into(),
+        Ok(_) if request.method() == Method::HEAD => Outcome::ListenerHead(response),
         Ok(start) => Outcome::Listener { response, encoding: Encoding::Events, start },
     }
 }
