@@ -108,7 +108,7 @@ impl ShardPool {
     ///
     /// # Errors
     ///
-    /// As [`Self::start`].
+    /// As [`Self::resume`].
     pub fn resume_to_close(
         threads: usize,
         settings: Arc<Settings>,
