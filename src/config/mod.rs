@@ -1,8 +1,8 @@
 //! The configuration: one [`Config`] without invalid values is made of `/etc/wschat.toml`, the
 //! other sources of the secret and the command line.
 //!
-//! `table` defines the keys. `read` reads the file, and `sources` all other sources: the files
-//! that it names, the [`Environment`]. All problems are reported together.
+//! `table` defines the keys, `read` reads the file, `sources` the files that it names and the
+//! [`Environment`]. All problems are reported together.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]

@@ -1,6 +1,5 @@
-//! The table of keys: one entry defines all about a key. [`Config`], its defaults, the checks of
-//! a file and `wschat config` are made from the table. `tests/docs.rs` writes `etc/wschat.toml`
-//! and the list of keys in `man/wschat.toml.5` from it.
+//! The table of keys: one entry defines all about a key. [`Config`], its defaults, the checks,
+//! `wschat config`, `etc/wschat.toml` and the keys in `man/wschat.toml.5` are made from it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,8 +21,7 @@ keys! {
     auth: Auth {
         /// The secret that tokens are signed with. If it is not set, the systemd credential
         /// `wschat.jwt_secret` is used, or the environment variable `JWT_SECRET`. Without a secret
-        /// or a key, every client can send messages. Use 32 bytes or more:
-        /// `openssl rand -hex 32`.
+        /// or a key, every client can send messages. Use 32 bytes or more (`openssl rand -hex 32`).
         secret as "jwt_secret": Option<Secret> = None, optional(secret()), Yes;
         /// A file with the secret, instead of `jwt_secret`. A newline at its end is not part of the
         /// secret. A relative path starts at the folder of the configuration file.
@@ -66,48 +64,41 @@ keys! {
         /// peer on a Unix socket. List only proxies that set the header themselves.
         trusted_proxies: Vec<TrustedProxy> = Vec::new(), list(0, parsed("IP, IP/BITS, unix")),
             NewConnections;
-        /// Origins of the web pages that may open a WebSocket or an event stream, or send a
-        /// message by POST, the chat page included; other pages are answered with 403. If the
-        /// list is empty, all pages may.
+        /// Origins of the web pages that may listen and send, the chat page included; other pages
+        /// are answered with 403. If the list is empty, all pages may.
         origins: Vec<Origin> = Vec::new(),
             list(0, parsed("http://HOST[:PORT], https://HOST[:PORT]")), NewConnections;
     }
 
     /// Limits on what clients can use.
     limits: Limits {
-        /// WebSockets and event streams that may be open at the same time; one more is answered with
+        /// Listeners (WebSockets and event streams) at the same time; one more is answered with
         /// 503. Each takes a file descriptor, so `LimitNOFILE=` has to be larger.
         connections_max: usize = 100_000, integer(1..=10_000_000), Yes;
-        /// WebSockets and event streams that one address may have open; one more is answered with
-        /// 429. 0 is no limit.
-        /// An address is an IPv4 address, the /64 network of an IPv6 address, or all Unix sockets
+        /// Listeners that one address may have; one more is answered with 429. 0 is no limit. An
+        /// address is an IPv4 address, the /64 network of an IPv6 address, or all Unix sockets
         /// together. Clients in one office or behind one carrier can share an address.
         connections_per_address_max: usize = 0, integer(0..=10_000_000), Yes;
-        /// WebSockets and event streams that one address may open in a second, and messages that
-        /// it may send by POST, together; five times as many at once after a pause. One more is
-        /// answered with 429. 0 is no limit.
+        /// Listeners and messages by POST that one address may start in a second, and five times as
+        /// many at once after a pause; one more is answered with 429. 0 is no limit.
         connects_per_address_per_sec: u32 = 0, integer(0..=100_000), Yes;
-        /// Bytes of one message; a longer one closes its connection with code 1009, or is
-        /// answered with 413.
+        /// Bytes of one message; a longer one is answered with close code 1009 or status 413.
         message_bytes_max: usize = 16_384, integer(128..=1_048_576), NewConnections;
-        /// Seconds that a client may take to send its HTTP request, and that a message by POST may
-        /// wait until it is sent.
+        /// Seconds until an HTTP request has arrived, and until a message by POST is sent.
         handshake_timeout as "handshake_timeout_secs": Duration = Duration::from_secs(10),
             seconds(1..=120), Yes;
         /// Seconds between two pings to a connection.
         ping_interval as "ping_interval_secs": Duration = Duration::from_secs(25),
             seconds(1..=3_600), Yes;
         /// Seconds without any frame from a connection until it is closed with code 1008; greater
-        /// than `ping_interval_secs`. An event stream is closed when its client has acknowledged
-        /// nothing for so long.
+        /// than `ping_interval_secs`. For an event stream: without any acknowledgement (TCP).
         idle_timeout as "idle_timeout_secs": Duration = Duration::from_secs(60),
             seconds(2..=7_200), Yes;
         /// Bytes of the latest messages that are kept for slow listeners, for all of them together;
         /// at least 4 times `message_bytes_max`. A listener that falls further behind is closed.
         feed_tail_bytes: usize = 4_194_304, integer(65_536..=1_073_741_824), No;
-        /// Seconds of the latest messages that a listener can get when it comes back and names
-        /// the last message that it has (`?since=`), as far as `feed_tail_bytes` holds them.
-        /// 0 switches that off.
+        /// Seconds of the latest messages that a listener can get when it comes back (`?since=`), as
+        /// far as `feed_tail_bytes` holds them; 0 is none.
         resume as "resume_secs": Duration = Duration::from_secs(300), seconds(0..=86_400), Yes;
         /// Bytes that the kernel may keep for a connection that does not read.
         send_buffer_bytes: usize = 65_536, integer(4_096..=16_777_216), NewConnections;
@@ -134,9 +125,8 @@ keys! {
     /// The record of messages.
     record: Record {
         /// An existing directory in which every message is recorded without its token: a line of
-        /// JSON each, in a file `YYYY-MM-DD` for each day (UTC). Without this key, the environment
-        /// variable `LOG_DIR` names the directory; without both, nothing is recorded. The packaged
-        /// service can write to `/var/log/wschat`.
+        /// JSON each, in a file `YYYY-MM-DD` for each day (UTC). Without this key, `LOG_DIR` in the
+        /// environment names it. The packaged service can write to `/var/log/wschat`.
         dir: Option<PathBuf> = None, optional(absolute_path()), Yes;
     }
 
