@@ -159,6 +159,16 @@ fn a_message_longer_than_the_file_empties_it() {
 }
 
 #[test]
+fn a_record_of_an_earlier_round_is_not_valid() {
+    let record = RECORD_HEADER_BYTES + filled(2000, &[vec![0]]).frames.len();
+    let fill = |batches| filled(10 * record, &vec![vec![0]; batches]).bytes();
+    let (earlier, mut later) = (fill(10), fill(15));
+    let third = RING_START + 2 * record..RING_START + 3 * record;
+    later[third.clone()].copy_from_slice(&earlier[third]);
+    assert_eq!(RecoveredTail::decode(later), Err(TailFileError::Record));
+}
+
+#[test]
 fn a_file_of_zeros_or_of_another_version_is_refused() {
     let file = filled(2000, &[vec![0]]).bytes();
     let mut newer = file.clone();
