@@ -13,17 +13,18 @@ use crate::server::socket::Peer;
 /// The open connections.
 pub struct ConnectionCounts {
     room: Arc<Mutex<RoomCounts>>,
-    shards: Vec<Arc<ShardCount>>,
+    /// Of each shard, in the order of the encodings.
+    shards: Vec<[Arc<ShardCount>; 2]>,
 }
 
 #[derive(Default)]
 struct RoomCounts {
     open: usize,
     peak: usize,
-    event_streams: usize,
     addresses: Addresses,
 }
 
+/// The connections of a shard with one encoding: a permit has no room for the encoding.
 struct ShardCount {
     number: usize,
     open: AtomicUsize,
@@ -33,7 +34,6 @@ struct ShardCount {
 /// Counts one connection, from its admission until this is dropped.
 pub struct ConnectionPermit {
     peer: Peer,
-    encoding: Encoding,
     shard: Arc<ShardCount>,
 }
 
@@ -41,8 +41,9 @@ impl ConnectionCounts {
     /// No connections, of that many shards.
     pub fn new(shards: usize) -> Self {
         let room = Arc::<Mutex<RoomCounts>>::default();
-        let shard = |number| ShardCount { number, open: 0.into(), room: Arc::clone(&room) };
-        let shards = (0..shards.max(1)).map(|number| Arc::new(shard(number))).collect();
+        let shard =
+            |number| Arc::new(ShardCount { number, open: 0.into(), room: Arc::clone(&room) });
+        let shards = (0..shards.max(1)).map(|number| [shard(number), shard(number)]).collect();
         Self { room, shards }
     }
 
@@ -68,12 +69,13 @@ impl ConnectionCounts {
         }
         room.open += 1;
         room.peak = room.peak.max(room.open);
-        room.event_streams += usize::from(encoding == Encoding::Events);
         room.addresses.enter(peer.block());
-        let least = self.shards.iter().min_by_key(|shard| shard.open.load(Ordering::Relaxed));
-        let shard = Arc::clone(least.unwrap_or(&self.shards[0]));
+        let open =
+            |counts: &&[Arc<ShardCount>; 2]| counts.iter().map(|it| it.open()).sum::<usize>();
+        let least = self.shards.iter().min_by_key(open).unwrap_or(&self.shards[0]);
+        let shard = Arc::clone(&least[encoding as usize]);
         shard.open.fetch_add(1, Ordering::Relaxed);
-        Ok(ConnectionPermit { peer, encoding, shard })
+        Ok(ConnectionPermit { peer, shard })
     }
 
     /// Counts a request of `peer` that opens no WebSocket.
@@ -92,7 +94,9 @@ impl ConnectionCounts {
 
     /// How many of the open connections are event streams.
     pub fn event_streams(&self) -> usize {
-        lock(&self.room).event_streams
+        // Admitting and leaving change the counts under this lock.
+        let _room = lock(&self.room);
+        self.shards.iter().map(|counts| counts[Encoding::Events as usize].open()).sum()
     }
 
     /// The most connections that were ever open.
@@ -108,6 +112,12 @@ impl ConnectionCounts {
     /// Forgets how fast each address connects.
     pub(crate) fn forget_rates(&self) {
         lock(&self.room).addresses.forget_rates();
+    }
+}
+
+impl ShardCount {
+    fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 }
 
@@ -127,7 +137,6 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut room = lock(&self.shard.room);
         room.open -= 1;
-        room.event_streams -= usize::from(self.encoding == Encoding::Events);
         room.addresses.leave(self.peer.block());
         self.shard.open.fetch_sub(1, Ordering::Relaxed);
     }

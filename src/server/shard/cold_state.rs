@@ -35,7 +35,8 @@ pub struct NewConnection {
 pub(crate) struct ColdState {
     pub id: u64,
     pub permit: ConnectionPermit,
-    pub since_secs: u64,
+    /// When it joined, in seconds since the Unix epoch, until 2106.
+    pub since_secs: u32,
     pub message_bytes_max: u32,
     /// How many of its messages were sent to the room.
     pub messages: u32,
@@ -59,7 +60,7 @@ impl ColdState {
         Self {
             id,
             permit,
-            since_secs,
+            since_secs: u32::try_from(since_secs).unwrap_or(u32::MAX),
             message_bytes_max,
             messages: 0,
             last_frame_ms: ms,
@@ -83,7 +84,7 @@ impl ColdState {
         Self {
             id: snapshot.id,
             permit,
-            since_secs: snapshot.since_secs,
+            since_secs: u32::try_from(snapshot.since_secs).unwrap_or(u32::MAX),
             message_bytes_max: snapshot.message_bytes_max,
             messages: snapshot.messages,
             last_frame_ms: ms.saturating_sub(snapshot.last_frame_ago_ms),
@@ -106,5 +107,15 @@ impl ColdState {
     /// The address of the client.
     pub fn peer(&self) -> Peer {
         self.permit.peer()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<ColdState>() <= 104, "{} bytes", size_of::<ColdState>());
     }
 }

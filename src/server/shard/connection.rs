@@ -145,7 +145,7 @@ impl<S: Stream> Connection<S> {
             id: cold.id,
             cursor: if has_close { DETACHED } else { self.cursor },
             peer: cold.peer(),
-            since_secs: cold.since_secs,
+            since_secs: cold.since_secs.into(),
             message_bytes_max: cold.message_bytes_max,
             messages: cold.messages,
             last_frame_ago_ms: ms.saturating_sub(cold.last_frame_ms),

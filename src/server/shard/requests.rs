@@ -29,7 +29,7 @@ impl<S: Stream> Table<S> {
                 sub: speaker.sub().map(str::to_owned),
                 moderator: speaker.is_moderator(),
                 muted: false,
-                since: DateTime::from_timestamp(cold.since_secs as i64, 0).unwrap_or_default(),
+                since: DateTime::from_timestamp(cold.since_secs.into(), 0).unwrap_or_default(),
                 messages: cold.messages,
                 transport: connection.encoding,
                 behind_bytes: match connection.state {
