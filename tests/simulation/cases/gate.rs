@@ -129,7 +129,12 @@ fn a_burst_closes_no_listener_that_empties_a_buffer_per_round_trip() {
             config.limits.send_buffer_bytes = configured_bytes;
             config.limits.feed_tail_bytes = tail;
         });
-        let join = |n| (n % shards, bench.join(n % shards, address(100 + n), buffer_bytes));
+        let join = |n| {
+            let encoding = [Encoding::Frames, Encoding::Events][n / 10];
+            let (new, client) = bench.admit(address(100 + n), encoding, Start::Live, buffer_bytes);
+            bench.adopt(n % shards, new, &client, Vec::new());
+            (n % shards, client)
+        };
         let listeners: Vec<_> = (0..20).map(join).collect();
         for (_, (_, pipe)) in &listeners {
             pipe.borrow_mut().send_buffer_bytes = Some(buffer_bytes);
@@ -147,10 +152,13 @@ fn a_burst_closes_no_listener_that_empties_a_buffer_per_round_trip() {
                 }
             }
         });
-        for (_, (_, pipe)) in &listeners {
-            let case = format!("{round_trip_ms} ms, {shards} shards, tail {tail}");
+        let case = format!("{round_trip_ms} ms, {shards} shards, tail {tail}");
+        for (_, (_, pipe)) in &listeners[..10] {
             assert_eq!(received(pipe, "ann"), 360, "{case}");
         }
+        let positions = bench.tables.iter().flat_map(Table::positions);
+        let complete = positions.filter(|position| position.cursor == Some(bench.room.end()));
+        assert_eq!(complete.count(), 26, "{case}");
     }
 }
 
@@ -185,9 +193,17 @@ fn one_turn_handles_a_bounded_part_of_the_held_messages() {
 #[test]
 fn one_listener_holds_it_for_a_bounded_time() {
     // Less than half a buffer per round trip is too little.
-    for bytes in [0, 1, 1_000, 4_000] {
+    for (bytes, encoding) in [
+        (0, Encoding::Frames),
+        (1, Encoding::Frames),
+        (1_000, Encoding::Events),
+        (4_000, Encoding::Frames),
+        (4_000, Encoding::Events),
+    ] {
         let mut bench = Bench::new(1, |_| {});
-        let (slow, slow_pipe) = bench.join(0, address(1), 1 << 16);
+        let (new, client) = bench.admit(address(1), encoding, Start::Live, 1 << 16);
+        bench.adopt(0, new, &client, Vec::new());
+        let (slow, slow_pipe) = client;
         let (ann, ann_pipe) = bench.join(0, address(2), usize::MAX);
         bench.send(0, ann, &ann_pipe, &message("ann", &"x".repeat(10_000)).repeat(1_000));
         let mut shut_ms = 0;

@@ -3,6 +3,7 @@
 mod closing;
 mod gate;
 mod list;
+mod resume;
 mod sweep;
 mod timers;
 mod tokens;
@@ -10,13 +11,13 @@ mod tokens;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use wschat::chat::{Now, Target, Tim};
+use wschat::chat::{Now, Target, Tim, gap_notice};
 use wschat::config::Config;
 use wschat::feed::Encoding;
-use wschat::room::{Batch, Room};
+use wschat::room::{Batch, Room, Start};
 use wschat::server::{
-    ConnectionCounts, ConnectionPermit, ConnectionSnapshot, FeedState, NewConnection, Peer,
-    PendingAction, Settings, Table, Turn,
+    ConnectionCounts, ConnectionSnapshot, FeedState, NewConnection, Peer, PendingAction, Settings,
+    Table, Turn,
 };
 use wschat::ws::frame::{self, client_frame};
 
@@ -101,26 +102,51 @@ impl Bench {
         cursor: u64,
         received: Vec<u8>,
     ) -> Client {
-        let pipe = Rc::new(RefCell::new(Pipe::new(capacity)));
+        let (mut new, client) = self.admit(peer, Encoding::Frames, Start::Live, capacity);
+        new.cursor = cursor;
+        self.adopt(shard, new, &client, received);
+        client
+    }
+
+    /// Admits a client, which is on its way to a shard then.
+    fn admit(
+        &mut self,
+        peer: Peer,
+        encoding: Encoding,
+        start: Start,
+        capacity: usize,
+    ) -> (NewConnection, Client) {
+        let now = self.tim();
+        let point = self.room.start_point(start, self.config.limits.resume, now);
+        let notice = point.gap.map(|gap| {
+            let mut text = Vec::new();
+            gap_notice(gap.after, gap.before, now, &mut text);
+            text
+        });
         let new = NewConnection {
-            encoding: Encoding::Frames,
-            after: None,
-            notice: None,
+            encoding,
+            after: point.after,
+            notice,
             id: self.next_id,
-            cursor,
-            permit: self.permit(peer),
+            cursor: point.cursor,
+            permit: self.counts.admit(peer, encoding, None, 0).unwrap(),
             since_secs: 0,
             message_bytes_max: self.config.limits.message_bytes_max as u32,
         };
         self.next_id += 1;
-        let (id, traffic) = (new.id, Rc::clone(&self.traffic));
-        let side = Side { id, pipe: Rc::clone(&pipe), traffic };
-        self.with(shard, |table, turn, _| table.adopt(side, new, received, turn));
-        (id, pipe)
+        let id = new.id;
+        (new, (id, Rc::new(RefCell::new(Pipe::new(capacity)))))
     }
 
-    fn permit(&self, peer: Peer) -> ConnectionPermit {
-        self.counts.admit(peer, Encoding::Frames, None, 0).unwrap()
+    fn adopt(&mut self, shard: usize, new: NewConnection, client: &Client, received: Vec<u8>) {
+        let (id, traffic) = (client.0, Rc::clone(&self.traffic));
+        let side = Side { id, pipe: Rc::clone(&client.1), traffic };
+        self.with(shard, |table, turn, _| table.adopt(side, new, received, turn));
+    }
+
+    /// The time of day.
+    fn tim(&self) -> Tim {
+        Tim::from_nanos(self.ms * 1_000_000)
     }
 
     /// The connections of a shard continue in another table.
@@ -132,7 +158,7 @@ impl Bench {
             let bytes = snapshot.encode();
             let snapshot =
                 self.room.inspect(|log, _| ConnectionSnapshot::decode(&bytes, log).unwrap());
-            let permit = self.permit(snapshot.peer);
+            let permit = self.counts.admit(snapshot.peer, snapshot.encoding, None, 0).unwrap();
             self.with(shard, |table, turn, _| {
                 table.tick(turn.now);
                 table.resume(side, &snapshot, permit, turn);
@@ -151,7 +177,7 @@ impl Bench {
         };
         let mut turn = Turn {
             clock_us: &clock_us,
-            now: Now { ms: self.ms, tim: Tim::from_nanos(self.ms * 1_000_000) },
+            now: Now { ms: self.ms, tim: self.tim() },
             room: &self.room,
             rules: &self.settings.rules,
             limits: &self.settings.limits,
