@@ -303,9 +303,13 @@ impl Room {
         self.inspect(|_, last| last)
     }
 
-    /// The position of the first message with a greater `tim`, or the end of the feed.
-    pub fn position_after(&self, tim: Tim) -> u64 {
-        self.inspect(|log, _| log.pieces().first_after(tim).map_or(log.end(), |first| first.0))
+    /// The position of the first message with a greater `tim`, or the end of the feed. `None`
+    /// if the tail has passed that message.
+    pub fn position_after(&self, tim: Tim) -> Option<u64> {
+        self.inspect(|log, _| {
+            let position = || log.pieces().first_after(tim).map_or(log.end(), |first| first.0);
+            (log.complete_since() <= tim).then(position)
+        })
     }
 
     /// The bytes of the feed that are in memory.

@@ -125,13 +125,19 @@ impl<S: Stream> Table<S> {
         let last_tim = turn.room.last_tim();
         for _ in 0..ROWS_PER_TURN {
             let Some((id, after)) = self.early.pop(last_tim) else { return };
-            let Some(connection) = self.connection_mut(id) else { continue };
+            let Some(&row) = self.rows.get(&id) else { continue };
+            let connection = &mut self.connections[row];
             if connection.state != FeedState::Early {
                 continue;
             }
-            let cursor = turn.room.position_after(after);
-            (connection.state, connection.cursor) = (FeedState::Lagging, cursor);
-            self.lagging.insert((cursor, id));
+            match turn.room.position_after(after) {
+                Some(cursor) => {
+                    (connection.state, connection.cursor) = (FeedState::Lagging, cursor);
+                    self.lagging.insert((cursor, id));
+                }
+                // Many messages were sent while it was on its way to this shard.
+                None => self.close_too_slow(row, &Pieces::default(), turn),
+            }
             self.write_missing(id, turn);
         }
     }

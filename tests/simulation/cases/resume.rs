@@ -80,6 +80,27 @@ fn an_early_listener_gets_only_what_is_later() {
 }
 
 #[test]
+fn an_early_listener_is_told_if_the_tail_passes_its_first_message() {
+    for encoding in BOTH {
+        let mut bench = Bench::new(2, |config| config.limits.feed_tail_bytes = 65_536);
+        let ann = bench.join(1, Peer::Unix, usize::MAX);
+        let start = ahead(&bench, 500);
+        let (new, client) = bench.admit(Peer::Unix, encoding, start, usize::MAX);
+        bench.ms += 600;
+        // It is on its way to its shard all the time.
+        for number in 0..40 {
+            say(&mut bench, 1, &ann, &format!("{number} {}", "x".repeat(10_000)));
+            bench.settle(0);
+        }
+        bench.adopt(0, new, &client, Vec::new());
+        bench.settle(0);
+        let got = got(encoding, &client.1);
+        assert!(matches!(&got[..], [end] if end.starts_with("closed: too slow: ")), "{got:?}");
+        assert_eq!(bench.tables[0].counters().too_slow, 1);
+    }
+}
+
+#[test]
 fn a_handover_anywhere_in_a_stream_leaves_it_whole() {
     // The notice, an event, and what follows.
     let run = |encoding, cut: Option<usize>, is_kicked: bool| {
