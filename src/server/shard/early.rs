@@ -32,7 +32,12 @@ impl Early {
         Some((id, self.remove(id)?))
     }
 
-    /// Whether the first message of a connection is in the feed.
+    /// Whether the first message of this connection is in the feed.
+    pub fn has_due(&self, id: u64, room: &Room) -> bool {
+        self.tims.get(&id).is_some_and(|after| *after < room.last_tim())
+    }
+
+    /// Whether the first message of any connection is in the feed.
     pub fn is_due(&self, room: &Room) -> bool {
         self.by_tim.first().is_some_and(|(after, _)| *after < room.last_tim())
     }

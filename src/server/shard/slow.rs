@@ -99,6 +99,8 @@ impl<S: Stream> Table<S> {
                         connection.state = FeedState::Swept;
                     }
                     match self.close_reason.clone() {
+                        // It gets its first messages before that.
+                        _ if self.early.has_due(id, turn.room) => return,
                         Some(reason) => self.close(row, &reason, AfterClose::AwaitClose),
                         None => return,
                     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wschat::ws::close;
+
 use super::*;
 
 const BOTH: [Encoding; 2] = [Encoding::Frames, Encoding::Events];
@@ -98,6 +100,34 @@ fn an_early_listener_is_told_if_the_tail_passes_its_first_message() {
         assert!(matches!(&got[..], [end] if end.starts_with("closed: too slow: ")), "{got:?}");
         assert_eq!(bench.tables[0].counters().too_slow, 1);
     }
+}
+
+#[test]
+fn many_early_listeners_get_what_is_due_at_a_stop() {
+    const LISTENERS: u64 = 600;
+    let mut bench = Bench::new(2, |_| {});
+    let ann = bench.join(1, Peer::Unix, usize::MAX);
+    // The first row starts last.
+    let early: Vec<_> = (0..LISTENERS)
+        .map(|number| {
+            let encoding = BOTH[number as usize % 2];
+            let start = ahead(&bench, LISTENERS - number);
+            (encoding, resume(&mut bench, encoding, start, usize::MAX))
+        })
+        .collect();
+    let start = ahead(&bench, 990);
+    let (_, waiting) = resume(&mut bench, Encoding::Events, start, usize::MAX);
+    bench.settle(0);
+    bench.ms += LISTENERS + 1;
+    say(&mut bench, 1, &ann, "due");
+    bench.tables[0].stop_reading();
+    bench.tables[0].close_all(close::GOING_AWAY);
+    bench.settle(0);
+    let end = "closed: server stopped";
+    for (number, (encoding, (_, pipe))) in early.iter().enumerate() {
+        assert_eq!(got(*encoding, pipe), ["due", end], "listener {number}");
+    }
+    assert_eq!(got(Encoding::Events, &waiting), [end]);
 }
 
 #[test]
