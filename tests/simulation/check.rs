@@ -6,7 +6,7 @@ use wschat::room::{Gap, Start, StartPoint};
 use wschat::server::FeedState;
 
 use super::client::{Answers, Sends};
-use super::sent_feed::SentMessage;
+use super::sent_feed::{Received, SentMessage};
 use super::shard::Command;
 use super::totals::Totals;
 use super::world::World;
@@ -104,7 +104,7 @@ impl World {
             }
             (1008, "idle") => kind.encoding == Encoding::Frames && !self.is_honest(id),
             (1008, "kicked") => client.was_kicked,
-            (1001, "server stopped") => self.is_closing,
+            (1001, "server stopped") => self.is_closing && self.has_all(&client.received),
             (1012, "server restarts") => self.is_restarting,
             (1001, "") => client.sent_close,
             _ => client.is_violator,
@@ -193,12 +193,9 @@ impl World {
     /// Checks that all work is done: every client has received everything.
     pub fn check_settled(&self) {
         for client in self.clients.values() {
-            let (received, end) = (&client.received, self.sent_feed.end());
-            if let Some(after) = received.after {
-                assert!(self.sent_feed.tims.last().is_none_or(|last| *last <= after));
-                continue;
-            }
-            assert_eq!(received.position, end, "client {} has everything", client.id);
+            let received = &client.received;
+            assert!(self.has_all(received), "client {} has everything", client.id);
+            assert!(received.has_notice(), "client {} knows what is missing", client.id);
             assert!(received.begun.is_empty(), "client {} has whole frames", client.id);
         }
         if self.refused() == 0 && self.totals.hand_overs == 0 {
@@ -212,6 +209,14 @@ impl World {
             let is_done = |state| matches!(state, FeedState::Swept | FeedState::Early);
             let lagging = shard.table.positions().filter(|p| !is_done(p.state));
             assert_eq!(lagging.count(), 0, "every connection is in the sweep");
+        }
+    }
+
+    /// Whether a client has all messages that it may have.
+    fn has_all(&self, received: &Received) -> bool {
+        match received.after {
+            Some(after) => self.sent_feed.tims.last().is_none_or(|last| *last <= after),
+            None => received.position == self.sent_feed.end(),
         }
     }
 

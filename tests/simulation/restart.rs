@@ -69,6 +69,13 @@ impl World {
         self.shards.clear();
         self.look();
         assert!(self.clients.is_empty(), "every socket is closed");
+        if !keeps_tail {
+            // A process that knows nothing takes a time of the former room for one that is
+            // ahead of its clock, if the clock was set back behind it.
+            let last = self.sent_feed.tims.last().copied().unwrap_or_default();
+            let behind = last.nanos().saturating_sub(self.now().tim.nanos());
+            self.day_ms += behind.div_ceil(1_000_000);
+        }
         let (tail_bytes, now) = (self.plan.limits.feed_tail_bytes, self.now().tim);
         let (log, last_tim) = self.room.inspect(|log, last_tim| {
             let mut state = Snapshot::default();

@@ -219,6 +219,11 @@ impl Received {
         }
     }
 
+    /// Whether it has the notice about what is missing, if anything is.
+    pub fn has_notice(&self) -> bool {
+        self.gap.is_none()
+    }
+
     fn frame(&mut self, frame: &[u8], header: usize, sent_feed: &SentFeed) {
         assert!(self.close.is_none(), "no frame follows a close frame: {}", shown(frame));
         let payload = &frame[header..];

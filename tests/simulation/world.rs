@@ -176,7 +176,7 @@ impl World {
             ended: false,
             leaving_since: None,
             is_detached: false,
-            was_kicked: false,
+            was_kicked: self.will_kick(peer.block()),
             is_violator: false,
         };
         let early = match kind.sends {
@@ -333,13 +333,23 @@ impl World {
 
     /// An operator closes a connection, by its number or its address.
     pub fn kick(&mut self, id: u64) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        client.was_kicked = true;
+        let Some(client) = self.clients.get(&id) else { return };
+        let block = client.peer.block();
         let target = match self.rng.bool() {
             true => Target::Connection(id),
-            false => Target::Address(client.peer.block()),
+            false => Target::Address(block),
         };
+        for (other, client) in &mut self.clients {
+            let is_there = matches!(target, Target::Address(_)) && client.peer.block() == block;
+            client.was_kicked |= *other == id || is_there;
+        }
         self.send_all(|| Command::Kick(target.clone(), usize::MAX));
+    }
+
+    /// A shard has not carried out yet that connections of this address are closed.
+    fn will_kick(&self, address: AddressBlock) -> bool {
+        let kicks = |command: &Command| matches!(command, Command::Kick(Target::Address(kicked), _) if *kicked == address);
+        self.shards.iter().flat_map(|shard| &shard.commands).any(kicks)
     }
 
     /// The room closes, as at a stop.

@@ -105,8 +105,13 @@ impl Listeners {
                 world.reload(|limits| limits.resume = Duration::from_millis(resume));
             }
             58..62 => world.kick(self.connections[&number].0),
-            // The clock goes forward.
-            62 => world.day_ms += world.rng.u64(..2_000),
+            // The clock goes forward or back.
+            62..65 => world.day_ms = world.rng.u64(..4_000),
+            // Admitted listeners wait for their shard.
+            65..70 => {
+                let (shard, ms) = (world.rng.usize(..world.shards.len()), world.rng.u64(..2_000));
+                world.pause(shard, ms);
+            }
             _ => {}
         }
     }
