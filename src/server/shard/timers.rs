@@ -72,7 +72,11 @@ impl<S: Stream> Table<S> {
         }
         if connection.encoding == Encoding::Events {
             let is_sent = matches!(connection.state, FeedState::Swept | FeedState::Early);
-            let silent_until_ms = cold.ping_due_ms.max(self.swept_ms + SILENCE_MS);
+            let silent_until_ms = match connection.state {
+                // A sweep does not write to it.
+                FeedState::Early => cold.ping_due_ms,
+                _ => cold.ping_due_ms.max(self.swept_ms + SILENCE_MS),
+            };
             let is_due = is_sent && silent_until_ms <= self.ms;
             cold.ping_due_ms = if is_due { self.ms + SILENCE_MS } else { silent_until_ms };
             return is_due.then_some(Timer::Ping);

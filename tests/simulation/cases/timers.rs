@@ -103,3 +103,17 @@ fn the_timers_of_every_row_run_however_often_a_round_starts() {
     let pinged = clients.iter().filter(|(_, pipe)| !pipe.borrow().written.is_empty());
     assert_eq!(pinged.count(), clients.len());
 }
+
+#[test]
+fn an_early_event_stream_is_not_silent_while_others_get_messages() {
+    let mut bench = Bench::new(1, |_| {});
+    let (id, pipe) = bench.join(0, Peer::Unix, usize::MAX);
+    let (mut new, client) = bench.admit(address(1), Encoding::Events, Start::Live, usize::MAX);
+    // The clock was set back while it was on its way.
+    new.after = Some(Tim::from_nanos((bench.ms + 3_600_000) * 1_000_000));
+    bench.adopt(0, new, &client, Vec::new());
+    client.1.borrow_mut().written.clear();
+    bench.run(40_000, 1_000, |bench, _| bench.send(0, id, &pipe, &message("ann", "hi")));
+    let written = client.1.borrow().written.clone();
+    assert_eq!(written, b":\n\n".repeat(2), "a comment every 15 s");
+}
