@@ -43,6 +43,8 @@ def event_stream_of_a_dead_peer_is_closed(box):
     # The kernel of a busy machine may be late.
     until(lambda: FAR not in listed(box), "the dead peer is noticed", limit + 10)
     assert time.monotonic() - began > 1, "it was closed for another reason"
+    closed = [line for line in box.out("wschat metrics").splitlines() if 'reason="idle"' in line]
+    assert closed == ['wschat_closed_connections_total{reason="idle"} 1'], closed
     assert len(os.listdir(f"/proc/{pid(box)}/fd")) == descriptors - 1
 
     # The kernel of a stopped client still acknowledges what arrives.

@@ -214,7 +214,10 @@ impl<S: Stream> Table<S> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => self.readable(id),
-                Err(_) => self.disconnect(row),
+                Err(error) => {
+                    self.count_loss(row, &error);
+                    self.disconnect(row);
+                }
             }
         }
     }

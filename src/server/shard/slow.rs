@@ -59,9 +59,14 @@ impl<S: Stream> Table<S> {
                 self.close_too_slow(row, &pieces, turn);
                 continue;
             }
-            let Ok(written) = connection.write(&pieces) else {
-                return self.disconnect(row);
+            let written = match connection.write(&pieces) {
+                Ok(written) => written,
+                Err(error) => {
+                    self.count_loss(row, &error);
+                    return self.disconnect(row);
+                }
             };
+            let connection = &mut self.connections[row];
             let (cursor, cold) = (connection.cursor, &mut self.cold[row]);
             self.counters.deliveries += written.messages;
             self.counters.bytes_sent += written.feed_bytes as u64;

@@ -84,8 +84,8 @@ impl<S: Stream> Table<S> {
                     self.lagging.insert((connection.cursor, id));
                     short.push(id);
                 }
-                Err(_) => {
-                    gone.push(self.cold[row].id);
+                Err(error) => {
+                    gone.push((self.cold[row].id, error));
                     continue;
                 }
             }
@@ -93,8 +93,9 @@ impl<S: Stream> Table<S> {
             assert!(is_complete || connection.state != FeedState::Swept, "a sweep leaves no gap");
         }
         self.sweep_row = end;
-        for id in gone {
+        for (id, error) in gone {
             if let Some(&row) = self.rows.get(&id) {
+                self.count_loss(row, &error);
                 self.disconnect(row);
             }
         }

@@ -7,6 +7,7 @@
 //! operators and moderators can ask for.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io::{self, ErrorKind};
 
 use crate::chat::{Actor, ModAction, Now, Rules};
 use crate::config::Limits;
@@ -237,6 +238,15 @@ impl<S: Stream> Table<S> {
         self.lagging.remove(&(connection.cursor, id));
         self.reading.remove(&(connection.cursor, id));
         connection.finish(self.ms);
+    }
+
+    /// Counts a connection that is lost with this error. If its client has acknowledged nothing
+    /// for too long, the system reports a timeout, or why it did not reach the client.
+    pub(super) fn count_loss(&mut self, row: usize, error: &io::Error) {
+        use ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+        let is_idle = matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable);
+        let is_stream = self.connections[row].encoding == Encoding::Events;
+        self.counters.idle += u64::from(is_stream && is_idle);
     }
 
     /// Reads a connection whose reading was deferred.
