@@ -140,6 +140,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::{EncodedMessages, Encoding, Progress};
     use proptest::prelude::*;
 
     fn bytes_from(log: &Log, cursor: u64) -> Vec<u8> {
@@ -154,6 +155,22 @@ mod tests {
         let ends: Vec<_> = log.pieces().iter().map(|p| p.bytes.as_ptr_range()).collect();
         assert_eq!(ends[0].end, ends[1].start, "the second piece follows in the same page");
         assert_eq!(bytes_from(&log, 0), b"onetwo");
+    }
+
+    #[test]
+    fn the_rest_of_a_message_is_shared_with_the_feed() {
+        let mut message = EncodedMessages::default();
+        message.push(|out| out.extend([b'x'; 40]));
+        let mut log = Log::new(1 << 20);
+        log.append(message.bytes(), 1);
+        for (encoding, at) in [
+            (Encoding::Frames, Progress { cursor: 9, event_bytes: 0 }),
+            (Encoding::Events, Progress { cursor: 0, event_bytes: 9 }),
+        ] {
+            let rest = [(); 2].map(|()| log.pieces().rest_of_message(encoding, at));
+            assert!(rest[0].len() > 30);
+            assert_eq!(rest[0].as_ptr(), rest[1].as_ptr(), "{encoding}: nothing is copied");
+        }
     }
 
     #[test]

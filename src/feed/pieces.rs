@@ -215,14 +215,14 @@ impl Pieces {
     }
 
     /// The rest of the message that a listener has received in part; nothing at a boundary.
-    pub fn rest_of_message(&self, encoding: Encoding, at: Progress) -> &[u8] {
-        let Some(piece) = self.at(at.cursor) else { return &[] };
+    pub fn rest_of_message(&self, encoding: Encoding, at: Progress) -> Bytes {
+        let Some(piece) = self.at(at.cursor) else { return Bytes::new() };
         let (bytes, range) = match encoding {
             Encoding::Frames => {
                 let offset = (at.cursor - piece.start) as usize;
                 (&piece.bytes, offset..frame::frame_end(&piece.bytes, offset))
             }
-            Encoding::Events if at.event_bytes == 0 => return &[],
+            Encoding::Events if at.event_bytes == 0 => return Bytes::new(),
             Encoding::Events => {
                 let start = piece.event_offset(at.cursor);
                 let offset = start + at.event_bytes;
@@ -230,7 +230,7 @@ impl Pieces {
                 (piece.events(), offset..end)
             }
         };
-        bytes.get(range).unwrap_or_default()
+        bytes.slice_ref(bytes.get(range).unwrap_or_default())
     }
 
     /// What follows in this encoding, as far as one write can send it.

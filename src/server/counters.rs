@@ -90,7 +90,7 @@ counters! {
     too_slow: u64, "closed_connections_total", "reason", [("too_slow", "too-slow")],
         "Connections that the daemon closed, by reason.";
     idle: u64, "closed_connections_total", "reason", [("idle", "idle")],
-        "Connections closed because the client sent nothing for too long.";
+        "Connections closed because the client sent or acknowledged nothing for too long.";
     violations: u64, "closed_connections_total", "reason", [("violations", "protocol")],
         "Connections closed because the client violated RFC 6455.";
     kicked: u64, "closed_connections_total", "reason", [("kicked", "kicked")],

@@ -152,7 +152,7 @@ impl<S: Stream> Connection<S> {
             ping_in_ms: cold.ping_due_ms.saturating_sub(ms),
             held,
             partial: self.decoder.into_state(),
-            outbox: outbox.pending().to_vec(),
+            outbox: outbox.all_pending(),
             outbox_begun: outbox.is_mid_frame(),
             closing: outbox.closing.map(left),
             notices_whole_in_ms: speaker.notices().full_in_us(now_ms * 1000) / 1000,
@@ -182,7 +182,7 @@ impl<S: Stream> Connection<S> {
     fn write_in_order(&mut self, pieces: &Pieces, result: &mut WriteResult) -> io::Result<bool> {
         loop {
             let written = if self.has_pending_frames() {
-                match pieces.rest_of_message(self.encoding, self.progress()) {
+                match &pieces.rest_of_message(self.encoding, self.progress())[..] {
                     [] => {
                         let written = self.write_outbox()?;
                         result.own_bytes += written;

@@ -1,5 +1,7 @@
 //! The frames that are for one connection alone: pongs, pings, notices, the close frame.
 
+use bytes::{Buf, Bytes};
+
 use crate::feed::Encoding;
 use crate::server::snapshot::ConnectionSnapshot;
 use crate::sse;
@@ -14,11 +16,12 @@ const OUTBOX_BYTES_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     encoding: Encoding,
+    /// The rest of a frame of the feed that was partly written. It is written first, and is
+    /// shared with the feed: many connections can lose their place at once.
+    rest: Bytes,
     bytes: Vec<u8>,
     /// How many of the bytes were written.
     written: usize,
-    /// How many of the bytes are the rest of a frame of the feed that was partly written.
-    rest: usize,
     /// How many bytes of the event at the cursor were written.
     pub event_bytes: usize,
     /// How the connection ends, if it is closing.
@@ -41,12 +44,16 @@ impl Outbox {
     /// The outbox of a connection of another process. A snapshot does not tell how long the
     /// rest of a frame is, so all bytes count as that.
     pub fn resume(snapshot: &ConnectionSnapshot, closing: Option<Closing>) -> Self {
-        let rest = if snapshot.has_whole_outbox() { 0 } else { snapshot.outbox.len() };
+        let outbox = snapshot.outbox.clone();
+        let (rest, bytes) = match snapshot.has_whole_outbox() {
+            true => (Bytes::new(), outbox),
+            false => (outbox.into(), Vec::new()),
+        };
         Self {
             encoding: snapshot.encoding,
-            bytes: snapshot.outbox.clone(),
-            written: 0,
             rest,
+            bytes,
+            written: 0,
             event_bytes: snapshot.event_bytes as usize,
             closing,
         }
@@ -75,24 +82,36 @@ impl Outbox {
     }
 
     /// Takes over the rest of a frame of the feed, to be written first.
-    pub fn push_rest(&mut self, rest: &[u8]) {
+    pub fn push_rest(&mut self, rest: Bytes) {
         assert!(!self.is_mid_frame(), "an own frame only starts at a frame boundary of the feed");
-        self.bytes.splice(..self.written, rest.iter().copied());
-        (self.written, self.rest) = (0, rest.len());
+        self.rest = rest;
     }
 
-    /// The bytes that are still to be written.
+    /// The bytes that are to be written next.
     pub fn pending(&self) -> &[u8] {
+        if self.rest.is_empty() { self.own() } else { &self.rest }
+    }
+
+    /// All bytes that are still to be written.
+    pub fn all_pending(&self) -> Vec<u8> {
+        [&self.rest, self.own()].concat()
+    }
+
+    fn own(&self) -> &[u8] {
         self.bytes.get(self.written..).unwrap_or_default()
     }
 
     pub fn is_pending(&self) -> bool {
-        self.written < self.bytes.len()
+        !self.pending().is_empty()
     }
 
     /// Counts bytes that were written.
     pub fn advance(&mut self, bytes: usize) {
-        self.written += bytes;
+        if self.rest.is_empty() {
+            self.written += bytes;
+        } else {
+            self.rest.advance(bytes);
+        }
         if !self.is_pending() {
             *self =
                 Self { event_bytes: self.event_bytes, ..Self::empty(self.encoding, self.closing) };
@@ -101,17 +120,11 @@ impl Outbox {
 
     /// Whether the client has a part of the frame that is to be written next.
     pub fn is_mid_frame(&self) -> bool {
-        match self.written.checked_sub(self.rest) {
-            _ if !self.is_pending() => false,
-            None => true,
-            Some(own) => {
-                let bytes = &self.bytes[self.rest..];
-                let end = match self.encoding {
-                    Encoding::Frames => Some(frame::frame_end(bytes, own)),
-                    Encoding::Events => sse::event_end(bytes, own),
-                };
-                end != Some(own)
-            }
-        }
+        let end = match self.encoding {
+            _ if !self.rest.is_empty() => return true,
+            Encoding::Frames => Some(frame::frame_end(&self.bytes, self.written)),
+            Encoding::Events => sse::event_end(&self.bytes, self.written),
+        };
+        self.is_pending() && end != Some(self.written)
     }
 }
