@@ -153,6 +153,10 @@ pub struct Client {
     /// It lost its place, in the middle of a frame or not.
     pub is_detached: bool,
     pub was_kicked: bool,
+    /// It did not read fast before all clients did.
+    pub was_slow: bool,
+    /// It started so far back that the gate did not wait for it.
+    pub was_far_back: bool,
     /// It violated the protocol, or may have.
     pub is_violator: bool,
 }

@@ -21,5 +21,6 @@ mod seeds;
 mod sent_feed;
 mod shard;
 mod steps;
+mod tail_file;
 mod totals;
 mod world;

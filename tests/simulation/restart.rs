@@ -11,6 +11,7 @@ use wschat::ws::{close, frame};
 
 use super::pipe::Side;
 use super::shard::{Command, Shard};
+use super::tail_file::Left;
 use super::world::{CLOCK_START_MS, World};
 
 /// How a handover ends.
@@ -61,39 +62,51 @@ impl World {
         self.look();
     }
 
-    /// The process crashes: every connection is lost. The next one continues with the tail, or
-    /// knows nothing of the room.
-    pub fn crash(&mut self, keeps_tail: bool) {
+    /// The process crashes: every connection is lost. The next one continues with what is left.
+    pub fn crash(&mut self, left: Left) {
         self.look();
         self.shards.iter().for_each(|shard| self.totals.keep(shard.table.counters()));
         self.shards.clear();
         self.look();
         assert!(self.clients.is_empty(), "every socket is closed");
-        if !keeps_tail {
-            // A process that knows nothing takes a time of the former room for one that is
-            // ahead of its clock, if the clock was set back behind it.
-            let last = self.sent_feed.tims.last().copied().unwrap_or_default();
-            let behind = last.nanos().saturating_sub(self.now().tim.nanos());
-            self.day_ms += behind.div_ceil(1_000_000);
-        }
-        let (tail_bytes, now) = (self.plan.limits.feed_tail_bytes, self.now().tim);
-        let (log, last_tim) = self.room.inspect(|log, last_tim| {
-            let mut state = Snapshot::default();
-            state.set_log(log);
-            let unknown = || Log::resume(tail_bytes, log.end(), log.messages(), now);
-            (if keeps_tail { state.log(tail_bytes) } else { unknown() }, last_tim)
-        });
-        if !keeps_tail {
-            (self.complete_since, self.recovered_from) = (now, log.end());
-        }
-        let stamper = Stamper::after(last_tim);
-        let state = RoomState { log, stamper, ..RoomState::new(tail_bytes) };
+        let tail_bytes = self.plan.limits.feed_tail_bytes;
+        let recovered = self.tail_file.lock().unwrap().recover(left);
+        let (log, last_tim) = match recovered {
+            Some(tail) => {
+                if tail.lacks_newest {
+                    self.complete_since = tail.complete_since;
+                }
+                let mut state = Snapshot::default();
+                state.set_tail(tail);
+                (state.log(tail_bytes), state.last_tim())
+            }
+            None => {
+                self.step_ahead_of_the_feed();
+                self.complete_since = self.now().tim;
+                let (end, messages) = self.room.inspect(|log, _| (log.end(), log.messages()));
+                (Log::resume(tail_bytes, end, messages, self.complete_since), self.complete_since)
+            }
+        };
+        self.sent_feed.truncate(log.end());
+        self.recovered_from = log.pieces().start().unwrap_or(log.end());
+        let state =
+            RoomState { log, stamper: Stamper::after(last_tim), ..RoomState::new(tail_bytes) };
         self.started_us = self.now_us;
         self.room = Room::resume(self.plan.shards, tail_bytes, state);
+        self.store_tail();
         self.counts = ConnectionCounts::new(self.plan.shards);
         let (settings, scratch_bytes) = (self.settings.clone(), self.plan.scratch_bytes);
         let shard = |number| Shard::new(number, &self.room, settings.clone(), scratch_bytes);
         self.shards = (0..self.plan.shards).map(shard).collect();
+    }
+
+    /// The clock is not behind the `tim` of any message: a process that knows nothing would take
+    /// such a `tim` for a time that is ahead of its clock, and report no gap.
+    fn step_ahead_of_the_feed(&mut self) {
+        let last = self.sent_feed.tims.last().copied().unwrap_or_default();
+        if let Some(behind) = last.nanos().checked_sub(self.now().tim.nanos()) {
+            self.day_ms += behind / 1_000_000 + 1;
+        }
     }
 
     /// The old process hands everything over, as the pool does.
@@ -142,6 +155,7 @@ impl World {
         self.started_us = self.now_us;
         let shards = if self.rng.bool() { self.plan.shards } else { self.rng.usize(1..4) };
         self.room = Room::resume(shards, tail_bytes, past);
+        self.store_tail();
         self.counts = ConnectionCounts::new(shards);
         let (settings, scratch_bytes) = (self.settings.clone(), self.plan.scratch_bytes);
         let shard = |number| Shard::new(number, &self.room, settings.clone(), scratch_bytes);

@@ -59,6 +59,13 @@ impl SentFeed {
         sent
     }
 
+    /// Messages from this position on are lost.
+    pub fn truncate(&mut self, position: u64) {
+        self.bytes.truncate(position as usize);
+        self.ends.truncate(self.messages_before(position) as usize);
+        self.tims.truncate(self.ends.len());
+    }
+
     /// How many messages end at or before this position.
     pub fn messages_before(&self, position: u64) -> u64 {
         self.ends.partition_point(|end| *end <= position) as u64

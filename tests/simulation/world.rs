@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::net::Ipv4Addr;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
 use wschat::chat::{Actor, AddressBlock, ModAction, Now, Target, Tim, gap_notice};
@@ -17,6 +18,7 @@ use super::client::{Client, Kind, Reads, Sends, Step};
 use super::pipe::{Pipe, Side, Traffic};
 use super::sent_feed::{Received, SentFeed};
 use super::shard::{Command, Shard};
+use super::tail_file::TailFile;
 use super::totals::Totals;
 
 /// Where the clock of a process begins, like that of the daemon.
@@ -65,6 +67,8 @@ pub struct World {
     pub rng: Rng,
     pub plan: Plan,
     pub room: Room,
+    /// What outlives a crash.
+    pub tail_file: Arc<Mutex<TailFile>>,
     pub settings: Rc<Settings>,
     pub shards: Vec<Shard>,
     pub clients: BTreeMap<u64, Client>,
@@ -99,10 +103,11 @@ impl World {
         let room = Room::new(plan.shards, plan.limits.feed_tail_bytes);
         let settings = Rc::new(settings(&plan.limits));
         let shard = |number| Shard::new(number, &room, settings.clone(), plan.scratch_bytes);
-        Self {
+        let mut world = Self {
             rng: Rng::with_seed(seed),
             shards: (0..plan.shards).map(shard).collect(),
             room,
+            tail_file: Arc::default(),
             settings,
             counts: ConnectionCounts::new(plan.shards),
             plan,
@@ -122,7 +127,17 @@ impl World {
             next_id: 1,
             steps: BinaryHeap::new(),
             order: 0,
-        }
+        };
+        world.store_tail();
+        world
+    }
+
+    /// The process stores the tail of its feed from now on.
+    pub fn store_tail(&mut self) {
+        let tail_bytes = self.plan.limits.feed_tail_bytes;
+        let (file, store) = self.room.inspect(|log, _| TailFile::create(log, tail_bytes));
+        self.tail_file = file;
+        self.room.store_tail(store);
     }
 
     /// The time, as the process reads it.
@@ -177,6 +192,8 @@ impl World {
             leaving_since: None,
             is_detached: false,
             was_kicked: self.will_kick(peer.block()),
+            was_slow: false,
+            was_far_back: self.room.end() - cursor > self.plan.limits.feed_tail_bytes as u64 / 2,
             is_violator: false,
         };
         let early = match kind.sends {
@@ -366,9 +383,11 @@ impl World {
     /// Every client stops sending and reads, and all work is done.
     pub fn settle(&mut self) {
         self.is_quiet = true;
+        self.plan.pauses = 0;
         let ids: Vec<u64> = self.clients.keys().copied().collect();
         for id in ids {
             if let Some(client) = self.clients.get_mut(&id) {
+                client.was_slow |= !client.kind.reads_fast();
                 client.kind.reads = Reads::Within(1);
                 let mut pipe = client.pipe.borrow_mut();
                 pipe.capacity = pipe.capacity.max(65_536);

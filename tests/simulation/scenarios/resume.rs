@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::client::{Kind, LISTENER, Reads, Sends, Step};
 use super::super::restart::Outcome;
 use super::super::seeds::each_seed;
+use super::super::tail_file::Left;
 use super::super::totals::Totals;
 use super::super::world::{Plan, World};
 use wschat::chat::Tim;
@@ -22,7 +23,7 @@ struct Listeners {
 }
 
 fn breaks_and_resumes(seed: u64) -> Totals {
-    let mut plan = Plan { scratch_bytes: 64, pauses: 10, pause_ms_max: 40, ..Plan::default() };
+    let mut plan = Plan { scratch_bytes: 64, pauses: 2, pause_ms_max: 40, ..Plan::default() };
     plan.shards = 1 + (seed % 3) as usize;
     plan.limits.feed_tail_bytes = [4_096, 65_536, 1 << 20][(seed / 3 % 3) as usize];
     plan.limits.message_bytes_max = 1_024;
@@ -91,9 +92,10 @@ impl Listeners {
             }
             44..50 => world.hand_over(Outcome::Whole),
             50..54 => {
-                let keeps_tail = world.rng.u8(..4) > 0;
+                let left = [Left::Tail, Left::Tail, Left::DamagedTail, Left::Nothing];
+                let left = left[world.rng.usize(..left.len())];
                 (0..12).for_each(|number| self.note(world, number));
-                world.crash(keeps_tail);
+                world.crash(left);
                 for number in 0..12 {
                     let start = self.start(world, number);
                     self.open(world, number, start);
