@@ -7,14 +7,14 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use serde_bytes::{ByteBuf, Bytes};
 use serde_json::Value;
-use wschat::chat::{Rules, Speaker, Tim, ChatRequest, ModAction, notice, skeleton, stamp};
+use wschat::chat::{ChatRequest, ModAction, Rules, Speaker, Tim, notice, skeleton, stamp};
 use wschat::client::{Incoming, IncomingKind};
 
 fuzz_target!(|text: &str| {
     // Any text can also be the command of a moderator.
     ModAction::from_command(text);
     let mut out = Vec::new();
-    match Rules::open().admit(text, &mut Speaker::default(), Tim::default()).request {
+    match Rules::open().admit(text, None, &mut Speaker::default(), Tim::default()).request {
         Ok(ChatRequest::Moderate(..)) => unreachable!("there are no moderators"),
         Ok(ChatRequest::Say(message)) => {
             skeleton(message.usr());
@@ -26,7 +26,10 @@ fuzz_target!(|text: &str| {
             let fields: HashMap<ByteBuf, IgnoredAny> = serde_json::from_str(sent).expect("JSON");
             assert!(!fields.contains_key(Bytes::new(b"jwt")));
             let received = Incoming::parse(sent).expect("a message");
-            assert_eq!((received.usr.as_str(), received.msg.as_str()), (message.usr(), message.msg()));
+            assert_eq!(
+                (received.usr.as_str(), received.msg.as_str()),
+                (message.usr(), message.msg())
+            );
             assert!(received.tim.is_some() && received.kind == IncomingKind::User);
         }
         Err(refusal) => {

@@ -20,7 +20,8 @@ fuzz_target!(|data: &[u8]| {
     let whole = recover(&file).expect("a file that was written is valid");
     assert!(frames.ends_with(&whole));
     for change in damage.chunks_exact(3) {
-        let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % (CHECKSUM + 4 + file.len() - RING_START);
+        let at = usize::from(u16::from_le_bytes([change[0], change[1]]))
+            % (CHECKSUM + 4 + file.len() - RING_START);
         let at = if at < CHECKSUM + 4 { at } else { at - CHECKSUM - 4 + RING_START };
         file[at] ^= change[2];
     }

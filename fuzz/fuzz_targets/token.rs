@@ -11,7 +11,9 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use wschat::chat::{AuthSettings, RateLimit, Refusal, Revocation, Rules, Speaker, Tim, TokenKey, read_public_keys};
+use wschat::chat::{
+    AuthSettings, RateLimit, Refusal, Revocation, Rules, Speaker, Tim, TokenKey, read_public_keys,
+};
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 const JWKS: &[u8] = br#"{"keys":[
@@ -69,6 +71,6 @@ fn admit(token: &str) -> Result<Option<String>, Refusal> {
     let token = serde_json::to_string(token).unwrap_or_default();
     let text = format!(r#"{{"usr":"ann","msg":"b","jwt":{token}}}"#);
     let mut speaker = Speaker::default();
-    RULES.admit(&text, &mut speaker, Tim::from_nanos(1_600_000_000_000_000_000)).request?;
+    RULES.admit(&text, None, &mut speaker, Tim::from_nanos(1_600_000_000_000_000_000)).request?;
     Ok(speaker.sub().map(Into::into))
 }
