@@ -61,7 +61,9 @@ impl Outbox {
 
     /// Adds a frame, if there is room for it.
     pub fn push(&mut self, opcode: Opcode, payload: &[u8]) -> bool {
-        let fits = self.bytes.len() + payload.len() <= OUTBOX_BYTES_MAX;
+        // After a handover, own frames are in the rest too.
+        let bytes = self.rest.len() + self.bytes.len() + payload.len();
+        let fits = bytes <= OUTBOX_BYTES_MAX;
         match (self.encoding, opcode) {
             _ if !fits => {}
             (Encoding::Frames, _) => frame::put(opcode, payload, &mut self.bytes),

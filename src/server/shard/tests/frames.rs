@@ -77,8 +77,21 @@ fn hand_over(
         message_bytes_max: 1024,
     };
     let (snapshot, stream) = connection.into_snapshot(&ColdState::new(new, 0), Vec::new(), 0, 0);
+    assert!(snapshot.outbox.len() <= 4_200, "an outbox of {} bytes", snapshot.outbox.len());
     let snapshot = ConnectionSnapshot::decode(&snapshot.encode(), log).unwrap();
     (Connection::resume(stream, &snapshot, 0), snapshot.takes_close(log))
+}
+
+#[test]
+fn handovers_do_not_extend_the_outbox() {
+    let log = Log::new(1 << 16);
+    let mut connection = Connection::new(BoundedStream::default(), Encoding::Frames, 0);
+    for _ in 0..9 {
+        while connection.queue_frame(Opcode::Pong, &[b'x'; 100]) {}
+        // The client has a part of a frame, so all that is left counts as its rest.
+        write(&mut connection, 1, &log);
+        connection = hand_over(connection, &log).0;
+    }
 }
 
 #[test]
