@@ -1,8 +1,8 @@
 //! The log: it appends messages and forgets what is older than the tail.
 
-use bytes::BytesMut;
-
 use std::sync::Arc;
+
+use bytes::BytesMut;
 
 use super::pieces::{Piece, Pieces};
 use crate::chat::Tim;
@@ -143,8 +143,13 @@ mod tests {
     use crate::feed::{EncodedMessages, Encoding, Progress};
     use proptest::prelude::*;
 
+    fn frames_from(pieces: &Pieces, cursor: u64) -> Vec<u8> {
+        let slices = pieces.slices(Encoding::Frames, Progress { cursor, event_bytes: 0 });
+        slices.slices.iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
     fn bytes_from(log: &Log, cursor: u64) -> Vec<u8> {
-        log.pieces().slices_from(cursor).slices.iter().flat_map(|slice| slice.to_vec()).collect()
+        frames_from(log.pieces(), cursor)
     }
 
     #[test]
@@ -208,9 +213,7 @@ mod tests {
                 }
                 view.follow(log.pieces(), taken);
                 prop_assert_eq!(view.end().unwrap_or(taken), log.end());
-                let slices = view.slices_from(taken);
-                let got: Vec<u8> = slices.slices.iter().flat_map(|slice| slice.to_vec()).collect();
-                prop_assert_eq!(&got, &all[taken as usize..]);
+                prop_assert_eq!(&frames_from(&view, taken), &all[taken as usize..]);
                 if forgets {
                     taken = log.end();
                     view.forget_before(taken);

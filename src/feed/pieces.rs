@@ -44,11 +44,22 @@ impl Piece {
         self.events.get_or_init(|| encoding::events(&self.bytes).into())
     }
 
-    /// Where the event of the message at the position `cursor` starts in its events.
-    fn event_offset(&self, cursor: u64) -> usize {
-        let offset = cursor.saturating_sub(self.start) as usize;
+    /// Its messages in this encoding.
+    fn encoded(&self, encoding: Encoding) -> &Bytes {
+        match encoding {
+            Encoding::Frames => &self.bytes,
+            Encoding::Events => self.events(),
+        }
+    }
+
+    /// Where a listener is in its bytes of this encoding.
+    fn offset(&self, encoding: Encoding, at: Progress) -> usize {
+        let offset = at.cursor.saturating_sub(self.start) as usize;
+        if encoding == Encoding::Frames {
+            return offset;
+        }
         let before = encoding::messages(&self.bytes).take_while(|span| span.frame_end <= offset);
-        before.last().map_or(0, |span| span.event_end)
+        before.last().map_or(0, |span| span.event_end) + at.event_bytes
     }
 }
 
@@ -217,43 +228,42 @@ impl Pieces {
     /// The rest of the message that a listener has received in part; nothing at a boundary.
     pub fn rest_of_message(&self, encoding: Encoding, at: Progress) -> Bytes {
         let Some(piece) = self.at(at.cursor) else { return Bytes::new() };
-        let (bytes, range) = match encoding {
-            Encoding::Frames => {
-                let offset = (at.cursor - piece.start) as usize;
-                (&piece.bytes, offset..frame::frame_end(&piece.bytes, offset))
-            }
-            Encoding::Events if at.event_bytes == 0 => return Bytes::new(),
-            Encoding::Events => {
-                let start = piece.event_offset(at.cursor);
-                let offset = start + at.event_bytes;
-                let end = sse::event_end(piece.events(), offset).unwrap_or(offset);
-                (piece.events(), offset..end)
-            }
+        let (bytes, start) = (piece.encoded(encoding), piece.offset(encoding, at));
+        let end = match encoding {
+            Encoding::Frames => frame::frame_end(bytes, start),
+            Encoding::Events => sse::event_end(bytes, start).unwrap_or(start),
         };
-        bytes.slice_ref(bytes.get(range).unwrap_or_default())
+        bytes.slice_ref(bytes.get(start..end).unwrap_or_default())
     }
 
     /// What follows in this encoding, as far as one write can send it.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wschat::feed::{Encoding, Log, Progress};
+    /// let mut log = Log::new(65_536);
+    /// log.append(b"first", 1);
+    /// log.append(b"second", 1);
+    /// let from = Progress { cursor: 3, event_bytes: 0 };
+    /// let slices = log.pieces().slices(Encoding::Frames, from);
+    /// assert_eq!(slices.bytes, 8);
+    /// assert_eq!(&*slices.slices[0], b"st");
+    /// ```
+    ///
     /// # Panics
     ///
-    /// As [`slices_from`](Self::slices_from).
+    /// If the byte at the cursor is no longer in memory.
     pub fn slices(&self, encoding: Encoding, from: Progress) -> Slices<'_> {
-        match encoding {
-            Encoding::Frames => self.slices_from(from.cursor),
-            Encoding::Events => self.events_from(from),
-        }
-    }
-
-    fn events_from(&self, from: Progress) -> Slices<'_> {
         let mut slices = Slices { end: from.cursor, ..Slices::default() };
         for piece in self.since(from.cursor).take(SLICES_MAX) {
             assert!(piece.start <= slices.end, "the byte at the cursor is in memory");
+            // Only the first piece begins before the cursor.
             let skip = match slices.end == from.cursor {
-                true => piece.event_offset(from.cursor) + from.event_bytes,
+                true => piece.offset(encoding, from),
                 false => 0,
             };
-            let slice = piece.events().get(skip..).unwrap_or_default();
+            let slice = piece.encoded(encoding).get(skip..).unwrap_or_default();
             slices.slices.push(IoSlice::new(slice));
             slices.bytes += slice.len();
             slices.end = piece.end();
@@ -280,35 +290,5 @@ impl Pieces {
             }
         }
         Progress { cursor, event_bytes: left }
-    }
-
-    /// What follows `cursor` in frames, as far as one write can send it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use wschat::feed::Log;
-    /// let mut log = Log::new(65_536);
-    /// log.append(b"first", 1);
-    /// log.append(b"second", 1);
-    /// let slices = log.pieces().slices_from(3);
-    /// assert_eq!(slices.bytes, 8);
-    /// assert_eq!(&*slices.slices[0], b"st");
-    /// ```
-    ///
-    /// # Panics
-    ///
-    /// If the byte at `cursor` is no longer in memory.
-    pub fn slices_from(&self, cursor: u64) -> Slices<'_> {
-        let mut slices = Slices { end: cursor, ..Slices::default() };
-        for piece in self.since(cursor).take(SLICES_MAX) {
-            assert!(piece.start <= slices.end, "the byte at the cursor is in memory");
-            #[expect(clippy::indexing_slicing, reason = "`since` gives pieces that end behind it")]
-            let slice = &piece.bytes[(slices.end - piece.start) as usize..];
-            slices.slices.push(IoSlice::new(slice));
-            slices.bytes += slice.len();
-            slices.end = piece.end();
-        }
-        slices
     }
 }
