@@ -109,6 +109,11 @@ impl Log {
         self.end.saturating_sub(self.tail_bytes)
     }
 
+    /// The position of the first message with a greater `tim`, or the end.
+    pub fn position_after(&self, tim: Tim) -> u64 {
+        self.pieces.first_after(tim).map_or(self.end, |(position, _)| position)
+    }
+
     /// Every message with a greater `tim` is in memory.
     pub fn complete_since(&self) -> Tim {
         self.complete_since

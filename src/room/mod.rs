@@ -306,10 +306,7 @@ impl Room {
     /// The position of the first message with a greater `tim`, or the end of the feed. `None`
     /// if the tail has passed that message.
     pub fn position_after(&self, tim: Tim) -> Option<u64> {
-        self.inspect(|log, _| {
-            let position = || log.pieces().first_after(tim).map_or(log.end(), |first| first.0);
-            (log.complete_since() <= tim).then(position)
-        })
+        self.inspect(|log, _| (log.complete_since() <= tim).then(|| log.position_after(tim)))
     }
 
     /// The bytes of the feed that are in memory.

@@ -65,12 +65,11 @@ fn start_point(log: &Log, last: Tim, start: Start, resume: Duration, now: Tim) -
         return StartPoint { after: (!is_far_ahead).then_some(tim), ..live };
     }
     let pieces = log.pieces();
-    let position_after = |tim| pieces.first_after(tim).map_or(log.end(), |(position, _)| position);
-    let wanted = position_after(tim);
+    let wanted = log.position_after(tim);
     let oldest = now.nanos().saturating_sub(resume.as_nanos() as u64);
     let allowed = match resume {
         Duration::ZERO => log.end(),
-        _ => position_after(Tim::from_nanos(oldest)),
+        _ => log.position_after(Tim::from_nanos(oldest)),
     };
     // What is in front of the tail may be forgotten at any time.
     let cursor = wanted.max(allowed).max(pieces.boundary_from(log.tail_start()));

@@ -26,6 +26,11 @@ impl Early {
         Some(after)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_tim.is_empty()
+    }
+
     /// Removes a connection whose first message is in the feed.
     pub fn pop(&mut self, last_tim: Tim) -> Option<(u64, Tim)> {
         let (_, id) = *self.by_tim.first().filter(|(after, _)| *after < last_tim)?;
