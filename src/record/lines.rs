@@ -1,14 +1,11 @@
 //! Makes lines of a file from frames of the feed, without a file or a clock.
 
-use crate::chat::Tim;
+use crate::chat::stamped_tim;
 use crate::feed::Pieces;
 use crate::ws::frame;
 
 /// The first characters of a `tim`: `2020-08-11`, in UTC.
 pub(super) type Day = [u8; 10];
-
-/// Every message ends with its `tim`, a quote and a brace.
-const FROM_TIM_BYTES: usize = Tim::LEN + 2;
 
 /// Lines of one day, for one write.
 #[derive(Debug, Default)]
@@ -71,8 +68,7 @@ pub(super) struct Whole {
 }
 
 fn day(payload: &[u8]) -> Option<Day> {
-    let tim = payload.get(payload.len().checked_sub(FROM_TIM_BYTES)?..)?;
-    tim.first_chunk().copied().filter(|day: &Day| {
+    stamped_tim(payload)?.first_chunk().copied().filter(|day: &Day| {
         // It becomes a file name.
         day.iter().enumerate().all(|(at, byte)| match at {
             4 | 7 => *byte == b'-',
