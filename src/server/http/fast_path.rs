@@ -65,7 +65,8 @@ pub(crate) fn respond(socket: impl AsFd, length: usize, response: &FullResponse)
     write(socket, response)
 }
 
-/// Sends `response` to a client that cannot be served, and shuts the connection down. Errors are ignored: the connection is lost either way.
+/// Sends `response` to a client that cannot be served, and shuts the connection down. Errors
+/// are ignored: the connection is lost either way.
 pub(crate) fn reject(socket: impl AsFd, response: &FullResponse) {
     let mut buffer = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
     // If bytes are left unread, closing resets the connection.

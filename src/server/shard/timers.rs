@@ -78,7 +78,10 @@ impl<S: Stream> Table<S> {
                 _ => cold.ping_due_ms.max(self.swept_ms + SILENCE_MS),
             };
             let is_due = is_sent && silent_until_ms <= self.ms;
-            cold.ping_due_ms = if is_due { self.ms + SILENCE_MS } else { silent_until_ms };
+            cold.ping_due_ms = silent_until_ms;
+            if is_due {
+                cold.postpone_comment(self.ms);
+            }
             return is_due.then_some(Timer::Ping);
         }
         // Bytes that were not read or handled yet are a sign of life.
