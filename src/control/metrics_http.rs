@@ -72,7 +72,7 @@ async fn serve_connection(socket: Socket, service: &Service) {
         .max_buf_size(HEAD_BYTES_MAX)
         // TIMEOUT covers it.
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(join(Http11Reader::new(reader), writer)), respond);
+        .serve_connection(TokioIo::new(join(Http11Reader::new(reader, |_| ()), writer)), respond);
     match timeout(TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a request for metrics failed: {error}"),

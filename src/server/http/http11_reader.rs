@@ -7,11 +7,13 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Changes the version of a request from HTTP/1.2 or later to HTTP/1.1. A server must treat
-/// it like the highest version that it supports (RFC 9110, 2.5), but hyper rejects it.
+/// it like the highest version that it supports (RFC 9110, 2.5), but hyper rejects it. A
+/// function gets all bytes as hyper does.
 #[derive(Debug)]
-pub(crate) struct Http11Reader<R> {
+pub(crate) struct Http11Reader<R, F> {
     reader: R,
     line: RequestLine,
+    observe: F,
 }
 
 /// How much of the request line has been read.
@@ -28,10 +30,10 @@ enum RequestLine {
 /// What precedes the minor version.
 const MAJOR: &[u8] = b" HTTP/1.";
 
-impl<R> Http11Reader<R> {
+impl<R, F: FnMut(&[u8])> Http11Reader<R, F> {
     /// `reader` is at the beginning of a request.
-    pub fn new(reader: R) -> Self {
-        Self { reader, line: RequestLine::NotBegun }
+    pub fn new(reader: R, observe: F) -> Self {
+        Self { reader, line: RequestLine::NotBegun, observe }
     }
 }
 
@@ -58,7 +60,7 @@ impl RequestLine {
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Http11Reader<R> {
+impl<R: AsyncRead + Unpin, F: FnMut(&[u8]) + Unpin> AsyncRead for Http11Reader<R, F> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -66,7 +68,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Http11Reader<R> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.reader).poll_read(context, buffer))?;
-        self.line.read(buffer.filled_mut().get_mut(before..).unwrap_or_default());
+        let bytes = buffer.filled_mut().get_mut(before..).unwrap_or_default();
+        self.line.read(bytes);
+        (self.observe)(bytes);
         Poll::Ready(Ok(()))
     }
 }

@@ -1,12 +1,8 @@
 //! The head of a POST as it arrived: hyper passes on only one of two lengths.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Mutex;
-use std::task::{Context, Poll, ready};
 
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::mutex::lock;
 
@@ -23,13 +19,6 @@ struct Recorded {
     bytes: Vec<u8>,
     /// The head is complete, or is not that of a POST.
     is_complete: bool,
-}
-
-/// Records what it reads.
-#[derive(Debug)]
-pub(crate) struct RecordingReader<'a, R> {
-    reader: R,
-    head: &'a PostHead,
 }
 
 impl PostHead {
@@ -78,26 +67,6 @@ impl PostHead {
         if recorded.bytes.get(..common) != METHOD.get(..common) {
             *recorded = Recorded { bytes: Vec::new(), is_complete: true };
         }
-    }
-}
-
-impl<'a, R> RecordingReader<'a, R> {
-    /// `reader` is at the beginning of the first request.
-    pub fn new(reader: R, head: &'a PostHead) -> Self {
-        Self { reader, head }
-    }
-}
-
-impl<R: AsyncRead + Unpin> AsyncRead for RecordingReader<'_, R> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.reader).poll_read(context, buffer))?;
-        self.head.record(buffer.filled().get(before..).unwrap_or_default());
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -20,7 +20,7 @@ use super::handshake_stream::HandshakeStream;
 use super::http11_reader::Http11Reader;
 use super::lease::Lease;
 use super::post::{self, PostContext};
-use super::post_head::{PostHead, RecordingReader};
+use super::post_head::PostHead;
 use super::proxy_header::read_proxy_header;
 use super::response::FullResponse;
 use super::routes::Outcome;
@@ -64,7 +64,7 @@ impl HttpServer {
             Box::pin(self.serve_request(request, peer, &admitted, head, lease))
         });
         let (reader, writer) = stream.split();
-        let reader = RecordingReader::new(Http11Reader::new(reader), head);
+        let reader = Http11Reader::new(reader, |bytes| head.record(bytes));
         let io = TokioIo::new(tokio::io::join(reader, ErrorFilter::new(writer, &error)));
         let mut connection = http1::Builder::new()
             .half_close(true)
