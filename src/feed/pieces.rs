@@ -228,6 +228,10 @@ impl Pieces {
     /// The rest of the message that a listener has received in part; nothing at a boundary.
     pub fn rest_of_message(&self, encoding: Encoding, at: Progress) -> Bytes {
         let Some(piece) = self.at(at.cursor) else { return Bytes::new() };
+        // Events are not made for a listener that has nothing of one.
+        if encoding == Encoding::Events && at.event_bytes == 0 {
+            return Bytes::new();
+        }
         let (bytes, start) = (piece.encoded(encoding), piece.offset(encoding, at));
         let end = match encoding {
             Encoding::Frames => frame::frame_end(bytes, start),
