@@ -174,26 +174,29 @@ fn listeners_that_do_not_read_need_only_the_tail() {
     assert!(added < 8 << 20, "{added} bytes for {} listeners that do not read", stalled.len());
 }
 
+/// The number of sockets of the daemon. Other descriptors do not count: it may have a file open
+/// for a moment, e.g. /etc/localtime.
+fn sockets(daemon: &Daemon) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().flatten();
+    let target = |fd: fs::DirEntry| fs::read_link(fd.path()).unwrap_or_default();
+    descriptors.map(target).filter(|to| to.to_string_lossy().starts_with("socket:")).count()
+}
+
 #[test]
 fn a_client_that_cannot_take_the_close_frame_is_dropped() {
     let limits =
         "[limits]\nmessages_per_sec = 0\nfeed_tail_bytes = 65536\nsend_buffer_bytes = 4096\n";
     let daemon = Daemon::start(limits);
     let mut speaker = daemon.connect();
-    let sockets = || {
-        let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().flatten();
-        let target = |fd: fs::DirEntry| fs::read_link(fd.path()).unwrap_or_default();
-        descriptors.map(target).filter(|to| to.to_string_lossy().starts_with("socket:")).count()
-    };
-    let before = sockets();
+    let before = sockets(&daemon);
     let stalled: Vec<Client> = (0..3).map(|_| daemon.connect()).collect();
-    until("the sockets", || (sockets() == before + 3).then_some(()));
+    until("the sockets", || (sockets(&daemon) == before + 3).then_some(()));
     let long = "x".repeat(16_000);
     for _ in 0..700 {
         speaker.say("ann", &long);
         speaker.hear();
     }
-    until("their end", || (sockets() == before).then_some(()));
+    until("their end", || (sockets(&daemon) == before).then_some(()));
     drop(stalled);
 }
 
@@ -212,16 +215,10 @@ fn every_shard_has_a_named_thread() {
 #[test]
 fn memory_is_freed_after_storms_of_connections() {
     let daemon = Daemon::start(UNLIMITED);
-    // Only sockets: the daemon may have a file open for a moment, e.g. /etc/localtime.
-    let sockets = || {
-        let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
-        let targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
-    };
-    let calm = sockets();
+    let calm = sockets(&daemon);
     let storm = |connections: usize| {
         drop((0..connections).map(|_| daemon.connect()).collect::<Vec<_>>());
-        until("the end of the storm", || (sockets() == calm).then_some(()));
+        until("the end of the storm", || (sockets(&daemon) == calm).then_some(()));
     };
     // Every daemon's memory grows with its first clients.
     storm(200);
