@@ -38,7 +38,7 @@ impl Process {
         kib.map(|kib| kib * 1024).map_err(|e| self.error(e))
     }
 
-    /// The most resident memory that it ever had, in bytes.
+    /// The most resident memory that it ever had, in bytes; wrong by some pages per thread.
     pub fn rss_peak_bytes(self) -> Result<u64, BenchError> {
         self.kib("status", "VmHWM:").map(|kib| kib * 1024).map_err(|e| self.error(e))
     }
@@ -92,7 +92,9 @@ mod tests {
     fn this_process_uses_cpu_time_and_memory() {
         let process = Process::new(std::process::id()).expect("this process");
         let rss_bytes = process.rss_bytes().expect("memory");
-        assert!((100_000..=process.rss_peak_bytes().expect("memory")).contains(&rss_bytes));
+        assert!(rss_bytes > 100_000);
+        // The kernel counts the peak per thread and adds it up late.
+        assert!(process.rss_peak_bytes().expect("memory") > rss_bytes / 2);
         assert!(process.cpu_from_stat().is_ok());
     }
 }
