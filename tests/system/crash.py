@@ -89,7 +89,7 @@ def crashes_under_load_lose_no_message(box):
         back_ms.append(1000 * (time.monotonic() - killed))
     messages = crowd.check_all_received()
     assert int(box.property("wschat.service", "NRestarts")) == times
-    assert logged(box, "recovered messages") == times, journal(box)
+    until(lambda: logged(box, "recovered messages") == times, "each start is logged")
     median, longest = statistics.median(back_ms), max(back_ms)
     note(box, "crashes", crashes=times, messages=messages, back_ms=median, longest_ms=longest)
 
@@ -204,7 +204,8 @@ def damaged_tail_file_gives_no_wrong_byte(box):
         damage(box, text)
         crash(box)
         check_gap(messages[0])
-    assert logged(box, "cannot recover the messages of the previous process") == 2
+    words = "cannot recover the messages of the previous process"
+    until(lambda: logged(box, words) == 2, "both are logged")
 
 
 @scenario

@@ -101,8 +101,9 @@ def service_without_its_socket_unit_cannot_listen(box):
         "systemctl daemon-reload; systemctl start alone.service",
         check=False,
     )
-    said = [entry["MESSAGE"] for entry in journal(box)]
-    assert any("127.0.0.1:8080" in line and "wschat.socket" in line for line in said), said
+    said = lambda: [entry["MESSAGE"] for entry in journal(box)]
+    is_named = lambda line: "127.0.0.1:8080" in line and "wschat.socket" in line
+    until(lambda: any(map(is_named, said())), "the error names the socket unit")
 
 
 # Configuration.
@@ -282,7 +283,7 @@ def watchdog_restarts_a_daemon_with_a_hung_shard(box):
     [bob] = join()
     bob.say("bob", "back again")
     all_receive([bob], "back again")
-    assert "watchdog" in box.out("journalctl -b -u wschat.service").lower()
+    until(lambda: "watchdog" in box.out("journalctl -b -u wschat.service").lower(), "it is logged")
 
 
 @scenario

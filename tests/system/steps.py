@@ -2,6 +2,8 @@
 
 import json
 
+from machine import until
+
 SECRET = "an old secret that is longer than 32 bytes"
 
 
@@ -32,11 +34,16 @@ def token(box, **options):
 
 def pid(box):
     """The process id of the daemon in the namespace of this process."""
-    inside = box.property("wschat.service", "MainPID")
-    for status in box.host_processes():
-        if status["NSpid"].split()[-1] == inside and status["Name"] == "wschat":
-            return int(status["Pid"])
-    raise AssertionError("no such process")
+
+    def find():
+        # Between two processes there is none, and a new one is not wschat at first.
+        inside = box.property("wschat.service", "MainPID")
+        for status in box.host_processes():
+            if status["NSpid"].split()[-1] == inside and status["Name"] == "wschat":
+                return int(status["Pid"])
+        return None
+
+    return until(find, "the daemon runs")
 
 
 def status_text(box):
