@@ -15,6 +15,7 @@ mod bench;
 pub mod chat;
 pub mod cli;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod daemon;

@@ -274,7 +274,8 @@ impl fmt::Display for Target {
 }
 
 /// Who does an action.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Actor {
     /// A moderator, who asks in the room.
     Moderator {

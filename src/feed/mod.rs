@@ -11,9 +11,11 @@
 mod encoding;
 mod log;
 mod pieces;
+mod stream_mark;
 mod tail_file;
 
 pub use encoding::{EncodedMessages, Encoding};
 pub use log::Log;
 pub use pieces::{Piece, Pieces, Progress, SLICES_MAX, Slices};
+pub use stream_mark::{Position, StreamMark};
 pub use tail_file::{RecoveredTail, TailFileError, TailFileWriter};

@@ -1,0 +1,81 @@
+//! A record: what one message of the stream contains.
+
+use serde::{Deserialize, Serialize};
+
+use crate::chat::{Actor, AddressBlock, ModAction, SpeakerId, Tim};
+use crate::feed::StreamMark;
+
+/// Who has published a record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Publisher {
+    /// The name of the node.
+    pub node: String,
+    /// A number that each process of a node chooses at random.
+    pub incarnation: u64,
+    /// The number of the record; each process counts from 1.
+    pub number: u64,
+}
+
+/// What one message of the stream contains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Who has published it.
+    pub publisher: Publisher,
+    /// What the publisher had read; `None` if it had read nothing.
+    pub after: Option<StreamMark>,
+    /// The stream time after which nobody sends it any more.
+    pub by: Tim,
+    /// What it is about.
+    pub body: Body,
+}
+
+/// What a record is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Messages for all listeners, in this order.
+    Messages(Vec<LoggedMessage>),
+    /// A moderation action.
+    Act(LoggedAct),
+    /// Nothing: it only moves the stream time on.
+    Empty,
+}
+
+/// A message in a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedMessage {
+    /// The encoded message, with a placeholder for its `tim`.
+    #[serde(with = "serde_bytes")]
+    pub text: Vec<u8>,
+    /// Who has sent it; `None` for the server itself, which nothing restricts.
+    pub speaker: Option<LoggedSpeaker>,
+}
+
+/// Who has sent a message, as moderation sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedSpeaker {
+    /// The name of the message.
+    pub usr: String,
+    /// The `sub` of the token.
+    pub sub: Option<String>,
+    /// The address of the connection.
+    pub address: AddressBlock,
+    /// Whether the token makes its bearer a moderator.
+    pub is_moderator: bool,
+}
+
+impl LoggedSpeaker {
+    /// The speaker as moderation sees it.
+    pub fn id(&self) -> SpeakerId<'_> {
+        let Self { usr, sub, address, is_moderator } = self;
+        SpeakerId { usr, sub: sub.as_deref(), address: *address, is_moderator: *is_moderator }
+    }
+}
+
+/// A moderation action in a record. What lasts of it applies to the records behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedAct {
+    /// The action; never one for a single connection.
+    pub action: ModAction,
+    /// Who has requested it.
+    pub actor: Actor,
+}
