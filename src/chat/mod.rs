@@ -9,6 +9,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod address_block;
+mod logged;
 mod message;
 mod mod_action;
 mod moderation;
@@ -22,6 +23,7 @@ mod tim;
 mod tokens;
 
 pub use address_block::AddressBlock;
+pub use logged::{LoggedMessage, LoggedSpeaker};
 pub use message::{DEPTH_MAX, Message};
 pub use mod_action::{
     Actor, InvalidModAction, ModAction, ModActionError, SECS_MAX, SpeakerId, Target,

@@ -328,6 +328,10 @@ pub enum ModActionError {
     NoMessage,
     #[error("a single connection cannot be muted; mute its name or address")]
     Connection,
+    #[error("the cluster cannot be reached at the moment")]
+    Unavailable,
+    #[error("it is not known whether it was done")]
+    Unknown,
 }
 
 /// A speaker as moderation sees it.

@@ -78,6 +78,8 @@ refusals! {
     Muted = "muted", "you are muted here";
     /// It came too soon after the last message, or repeats one.
     RateLimited = "rate-limited", "too fast, or the same text again";
+    /// A room on several machines has lost it from sight on its way.
+    Unknown = "unknown", "it is not known whether it was sent";
 }
 
 /// A refusal, with the time to wait where waiting helps.
@@ -92,6 +94,19 @@ pub struct Refused {
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         Self { refusal, wait_secs: None }
+    }
+}
+
+impl ModActionError {
+    /// The refusal whose code the notice has.
+    pub const fn refusal(self) -> Refusal {
+        match self {
+            Self::Unavailable => Refusal::Unavailable,
+            Self::Unknown => Refusal::Unknown,
+            Self::NotMuted | Self::TooMany | Self::NoMessage | Self::Connection => {
+                Refusal::BadCommand
+            }
+        }
     }
 }
 
@@ -119,7 +134,11 @@ pub fn notice(refused: Refused, now: Tim, out: &mut Vec<u8>) {
         reason += &format!("; wait {secs} s");
         wait = format!("\"wait\":{secs},");
     }
-    server_message(&format!("not sent: {reason}"), &format!("\"err\":\"{code}\",{wait}"), out);
+    let msg = match refusal {
+        Refusal::Unknown => reason,
+        _ => format!("not sent: {reason}"),
+    };
+    server_message(&msg, &format!("\"err\":\"{code}\",{wait}"), out);
     stamp(out, now);
 }
 
@@ -151,10 +170,13 @@ pub fn ack(action: &ModAction, now: Tim, out: &mut Vec<u8>) {
     stamp(out, now);
 }
 
-/// Appends the notice that tells a moderator why nothing was done.
+/// Appends the notice that tells a moderator why nothing was done, or that this is not known.
 pub fn nack(error: ModActionError, now: Tim, out: &mut Vec<u8>) {
-    let code = Refusal::BadCommand.code();
-    server_message(&format!("not done: {error}"), &format!("\"err\":\"{code}\","), out);
+    let msg = match error {
+        ModActionError::Unknown => error.to_string(),
+        _ => format!("not done: {error}"),
+    };
+    server_message(&msg, &format!("\"err\":\"{}\",", error.refusal().code()), out);
     stamp(out, now);
 }
 
@@ -195,7 +217,10 @@ mod tests {
         let codes: std::collections::HashSet<_> = Refusal::ALL.map(Refusal::code).into();
         assert_eq!(codes.len(), Refusal::ALL.len());
         for refusal in Refusal::ALL {
-            let msg = format!("not sent: {}", refusal.reason());
+            let msg = match refusal {
+                Refusal::Unknown => refusal.reason().to_owned(),
+                _ => format!("not sent: {}", refusal.reason()),
+            };
             assert_eq!(
                 value(&|out| notice(refusal.into(), Tim::default(), out)),
                 json!({ "usr": "wschat", "msg": msg, "err": refusal.code(), "tim": epoch })

@@ -5,4 +5,4 @@
 
 mod record;
 
-pub use record::{Body, LoggedAct, LoggedMessage, LoggedSpeaker, Publisher, Record};
+pub use record::{Body, LoggedAct, Publisher, Record};

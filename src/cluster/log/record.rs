@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{Actor, AddressBlock, ModAction, SpeakerId, Tim};
+use crate::chat::{Actor, LoggedMessage, ModAction, Tim};
 use crate::feed::StreamMark;
 
 /// Who has published a record.
@@ -38,37 +38,6 @@ pub enum Body {
     Act(LoggedAct),
     /// Nothing: it only moves the stream time on.
     Empty,
-}
-
-/// A message in a record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoggedMessage {
-    /// The encoded message, with a placeholder for its `tim`.
-    #[serde(with = "serde_bytes")]
-    pub text: Vec<u8>,
-    /// Who has sent it; `None` for the server itself, which nothing restricts.
-    pub speaker: Option<LoggedSpeaker>,
-}
-
-/// Who has sent a message, as moderation sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoggedSpeaker {
-    /// The name of the message.
-    pub usr: String,
-    /// The `sub` of the token.
-    pub sub: Option<String>,
-    /// The address of the connection.
-    pub address: AddressBlock,
-    /// Whether the token makes its bearer a moderator.
-    pub is_moderator: bool,
-}
-
-impl LoggedSpeaker {
-    /// The speaker as moderation sees it.
-    pub fn id(&self) -> SpeakerId<'_> {
-        let Self { usr, sub, address, is_moderator } = self;
-        SpeakerId { usr, sub: sub.as_deref(), address: *address, is_moderator: *is_moderator }
-    }
 }
 
 /// A moderation action in a record. What lasts of it applies to the records behind it.

@@ -61,6 +61,7 @@ fn status(refusal: Refusal) -> StatusCode {
         Refusal::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Unknown => StatusCode::GATEWAY_TIMEOUT,
     }
 }
 
@@ -120,6 +121,7 @@ mod tests {
                 ("locked", 403),
                 ("muted", 403),
                 ("rate-limited", 429),
+                ("unknown", 504),
             ]
         );
     }

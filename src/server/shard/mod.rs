@@ -35,7 +35,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc;
 
-use crate::chat::{Now, Refusal, ack, nack};
+use crate::chat::{Now, ack, nack};
 use crate::mutex::lock;
 use crate::room::Batch;
 use crate::server::admission::epoll_watches::WatchUse;
@@ -187,7 +187,7 @@ impl Shard {
             match self.shared.moderate(&action, &actor, now) {
                 Ok(_) => ack(&action, now.tim, &mut text),
                 Err(error) => {
-                    refused = Some(Refusal::BadCommand.into());
+                    refused = Some(error.refusal().into());
                     nack(error, now.tim, &mut text);
                 }
             }
