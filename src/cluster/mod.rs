@@ -7,7 +7,9 @@
 //! | part | what |
 //! | --- | --- |
 //! | `log/` | pure: records, `tim` as a function of the log, what becomes of a record |
+//! | `options.rs` | how the engine is reached |
 //! | `engine.rs` | the log as the rest sees it: what it can be told, and what it tells |
 
 pub mod engine;
 pub mod log;
+pub mod options;
