@@ -1,0 +1,346 @@
+//! What lasts of the moderation, in the key-value bucket of the room: for nodes that start, and
+//! for nodes that could not read an action in the log.
+//!
+//! A bucket is a stream whose subjects are its keys; it is used as a stream, because only the
+//! leader of the stream is sure to have what was written last.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{Context, PublishErrorKind};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, StorageType};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{error, info, warn};
+
+use crate::chat::Moderation;
+use crate::cluster::names::StreamName;
+use crate::cluster::stored_moderation::{StoredModeration, StoredModerationError};
+use crate::feed::Position;
+
+/// The key.
+const KEY: &str = "state";
+/// Older values that the bucket keeps of a key: the most that NATS allows. A node that starts
+/// needs the one that was in force where it begins to read.
+const HISTORY: u16 = 64;
+/// How long a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a write is tried while others write too.
+const TRIES_MAX: u32 = 10;
+/// How often a node checks whether what it knows is stored.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The bucket of a room.
+#[derive(Clone, Debug)]
+pub struct ModerationStore {
+    context: Context,
+    room: StreamName,
+}
+
+/// Why the bucket cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no bucket.
+    #[error("the key-value bucket {0} is missing; create it with wschat cluster init")]
+    Missing(String),
+    /// The value cannot be read. A node that runs replaces it.
+    #[error(
+        "the value of the key {KEY} in the key-value bucket {0} cannot be read: {1}; if no other \
+         node repairs it, delete it with: nats kv del {0} {KEY}"
+    )]
+    Invalid(String, #[source] StoredModerationError),
+    /// The value is too long for a message.
+    #[error("mutes and other decisions are too long for the key-value bucket: {0} bytes")]
+    TooLong(usize),
+    /// The servers do not answer, or refuse.
+    #[error("the key-value bucket {0} does not answer: {1}")]
+    Engine(String, String),
+}
+
+/// What became of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The value is stored.
+    Stored,
+    /// A value that counts up to the same record, or to a later one, was stored already.
+    Kept(StoredModeration),
+}
+
+/// A value of the key; its revision is 0 if there was none.
+struct Entry {
+    revision: u64,
+    value: Option<Result<StoredModeration, StoredModerationError>>,
+}
+
+impl ModerationStore {
+    /// The bucket of `room`; [`Self::read`] tells whether it is there.
+    pub const fn new(context: Context, room: StreamName) -> Self {
+        Self { context, room }
+    }
+
+    /// Creates the bucket. One that is there stays as it is, unless `update` is true: then only
+    /// the number of replicas changes.
+    ///
+    /// # Errors
+    ///
+    /// The servers do not answer, or refuse.
+    pub async fn create(
+        &self,
+        replicas: usize,
+        storage: StorageType,
+        update: bool,
+    ) -> Result<(), StoreError> {
+        let config = self.config(replicas, storage);
+        let created = self.context.get_or_create_stream(config.clone()).await;
+        let created = created.map_err(|error| self.engine(error))?;
+        let info = created.cached_info();
+        if update && info.config.num_replicas != replicas {
+            let config = Config { num_replicas: replicas, ..info.config.clone() };
+            self.context.update_stream(config).await.map_err(|error| self.engine(error))?;
+        }
+        Ok(())
+    }
+
+    /// Stores the moderation of a room that was on one machine until now, if the bucket has no
+    /// value. Returns whether it was stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub async fn copy(&self, moderation: Moderation) -> Result<bool, StoreError> {
+        let entry = self.entry().await?;
+        if entry.value.is_some() {
+            return Ok(false);
+        }
+        let value = StoredModeration { moderation, ..StoredModeration::default() };
+        self.replace(&value, entry.revision).await
+    }
+
+    /// The newest value; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    pub async fn read(&self) -> Result<Option<StoredModeration>, StoreError> {
+        self.entry().await?.value.transpose().map_err(|error| self.invalid(error))
+    }
+
+    /// The values that a node needs that begins to read the log at `from`, oldest first: the
+    /// first one is in force there, and each of the others after the record up to which it
+    /// counts. If the bucket has forgotten the first one, the list begins with the oldest one.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be read.
+    pub async fn read_from(&self, from: Position) -> Result<Vec<StoredModeration>, StoreError> {
+        let Entry { mut revision, value } = self.entry().await?;
+        let mut value = value.transpose().map_err(|error| self.invalid(error))?;
+        let mut values = Vec::new();
+        let oldest = revision.saturating_sub(HISTORY.into());
+        loop {
+            let is_first = value.as_ref().is_some_and(|value| !value.includes(from));
+            values.extend(value);
+            revision = revision.saturating_sub(1);
+            if is_first || revision <= oldest {
+                values.reverse();
+                return Ok(values);
+            }
+            value = self.value_at(revision).await?;
+        }
+    }
+
+    /// Stores `value`, unless a value that counts up to the same record or to a later one is
+    /// there. A value that is not valid is replaced, and so is one of a stream that is gone.
+    ///
+    /// # Errors
+    ///
+    /// The bucket cannot be used. `value` is perhaps stored.
+    pub async fn write(&self, value: &StoredModeration) -> Result<Written, StoreError> {
+        for _ in 0..TRIES_MAX {
+            let entry = self.entry().await?;
+            match entry.value {
+                Some(Ok(stored)) if !self.is_newer(value, &stored).await? => {
+                    return Ok(Written::Kept(stored));
+                }
+                Some(Err(error @ StoredModerationError::Version(_))) => {
+                    return Err(self.invalid(error));
+                }
+                Some(Err(error)) => {
+                    let bucket = self.room.bucket();
+                    error!(%error, "replacing moderation in the key-value bucket {bucket}: {error}");
+                }
+                _ => {}
+            }
+            if self.replace(value, entry.revision).await? {
+                return Ok(Written::Stored);
+            }
+        }
+        Err(self.engine("too many nodes write at the same time"))
+    }
+
+    /// Whether `value` counts up to a later record than `stored`.
+    async fn is_newer(
+        &self,
+        value: &StoredModeration,
+        stored: &StoredModeration,
+    ) -> Result<bool, StoreError> {
+        if value.position.created == stored.position.created {
+            return Ok(value.position.sequence > stored.position.sequence);
+        }
+        // One of them is from a stream that was made anew; its clock may have gone back.
+        let stream = self.context.get_stream(self.room.as_str());
+        let stream = stream.await.map_err(|error| self.engine(error))?;
+        let created = stream.cached_info().created.unix_timestamp_nanos();
+        Ok(created == i128::from(value.position.created))
+    }
+
+    /// Stores `value` if the revision is still `revision`; returns whether it was.
+    async fn replace(&self, value: &StoredModeration, revision: u64) -> Result<bool, StoreError> {
+        let json = value.to_json();
+        let bytes = json.len();
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, revision.to_string());
+        let sent = self.context.publish_with_headers(self.subject(), headers, json.into());
+        let stored = timeout(REQUEST_TIMEOUT, async { sent.await?.await });
+        match stored.await.map_err(|_| self.engine("no answer in time"))? {
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind() {
+                PublishErrorKind::WrongLastSequence => Ok(false),
+                PublishErrorKind::StreamNotFound => Err(StoreError::Missing(self.room.bucket())),
+                PublishErrorKind::MaxPayloadExceeded => Err(StoreError::TooLong(bytes)),
+                _ => Err(self.engine(error)),
+            },
+        }
+    }
+
+    /// The value of now.
+    async fn entry(&self) -> Result<Entry, StoreError> {
+        let stream = self.context.get_stream_no_info(self.stream()).await;
+        let stream = stream.map_err(|error| self.engine(error))?;
+        let subject = self.subject();
+        let read = timeout(REQUEST_TIMEOUT, stream.get_last_raw_message_by_subject(&subject));
+        match read.await.map_err(|_| self.engine("no answer in time"))? {
+            Ok(message) => Ok(Entry { revision: message.sequence, value: value(&message) }),
+            Err(error) => match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => Ok(Entry { revision: 0, value: None }),
+                LastRawMessageErrorKind::JetStream(why)
+                    if why.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Err(StoreError::Missing(self.room.bucket()))
+                }
+                _ => Err(self.engine(error)),
+            },
+        }
+    }
+
+    /// The value of a revision; `None` if it is forgotten, deleted or cannot be read.
+    async fn value_at(&self, revision: u64) -> Result<Option<StoredModeration>, StoreError> {
+        let stream = self.context.get_stream_no_info(self.stream()).await;
+        let stream = stream.map_err(|error| self.engine(error))?;
+        let read = timeout(REQUEST_TIMEOUT, stream.get_raw_message(revision));
+        match read.await.map_err(|_| self.engine("no answer in time"))? {
+            Ok(message) if *message.subject == *self.subject() => {
+                Ok(value(&message).and_then(Result::ok))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(self.engine(error)),
+        }
+    }
+
+    /// The stream in which NATS stores the bucket.
+    fn stream(&self) -> String {
+        format!("KV_{}", self.room.bucket())
+    }
+
+    fn subject(&self) -> String {
+        format!("$KV.{}.{KEY}", self.room.bucket())
+    }
+
+    /// A stream that the tools of NATS take for a bucket.
+    fn config(&self, replicas: usize, storage: StorageType) -> Config {
+        Config {
+            name: self.stream(),
+            description: Some(format!(
+                "mutes, lock and slow mode of the wschat room {}",
+                self.room
+            )),
+            subjects: vec![format!("$KV.{}.>", self.room.bucket())],
+            max_messages_per_subject: HISTORY.into(),
+            discard: DiscardPolicy::New,
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: true,
+            num_replicas: replicas,
+            storage,
+            ..Config::default()
+        }
+    }
+
+    fn engine(&self, why: impl ToString) -> StoreError {
+        StoreError::Engine(self.room.bucket(), why.to_string())
+    }
+
+    fn invalid(&self, error: StoredModerationError) -> StoreError {
+        StoreError::Invalid(self.room.bucket(), error)
+    }
+}
+
+/// The value of a message; `None` for the mark of a deletion, which is empty.
+fn value(message: &StreamMessage) -> Option<Result<StoredModeration, StoredModerationError>> {
+    (!message.payload.is_empty()).then(|| StoredModeration::parse(&message.payload))
+}
+
+/// Keeps the bucket up to date for as long as this is polled: `newest` is what the node knows,
+/// up to its newest moderation action. Every node does that, so that no action is lost with the
+/// node that has published it. What the bucket has beyond that goes to `found`.
+pub async fn keep(
+    store: ModerationStore,
+    mut newest: watch::Receiver<Option<StoredModeration>>,
+    found: watch::Sender<Option<StoredModeration>>,
+) {
+    let mut tick = interval(CHECK_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = None;
+    loop {
+        let is_open = tokio::select! {
+            changed = newest.changed() => changed.is_ok(),
+            _ = tick.tick() => true,
+        };
+        if !is_open {
+            return;
+        }
+        let known = newest.borrow_and_update().clone();
+        let stored = match &known {
+            Some(known) => store.write(known).await.map(|written| match written {
+                Written::Kept(stored) if stored.position != known.position => Some(stored),
+                _ => None,
+            }),
+            None => store.read().await,
+        };
+        match stored {
+            Ok(stored) => {
+                if failing.take().is_some() {
+                    info!("moderation is stored in the key-value bucket again");
+                }
+                found.send_if_modified(|found| {
+                    let is_new = stored.is_some() && *found != stored;
+                    if is_new {
+                        *found = stored;
+                    }
+                    is_new
+                });
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if failing.as_ref() != Some(&why) {
+                    warn!(error = why, "moderation is not stored for other nodes: {why}");
+                    failing = Some(why);
+                }
+            }
+        }
+    }
+}
