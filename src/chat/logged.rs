@@ -36,3 +36,10 @@ impl LoggedSpeaker {
         SpeakerId { usr, sub: sub.as_deref(), address: *address, is_moderator: *is_moderator }
     }
 }
+
+impl From<SpeakerId<'_>> for LoggedSpeaker {
+    fn from(speaker: SpeakerId<'_>) -> Self {
+        let SpeakerId { usr, sub, address, is_moderator } = speaker;
+        Self { usr: usr.to_owned(), sub: sub.map(str::to_owned), address, is_moderator }
+    }
+}

@@ -82,6 +82,9 @@ refusals! {
     Unknown = "unknown", "it is not known whether it was sent";
 }
 
+/// After so many seconds a client may repeat a message that could not be handled.
+const UNAVAILABLE_WAIT_SECS: u64 = 5;
+
 /// A refusal, with the time to wait where waiting helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -89,6 +92,13 @@ pub struct Refused {
     pub refusal: Refusal,
     /// After this many seconds the message may be sent.
     pub wait_secs: Option<u64>,
+}
+
+impl Refused {
+    /// The message cannot be handled now.
+    pub fn unavailable() -> Self {
+        Self { refusal: Refusal::Unavailable, wait_secs: Some(UNAVAILABLE_WAIT_SECS) }
+    }
 }
 
 impl From<Refusal> for Refused {

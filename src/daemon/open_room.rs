@@ -14,19 +14,21 @@ use super::notify::ServiceManager;
 use crate::chat::Moderation;
 use crate::config::Config;
 use crate::feed::{Log, RecoveredTail};
-use crate::room::TailStore;
+use crate::room::{RemoteOrder, TailStore};
 use crate::server::{Settings, ShardPool};
 use crate::ws::close::RESTART;
 
 /// Resumes the room that the previous process handed over. After a crash there is none; then
 /// continues with the messages that this process has stored, or else opens a new room, with
-/// the decisions of the moderation file.
+/// the decisions of the moderation file. `remote` orders the messages of a room on several
+/// machines.
 pub fn open_room(
     manager: &ServiceManager,
     config: &Config,
     settings: &Arc<Settings>,
     stored: Stored,
     moderation: Moderation,
+    remote: Option<Arc<dyn RemoteOrder>>,
 ) -> io::Result<ShardPool> {
     let tail_bytes = settings.limits.feed_tail_bytes;
     let Stored { handover, tails } = stored;
@@ -53,7 +55,7 @@ pub fn open_room(
     let listeners = connections.len();
     let store = |log: &Log| store_tail(manager, log, tail_bytes, &old_tails);
     let (shards, settings) = (config.server.shards(), Arc::clone(settings));
-    let pool = ShardPool::resume(shards, settings, &snapshot, connections, store)?;
+    let pool = ShardPool::resume(shards, settings, &snapshot, connections, store, remote)?;
     if is_resumed {
         info!(listeners, "took over the room, listeners: {listeners}");
     }

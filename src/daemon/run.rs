@@ -80,7 +80,7 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
 
     let manager = ServiceManager::new(env::var_os("NOTIFY_SOCKET"));
     let settings = reload::settings(&loaded.config, open_files_max);
-    let pool = open_room(&manager, &loaded.config, &settings, passed.stored, moderation)
+    let pool = open_room(&manager, &loaded.config, &settings, passed.stored, moderation, None)
         .map_err(system("shards"))?;
     let moderation_writer =
         moderation_file.start_writer(&pool).map_err(system("the moderation file"))?;

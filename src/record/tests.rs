@@ -46,7 +46,7 @@ impl TestRoom {
         for _ in 0..messages {
             let msg = self.sent;
             self.sent += 1;
-            batch.push(|out| {
+            batch.push_own(|out| {
                 let tim = "0".repeat(30);
                 out.extend_from_slice(
                     format!(r#"{{"usr":"a","msg":"{msg}","tim":"{tim}"}}"#).as_bytes(),

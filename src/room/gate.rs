@@ -3,7 +3,7 @@
 //!
 //! All values are atomics: shards read them in each turn without a lock.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 
 use super::accounts::Account;
 
@@ -19,6 +19,9 @@ const AHEAD_BYTES: u64 = 8192;
 /// frame and `tim`.
 const STAMP_BYTES: u64 = 64;
 
+const FULL: u8 = OrderState::Full as u8;
+const AWAY: u8 = OrderState::Away as u8;
+
 /// The progress of the feed and of all shards.
 #[derive(Debug)]
 pub struct Gate {
@@ -30,8 +33,24 @@ pub struct Gate {
     served: AtomicU64,
     /// A shard has waiting messages and wants to be woken.
     is_awaited: AtomicBool,
+    /// The reader of a stream has messages for the feed and wants to be woken.
+    reader_waits: AtomicBool,
+    /// An [`OrderState`].
+    order: AtomicU8,
     tail_bytes: u64,
     shards: Box<[Progress]>,
+}
+
+/// Whether messages can be given their order. In a room on one machine they always can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum OrderState {
+    /// They can.
+    Ready,
+    /// Not now, because too many are on their way; messages wait.
+    Full,
+    /// They cannot; messages are refused.
+    Away,
 }
 
 /// The progress of one shard.
@@ -61,6 +80,8 @@ impl Gate {
             reserved: 0.into(),
             served: 0.into(),
             is_awaited: false.into(),
+            reader_waits: false.into(),
+            order: (OrderState::Ready as u8).into(),
             tail_bytes: tail_bytes as u64,
             shards: (0..shards).map(|_| progress()).collect(),
         }
@@ -79,6 +100,11 @@ impl Gate {
     /// Reserves the bytes of a message with a text of this length, if the feed may grow up
     /// to about `limit`. Returns how many.
     pub(super) fn reserve(&self, text_bytes: usize, limit: u64) -> Option<u64> {
+        match self.order.load(SeqCst) {
+            AWAY => return Some(0),
+            FULL => return None,
+            _ => {}
+        }
         let bytes = text_bytes as u64 + STAMP_BYTES;
         let add = |reserved: u64| {
             (self.end().saturating_add(reserved) < limit).then_some(reserved + bytes)
@@ -102,9 +128,36 @@ impl Gate {
         self.shards.iter().map(limit).min().unwrap_or(u64::MAX)
     }
 
-    /// Whether messages may be sent.
+    /// Whether messages may be handled.
     pub fn is_open(&self) -> bool {
-        self.end() + self.reserved.load(SeqCst) < self.limit()
+        match self.order.load(SeqCst) {
+            AWAY => true,
+            FULL => false,
+            _ => self.end() + self.reserved.load(SeqCst) < self.limit(),
+        }
+    }
+
+    /// Whether messages cannot be given their order, and are refused.
+    pub(super) fn is_away(&self) -> bool {
+        self.order.load(SeqCst) == AWAY
+    }
+
+    /// Says whether messages can be given their order from now on. The caller wakes all
+    /// shards.
+    pub(super) fn set_order_state(&self, state: OrderState) {
+        self.order.store(state as u8, SeqCst);
+    }
+
+    /// Whether messages that have their order may be appended. If not, a later
+    /// [`report_progress`](Self::report_progress) returns `true` when they may.
+    pub fn may_append_or_wait(&self) -> bool {
+        let may_append = || self.end() < self.limit();
+        if may_append() {
+            return true;
+        }
+        self.reader_waits.store(true, SeqCst);
+        // The gate may have opened before the store.
+        may_append()
     }
 
     /// Whether a shard has not sent the whole feed to its connections yet.
@@ -115,11 +168,16 @@ impl Gate {
 
     /// Every connection in the sweep of `shard` has all bytes before `swept`, and its
     /// lagging connections that read have all before `reading`. Returns whether the gate is
-    /// open now and another shard waits for it, which has to be woken.
+    /// open now and another shard or the reader of a stream waits for it, which have to be woken.
     pub fn report_progress(&self, shard: usize, swept: u64, reading: u64) -> bool {
         self.shards[shard].swept.store(swept, SeqCst);
         self.shards[shard].reading.store(reading, SeqCst);
-        self.is_awaited.load(SeqCst) && self.is_open() && self.is_awaited.swap(false, SeqCst)
+        let reader_may_append = self.reader_waits.load(SeqCst)
+            && self.end() < self.limit()
+            && self.reader_waits.swap(false, SeqCst);
+        let is_awaited =
+            self.is_awaited.load(SeqCst) && self.is_open() && self.is_awaited.swap(false, SeqCst);
+        reader_may_append || is_awaited
     }
 
     /// The lagging connections of `shard` need no byte before `position`.

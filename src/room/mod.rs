@@ -6,7 +6,9 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `sequencer.rs` | the order of messages and the feed; a cluster would replace it |
+//! | `sequencer.rs` | the order of messages and the feed |
+//! | `batch.rs` | the messages of one turn of a shard |
+//! | `remote.rs` | the seam to a log that orders the messages of several machines |
 //! | `gate.rs` | how far the feed may grow, who is served first, and what must be retained |
 //! | `accounts.rs` | the accounts of speakers |
 //! | `participant.rs` | a connection as the room knows it |
@@ -15,22 +17,26 @@
 #![deny(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
 
 mod accounts;
+mod batch;
 mod gate;
 mod participant;
+mod remote;
 mod sequencer;
 mod start;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::Thread;
 
 use crate::chat::{Actor, AddressBlock, ChatRequest, ModAction, ModActionError, Moderation, Now};
 use crate::chat::{RateLimit, Refusal, Refused, Stamper, Tim};
-use crate::feed::{EncodedMessages, Log, Pieces};
+use crate::feed::{EncodedMessages, Log, Pieces, StreamMark};
 pub use accounts::{Account, AccountKey, AccountSnapshot, Accounts};
-pub use gate::Gate;
+pub use batch::{Batch, MessageSender};
+pub use gate::{Gate, OrderState};
 pub use participant::Participant;
+pub use remote::{ActReply, ClosedCounts, Outcome, RemoteOrder, Submission, Ticket};
 use sequencer::Sequencer;
 pub use sequencer::TailStore;
 pub use start::{Gap, Start, StartPoint};
@@ -44,6 +50,8 @@ pub struct Room {
     start: (u64, u64),
     moderation: RwLock<Moderation>,
     accounts: Accounts,
+    /// What orders the messages, if this room is on several machines.
+    remote: Option<Arc<dyn RemoteOrder>>,
 }
 
 /// What a room continues with.
@@ -57,6 +65,8 @@ pub struct RoomState {
     pub moderation: Moderation,
     /// The accounts of the speakers.
     pub accounts: Accounts,
+    /// What orders the messages, if the room is on several machines.
+    pub remote: Option<Arc<dyn RemoteOrder>>,
 }
 
 impl RoomState {
@@ -67,42 +77,8 @@ impl RoomState {
             stamper: Stamper::default(),
             moderation: Moderation::default(),
             accounts: Accounts::default(),
+            remote: None,
         }
-    }
-}
-
-/// The messages of one turn of a shard, and the bytes that are reserved for them at the
-/// gate.
-#[derive(Debug, Default)]
-pub struct Batch {
-    messages: EncodedMessages,
-    reserved: u64,
-    /// The numbers of the messages whose texts are copied.
-    copied: Vec<usize>,
-    copies: Vec<Vec<u8>>,
-}
-
-impl Batch {
-    /// Adds the message that `encode` writes, with a placeholder for its `tim`.
-    pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.messages.push(encode);
-    }
-
-    /// As [`push`](Self::push); [`Room::publish`] then copies the text for
-    /// [`take_copies`](Self::take_copies).
-    pub fn push_copied(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.copied.push(self.messages.len());
-        self.push(encode);
-    }
-
-    /// The published texts that were to be copied, in the order of the messages.
-    pub fn take_copies(&mut self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.copies)
-    }
-
-    /// Whether there is no message.
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
     }
 }
 
@@ -114,15 +90,30 @@ impl Room {
 
     /// A room that continues with this state.
     pub fn resume(shards: usize, feed_tail_bytes: usize, state: RoomState) -> Self {
-        let RoomState { log, stamper, moderation, accounts } = state;
+        let RoomState { log, stamper, moderation, accounts, remote } = state;
         let (end, first) = (log.end(), log.pieces().start().unwrap_or(log.end()));
+        let gate = Gate::new(shards, first, end, feed_tail_bytes);
+        if remote.is_some() {
+            gate.set_order_state(OrderState::Away);
+        }
         Self {
-            gate: Gate::new(shards, first, end, feed_tail_bytes),
+            gate,
             start: (end, log.messages()),
             sequencer: Sequencer::new(log, stamper),
             moderation: RwLock::new(moderation),
             accounts,
+            remote,
         }
+    }
+
+    /// What orders the messages, if the room is on several machines.
+    pub fn remote(&self) -> Option<&Arc<dyn RemoteOrder>> {
+        self.remote.as_ref()
+    }
+
+    /// An empty batch of this shard.
+    pub fn batch(&self, shard: usize) -> Batch {
+        Batch::new(shard, self.remote.is_some())
     }
 
     /// Stores all messages from now on in `store`, before listeners get them. It has those that
@@ -131,12 +122,13 @@ impl Room {
         self.sequencer.store_tail(store);
     }
 
-    /// Checks what depends on the state of the room: whether it is locked, and whether
-    /// the speaker is muted or too fast. Counts the request if it may be carried out.
+    /// Checks what depends on the state of the room: whether messages can be ordered, whether
+    /// the room is locked, and whether the speaker is muted or too fast. Counts the request if
+    /// it may be carried out.
     ///
     /// # Errors
     ///
-    /// The first of [`Refusal::Locked`], [`Refusal::Muted`] and
+    /// The first of [`Refusal::Unavailable`], [`Refusal::Locked`], [`Refusal::Muted`] and
     /// [`Refusal::RateLimited`] that applies.
     pub fn check_now(
         &self,
@@ -146,6 +138,9 @@ impl Room {
         limit: &RateLimit,
         now: Now,
     ) -> Result<(), Refused> {
+        if self.gate.is_away() {
+            return Err(Refused::unavailable());
+        }
         let moderation = self.moderation();
         let limit = moderation.rate_limit(limit);
         let find = |key: &AccountKey| self.accounts.account(key, now.ms, &limit);
@@ -208,6 +203,17 @@ impl Room {
         })
     }
 
+    /// Says whether messages can be given their order from now on. The caller wakes all
+    /// shards.
+    pub fn set_order_state(&self, state: OrderState) {
+        self.gate.set_order_state(state);
+    }
+
+    /// Releases bytes that are reserved for messages whose outcome is known.
+    pub fn release(&self, reserved: u64) {
+        self.gate.release(reserved);
+    }
+
     /// The number of accounts.
     pub fn speakers(&self) -> usize {
         self.accounts.count()
@@ -228,25 +234,39 @@ impl Room {
     /// wait.
     pub fn reserve(&self, batch: &mut Batch, text_bytes: usize, limit: u64) -> bool {
         let reserved = self.gate.reserve(text_bytes, limit);
-        batch.reserved += reserved.unwrap_or(0);
+        batch.reserve(reserved.unwrap_or(0));
         reserved.is_some()
     }
 
     /// Gives the messages of the batch their order and their `tim`, appends them to the
-    /// feed and empties the batch.
+    /// feed and empties the batch. In a room on several machines, the messages are on their
+    /// way then, and the outcome of each is told later.
     pub fn publish(&self, batch: &mut Batch, now: Tim) {
-        let reserved = std::mem::take(&mut batch.reserved);
+        let reserved = batch.take_reserved();
         if batch.is_empty() {
             return self.gate.release(reserved);
         }
-        self.sequencer.publish(&mut batch.messages, now, |end| {
-            self.gate.advance(end);
-            self.gate.release(reserved);
-        });
-        let Batch { messages, copied, copies, .. } = batch;
-        let text = |number| messages.text(number).unwrap_or_default().to_vec();
-        copies.extend(copied.drain(..).map(text));
-        messages.clear();
+        match &self.remote {
+            Some(remote) => remote.submit(batch.take_submissions(reserved)),
+            None => {
+                self.sequencer.publish(batch.messages_mut(), now, |end| {
+                    self.gate.advance(end);
+                    self.gate.release(reserved);
+                });
+                batch.settle();
+            }
+        }
+    }
+
+    /// Appends messages that have their `tim` to the feed, and notes how far the stream that
+    /// orders them was read with them. Without messages only that is noted.
+    pub fn append_ordered(&self, messages: &EncodedMessages, mark: StreamMark) {
+        self.sequencer.append_ordered(messages, mark, |end| self.gate.advance(end));
+    }
+
+    /// How far the stream that orders the messages was read.
+    pub fn stream_mark(&self) -> Option<StreamMark> {
+        self.sequencer.stream_mark()
     }
 
     /// The end of the feed and its number of messages when this process started. After a

@@ -1,18 +1,16 @@
 //! The sequencer gives all messages of the room one order. It holds the only lock that
 //! every message passes.
 //!
-//! A room on several machines would implement this file a second time:
-//! [`Sequencer::publish`] would send the messages to a service that orders and stamps
-//! those of all machines, and each machine would pass what it receives to
-//! `Order::append`. All other functions only read the feed of this machine and stay as
-//! they are, and so does the rest of the program: it sees messages only in the feed.
+//! In a room on several machines, a [`RemoteOrder`](super::RemoteOrder) gives the messages
+//! their order and their `tim`, and [`Sequencer::append_ordered`] appends what comes back. All
+//! other functions only read the feed of this machine, and so does the rest of the program.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::thread::Thread;
 
 use crate::chat::{Stamper, Tim, stamp};
-use crate::feed::{EncodedMessages, Log, Piece, Pieces};
+use crate::feed::{EncodedMessages, Log, Piece, Pieces, StreamMark};
 use crate::mutex::lock;
 
 /// Keeps the newest messages where they outlive a crash of this process.
@@ -28,6 +26,8 @@ pub(super) struct Sequencer(Mutex<Order>);
 struct Order {
     stamper: Stamper,
     log: Log,
+    /// How far the stream that orders the messages was read, if there is one.
+    stream_mark: Option<StreamMark>,
     tail_store: Option<Box<dyn TailStore>>,
     /// Threads to unpark at the next append.
     waiting_readers: Vec<Thread>,
@@ -35,7 +35,13 @@ struct Order {
 
 impl Sequencer {
     pub fn new(log: Log, stamper: Stamper) -> Self {
-        Self(Mutex::new(Order { stamper, log, tail_store: None, waiting_readers: Vec::new() }))
+        Self(Mutex::new(Order {
+            stamper,
+            log,
+            stream_mark: None,
+            tail_store: None,
+            waiting_readers: Vec::new(),
+        }))
     }
 
     /// Stores all messages from now on in `store`, which has those that are in the feed.
@@ -49,9 +55,27 @@ impl Sequencer {
         let mut order = lock(&self.0);
         messages.stamp(|text| stamp(text, order.stamper.next(now)));
         appended(order.append(messages));
-        let readers = std::mem::take(&mut order.waiting_readers);
-        drop(order);
-        readers.iter().for_each(Thread::unpark);
+        wake_readers(order);
+    }
+
+    /// Appends messages that have their `tim`, and notes how far the stream was read with them.
+    pub fn append_ordered(
+        &self,
+        messages: &EncodedMessages,
+        mark: StreamMark,
+        appended: impl FnOnce(u64),
+    ) {
+        let mut order = lock(&self.0);
+        order.stream_mark = Some(mark);
+        order.stamper = Stamper::after(mark.tim);
+        if !messages.is_empty() {
+            appended(order.append(messages));
+            wake_readers(order);
+        }
+    }
+
+    pub fn stream_mark(&self) -> Option<StreamMark> {
+        lock(&self.0).stream_mark
     }
 
     /// Adds what follows `view` to it, or what follows `start` if it is empty. Then forgets
@@ -93,6 +117,13 @@ impl Sequencer {
         let order = lock(&self.0);
         look(&order.log, order.stamper.last())
     }
+}
+
+/// Wakes the threads that wait for messages, after the order is unlocked.
+fn wake_readers(mut order: MutexGuard<'_, Order>) {
+    let readers = std::mem::take(&mut order.waiting_readers);
+    drop(order);
+    readers.iter().for_each(Thread::unpark);
 }
 
 impl Order {

@@ -1,11 +1,13 @@
 use super::*;
-use crate::chat::{AuthSettings, Rules, Target, TokenKey};
+use std::sync::Mutex;
+
+use crate::chat::{AuthSettings, Rules, SpeakerId, Target, TokenKey};
 use jsonwebtoken::Algorithm;
 
 fn batch(messages: usize) -> Batch {
     let mut batch = Batch::default();
     for _ in 0..messages {
-        batch.push(|out| {
+        batch.push_own(|out| {
             out.extend_from_slice(
                 br#"{"usr":"a","msg":"b","tim":"000000000000000000000000000000"}"#,
             );
@@ -207,4 +209,88 @@ fn the_feed_retains_what_a_shard_needs_and_no_more() {
     room.gate().retain_from(1, u64::MAX);
     room.fetch(0, &mut view);
     assert!(room.feed_bytes() < 13_000, "the tail and the rest of its first piece");
+}
+
+#[derive(Debug, Default)]
+struct Stream(Mutex<Vec<Submission>>);
+
+impl RemoteOrder for Stream {
+    fn submit(&self, messages: Vec<Submission>) {
+        self.0.lock().unwrap().extend(messages);
+    }
+
+    fn submit_act(&self, _: ModAction, _: Actor, reply: ActReply) {
+        reply(Err(ModActionError::Unavailable));
+    }
+}
+
+#[test]
+fn on_several_machines_messages_come_back_with_their_order() {
+    let stream = Arc::new(Stream::default());
+    let remote: Arc<dyn RemoteOrder> = stream.clone();
+    let room =
+        Room::resume(2, 65_536, RoomState { remote: Some(remote), ..RoomState::new(65_536) });
+    let mut batch = room.batch(1);
+    // Until the stream can be used, messages are handled at once, and refused.
+    assert!(room.gate().is_open());
+    let (rules, now) = (Rules::open(), Now::default());
+    let mut participant = Participant::default();
+    let mut say = |room: &Room| {
+        let speaker = participant.speaker_mut();
+        let request = rules.admit(r#"{"usr":"a","msg":"b"}"#, None, speaker, now.tim).request;
+        let (address, limit) = (AddressBlock::UNIX, RateLimit::default());
+        room.check_now(&request.unwrap(), &mut participant, address, &limit, now)
+    };
+    assert_eq!(say(&room), Err(Refused::unavailable()));
+    room.set_order_state(OrderState::Full);
+    assert!(!room.gate().is_open() && !room.reserve(&mut batch, 40, u64::MAX));
+    room.set_order_state(OrderState::Ready);
+    assert_eq!(say(&room), Ok(()));
+
+    let speaker =
+        SpeakerId { usr: "a", sub: Some("s"), address: AddressBlock::UNIX, is_moderator: true };
+    for id in [7, 8] {
+        assert!(room.reserve(&mut batch, 40, room.gate().limit()));
+        let sender = MessageSender { id, wants_text: id == 8, speaker };
+        batch.push(sender, |out| {
+            out.extend_from_slice(br#"{"tim":"0000-00-00T00:00:00.000000000Z"}"#)
+        });
+    }
+    room.publish(&mut batch, Tim::from_nanos(1));
+    assert!(batch.is_empty() && batch.take_outcomes().is_empty() && room.end() == 0);
+    let submitted = std::mem::take(&mut *stream.0.lock().unwrap());
+    let tickets: Vec<_> = submitted.iter().map(|it| (it.ticket.shard, it.ticket.id)).collect();
+    assert_eq!(tickets, [(1, 7), (1, 8)]);
+    assert_eq!(submitted[0].message.speaker, Some(speaker.into()));
+    let reserved: u64 = submitted.iter().map(|it| it.ticket.reserved).sum();
+    assert!(reserved >= 80);
+
+    let mut messages = EncodedMessages::default();
+    submitted.iter().for_each(|it| messages.push(|out| out.extend_from_slice(&it.message.text)));
+    let mark = StreamMark { tim: Tim::from_nanos(9), ..StreamMark::default() };
+    room.append_ordered(&messages, mark);
+    assert_eq!((room.last_tim(), room.stream_mark()), (Tim::from_nanos(9), Some(mark)));
+    assert_eq!(room.end(), messages.bytes().len() as u64);
+    // What is reserved counts until the outcome is told.
+    let limit = room.end() + reserved;
+    assert!(!room.reserve(&mut batch, 40, limit));
+    room.release(reserved);
+    assert!(room.reserve(&mut batch, 40, limit));
+}
+
+#[test]
+fn messages_of_a_stream_wait_for_the_gate() {
+    let room = Room::new(1, 65_536);
+    let fill = |bytes: usize| {
+        let mut messages = EncodedMessages::default();
+        messages.push(|out| out.extend(vec![b'x'; bytes]));
+        room.append_ordered(&messages, StreamMark::default());
+    };
+    assert!(room.gate().may_append_or_wait());
+    fill(20_000);
+    assert!(!room.gate().may_append_or_wait());
+    assert!(!room.gate().report_progress(0, 100, u64::MAX), "it is still closed");
+    assert!(room.gate().report_progress(0, room.end(), u64::MAX), "the reader is woken");
+    assert!(!room.gate().report_progress(0, room.end(), u64::MAX), "once");
+    assert!(room.gate().may_append_or_wait());
 }

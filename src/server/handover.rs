@@ -148,8 +148,9 @@ mod tests {
         let operator = Actor::Operator { uid: 0 };
         snapshot.moderation.apply(&slow, &operator, Default::default()).unwrap();
         for _ in 0..2 {
-            let pool = ShardPool::resume(1, Arc::clone(&settings), &snapshot, Vec::new(), |_| None)
-                .unwrap();
+            let pool =
+                ShardPool::resume(1, Arc::clone(&settings), &snapshot, Vec::new(), |_| None, None)
+                    .unwrap();
             snapshot = pool.hand_over(settings.rules.rate_limit()).await.0;
             let accounts = snapshot.account_snapshots.iter();
             let said: Vec<_> = accounts.flat_map(|account| account.sent_ago.clone()).collect();

@@ -17,6 +17,7 @@
 //! - `shard`: a thread with its connections: reads messages, sends the feed
 //! - `settings`: what a reload changes
 //! - `moderate`: carries out moderation actions
+//! - `ordered`: what a log of several machines does with the room
 //! - `client_list`: the rows and pages of `wschat clients`
 //! - `counters`: the figures of status and metrics
 //! - `snapshot`, `handover`: the room on its way to the next process
@@ -32,6 +33,7 @@ mod handover;
 mod http;
 mod listening_socket;
 mod moderate;
+mod ordered;
 mod pool;
 mod posting;
 mod settings;

@@ -4,26 +4,43 @@
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::chat::{Actor, ModAction, ModActionError, Now, announcement, retraction};
+use crate::chat::{Actor, ModAction, ModActionError, Now, Target, Tim, announcement, retraction};
 use crate::mutex::lock;
-use crate::room::Batch;
+use crate::room::{ActReply, Batch, ClosedCounts};
 use crate::server::shard::command::ShardCommand;
 use crate::server::shared::Shared;
 
 impl Shared {
-    /// Carries out `action`, logs it and counts it. The shards close connections at their
-    /// next turns, and report the numbers to the receiver.
+    /// Carries out an action at once or, in a room on several machines, at its place among the
+    /// messages. An action for a single connection concerns this machine alone.
+    pub fn moderate(&self, action: ModAction, actor: Actor, now: Now, reply: ActReply) {
+        let is_local = matches!(action, ModAction::Kick { target: Target::Connection(_) });
+        if let Some(remote) = self.room.remote().filter(|_| !is_local) {
+            return remote.submit_act(action, actor, reply);
+        }
+        let done = self.carry_out(&action, &actor, now.tim);
+        if let Some(text) = announced(&action).filter(|_| done.is_ok()) {
+            let mut batch = Batch::default();
+            batch.push_own(|out| out.extend_from_slice(&text));
+            self.room.publish(&mut batch, now.tim);
+            self.wake_all_but(None);
+        }
+        reply(done);
+    }
+
+    /// Carries out `action` but for its [message](announced), logs it and counts it. The shards
+    /// close connections at their next turns, and report the numbers to the receiver.
     ///
     /// # Errors
     ///
     /// Why it is not carried out; then nothing has changed.
-    pub fn moderate(
+    pub fn carry_out(
         &self,
         action: &ModAction,
         actor: &Actor,
-        now: Now,
-    ) -> Result<mpsc::UnboundedReceiver<usize>, ModActionError> {
-        self.room.decide(action, actor, now.tim)?;
+        now: Tim,
+    ) -> Result<ClosedCounts, ModActionError> {
+        self.room.decide(action, actor, now)?;
         let (verb, whom) = (action.verb(), action.target().map(ToString::to_string));
         info!(act = verb, by = actor.to_string(), whom, secs = action.secs(), "{actor} {action}");
         let (closed, numbers) = mpsc::unbounded_channel();
@@ -34,8 +51,7 @@ impl Shared {
                     mailbox.send(ShardCommand::Kick { target, before: usize::MAX, closed });
                 }
             }
-            ModAction::Retract { tim } => self.announce(now, |out| retraction(*tim, out)),
-            ModAction::Say { text } => self.announce(now, |out| announcement(text, out)),
+            ModAction::Retract { .. } | ModAction::Say { .. } => {}
             ModAction::Mute { .. }
             | ModAction::Unmute { .. }
             | ModAction::Lock
@@ -47,12 +63,16 @@ impl Shared {
         *lock(&self.actions).entry(verb).or_default() += 1;
         Ok(numbers)
     }
+}
 
-    /// Sends a message of the server to every client.
-    fn announce(&self, now: Now, encode: impl FnOnce(&mut Vec<u8>)) {
-        let mut batch = Batch::default();
-        batch.push(encode);
-        self.room.publish(&mut batch, now.tim);
-        self.wake_all_but(None);
+/// The message with which an action is announced to every client, with a placeholder for its
+/// `tim`.
+pub(crate) fn announced(action: &ModAction) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    match action {
+        ModAction::Retract { tim } => retraction(*tim, &mut text),
+        ModAction::Say { text: said } => announcement(said, &mut text),
+        _ => return None,
     }
+    Some(text)
 }

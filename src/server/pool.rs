@@ -13,7 +13,7 @@ use crate::chat::{Actor, ModAction, ModActionError, Moderation, Stamper, Tim, ga
 use crate::config::Limits;
 use crate::feed::{Encoding, Log};
 use crate::mutex::lock;
-use crate::room::{Accounts, Gap, Room, RoomState, Start, StartPoint, TailStore};
+use crate::room::{Accounts, Gap, RemoteOrder, Room, RoomState, Start, StartPoint, TailStore};
 use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::Rejection;
 use crate::server::client_list::{ClientRow, Page, PageSelection};
@@ -54,6 +54,13 @@ pub struct Totals {
     pub counters: Counters,
 }
 
+/// What shards do with the messages of clients.
+enum Messages {
+    /// They are ordered in this process, or there.
+    Read(Option<Arc<dyn RemoteOrder>>),
+    Ignore,
+}
+
 /// Ends the process if a shard panics, because the room needs all of them. The service
 /// manager then starts another process.
 struct AbortOnPanic;
@@ -83,12 +90,13 @@ impl ShardPool {
     #[cfg(test)]
     pub fn start_empty(threads: usize, settings: Arc<Settings>) -> io::Result<Self> {
         let room = Self::new_room(Moderation::default());
-        Self::resume(threads, settings, &room, Vec::new(), |_| None)
+        Self::resume(threads, settings, &room, Vec::new(), |_| None, None)
     }
 
     /// Starts `threads` shards, named `shard-0` and so on, for the room in `snapshot` with the
     /// connections whose sockets arrived. `store_tail` gets the feed before anything is
-    /// added to it, and returns where its messages are stored, if they are.
+    /// added to it, and returns where its messages are stored, if they are. `remote` orders
+    /// the messages of a room on several machines.
     ///
     /// # Errors
     ///
@@ -99,8 +107,9 @@ impl ShardPool {
         snapshot: &Snapshot,
         connections: Vec<(ConnectionSnapshot, Socket)>,
         store_tail: impl FnOnce(&Log) -> Option<Box<dyn TailStore>>,
+        remote: Option<Arc<dyn RemoteOrder>>,
     ) -> io::Result<Self> {
-        Self::open(threads, settings, snapshot, connections, store_tail, true)
+        Self::open(threads, settings, snapshot, connections, store_tail, Messages::Read(remote))
     }
 
     /// As [`Self::resume`], but reads no messages: the room is only there to be
@@ -115,7 +124,7 @@ impl ShardPool {
         snapshot: &Snapshot,
         connections: Vec<(ConnectionSnapshot, Socket)>,
     ) -> io::Result<Self> {
-        Self::open(threads, settings, snapshot, connections, |_| None, false)
+        Self::open(threads, settings, snapshot, connections, |_| None, Messages::Ignore)
     }
 
     fn open(
@@ -124,14 +133,20 @@ impl ShardPool {
         snapshot: &Snapshot,
         connections: Vec<(ConnectionSnapshot, Socket)>,
         store_tail: impl FnOnce(&Log) -> Option<Box<dyn TailStore>>,
-        reads_messages: bool,
+        messages: Messages,
     ) -> io::Result<Self> {
         let tail_bytes = settings.limits.feed_tail_bytes;
+        let ignores_messages = matches!(messages, Messages::Ignore);
+        let remote = match messages {
+            Messages::Read(remote) => remote,
+            Messages::Ignore => None,
+        };
         let state = RoomState {
             log: snapshot.log(tail_bytes),
             stamper: Stamper::after(snapshot.last_tim()),
             moderation: snapshot.moderation.clone(),
             accounts: Accounts::resume(&snapshot.account_snapshots, CLOCK_START_MS),
+            remote,
         };
         let tail_store = store_tail(&state.log);
         let room = Room::resume(threads.max(1), tail_bytes, state);
@@ -147,7 +162,7 @@ impl ShardPool {
         let shared = Arc::new(Shared::new(room, wakers, settings, snapshot));
         // The shards find these commands when they start: no message is sent before all
         // connections are in the room again.
-        if !reads_messages {
+        if ignores_messages {
             let (done, _) = mpsc::channel(1);
             for mailbox in &shared.mailboxes {
                 mailbox.push(ShardCommand::StopReading(done.clone()));
@@ -326,7 +341,12 @@ impl ShardPool {
         action: &ModAction,
         actor: &Actor,
     ) -> Result<usize, ModActionError> {
-        let mut closed = self.0.moderate(action, actor, self.0.now())?;
+        let (sender, done) = oneshot::channel();
+        // The caller may have stopped waiting.
+        let reply = Box::new(|result| drop(sender.send(result)));
+        self.0.moderate(action.clone(), actor.clone(), self.0.now(), reply);
+        // What orders the messages answers each action, unless the process ends.
+        let mut closed = done.await.unwrap_or(Err(ModActionError::Unknown))?;
         let mut total = 0;
         while let Some(connections) = closed.recv().await {
             total += connections;

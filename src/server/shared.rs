@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mio::Waker;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::chat::{Now, Refusal, SECS_MAX, Tim};
 use crate::mutex::lock;
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     clock: Instant,
     /// Notified of each decision of moderation that has to be stored.
     pub moderation_changed: watch::Sender<()>,
+    /// Notified when a room on several machines may be able to append messages.
+    pub gate_opened: Notify,
     /// How many moderation actions were carried out, by their verb.
     pub actions: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -70,6 +72,7 @@ impl Shared {
             started_secs: snapshot.started_secs,
             clock: Instant::now(),
             moderation_changed: watch::Sender::new(()),
+            gate_opened: Notify::new(),
             actions: Mutex::default(),
         }
     }
@@ -85,8 +88,12 @@ impl Shared {
         self.clock.elapsed().as_micros() as u64
     }
 
-    /// Wakes every shard that waits, except the one with this number.
+    /// Wakes every shard that waits, except the one with this number, and who waits for the
+    /// gate to append messages.
     pub fn wake_all_but(&self, shard: Option<usize>) {
+        if self.room.remote().is_some() {
+            self.gate_opened.notify_one();
+        }
         let others = self.mailboxes.iter().enumerate().filter(|(number, _)| Some(*number) != shard);
         others.for_each(|(_, mailbox)| mailbox.wake());
     }

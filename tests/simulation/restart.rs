@@ -147,6 +147,7 @@ impl World {
         let log = state.log(tail_bytes);
         let sockets = self.pair_up(&state, &log, given.sockets, with_losses);
         let past = RoomState {
+            remote: None,
             log,
             stamper: Stamper::after(state.last_tim()),
             moderation: state.moderation.clone(),

@@ -2,7 +2,8 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::chat::Target;
+use crate::chat::{ModAction, ModActionError, Target};
+use crate::room::Outcome;
 use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::client_list::ClientChunk;
 use crate::server::shard::cold_state::NewConnection;
@@ -24,6 +25,10 @@ pub(crate) enum ShardCommand {
     Post(Post),
     /// Removes a message that was sent by POST, and withdrawn.
     RemovePost(u64),
+    /// Tells the sender of a message what became of it.
+    Settle(u64, Outcome),
+    /// Tells a moderator what became of an action.
+    ActDone { id: u64, action: ModAction, done: Result<(), ModActionError> },
     /// Uses the newest settings.
     ReloadSettings(Done),
     /// Handles no more messages.

@@ -37,7 +37,7 @@ use tokio::sync::mpsc;
 
 use crate::chat::{Now, ack, nack};
 use crate::mutex::lock;
-use crate::room::Batch;
+use crate::room::{ActReply, Batch};
 use crate::server::admission::epoll_watches::WatchUse;
 use crate::server::admission::rejection::Rejection;
 use crate::server::settings::Settings;
@@ -84,13 +84,14 @@ pub(crate) struct Shard {
 impl Shard {
     pub fn new(number: usize, shared: Arc<Shared>, poll: Poll) -> Self {
         let settings = shared.settings.borrow().clone();
+        let batch = shared.room.batch(number);
         Self {
             number,
             table: Table::new(number, &shared.room),
             shared,
             settings,
             poll,
-            batch: Batch::default(),
+            batch,
             pending: Vec::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES],
             all_gone: Vec::new(),
@@ -180,18 +181,16 @@ impl Shard {
         }
     }
 
-    /// Carries out the requested moderation actions, and sends their results.
+    /// Carries out the requested moderation actions. Their results come back as commands.
     fn run_pending(&mut self, now: Now) {
         for PendingAction { id, action, actor } in std::mem::take(&mut self.pending) {
-            let (mut refused, mut text) = (None, Vec::new());
-            match self.shared.moderate(&action, &actor, now) {
-                Ok(_) => ack(&action, now.tim, &mut text),
-                Err(error) => {
-                    refused = Some(error.refusal().into());
-                    nack(error, now.tim, &mut text);
-                }
-            }
-            self.with_table(now, |table, turn| table.send_result(id, refused, text, turn));
+            let (shared, number) = (Arc::clone(&self.shared), self.number);
+            let requested = action.clone();
+            let reply: ActReply = Box::new(move |result| {
+                let done = result.map(drop);
+                shared.mailboxes[number].send(ShardCommand::ActDone { id, action, done });
+            });
+            self.shared.moderate(requested, actor, now, reply);
         }
     }
 
@@ -230,6 +229,20 @@ impl Shard {
             }
             ShardCommand::RemovePost(id) => {
                 self.with_table(now, |table, turn| table.remove_post(id, turn));
+            }
+            ShardCommand::Settle(id, outcome) => {
+                self.with_table(now, |table, turn| table.settle(id, outcome, turn));
+            }
+            ShardCommand::ActDone { id, action, done } => {
+                let (mut refused, mut text) = (None, Vec::new());
+                match done {
+                    Ok(()) => ack(&action, now.tim, &mut text),
+                    Err(error) => {
+                        refused = Some(error.refusal().into());
+                        nack(error, now.tim, &mut text);
+                    }
+                }
+                self.with_table(now, |table, turn| table.send_result(id, refused, text, turn));
             }
             ShardCommand::HandOver(successor) => self.successor = Some(successor),
             ShardCommand::ReloadSettings(_done) => {

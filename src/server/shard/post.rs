@@ -8,10 +8,8 @@ use tokio::sync::oneshot;
 
 use crate::chat::{AddressBlock, Refusal, Refused, Tim, notice};
 use crate::room::Participant;
+use crate::server::counters::Counters;
 use crate::server::socket::Peer;
-
-/// After so many seconds a client may repeat a message that could not be handled.
-const UNAVAILABLE_WAIT_SECS: u64 = 5;
 
 /// A message for a shard.
 pub(crate) struct Post {
@@ -46,8 +44,8 @@ pub(super) struct Posts {
     pending: HashMap<u64, PendingPost>,
     /// The messages of each address.
     lines: BTreeSet<(AddressBlock, u64)>,
-    /// Those that are in the batch, in its order.
-    published: Vec<oneshot::Sender<PostAnswer>>,
+    /// Those that were handled, and whose outcome is not known yet.
+    handled: HashMap<u64, oneshot::Sender<PostAnswer>>,
 }
 
 /// A message that is not answered.
@@ -72,8 +70,7 @@ impl PostAnswer {
 
     /// The message cannot be handled now.
     pub fn unavailable(now: Tim) -> Self {
-        let wait_secs = Some(UNAVAILABLE_WAIT_SECS);
-        Self::refused(Refused { refusal: Refusal::Unavailable, wait_secs }, now)
+        Self::refused(Refused::unavailable(), now)
     }
 }
 
@@ -150,21 +147,27 @@ impl Posts {
         self.pending.drain().map(refuse).collect()
     }
 
-    /// The message is the last one of the batch: it is answered when that is published.
-    pub fn await_publication(&mut self, id: u64) {
+    /// The message was handled: it is answered when its outcome is known.
+    pub fn await_outcome(&mut self, id: u64) {
         let sender = self.pending.get_mut(&id).and_then(|post| post.answer.take());
-        self.published.extend(sender);
+        self.handled.extend(sender.map(|sender| (id, sender)));
     }
 
-    /// The batch is published: these are its messages that came by POST, in its order.
-    pub fn published(&mut self, texts: Vec<Vec<u8>>) {
-        for (sender, text) in self.published.drain(..).zip(texts) {
-            answer(sender, PostAnswer { refused: None, text });
-        }
+    /// Where the answer to a message goes that was handled, if it came by POST.
+    pub fn take_handled(&mut self, id: u64) -> Option<oneshot::Sender<PostAnswer>> {
+        self.handled.remove(&id)
     }
 }
 
-fn answer(sender: oneshot::Sender<PostAnswer>, with: PostAnswer) {
+/// Counts a refusal. The HTTP server counts what is unavailable, because it decides that too.
+pub(super) fn refuse(refused: Refused, counters: &mut Counters, now: Tim) -> PostAnswer {
+    if refused.refusal != Refusal::Unavailable {
+        counters.refused[refused.refusal as usize] += 1;
+    }
+    PostAnswer::refused(refused, now)
+}
+
+pub(super) fn answer(sender: oneshot::Sender<PostAnswer>, with: PostAnswer) {
     // The client may have disconnected.
     let _ = sender.send(with);
 }

@@ -1,8 +1,9 @@
 //! How messages that were sent by POST come into a table, and leave it.
 
 use crate::chat::{Refused, Tim};
+use crate::room::Outcome;
 use crate::server::shard::connection::Stream;
-use crate::server::shard::post::{Post, PostAnswer};
+use crate::server::shard::post::{Post, PostAnswer, answer, refuse};
 use crate::server::shard::table::{Table, Turn};
 
 impl<S: Stream> Table<S> {
@@ -29,6 +30,33 @@ impl<S: Stream> Table<S> {
         self.posts.refuse_all(now).into_iter().for_each(|id| self.held.remove(id));
     }
 
+    /// Counts what became of a message that is in the feed, or will not be, and tells its
+    /// sender. The sender of a message in the feed has it from there, unless it came by POST.
+    pub fn settle(&mut self, id: u64, outcome: Outcome, turn: &mut Turn<'_>) {
+        if let Some(sender) = self.posts.take_handled(id) {
+            let with = match outcome {
+                Outcome::Sent(text) => {
+                    self.counters.messages += 1;
+                    PostAnswer { refused: None, text }
+                }
+                Outcome::Refused(refused) => refuse(refused, &mut self.counters, turn.now.tim),
+            };
+            return answer(sender, with);
+        }
+        let Some(&row) = self.rows.get(&id) else {
+            self.counters.messages += u64::from(matches!(outcome, Outcome::Sent(_)));
+            return;
+        };
+        let (_, mut sender) = self.sender(row);
+        match outcome {
+            Outcome::Sent(_) => sender.count_sent(),
+            Outcome::Refused(refused) => {
+                sender.refuse(refused, turn.now);
+                self.write_own_frames(id, turn);
+            }
+        }
+    }
+
     /// Sends the result of a moderation action to the connection that has requested it, or
     /// as the answer to the POST.
     pub fn send_result(
@@ -38,11 +66,8 @@ impl<S: Stream> Table<S> {
         text: Vec<u8>,
         turn: &mut Turn<'_>,
     ) {
-        match self.posts.get_mut(id) {
-            Some(post) => {
-                post.answer(PostAnswer { refused, text });
-                self.remove_post(id, turn);
-            }
+        match self.posts.take_handled(id) {
+            Some(sender) => answer(sender, PostAnswer { refused, text }),
             None => self.send_notice(id, &text, turn),
         }
     }

@@ -328,7 +328,7 @@ impl<S: Stream> Table<S> {
     }
 
     /// The connection in a row as the sender of messages, and those that are held.
-    fn sender(&mut self, row: usize) -> (&mut Held, Sender<'_, S>) {
+    pub(super) fn sender(&mut self, row: usize) -> (&mut Held, Sender<'_, S>) {
         let (connection, cold) = (&mut self.connections[row], &mut self.cold[row]);
         (&mut self.held, Sender { connection, cold, counters: &mut self.counters })
     }

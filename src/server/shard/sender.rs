@@ -1,11 +1,11 @@
 //! Who has sent a message, and what becomes of it.
 
 use crate::chat::{Actor, Admission, ChatRequest, Now, Refused, notice};
-use crate::room::{Account, Participant};
+use crate::room::{Account, MessageSender, Participant};
 use crate::server::counters::Counters;
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{Connection, Stream};
-use crate::server::shard::post::{PendingPost, PostAnswer, Posts};
+use crate::server::shard::post::{PendingPost, Posts, refuse};
 use crate::server::shard::table::{PendingAction, Turn};
 use crate::server::socket::Peer;
 use crate::ws::frame::Opcode;
@@ -51,9 +51,12 @@ impl<S: Stream> Sender<'_, S> {
         connection.proven = !token_verified && (connection.proven || is_message);
         match request {
             Ok(ChatRequest::Say(message)) => {
-                turn.batch.push(|out| message.encode(out));
-                cold.messages = cold.messages.wrapping_add(1);
-                self.counters.messages += 1;
+                let speaker = cold.participant.speaker().id(message.usr(), peer.block());
+                let sender = MessageSender { id: cold.id, wants_text: false, speaker };
+                turn.batch.push(sender, |out| message.encode(out));
+                if !turn.batch.is_remote() {
+                    self.count_sent();
+                }
             }
             Ok(ChatRequest::Moderate(action)) => {
                 let actor = moderator(&cold.participant);
@@ -62,6 +65,12 @@ impl<S: Stream> Sender<'_, S> {
             Err(refused) => self.refuse(refused, turn.now),
         }
         token_verified
+    }
+
+    /// Counts a message that is sent.
+    pub fn count_sent(&mut self) {
+        self.cold.messages = self.cold.messages.wrapping_add(1);
+        self.counters.messages += 1;
     }
 
     /// Counts a message that is not sent, and tells the client why.
@@ -132,17 +141,18 @@ fn handle_post(
     let (request, token_verified) = check(text, bearer.as_deref(), participant, *peer, turn);
     match request {
         Ok(ChatRequest::Say(message)) => {
-            turn.batch.push_copied(|out| message.encode(out));
-            counters.messages += 1;
-            posts.await_publication(id);
+            let speaker = participant.speaker().id(message.usr(), peer.block());
+            let sender = MessageSender { id, wants_text: true, speaker };
+            turn.batch.push(sender, |out| message.encode(out));
+            posts.await_outcome(id);
         }
         Ok(ChatRequest::Moderate(action)) => {
             let actor = moderator(participant);
             turn.pending.push(PendingAction { id, action, actor });
+            posts.await_outcome(id);
         }
         Err(refused) => {
-            counters.refused[refused.refusal as usize] += 1;
-            post.answer(PostAnswer::refused(refused, turn.now.tim));
+            post.answer(refuse(refused, counters, turn.now.tim));
         }
     }
     token_verified

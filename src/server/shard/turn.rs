@@ -105,7 +105,9 @@ impl<S: Stream> Table<S> {
         // The batch may also hold messages that arrived with commands.
         let mut wakes_others = !turn.batch.is_empty();
         room.publish(turn.batch, turn.now.tim);
-        self.posts.published(turn.batch.take_copies());
+        for (id, outcome) in turn.batch.take_outcomes() {
+            self.settle(id, outcome, turn);
+        }
         if room.end() != self.view_end() {
             self.fetch_feed(turn);
         }
