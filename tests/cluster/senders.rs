@@ -1,0 +1,211 @@
+//! Senders that record what becomes of each of their messages.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tungstenite::Message;
+
+use crate::harness::Client;
+
+/// How long a sender waits for an answer: more than the 30 seconds after which it is told that
+/// the outcome is not known.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// What a sender is told of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was sent, as this text.
+    Sent(String),
+    /// It was not sent, and will not be.
+    Unavailable,
+    /// It is not known whether it was sent.
+    Unknown,
+}
+
+/// A message with its name and text, and what its sender was told.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub usr: String,
+    pub msg: String,
+    pub outcome: Outcome,
+    /// How long the answer took.
+    pub after: Duration,
+}
+
+/// How a sender sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    WebSocket,
+    Post,
+}
+
+/// Senders, each on a thread of its own, which sends one message after the other.
+pub struct Senders {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<Vec<Told>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    has_ended: AtomicBool,
+    sent: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Senders {
+    /// Starts so many senders, spread over the nodes; every second one sends by POST. Each
+    /// makes a pause between an answer and its next message.
+    pub fn start(nodes: &[SocketAddr], count: usize, pause: Duration) -> Self {
+        let shared = Arc::<Shared>::default();
+        let threads = (0..count).map(|number| {
+            let node = nodes[number % nodes.len()];
+            let by =
+                if (number / nodes.len()).is_multiple_of(2) { By::WebSocket } else { By::Post };
+            let shared = Arc::clone(&shared);
+            let usr = format!("s{number}");
+            thread::spawn(move || {
+                let mut sender = Sender::connect(node, by, &usr);
+                let mut told = Vec::new();
+                while !shared.has_ended.load(Ordering::Relaxed) {
+                    let one = sender.say(&format!("{} of {usr}", told.len()));
+                    let counter = match one.outcome {
+                        Outcome::Sent(_) => &shared.sent,
+                        Outcome::Unavailable | Outcome::Unknown => &shared.refused,
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    told.push(one);
+                    thread::sleep(pause);
+                }
+                told
+            })
+        });
+        let threads = threads.collect();
+        Self { shared, threads }
+    }
+
+    /// How many messages were sent.
+    pub fn sent(&self) -> usize {
+        self.shared.sent.load(Ordering::Relaxed)
+    }
+
+    /// How many messages were not sent, or it is not known.
+    pub fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::Relaxed)
+    }
+
+    /// Ends all senders, each after its answer, and returns what they were told.
+    pub fn end(self) -> Vec<Told> {
+        self.shared.has_ended.store(true, Ordering::Relaxed);
+        self.threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    }
+}
+
+/// A sender that waits for the answer to each message.
+pub struct Sender {
+    usr: String,
+    connection: Connection,
+}
+
+enum Connection {
+    WebSocket(Box<Client>),
+    Post(BufReader<TcpStream>),
+}
+
+impl Sender {
+    /// Connects.
+    pub fn connect(node: SocketAddr, by: By, usr: &str) -> Self {
+        let stream = TcpStream::connect(node).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
+        let connection = match by {
+            By::WebSocket => {
+                let (socket, _) = tungstenite::client(format!("ws://{node}/"), stream).unwrap();
+                Connection::WebSocket(Box::new(Client(socket)))
+            }
+            By::Post => Connection::Post(BufReader::new(stream)),
+        };
+        Self { usr: usr.to_owned(), connection }
+    }
+
+    /// Sends a message and waits for what becomes of it.
+    pub fn say(&mut self, msg: &str) -> Told {
+        let text = json!({ "usr": self.usr, "msg": msg }).to_string();
+        let start = Instant::now();
+        let outcome = match &mut self.connection {
+            Connection::WebSocket(client) => say(client, &self.usr, msg, &text),
+            Connection::Post(stream) => post(stream, &text),
+        };
+        Told { usr: self.usr.clone(), msg: msg.to_owned(), outcome, after: start.elapsed() }
+    }
+}
+
+/// Sends by WebSocket, and reads up to the own message or the notice.
+fn say(client: &mut Client, usr: &str, msg: &str, text: &str) -> Outcome {
+    client.send(text);
+    loop {
+        let text = match client.0.read() {
+            Ok(Message::Text(text)) => text.to_string(),
+            Ok(Message::Ping(_) | Message::Pong(_)) => continue,
+            other => panic!("{usr}, after {msg:?}: {other:?}"),
+        };
+        let json: Value = serde_json::from_str(&text).unwrap();
+        match json.get("err").and_then(Value::as_str) {
+            None if json["usr"] == usr && json["msg"] == msg => return Outcome::Sent(text),
+            None | Some("gap") => {}
+            Some(_) => return outcome_of_notice(&json),
+        }
+    }
+}
+
+fn post(stream: &mut BufReader<TcpStream>, text: &str) -> Outcome {
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    stream.get_ref().write_all(request.as_bytes()).unwrap();
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(stream.read_line(&mut head).unwrap() > 0, "closed after {head:?}, for {text}");
+    }
+    let field = |name: &str| {
+        let line = head.lines().find(|line| line.to_lowercase().starts_with(name));
+        line.map(|line| line[name.len()..].trim().to_owned())
+    };
+    let length = field("content-length:").expect("a length").parse().unwrap();
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    let body = String::from_utf8(body).unwrap();
+    let status = head.split(' ').nth(1).unwrap();
+    if status == "200" {
+        return Outcome::Sent(body);
+    }
+    let outcome = outcome_of_notice(&serde_json::from_str(&body).unwrap());
+    match outcome {
+        Outcome::Unavailable => {
+            assert_eq!(status, "503", "{head}");
+            let wait = field("retry-after:").expect("Retry-After").parse::<u32>().unwrap();
+            assert!(wait > 0, "{head}");
+        }
+        Outcome::Unknown => assert_eq!(status, "504", "{head}"),
+        Outcome::Sent(_) => unreachable!("a notice"),
+    }
+    outcome
+}
+
+fn outcome_of_notice(notice: &Value) -> Outcome {
+    assert_eq!(notice["usr"], "wschat", "{notice}");
+    match notice["err"].as_str() {
+        Some("unavailable") => {
+            assert!(notice["wait"].as_u64().is_some_and(|wait| wait > 0), "{notice}");
+            Outcome::Unavailable
+        }
+        Some("unknown") => Outcome::Unknown,
+        _ => panic!("unexpected: {notice}"),
+    }
+}
