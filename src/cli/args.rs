@@ -74,6 +74,7 @@ impl ControlArgs {
                 ErrorCode::ConfigRejected => Exit::Config,
                 ErrorCode::BadRequest => Exit::Usage,
                 ErrorCode::NotDone => Exit::NotDone,
+                ErrorCode::Unknown => Exit::Unknown,
                 _ => Exit::Unavailable,
             },
             RequestError::NotRunning | RequestError::Connection(_) => Exit::Unavailable,

@@ -24,6 +24,8 @@ pub enum Exit {
     Unavailable = 69,
     /// The operating system reported an error (`EX_OSERR`).
     OsError = 71,
+    /// It is not known whether it was done (`EX_TEMPFAIL`).
+    Unknown = 75,
     /// The caller has no permission (`EX_NOPERM`).
     NoPermission = 77,
     /// The configuration is wrong (`EX_CONFIG`).

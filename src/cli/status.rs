@@ -13,6 +13,8 @@ use indicatif::HumanCount;
 use super::args::ControlArgs;
 use super::failure::{CommandResult, Exit, Failure};
 use super::output::{json_line, local_time, print, print_while_open};
+use crate::client::sanitize_name;
+use crate::cluster::{ClusterStatus, NodeStatus};
 use crate::control::{ControlClient, ControlRequest, RequestError, Status};
 use crate::record::RecordStats;
 
@@ -101,6 +103,9 @@ fn describe(status: &Status, now: DateTime<Utc>) -> String {
     let [listeners, peak, lagging] =
         [status.listeners, status.listeners_peak, status.lagging].map(|n| HumanCount(n as u64));
     row("listeners", format!("{listeners} now, {peak} at most, {lagging} lagging"));
+    for (label, value) in status.cluster.iter().flat_map(|cluster| describe_cluster(cluster, now)) {
+        row(label, value);
+    }
     for (label, count, per_sec) in [
         ("messages", status.messages, status.rates.messages_per_sec),
         ("deliveries", status.deliveries, status.rates.deliveries_per_sec),
@@ -129,6 +134,45 @@ fn describe(status: &Status, now: DateTime<Utc>) -> String {
         row("", format!("failing: {why}"));
     }
     row("restarts", format!("{} survived", HumanCount(status.restarts_survived)));
+    text
+}
+
+/// The rows of a room on several machines.
+fn describe_cluster(cluster: &ClusterStatus, now: DateTime<Utc>) -> Vec<(&'static str, String)> {
+    let server = sanitize_name(cluster.server.as_deref().unwrap_or("a server"));
+    let connection = match &cluster.reason {
+        None => format!("connected to {server}"),
+        Some(why) => format!("away for {}: {why}", elapsed(now - cluster.since)),
+    };
+    let [sequence, pending] = [cluster.sequence, cluster.pending].map(HumanCount);
+    let mut stream = format!("stream {}, record {sequence}, {pending} pending", cluster.stream);
+    for (count, what) in [
+        (cluster.holes, "holes"),
+        (cluster.divergences, "divergences"),
+        (cluster.bad_records, "bad records"),
+        (cluster.bad_presence, "bad messages of nodes"),
+    ] {
+        if count > 0 {
+            stream += &format!(", {what}: {}", HumanCount(count));
+        }
+    }
+    let total = HumanCount(cluster.listeners_total());
+    let nodes = format!("{}, {total} listeners", cluster.nodes.len());
+    let mut rows = vec![("cluster", connection), ("", stream), ("nodes", nodes)];
+    rows.extend(cluster.nodes.iter().map(|node| ("", describe_node(node, &cluster.node))));
+    rows
+}
+
+/// A node, seen from the node with the name `here`.
+fn describe_node(node: &NodeStatus, here: &str) -> String {
+    let age = node.age_secs.round();
+    let mut text = format!("{}: {}, {age} s ago", node.name, HumanCount(node.listeners));
+    if node.name == here {
+        text += ", this node";
+    }
+    if node.has_twin {
+        text += "; several nodes have this name";
+    }
     text
 }
 
@@ -229,6 +273,8 @@ mod tests {
             },
             messages_per_sec_max: 20,
             kicked: 4,
+            cluster: None,
+            listeners_total: None,
         };
         let want = format!(
             "wschat 0.3.0, running since {} (1 h 1 min)
@@ -260,6 +306,52 @@ restarts     2 survived
         assert!(text.contains(": wschat.toml:1:1: x: unknown key\n"), "{text}");
         let record = "\nrecord       1,000 written, 2 lost\n             failing: No space left";
         assert!(text.contains(record), "{text}");
+    }
+
+    #[test]
+    fn the_rows_of_a_cluster() {
+        let at = |secs: i64| DateTime::from_timestamp(1_700_000_000 + secs, 0).unwrap();
+        let node = |name: &str, listeners, has_twin| NodeStatus {
+            name: name.to_owned(),
+            listeners,
+            age_secs: 2.4,
+            has_twin,
+        };
+        let mut cluster = ClusterStatus {
+            node: "web1".into(),
+            stream: "wschat".into(),
+            connected: true,
+            since: at(0),
+            server: Some("nats1".into()),
+            reason: None,
+            sequence: 120_334,
+            pending: 3,
+            holes: 0,
+            divergences: 0,
+            bad_records: 0,
+            bad_presence: 0,
+            nodes: vec![node("web1", 412, false), node("web2", 1000, true)],
+        };
+        let text = |cluster: &ClusterStatus| {
+            let rows = describe_cluster(cluster, at(75)).into_iter();
+            rows.map(|(label, value)| format!("{label}|{value}\n")).collect::<String>()
+        };
+        let want = "cluster|connected to nats1
+|stream wschat, record 120,334, 3 pending
+nodes|2, 1,412 listeners
+|web1: 412, 2 s ago, this node
+|web2: 1,000, 2 s ago; several nodes have this name
+";
+        assert_eq!(text(&cluster), want);
+        cluster.reason = Some("no server answers".into());
+        (cluster.connected, cluster.holes, cluster.bad_records) = (false, 1, 2000);
+        cluster.nodes.truncate(1);
+        let want = "cluster|away for 1 min 15 s: no server answers
+|stream wschat, record 120,334, 3 pending, holes: 1, bad records: 2,000
+nodes|1, 412 listeners
+|web1: 412, 2 s ago, this node
+";
+        assert_eq!(text(&cluster), want);
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl PresenceTable {
         let status = |(process, seen, has_twin): (&NodeProcess, &Seen, bool)| NodeStatus {
             name: process.node.clone(),
             listeners: seen.listeners,
-            age_secs: now.duration_since(seen.last).as_secs_f64(),
+            age_secs: now.duration_since(seen.last).as_millis() as f64 / 1000.0,
             has_twin,
         };
         self.present(now).map(status).collect()

@@ -11,6 +11,9 @@ use super::names::{NodeName, StreamName};
 use super::presence_table::{NodeProcess, NodeStatus, Presence, PresenceTable};
 use crate::mutex::lock;
 
+/// Characters of a name or a reason at most.
+const CHARS_MAX: usize = 300;
+
 /// The state of the cluster, shared by those who write it and those who read it.
 ///
 /// # Examples
@@ -98,17 +101,18 @@ impl ClusterState {
 
     /// The engine can be used, by this server.
     pub fn connected(&self, server: &str) {
-        self.set_connection(Some(server.to_owned()), None);
+        self.set_connection(Some(one_line(server)), None);
     }
 
     /// The engine cannot be used, for this reason.
     pub fn away(&self, reason: &str) {
-        self.set_connection(None, Some(reason.to_owned()));
+        self.set_connection(None, Some(one_line(reason)));
     }
 
-    /// Whether the engine can be used.
-    pub fn is_connected(&self) -> bool {
-        lock(&self.engine).connected
+    /// Since when and why the engine cannot be used; `None` if it can.
+    pub fn away_since(&self) -> Option<(DateTime<Utc>, String)> {
+        let engine = lock(&self.engine);
+        Some((engine.since, engine.reason.clone()?))
     }
 
     /// How far the stream was read, and how many records of this node are on their way.
@@ -171,6 +175,11 @@ impl ClusterState {
     }
 }
 
+/// A text in which a server may have put control characters.
+fn one_line(text: &str) -> String {
+    text.chars().take(CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +204,11 @@ mod tests {
         assert_eq!((connection(), state.status().since), ((true, text("n2"), None), since));
         state.away("no heartbeat");
         assert_eq!(connection(), (false, text("n2"), text("no heartbeat")));
+        state.connected("\u{1b}[31m\n");
+        assert_eq!(connection(), (true, text(" [31m "), None));
+        assert_eq!(state.away_since(), None);
+        state.away(&"x".repeat(1000));
+        assert_eq!(state.away_since().unwrap().1.len(), CHARS_MAX);
     }
 
     #[test]

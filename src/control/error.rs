@@ -29,13 +29,13 @@ pub enum ErrorCode {
     Forbidden,
     /// Too many connections are open.
     Busy,
-    /// The daemon is stopping, or does not answer in time.
+    /// The daemon is stopping, or does not answer in time, or its cluster cannot be reached.
     Unavailable,
     /// The new configuration is invalid; the old one stays in force.
     ConfigRejected,
     /// The action is impossible; for example, no such user is muted.
     NotDone,
-    /// A code that this version does not know.
+    /// It is not known whether it was done; or this version does not know the code.
     #[serde(other)]
     Unknown,
 }

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use crate::chat::ModAction;
+use crate::cluster::ClusterStatus;
 use crate::control::protocol::{ConfigStatus, PolicyStats};
 use crate::record::RecordStats;
 use crate::server::{Counter, Totals};
@@ -19,11 +20,12 @@ pub struct MetricsSnapshot {
     pub config: ConfigStatus,
     pub record: RecordStats,
     pub policy: PolicyStats,
+    pub cluster: Option<ClusterStatus>,
 }
 
 /// The metrics in the Prometheus text format 0.0.4.
 pub fn text(snapshot: &MetricsSnapshot) -> String {
-    let MetricsSnapshot { totals, connections_max, config, record, policy } = snapshot;
+    let MetricsSnapshot { totals, connections_max, config, record, policy, cluster } = snapshot;
     let mut out = MetricsText(String::new());
 
     let version = [(env!("CARGO_PKG_VERSION"), 1)];
@@ -86,6 +88,9 @@ pub fn text(snapshot: &MetricsSnapshot) -> String {
     out.add("config_loaded_timestamp_seconds", help, loaded_secs);
     let help = "1 if the last reload was rejected, else 0.";
     out.add("config_rejected", help, config.rejected.is_some().into());
+    if let Some(cluster) = cluster {
+        out.add_cluster(cluster);
+    }
     out.0
 }
 
@@ -113,6 +118,27 @@ impl MetricsText {
         }
     }
 
+    /// Adds the metrics of a room on several machines.
+    fn add_cluster(&mut self, cluster: &ClusterStatus) {
+        let help = "1 while the messages of the cluster can be ordered, else 0.";
+        self.add("cluster_connected", help, cluster.connected.into());
+        self.add("cluster_sequence", "The record of the stream read last.", cluster.sequence);
+        let help = "Records of this node whose fate is not known yet.";
+        self.add("cluster_pending", help, cluster.pending);
+        let help = "Places of the stream where records were lost before this node read them.";
+        self.add("cluster_holes_total", help, cluster.holes);
+        let help = "Records for which the node that published them had another tim.";
+        self.add("cluster_divergences_total", help, cluster.divergences);
+        let help = "Records of the stream that are not valid.";
+        self.add("cluster_bad_records_total", help, cluster.bad_records);
+        let help = "Messages between nodes that are not valid.";
+        self.add("cluster_bad_presence_total", help, cluster.bad_presence);
+        let help = "Nodes that are known to run, with this one.";
+        self.add("cluster_nodes", help, cluster.nodes.len() as u64);
+        let help = "Open WebSockets and event streams of all nodes.";
+        self.add("cluster_listeners", help, cluster.listeners_total());
+    }
+
     /// Every name of a counter ends with `_total`, and no other name does.
     fn head(&mut self, name: &str, help: &str) {
         let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
@@ -131,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::chat::Refusal;
+    use crate::cluster::{ClusterState, Presence, StreamName};
     use crate::server::Rejection;
 
     #[test]
@@ -146,7 +173,9 @@ mod tests {
             config: ConfigStatus { generation: 2, loaded, rejected: None },
             record: RecordStats::default(),
             policy: PolicyStats { mutes: 3, ..PolicyStats::default() },
+            cluster: None,
         });
+        assert!(!text.contains("cluster"), "a room on one machine has no such metrics");
         for line in [
             "# HELP wschat_listeners Open WebSockets.",
             "# TYPE wschat_listeners gauge",
@@ -162,6 +191,34 @@ mod tests {
             "wschat_restarts_survived_total 1",
             r#"wschat_moderation_acts_total{act="mute"} 0"#,
             "wschat_mutes 3",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn values_of_a_cluster() {
+        let state = ClusterState::new(&StreamName::default(), &"a".parse().unwrap(), 1);
+        let process = state.process().clone();
+        state.note_presence(Presence { process, number: 1, listeners: 7, stops: false });
+        state.connected("n1");
+        state.progress(5, 2);
+        state.count_hole();
+        let mut out = MetricsText(String::new());
+        out.add_cluster(&state.status());
+        let text = out.0;
+        for line in [
+            "# TYPE wschat_cluster_connected gauge",
+            "wschat_cluster_connected 1",
+            "wschat_cluster_sequence 5",
+            "wschat_cluster_pending 2",
+            "# TYPE wschat_cluster_holes_total counter",
+            "wschat_cluster_holes_total 1",
+            "wschat_cluster_divergences_total 0",
+            "wschat_cluster_bad_records_total 0",
+            "wschat_cluster_bad_presence_total 0",
+            "wschat_cluster_nodes 1",
+            "wschat_cluster_listeners 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::chat::{ModAction, Tim};
+use crate::cluster::ClusterStatus;
 use crate::control::error::{ControlError, ErrorCode};
 use crate::control::rates::Rates;
 use crate::record::RecordStats;
@@ -113,6 +114,13 @@ pub struct Status {
     pub messages_per_sec_max: u32,
     /// Connections closed by moderation.
     pub kicked: u64,
+    /// The other machines of the room and what orders their messages; missing in a room on
+    /// one machine, as the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterStatus>,
+    /// The listeners of all nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listeners_total: Option<u64>,
 }
 
 /// The configuration in force.

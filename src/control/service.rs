@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::chat::{Actor, ModActionError, Moderation, Mute, Refusal, Tim};
+use crate::cluster::{ClusterState, ClusterStatus};
 use crate::control::error::{ControlError, ErrorCode};
 use crate::control::metrics::{self, MetricsSnapshot};
 use crate::control::protocol::{
@@ -35,22 +36,24 @@ pub struct Service {
     recorder: Arc<Recorder>,
     config: watch::Receiver<ConfigStatus>,
     reloads: mpsc::Sender<ReloadSender>,
+    cluster: Option<Arc<ClusterState>>,
     meter: Mutex<RateMeter>,
     /// A list of a huge room takes much memory, so there is one at a time.
     lists: Semaphore,
 }
 
 impl Service {
-    /// A service for the room of `pool`. The receiver of `reloads` reloads the
-    /// configuration.
+    /// A service for the room of `pool`, which is one of `cluster` if it is on several machines.
+    /// The receiver of `reloads` reloads the configuration.
     pub fn new(
         pool: ShardPool,
         recorder: Arc<Recorder>,
         config: watch::Receiver<ConfigStatus>,
         reloads: mpsc::Sender<ReloadSender>,
+        cluster: Option<Arc<ClusterState>>,
     ) -> Arc<Self> {
         let (meter, lists) = (Mutex::new(RateMeter::new(SAMPLES_MAX)), Semaphore::new(1));
-        Arc::new(Self { pool, recorder, config, reloads, meter, lists })
+        Arc::new(Self { pool, recorder, config, reloads, cluster, meter, lists })
     }
 
     /// The epoll watches of this process.
@@ -84,10 +87,12 @@ impl Service {
             config: self.config.borrow().clone(),
             record: self.recorder.stats(),
             policy: self.policy(),
+            cluster: self.cluster.as_ref().map(|cluster| cluster.status()),
         })
     }
 
-    /// Whether every shard answers in time.
+    /// Whether every shard answers in time. A node whose engine is away still serves its
+    /// listeners, and is healthy.
     pub async fn is_healthy(&self) -> bool {
         timeout(HEALTH_TIMEOUT, self.pool.barrier()).await.is_ok()
     }
@@ -106,9 +111,6 @@ impl Service {
             }
             ControlRequest::Moderate { act } => {
                 let moderated = self.pool.moderate(&act, &Actor::Operator { uid }).await;
-                let not_done = |error: ModActionError| {
-                    ControlError::new(ErrorCode::NotDone, error.to_string())
-                };
                 let connections = moderated.map_err(not_done)?;
                 Ok(ok_reply(&ModerateReply { done: act.to_string(), connections }))
             }
@@ -139,6 +141,7 @@ impl Service {
         let totals = self.pool.totals();
         let rates = lock(&self.meter).rates(Instant::now(), &totals.counters);
         let counters = totals.counters;
+        let cluster = self.cluster.as_ref().map(|cluster| cluster.status());
         let refused = Refusal::ALL.iter().map(|refusal| refusal.code().to_owned());
         let rejected = Rejection::ALL.iter().map(|why| why.name().to_owned());
         Status {
@@ -161,6 +164,8 @@ impl Service {
             policy: self.policy(),
             messages_per_sec_max: self.pool.settings().borrow().rules.rate_limit().per_sec,
             kicked: counters.kicked,
+            listeners_total: cluster.as_ref().map(ClusterStatus::listeners_total),
+            cluster,
         }
     }
 
@@ -177,6 +182,15 @@ impl Service {
             slow_mode_secs: moderation.slow_secs().map_or(configured_secs, u64::from),
         }
     }
+}
+
+fn not_done(error: ModActionError) -> ControlError {
+    let code = match error.refusal() {
+        Refusal::Unavailable => ErrorCode::Unavailable,
+        Refusal::Unknown => ErrorCode::Unknown,
+        _ => ErrorCode::NotDone,
+    };
+    ControlError::new(code, error.to_string())
 }
 
 fn unavailable(msg: impl Into<String>) -> ControlError {

@@ -60,8 +60,9 @@ impl ControlSockets {
         tasks: &mut JoinSet<()>,
     ) -> mpsc::Receiver<ReloadSender> {
         let (sender, reloads) = mpsc::channel(RELOADS_MAX);
-        let Reloader { pool, recorder, status, .. } = reloader;
-        let service = Service::new(pool.clone(), recorder.clone(), status.subscribe(), sender);
+        let Reloader { pool, recorder, status, cluster, .. } = reloader;
+        let (pool, recorder, cluster) = (pool.clone(), recorder.clone(), cluster.clone());
+        let service = Service::new(pool, recorder, status.subscribe(), sender, cluster);
         tasks.spawn(Arc::clone(&service).sample_rates());
         if let Some(control) = self.control {
             let serving = control.serve(Arc::clone(&service));

@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use super::config_loader::ConfigLoader;
 use super::logging::LogLevel;
 use super::notify::ServiceManager;
+use crate::cluster::ClusterState;
 use crate::config::{Config, Loaded, Problems, needs_restart};
 use crate::control::{
     ConfigStatus, ControlError, ErrorCode, RejectedConfig, ReloadReport, ReloadSender,
@@ -30,6 +31,8 @@ pub struct Reloader {
     pub log_level: LogLevel,
     pub pool: ShardPool,
     pub recorder: Arc<Recorder>,
+    /// The cluster of a room on several machines.
+    pub cluster: Option<Arc<ClusterState>>,
 }
 
 /// The room's settings under `config`, in a process with this limit of open files.

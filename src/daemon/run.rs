@@ -98,6 +98,7 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
         log_level,
         pool: pool.clone(),
         recorder: Arc::clone(&recorder),
+        cluster: None,
     };
     runtime.spawn(moderation_writer.wake_on_change());
     runtime.spawn(manager.clone().send_queued());
@@ -154,7 +155,8 @@ async fn serve(
         info!(listener = name, "listening on {name}");
     }
     let mut tasks = JoinSet::new();
-    tasks.spawn(status_line::update(manager.clone(), pool.clone(), reloader.status.subscribe()));
+    let (config, cluster) = (reloader.status.subscribe(), reloader.cluster.clone());
+    tasks.spawn(status_line::update(manager.clone(), pool.clone(), config, cluster));
     if let Some(timeout) = sd_notify::watchdog_enabled() {
         tasks.spawn(watchdog::reset(manager.clone(), pool.clone(), timeout));
     }

@@ -1,5 +1,6 @@
 //! The line that `systemctl status` shows (`STATUS=`).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, Utc};
@@ -7,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::notify::ServiceManager;
+use crate::cluster::ClusterState;
 use crate::control::{ConfigStatus, RateMeter, RejectedConfig};
 use crate::server::ShardPool;
 
@@ -20,6 +22,7 @@ pub async fn update(
     manager: ServiceManager,
     pool: ShardPool,
     config: watch::Receiver<ConfigStatus>,
+    cluster: Option<Arc<ClusterState>>,
 ) {
     let mut sent = None;
     let mut meter = RateMeter::new(1);
@@ -27,7 +30,9 @@ pub async fn update(
         let (now, totals) = (Instant::now(), pool.totals());
         let messages_per_sec = meter.rates(now, &totals.counters).messages_per_sec;
         meter.sample(now, totals.counters);
-        let line = one_line(&text(totals.listeners, messages_per_sec, &config.borrow()));
+        let away = cluster.as_ref().and_then(|cluster| cluster.away_since());
+        let text = text(totals.listeners, messages_per_sec, &config.borrow(), away);
+        let line = one_line(&text);
         send(&manager, line, &mut sent);
         sleep(INTERVAL).await;
     }
@@ -40,12 +45,21 @@ fn send(manager: &ServiceManager, line: String, sent: &mut Option<String>) {
     }
 }
 
-fn text(listeners: usize, messages_per_sec: f64, config: &ConfigStatus) -> String {
+/// `away` is since when and why no message can be sent.
+fn text(
+    listeners: usize,
+    messages_per_sec: f64,
+    config: &ConfigStatus,
+    away: Option<(DateTime<Utc>, String)>,
+) -> String {
     let plural = if listeners == 1 { "" } else { "s" };
     let time = |at: DateTime<Utc>| at.with_timezone(&Local).format("%H:%M:%S").to_string();
     let loaded = time(config.loaded);
+    let away = away.map_or_else(String::new, |(since, why)| {
+        format!("no messages can be sent since {}: {why}; ", time(since))
+    });
     let line = format!(
-        "{listeners} listener{plural}, {:.0} messages/s, configuration loaded {loaded}",
+        "{away}{listeners} listener{plural}, {:.0} messages/s, configuration loaded {loaded}",
         messages_per_sec.round()
     );
     match &config.rejected {
@@ -71,11 +85,14 @@ mod tests {
         let at = |secs| Local.with_ymd_and_hms(2026, 1, 2, 10, 41, secs).unwrap().to_utc();
         let mut config = ConfigStatus { generation: 1, loaded: at(7), rejected: None };
         let want = "412 listeners, 36 messages/s, configuration loaded 10:41:07";
-        assert_eq!(text(412, 35.5, &config), want);
+        assert_eq!(text(412, 35.5, &config, None), want);
+        let away = Some((at(9), "no server answers".to_owned()));
+        let want = format!("no messages can be sent since 10:41:09: no server answers; {want}");
+        assert_eq!(text(412, 35.5, &config, away), want);
         let why = "wschat.toml:1:1: x: unknown key".to_owned();
         config.rejected = Some(RejectedConfig { at: at(30), why });
         assert_eq!(
-            text(1, 0.0, &config),
+            text(1, 0.0, &config, None),
             "1 listener, 0 messages/s, configuration loaded 10:41:07, \
              rejected 10:41:30: wschat.toml:1:1: x: unknown key"
         );
