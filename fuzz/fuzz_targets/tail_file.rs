@@ -5,12 +5,12 @@ use std::convert::Infallible;
 
 use libfuzzer_sys::fuzz_target;
 use wschat::chat::Tim;
-use wschat::feed::{Log, RecoveredTail, TailFileWriter};
+use wschat::feed::{Log, Position, RecoveredTail, StreamMark, TailFileWriter};
 use wschat::ws::frame::{self, Opcode};
 
 /// Where the ring starts, and where the checksum of the mark is.
 const RING_START: usize = 4096;
-const CHECKSUM: usize = 80;
+const CHECKSUM: usize = 120;
 
 fuzz_target!(|data: &[u8]| {
     recover(data);
@@ -48,7 +48,9 @@ fn written(size: usize, lengths: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let text = format!("{}\"tim\":\"{tim}\"}}", "x".repeat(3 * usize::from(*length)));
         let before = all.len();
         frame::put(Opcode::Text, text.as_bytes(), &mut all);
-        let Ok(()) = writer.append(&all[before..], 1, tim, &mut write);
+        let position = Position { created: 5, sequence: number as u64 };
+        let stream_mark = (length % 2 == 0).then_some(StreamMark { position, tim, newest: tim });
+        let Ok(()) = writer.append(&all[before..], 1, tim, stream_mark, &mut write);
     }
     (all, file)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::pieces::{Piece, Pieces};
+use super::stream_mark::StreamMark;
 use crate::chat::Tim;
 
 /// The size of an allocation; pieces are slices of such a page.
@@ -28,6 +29,7 @@ pub struct Log {
     tail_bytes: u64,
     last_tim: Tim,
     complete_since: Tim,
+    stream_mark: Option<StreamMark>,
 }
 
 impl Log {
@@ -48,6 +50,7 @@ impl Log {
             tail_bytes: tail_bytes as u64,
             last_tim: complete_since,
             complete_since,
+            stream_mark: None,
         }
     }
 
@@ -114,9 +117,25 @@ impl Log {
         self.pieces.first_after(tim).map_or(self.end, |(position, _)| position)
     }
 
+    /// The `tim` of the last message; if there was none, the time that was given at the start.
+    pub fn last_tim(&self) -> Tim {
+        self.last_tim
+    }
+
     /// Every message with a greater `tim` is in memory.
     pub fn complete_since(&self) -> Tim {
         self.complete_since
+    }
+
+    /// How far the stream of a cluster was read with all messages so far; `None` without a
+    /// cluster.
+    pub fn stream_mark(&self) -> Option<StreamMark> {
+        self.stream_mark
+    }
+
+    /// Notes how far the stream of a cluster was read with all messages so far.
+    pub fn set_stream_mark(&mut self, stream_mark: Option<StreamMark>) {
+        self.stream_mark = stream_mark;
     }
 
     /// The number of bytes in memory.

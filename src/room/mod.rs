@@ -260,13 +260,13 @@ impl Room {
 
     /// Appends messages that have their `tim` to the feed, and notes how far the stream that
     /// orders them was read with them. Without messages only that is noted.
-    pub fn append_ordered(&self, messages: &EncodedMessages, mark: StreamMark) {
-        self.sequencer.append_ordered(messages, mark, |end| self.gate.advance(end));
+    pub fn append_ordered(&self, messages: &EncodedMessages, stream_mark: StreamMark) {
+        self.sequencer.append_ordered(messages, stream_mark, |end| self.gate.advance(end));
     }
 
     /// How far the stream that orders the messages was read.
     pub fn stream_mark(&self) -> Option<StreamMark> {
-        self.sequencer.stream_mark()
+        self.inspect(|log, _| log.stream_mark())
     }
 
     /// The end of the feed and its number of messages when this process started. After a

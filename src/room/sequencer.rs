@@ -15,8 +15,11 @@ use crate::mutex::lock;
 
 /// Keeps the newest messages where they outlive a crash of this process.
 pub trait TailStore: fmt::Debug + Send {
-    /// Stores the messages that were appended to the feed. Must not block; handles its errors.
-    fn append(&mut self, messages: &Piece);
+    /// Stores the messages that were appended to the feed, and how far the stream of a cluster
+    /// was read with them. Must not block; handles its errors.
+    fn append(&mut self, messages: &Piece, stream_mark: Option<StreamMark>);
+    /// Stores how far the stream was read, without messages. Must not block either.
+    fn advance(&mut self, stream_mark: StreamMark);
 }
 
 #[derive(Debug)]
@@ -26,8 +29,6 @@ pub(super) struct Sequencer(Mutex<Order>);
 struct Order {
     stamper: Stamper,
     log: Log,
-    /// How far the stream that orders the messages was read, if there is one.
-    stream_mark: Option<StreamMark>,
     tail_store: Option<Box<dyn TailStore>>,
     /// Threads to unpark at the next append.
     waiting_readers: Vec<Thread>,
@@ -35,13 +36,7 @@ struct Order {
 
 impl Sequencer {
     pub fn new(log: Log, stamper: Stamper) -> Self {
-        Self(Mutex::new(Order {
-            stamper,
-            log,
-            stream_mark: None,
-            tail_store: None,
-            waiting_readers: Vec::new(),
-        }))
+        Self(Mutex::new(Order { stamper, log, tail_store: None, waiting_readers: Vec::new() }))
     }
 
     /// Stores all messages from now on in `store`, which has those that are in the feed.
@@ -58,24 +53,24 @@ impl Sequencer {
         wake_readers(order);
     }
 
-    /// Appends messages that have their `tim`, and notes how far the stream was read with them.
+    /// Appends messages that have their `tim`. The stream of the cluster was read up to
+    /// `stream_mark` with them; without messages only that is noted.
     pub fn append_ordered(
         &self,
         messages: &EncodedMessages,
-        mark: StreamMark,
+        stream_mark: StreamMark,
         appended: impl FnOnce(u64),
     ) {
         let mut order = lock(&self.0);
-        order.stream_mark = Some(mark);
-        order.stamper = Stamper::after(mark.tim);
-        if !messages.is_empty() {
+        order.log.set_stream_mark(Some(stream_mark));
+        if messages.is_empty() {
+            order.advance(stream_mark);
+        } else {
             appended(order.append(messages));
-            wake_readers(order);
         }
-    }
-
-    pub fn stream_mark(&self) -> Option<StreamMark> {
-        lock(&self.0).stream_mark
+        let last_tim = order.log.last_tim().max(stream_mark.tim).max(order.stamper.last());
+        order.stamper = Stamper::after(last_tim);
+        wake_readers(order);
     }
 
     /// Adds what follows `view` to it, or what follows `start` if it is empty. Then forgets
@@ -134,9 +129,16 @@ impl Order {
         if let (Some(store), Some(piece)) =
             (&mut self.tail_store, self.log.pieces().iter().next_back())
         {
-            store.append(piece);
+            store.append(piece, self.log.stream_mark());
         }
         self.log.end()
+    }
+
+    /// Stores how far the stream was read, without messages.
+    fn advance(&mut self, stream_mark: StreamMark) {
+        if let Some(store) = &mut self.tail_store {
+            store.advance(stream_mark);
+        }
     }
 }
 
@@ -145,33 +147,78 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::feed::Position;
 
     #[derive(Debug)]
     struct TestStore {
         order: Arc<Sequencer>,
-        stored: Arc<Mutex<Vec<u8>>>,
+        stored: Arc<Mutex<Stored>>,
     }
 
+    /// The messages, and the place in the stream.
+    type Stored = (Vec<u8>, Option<StreamMark>);
+
     impl TailStore for TestStore {
-        fn append(&mut self, messages: &Piece) {
+        fn append(&mut self, messages: &Piece, stream_mark: Option<StreamMark>) {
             assert!(self.order.0.try_lock().is_err(), "nobody can read them yet");
-            lock(&self.stored).extend_from_slice(&messages.bytes);
+            let mut stored = lock(&self.stored);
+            stored.0.extend_from_slice(&messages.bytes);
+            stored.1 = stream_mark;
+        }
+
+        fn advance(&mut self, stream_mark: StreamMark) {
+            lock(&self.stored).1 = Some(stream_mark);
         }
     }
 
-    #[test]
-    fn messages_are_stored_before_listeners_get_them() {
+    /// Messages of 40 bytes.
+    fn messages(count: usize) -> EncodedMessages {
+        let mut messages = EncodedMessages::default();
+        (0..count).for_each(|_| messages.push(|out| out.extend([b'x'; 40])));
+        messages
+    }
+
+    fn sent(order: &Sequencer) -> Vec<u8> {
+        let bytes = |log: &Log| log.pieces().iter().flat_map(|it| it.bytes.to_vec()).collect();
+        order.inspect(|log, _| bytes(log))
+    }
+
+    fn stored_order() -> (Arc<Sequencer>, Arc<Mutex<Stored>>) {
         let order = Arc::new(Sequencer::new(Log::new(4_000), Stamper::default()));
         let stored = Arc::default();
         let store = TestStore { order: Arc::clone(&order), stored: Arc::clone(&stored) };
         order.store_tail(Box::new(store));
+        (order, stored)
+    }
+
+    #[test]
+    fn messages_are_stored_before_listeners_get_them() {
+        let (order, stored) = stored_order();
         for count in 1..4 {
-            let mut messages = EncodedMessages::default();
-            (0..count).for_each(|_| messages.push(|out| out.extend([b'x'; 40])));
-            order.publish(&mut messages, Tim::from_nanos(1), drop);
+            order.publish(&mut messages(count), Tim::from_nanos(1), drop);
         }
-        let sent: Vec<u8> = order
-            .inspect(|log, _| log.pieces().iter().flat_map(|piece| piece.bytes.to_vec()).collect());
-        assert_eq!((sent.len(), &sent), (6 * 42, &*lock(&stored)));
+        let sent = sent(&order);
+        assert_eq!((sent.len(), (sent, None)), (6 * 42, lock(&stored).clone()));
+    }
+
+    #[test]
+    fn the_place_in_the_stream_is_stored_with_its_messages() {
+        let (order, stored) = stored_order();
+        for (sequence, count) in [(3, 2), (4, 0), (7, 1), (8, 0), (9, 0)] {
+            let position = Position { created: 1, sequence };
+            let stream_mark = StreamMark { position, ..StreamMark::default() };
+            let mut messages = messages(count);
+            let mut nanos = 10 * sequence;
+            messages.stamp(|text| {
+                nanos += 1;
+                stamp(text, Tim::from_nanos(nanos));
+            });
+            let mut end = None;
+            order.append_ordered(&messages, stream_mark, |it| end = Some(it));
+            assert_eq!(end.is_some(), count > 0, "{sequence}");
+            assert_eq!(order.inspect(|log, _| log.stream_mark()), Some(stream_mark));
+            assert_eq!((sent(&order), Some(stream_mark)), lock(&stored).clone());
+        }
+        assert_eq!(order.inspect(|log, last| (log.messages(), last)), (3, Tim::from_nanos(71)));
     }
 }

@@ -35,7 +35,6 @@ impl ShardPool {
             restarts_survived: totals.restarts_survived + 1,
             started_secs: totals.started_secs,
             counters: counters.map(|it| (it.name.to_owned(), it.value)).collect(),
-            moderation: self.moderation().clone(),
             account_snapshots: shared.room.account_snapshots(pace, shared.now().ms),
             ..Snapshot::default()
         };
@@ -48,6 +47,9 @@ impl ShardPool {
             };
             all.into_iter().map(take).collect()
         });
+        // Not before the place in the stream was noted: an action of the stream may be carried
+        // out twice, but has to be carried out.
+        snapshot.moderation = self.moderation().clone();
         (snapshot, sockets)
     }
 }

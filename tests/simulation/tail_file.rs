@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use wschat::feed::{Log, Piece, RecoveredTail, TailFileWriter};
+use wschat::feed::{Log, Piece, RecoveredTail, StreamMark, TailFileWriter};
 use wschat::room::TailStore;
 
 /// What a crash leaves.
@@ -40,7 +40,7 @@ impl TailFile {
         let write = |at, bytes: &[u8]| file.lock().unwrap().write(at, bytes);
         let Ok(writer) = TailFileWriter::new(file_bytes, start, log.complete_since(), write);
         let mut store = Store { file: Arc::clone(&file), writer };
-        log.pieces().iter().for_each(|piece| store.append(piece));
+        log.pieces().iter().for_each(|piece| store.append(piece, log.stream_mark()));
         (file, Box::new(store))
     }
 
@@ -66,9 +66,16 @@ impl TailFile {
 }
 
 impl TailStore for Store {
-    fn append(&mut self, messages: &Piece) {
+    fn append(&mut self, messages: &Piece, stream_mark: Option<StreamMark>) {
         let Self { file, writer } = self;
         let write = |at, bytes: &[u8]| file.lock().unwrap().write(at, bytes);
-        let Ok(()) = writer.append(&messages.bytes, messages.messages, messages.last_tim, write);
+        let Piece { bytes, messages, last_tim, .. } = messages;
+        let Ok(()) = writer.append(bytes, *messages, *last_tim, stream_mark, write);
+    }
+
+    fn advance(&mut self, stream_mark: StreamMark) {
+        let Self { file, writer } = self;
+        let write = |at, bytes: &[u8]| file.lock().unwrap().write(at, bytes);
+        let Ok(()) = writer.advance(stream_mark, write);
     }
 }

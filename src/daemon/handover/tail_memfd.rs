@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, memfd_create};
 use tracing::warn;
 
-use crate::feed::{Log, Piece, RecoveredTail, TailFileWriter};
+use crate::feed::{Log, Piece, RecoveredTail, StreamMark, TailFileWriter};
 use crate::room::TailStore;
 
 /// A memory file with the tail of the feed. Its memory is used as far as it is written.
@@ -32,7 +32,10 @@ impl TailMemfd {
         let write = |at, bytes: &[u8]| file.write_all_at(bytes, at);
         let mut writer = TailFileWriter::new(bytes, start, log.complete_since(), write)?;
         for piece in log.pieces().iter() {
-            writer.append(&piece.bytes, piece.messages, piece.last_tim, write)?;
+            writer.append(&piece.bytes, piece.messages, piece.last_tim, None, write)?;
+        }
+        if let Some(stream_mark) = log.stream_mark() {
+            writer.advance(stream_mark, write)?;
         }
         Ok(Self { file, writer: Some(writer) })
     }
@@ -45,16 +48,31 @@ impl AsFd for TailMemfd {
 }
 
 impl TailStore for TailMemfd {
-    fn append(&mut self, messages: &Piece) {
-        let Some(writer) = &mut self.writer else { return };
+    fn append(&mut self, messages: &Piece, stream_mark: Option<StreamMark>) {
+        let Piece { bytes, messages, last_tim, .. } = messages;
         let write = |at, bytes: &[u8]| self.file.write_all_at(bytes, at);
-        let written = writer.append(&messages.bytes, messages.messages, messages.last_tim, write);
-        if let Err(error) = written {
-            warn!(%error, "messages will not outlive a crash: {error}");
-            self.writer = None;
-            if let Err(error) = discard(&self.file) {
-                warn!(%error, "cannot discard the stored messages: {error}");
-            }
+        let written = self
+            .writer
+            .as_mut()
+            .map(|writer| writer.append(bytes, *messages, *last_tim, stream_mark, write));
+        self.check(written);
+    }
+
+    fn advance(&mut self, stream_mark: StreamMark) {
+        let write = |at, bytes: &[u8]| self.file.write_all_at(bytes, at);
+        let written = self.writer.as_mut().map(|writer| writer.advance(stream_mark, write));
+        self.check(written);
+    }
+}
+
+impl TailMemfd {
+    /// Discards the file after an error: what is not complete must not be recovered.
+    fn check(&mut self, written: Option<io::Result<()>>) {
+        let Some(Err(error)) = written else { return };
+        warn!(%error, "messages will not outlive a crash: {error}");
+        self.writer = None;
+        if let Err(error) = discard(&self.file) {
+            warn!(%error, "cannot discard the stored messages: {error}");
         }
     }
 }
@@ -93,7 +111,7 @@ mod tests {
         message.push(|out| out.extend([b'x'; 300]));
         message.stamp(|text| stamp(text, Tim::from_nanos(secs * 1_000_000_000)));
         log.append(message.bytes(), 1);
-        memfd.append(log.pieces().iter().next_back().unwrap());
+        memfd.append(log.pieces().iter().next_back().unwrap(), log.stream_mark());
     }
 
     /// The file as the next process opens it.

@@ -3,6 +3,7 @@
 use crc32fast::Hasher;
 
 use crate::chat::Tim;
+use crate::feed::{Position, StreamMark};
 use crate::ws::frame::{self, Opcode};
 
 /// Where the ring starts: the mark has a page of its own.
@@ -10,10 +11,15 @@ pub const RING_START: usize = 4096;
 /// What the length of a record exceeds that of its frames by.
 pub const RECORD_HEADER_BYTES: usize = 3 * size_of::<u32>();
 
-/// The format and its version.
-const MAGIC: [u8; 8] = *b"wschatT\x01";
-/// The length of a mark: the magic bytes, nine numbers and the checksum.
-const MARK_BYTES: usize = MAGIC.len() + 9 * size_of::<u64>() + size_of::<u32>();
+/// The format, without its version.
+const MAGIC: [u8; 7] = *b"wschatT";
+/// The version that is written. Version 1 has no place in a stream.
+pub const VERSION: u8 = 2;
+/// The numbers of a mark without a place in a stream, and with one.
+const NUMBERS: usize = 9;
+const STREAM_NUMBERS: usize = 5;
+/// The length of a mark: the magic bytes, the version, the numbers and the checksum.
+pub const MARK_BYTES: usize = mark_bytes(NUMBERS + STREAM_NUMBERS);
 /// No feed gets this far in ten thousand years.
 const NUMBER_MAX: u64 = 1 << 62;
 
@@ -39,15 +45,24 @@ pub struct Mark {
     pub newest: u64,
     /// Where the newest record ends.
     pub end: Place,
+    /// How far the stream of a cluster was read with all that is valid; `None` without a
+    /// cluster.
+    pub stream_mark: Option<StreamMark>,
 }
 
 impl Mark {
     /// Encodes a mark into `out`.
     pub fn put(&self, out: &mut Vec<u8>) {
         let of = |place: &Place| [place.offset, place.position, place.messages, place.tim.nanos()];
+        let stream = self.stream_mark.map_or([0; STREAM_NUMBERS], |mark| {
+            let StreamMark { position, tim, newest } = mark;
+            [1, position.created, position.sequence, tim.nanos(), newest.nanos()]
+        });
         out.clear();
         out.extend_from_slice(&MAGIC);
-        for number in [&of(&self.first)[..], &of(&self.end), &[self.newest]].into_iter().flatten() {
+        out.push(VERSION);
+        let numbers = [&of(&self.first)[..], &of(&self.end), &[self.newest], &stream];
+        for number in numbers.into_iter().flatten() {
             out.extend_from_slice(&number.to_le_bytes());
         }
         let checksum = crc32fast::hash(out);
@@ -56,11 +71,16 @@ impl Mark {
 
     /// The mark at the start of `file`, if it is valid for a ring of this size.
     pub fn decode(file: &[u8], ring_bytes: u64) -> Option<Self> {
-        let (body, checksum) = file.get(..MARK_BYTES)?.split_last_chunk()?;
+        let bytes = match file.strip_prefix(&MAGIC)?.first()? {
+            1 => mark_bytes(NUMBERS),
+            &VERSION => MARK_BYTES,
+            _ => return None,
+        };
+        let (body, checksum) = file.get(..bytes)?.split_last_chunk()?;
         if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
             return None;
         }
-        let (numbers, _) = body.strip_prefix(&MAGIC)?.as_chunks();
+        let (numbers, _) = body.get(MAGIC.len() + 1..)?.as_chunks();
         let mut numbers = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes));
         let mut next = || numbers.next().filter(|number| *number <= NUMBER_MAX);
         let mut place = || {
@@ -71,8 +91,21 @@ impl Mark {
         let newest = next()?;
         let is_valid = [first.offset, newest, end.offset].is_sorted()
             && end.offset - first.offset <= ring_bytes;
-        is_valid.then_some(Self { first, newest, end })
+        let has_stream_mark = next().is_some_and(|number| number > 0);
+        let stream_mark = if has_stream_mark {
+            let position = Position { created: next()?, sequence: next()? };
+            let (tim, newest) = (Tim::from_nanos(next()?), Tim::from_nanos(next()?));
+            Some(StreamMark { position, tim, newest })
+        } else {
+            None
+        };
+        is_valid.then_some(Self { first, newest, end, stream_mark })
     }
+}
+
+/// The length of a mark with so many numbers.
+const fn mark_bytes(numbers: usize) -> usize {
+    MAGIC.len() + size_of_val(&VERSION) + numbers * size_of::<u64>() + size_of::<u32>()
 }
 
 /// Encodes a record for this offset into `out`.

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! mark | ring of records
-//! mark:    magic, where the oldest record starts, where the newest one ends and starts, CRC-32
+//! mark:    magic, where the oldest record starts, where the newest one ends and starts, how far
+//!          the stream of a cluster was read, CRC-32
 //! record:  length u32, number of messages u32, CRC-32, WebSocket frames
 //! ```
 //!
@@ -11,6 +12,9 @@
 //! after a mark no longer covers them. So if the process ends during any write, all that the
 //! mark covers is complete. A kill cannot divide the write of a mark: the kernel copies so few
 //! bytes of one page at once.
+//!
+//! The mark covers a batch as a whole, and the place in the stream that belongs to it: the next
+//! process reads the stream on from there, and no message is missing or comes twice.
 //!
 //! Offsets count all bytes that were ever written to the ring; a byte is at its offset modulo
 //! the size of the ring. The checksum of a record includes its offset, so a record of an

@@ -2,6 +2,7 @@
 
 use super::format::{Mark, RING_START, split_record};
 use crate::chat::Tim;
+use crate::feed::StreamMark;
 
 /// The content of a tail file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct RecoveredTail {
     pub complete_since: Tim,
     /// The newest `tim` of the feed.
     pub last_tim: Tim,
+    /// How far the stream of the cluster was read; `None` if there was no cluster.
+    pub stream_mark: Option<StreamMark>,
     /// Whole frames, with the number of messages in them, oldest first.
     pub records: Vec<(u32, Vec<u8>)>,
     /// The newest record was damaged and is not here.
@@ -40,7 +43,7 @@ impl RecoveredTail {
     pub fn decode(mut file: Vec<u8>) -> Result<Self, TailFileError> {
         let ring_bytes = file.len().saturating_sub(RING_START);
         let mark = Mark::decode(&file, ring_bytes as u64).ok_or(TailFileError::Mark)?;
-        let Mark { first, newest, end } = mark;
+        let Mark { first, newest, end, stream_mark } = mark;
         // After this the ring begins with the oldest record.
         let ring = file.get_mut(RING_START..).unwrap_or_default();
         let oldest = first.offset.checked_rem(ring_bytes as u64).unwrap_or_default();
@@ -51,6 +54,7 @@ impl RecoveredTail {
             messages_before: first.messages,
             complete_since: first.tim,
             last_tim: end.tim,
+            stream_mark,
             ..Self::default()
         };
         let (mut at, mut rest) = (first, &*ring);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::format::{Mark, Place, RECORD_HEADER_BYTES, RING_START, put_record};
 use crate::chat::Tim;
+use crate::feed::StreamMark;
 use crate::ws::frame;
 
 /// A longer batch is split into several records, at frame boundaries.
@@ -46,7 +47,7 @@ impl TailFileWriter {
         let start = Place { offset: 0, position, messages, tim: complete_since };
         let mut writer = Self {
             ring_bytes: file_bytes.saturating_sub(RING_START) as u64,
-            mark: Mark { first: start, newest: 0, end: start },
+            mark: Mark { first: start, newest: 0, end: start, stream_mark: None },
             places: VecDeque::new(),
             buffer: Vec::new(),
         };
@@ -54,8 +55,9 @@ impl TailFileWriter {
         Ok(writer)
     }
 
-    /// Appends `frames`, the frames of `messages` messages. When this returns, they are in the
-    /// file.
+    /// Appends `frames`, the frames of `messages` messages. In a cluster the stream was read up
+    /// to `stream_mark` with them. When this returns, all of it is in the file; if the process
+    /// ends before, nothing of it is.
     ///
     /// # Errors
     ///
@@ -65,62 +67,74 @@ impl TailFileWriter {
         frames: &[u8],
         messages: u32,
         last_tim: Tim,
+        stream_mark: Option<StreamMark>,
         mut write: impl FnMut(u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (mut rest, mut left) = (frames, messages);
-        while let (record, messages) = first_record(rest, left)
+        let (lost, lost_messages) = self.too_long(frames);
+        let (mut rest, mut left) = (frames.get(lost.len()..).unwrap_or_default(), messages);
+        self.make_room(if lost.is_empty() { record_bytes(rest) } else { u64::MAX }, &mut write)?;
+        let mut end = self.mark.end;
+        if !lost.is_empty() {
+            end = behind(end, lost, lost_messages, Tim::stamped(lost));
+            left = left.saturating_sub(lost_messages);
+            (self.mark.first, self.mark.newest) = (end, end.offset);
+        }
+        while let (record, count) = first_record(rest, left)
             && !record.is_empty()
         {
             rest = rest.get(record.len()..).unwrap_or_default();
-            left = left.saturating_sub(messages);
+            left = left.saturating_sub(count);
+            put_record(end.offset, count, record, &mut self.buffer);
+            self.write_ring(end.offset, &mut write)?;
+            self.mark.newest = end.offset;
             let tim = if rest.is_empty() { Some(last_tim) } else { Tim::stamped(record) };
-            self.append_record(record, messages, tim, &mut write)?;
+            end = behind(end, record, count, tim);
+            end.offset += self.buffer.len() as u64;
+            let part_start = self.places.back().unwrap_or(&self.mark.first).offset;
+            if end.offset - part_start >= self.ring_bytes / PARTS {
+                self.places.push_back(end);
+            }
         }
+        self.mark.end = end;
+        self.mark.stream_mark = stream_mark;
         self.write_mark(write)
     }
 
-    fn append_record<E>(
+    /// Notes that the stream of the cluster was read up to `stream_mark`, without messages.
+    ///
+    /// # Errors
+    ///
+    /// That of `write`.
+    pub fn advance<E>(
         &mut self,
-        frames: &[u8],
-        messages: u32,
-        last_tim: Option<Tim>,
-        mut write: impl FnMut(u64, &[u8]) -> Result<(), E>,
+        stream_mark: StreamMark,
+        write: impl FnMut(u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let bytes = (RECORD_HEADER_BYTES + frames.len()) as u64;
-        self.make_room(bytes, &mut write)?;
-        let Place { offset, position, messages: before, tim } = self.mark.end;
-        let mut end = Place {
-            offset: offset + bytes,
-            position: position + frames.len() as u64,
-            messages: before + u64::from(messages),
-            // A message that is missing may be later than the recovered ones.
-            tim: last_tim.unwrap_or(tim).max(tim),
-        };
-        if bytes <= self.ring_bytes {
-            put_record(offset, messages, frames, &mut self.buffer);
-            self.write_ring(offset, &mut write)?;
-        } else {
-            // A message longer than the file. Nothing before it is in the file any more.
-            end.offset = offset;
-            self.mark.first = end;
+        self.mark.stream_mark = Some(stream_mark);
+        self.write_mark(write)
+    }
+
+    /// The first messages of `frames` that must be lost so that the others fit into the ring,
+    /// and their number.
+    fn too_long<'a>(&self, frames: &'a [u8]) -> (&'a [u8], u32) {
+        let (mut rest, mut lost) = (frames, 0);
+        while record_bytes(rest) > self.ring_bytes
+            && let Some((_, behind)) = frame::split(rest)
+        {
+            (rest, lost) = (behind, lost + 1);
         }
-        self.mark.newest = offset;
-        self.mark.end = end;
-        let part_start = self.places.back().unwrap_or(&self.mark.first).offset;
-        if end.offset - part_start >= self.ring_bytes / PARTS {
-            self.places.push_back(end);
-        }
-        Ok(())
+        (frames.get(..frames.len() - rest.len()).unwrap_or_default(), lost)
     }
 
     /// Forgets the oldest records until there is space for `bytes` more bytes, or none is left.
+    /// They are overwritten only after that, so the file stays valid.
     fn make_room<E>(
         &mut self,
         bytes: u64,
         write: impl FnMut(u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let Mark { first, end, .. } = self.mark;
-        while end.offset + bytes - self.mark.first.offset > self.ring_bytes
+        while (end.offset - self.mark.first.offset).saturating_add(bytes) > self.ring_bytes
             && self.mark.first != end
         {
             self.mark.first = self.places.pop_front().unwrap_or(end);
@@ -150,6 +164,24 @@ impl TailFileWriter {
         self.mark.put(&mut self.buffer);
         self.buffer.shrink_to(2 * RECORD_BYTES);
         write(0, &self.buffer)
+    }
+}
+
+/// The most bytes that the records of these frames have: two adjacent ones have more than
+/// [`RECORD_BYTES`] together.
+fn record_bytes(frames: &[u8]) -> u64 {
+    let records = 2 * (frames.len() / RECORD_BYTES) + 1;
+    (records * RECORD_HEADER_BYTES + frames.len()) as u64
+}
+
+/// The place behind these messages, at the same offset.
+fn behind(place: Place, frames: &[u8], messages: u32, last_tim: Option<Tim>) -> Place {
+    Place {
+        position: place.position + frames.len() as u64,
+        messages: place.messages + u64::from(messages),
+        // A message that is missing may be later than the recovered ones.
+        tim: last_tim.unwrap_or(place.tim).max(place.tim),
+        ..place
     }
 }
 

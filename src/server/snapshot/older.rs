@@ -36,6 +36,15 @@ pub(super) fn decode_v3(body: &[u8]) -> postcard::Result<Snapshot> {
     decode_later(body, |(head, held, tail, name)| connection(head, held, tail, name))
 }
 
+/// Version 4: every room is on one machine. The connections are those of today.
+pub(super) fn decode_v4(body: &[u8]) -> postcard::Result<Snapshot> {
+    type Later = (Room, Moderation, Vec<AccountSnapshot>, Vec<Vec<u8>>, u64);
+    let (room, moderation, account_snapshots, rows, complete_since): Later =
+        postcard::from_bytes(body)?;
+    let room = snapshot(room, rows);
+    Ok(Snapshot { moderation, account_snapshots, complete_since, ..room })
+}
+
 fn decode_later<Row: DeserializeOwned>(
     body: &[u8],
     row: impl Fn(Row) -> ConnectionSnapshot,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{Moderation, Tim};
-use crate::feed::{Encoding, Log, Piece, Progress, RecoveredTail};
+use crate::feed::{Encoding, Log, Piece, Progress, RecoveredTail, StreamMark};
 use crate::room::AccountSnapshot;
 use crate::server::socket::Peer;
 use crate::sse;
@@ -46,6 +46,9 @@ pub struct Snapshot {
     pub rows: Vec<Vec<u8>>,
     /// Every message with a greater `tim`, in nanoseconds since the Unix epoch, is in the tail.
     pub complete_since: u64,
+    /// How far the stream of a cluster was read with all messages up to the end of the tail;
+    /// `None` without a cluster.
+    pub stream_mark: Option<StreamMark>,
 }
 
 /// One connection.
@@ -108,6 +111,7 @@ impl Snapshot {
         self.messages_before = tail.messages_before;
         self.complete_since = tail.complete_since.nanos();
         self.tail = tail.records;
+        self.stream_mark = tail.stream_mark;
     }
 
     /// Stores the tail of `log`.
@@ -116,6 +120,7 @@ impl Snapshot {
         self.tail_start = oldest.map_or(log.end(), |piece| piece.start);
         self.messages_before = oldest.map_or(log.messages(), |piece| piece.messages_before);
         self.complete_since = log.complete_since().nanos();
+        self.stream_mark = log.stream_mark();
         let copy = |piece: &Piece| (piece.messages, piece.bytes.to_vec());
         self.tail = log.pieces().iter().map(copy).collect();
     }
@@ -128,6 +133,7 @@ impl Snapshot {
         for (messages, bytes) in &self.tail {
             log.append(bytes, *messages);
         }
+        log.set_stream_mark(self.stream_mark);
         log
     }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::codec::VERSION;
 use super::*;
 use crate::chat::{Actor, AddressBlock, ModAction, Moderation, Target, Tim};
-use crate::feed::{Encoding, Log};
+use crate::feed::{Encoding, Log, Position, StreamMark};
 use crate::room::{AccountKey, AccountSnapshot};
 use crate::server::socket::Peer;
 use crate::ws::close::AfterClose;
@@ -102,6 +102,11 @@ fn recorded() -> Snapshot {
             sent_ago: vec![(6, 7)],
         }],
         complete_since: 1_784_999_999_000_000_000,
+        stream_mark: Some(StreamMark {
+            position: Position { created: 1_784_000_000_000_000_000, sequence: 4711 },
+            tim: Tim::from_nanos(1_785_000_000_000_000_001),
+            newest: Tim::from_nanos(1_785_000_000_000_000_002),
+        }),
         ..Snapshot::default()
     };
     for action in [
@@ -147,6 +152,9 @@ fn known_to(version: u32, mut snapshot: Snapshot) -> Snapshot {
             connection.held.clear();
         }
         *bytes = connection.encode();
+    }
+    if version < 5 {
+        snapshot.stream_mark = None;
     }
     if version < 4 {
         snapshot.complete_since = snapshot.last_tim;
