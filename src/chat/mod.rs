@@ -35,7 +35,7 @@ pub use policy::{Admission, ChatRequest, Rules};
 pub use rate::{Bucket, RateLimit, RefillRate, Usage};
 pub use since::Since;
 pub use speaker::{NOTICES, Speaker};
-pub use tim::{Now, ParseTimError, Stamper, Tim, stamp, stamped_tim};
+pub use tim::{Now, ParseTimError, Stamper, Tim, is_unstamped, stamp, stamped_tim};
 pub use tokens::{
     AuthSettings, EmptySecret, KeyError, PublicKeys, Revocation, Revocations, Secret, TokenKey,
     UnusableKey, read_public_keys,

@@ -87,6 +87,11 @@ pub fn stamp(text: &mut [u8], tim: Tim) {
     }
 }
 
+/// Whether a text ends as an encoded message without a `tim`: with the placeholder for it.
+pub fn is_unstamped(text: &[u8]) -> bool {
+    text.ends_with(TIM_PLACEHOLDER.as_bytes())
+}
+
 /// The text of the `tim` at the end of an encoded message, or of several; `None` if it is too
 /// short to have one.
 pub fn stamped_tim(text: &[u8]) -> Option<&[u8; Tim::LEN]> {

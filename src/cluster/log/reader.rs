@@ -1,0 +1,362 @@
+//! Reading the log: which records are missing, and the state of the clock at each place.
+//!
+//! A node that starts in mid-stream, or that lacks records, does not know the clock there. It
+//! holds what it reads until a record says what its publisher had read at a place since then.
+//! What is before that place cannot have a certain `tim`: it counts as missing.
+
+use std::collections::VecDeque;
+
+use super::clock::{LogClock, is_ahead, later};
+use super::codec::{BadRecord, decode};
+use super::record::{Publisher, Record};
+use crate::chat::Tim;
+use crate::cluster::engine::{Connection, Delivery};
+use crate::feed::{Position, StreamMark};
+
+/// What reading the log gives.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// All messages since this time follow. Comes once, before the first record.
+    CompleteSince(Tim),
+    /// Records are missing before this place.
+    Hole(Position),
+    /// The place of a hole among the messages: between these times.
+    Gap { after: Tim, before: Option<Tim> },
+    /// A record.
+    Record(Box<ReadRecord>),
+    /// A record that is not valid.
+    Bad { mark: StreamMark, error: BadRecord },
+    /// A record that counts as missing.
+    Skipped(Publisher),
+    /// A publisher has another `tim` than this node.
+    Divergence(Divergence),
+}
+
+/// A record at its place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ReadRecord {
+    pub record: Record,
+    /// When the stream has stored it.
+    pub time: Tim,
+    /// The `tim` of its first message; `None` if it came too late.
+    pub first: Option<Tim>,
+    /// Its place, and what follows from all records up to it.
+    pub mark: StreamMark,
+    /// Whether it was in the stream before this node started.
+    pub is_backlog: bool,
+}
+
+/// Two nodes have computed different times for the same message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Divergence {
+    /// The other node.
+    pub node: String,
+    /// The place in the stream.
+    pub position: Position,
+    /// The `tim` of the last message there, as the other node has it.
+    pub theirs: Tim,
+    /// The same, as this node has it.
+    pub ours: Tim,
+}
+
+/// Reads the log in its order.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// The last record that was given out, with the clock there.
+    mark: Option<StreamMark>,
+    /// The last record that has arrived.
+    last: Option<Position>,
+    /// Whether nothing was given out yet.
+    is_fresh: bool,
+    /// Of a fresh one: hold everything up to this sequence.
+    catch_up: Option<u64>,
+    /// Of a fresh one, once it is known: since when no message is missing.
+    complete_since: Option<Tim>,
+    /// The last sequence of the backlog.
+    backlog_end: u64,
+    /// Set while the clock is not known.
+    search: Option<Search>,
+    /// What has arrived and was not given out.
+    held: VecDeque<Arrived>,
+    held_bytes: usize,
+    /// The time before a hole that was not announced yet.
+    gap_after: Option<Tim>,
+    out: VecDeque<Read>,
+    /// The `tim` at the newest places, to compare with that of others.
+    history: VecDeque<(u64, Tim)>,
+}
+
+/// The search for the clock.
+#[derive(Debug)]
+struct Search {
+    /// The place before the first record that has arrived.
+    base: Position,
+    /// The clock there is not before this one.
+    floor: LogClock,
+    /// The clock is not after the later of this time and of that in the record that is looked
+    /// for,
+    upper: Tim,
+    /// by more than this number of messages.
+    messages: u64,
+}
+
+#[derive(Debug)]
+struct Arrived {
+    position: Position,
+    time: Tim,
+    record: Result<Record, BadRecord>,
+    bytes: usize,
+}
+
+impl Reader {
+    /// The most bytes that are held during a search.
+    const SEARCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+    /// The number of places whose `tim` is kept.
+    const HISTORY_MAX: usize = 4096;
+
+    /// A reader that continues behind `start`, or that is fresh.
+    pub fn new(start: Option<StreamMark>) -> Self {
+        let last = start.map(|mark| mark.position);
+        Self { mark: start, last, is_fresh: start.is_none(), ..Self::default() }
+    }
+
+    /// The last record that was given out, with the clock there.
+    pub const fn mark(&self) -> Option<StreamMark> {
+        self.mark
+    }
+
+    /// The greatest stream time of what was given out.
+    pub fn newest(&self) -> Tim {
+        self.mark.map_or_else(Tim::default, |mark| mark.newest)
+    }
+
+    /// Whether the backlog was read.
+    pub const fn is_serving(&self) -> bool {
+        !self.is_fresh
+    }
+
+    /// Whether the clock is not known, although all up to this sequence has arrived.
+    pub fn is_searching_behind(&self, sequence: u64) -> bool {
+        self.search.is_some() && self.last.is_none_or(|last| last.sequence >= sequence)
+    }
+
+    /// Goes on with a connection. Returns whether the stream was made anew.
+    pub fn connected(&mut self, connection: &Connection) -> bool {
+        let Connection { newest, from_sequence, .. } = *connection;
+        let base = Position { sequence: from_sequence.saturating_sub(1), ..newest };
+        let mut is_new = false;
+        match self.last {
+            Some(last) if self.is_fresh && last == base => self.catch_up = Some(newest.sequence),
+            Some(last) if !self.is_fresh => {
+                is_new = last.created != newest.created;
+                // A server can lose its newest records when its machine fails.
+                let is_shorter = !is_new && newest.sequence < last.sequence;
+                if is_new || is_shorter || base.sequence > last.sequence {
+                    self.hole(base, is_shorter);
+                }
+            }
+            _ => self.start(base, newest.sequence),
+        }
+        if newest.sequence <= base.sequence {
+            self.announce_gap(None);
+        }
+        is_new
+    }
+
+    /// Takes the next record.
+    pub fn arrived(&mut self, delivery: Delivery) {
+        let Delivery { position, time, headers, payload } = delivery;
+        let base = Position { sequence: position.sequence.saturating_sub(1), ..position };
+        match self.last {
+            Some(last) if last == base => {}
+            Some(last) if last.created == base.created && last.sequence > base.sequence => return,
+            Some(_) if !self.is_fresh => self.hole(base, false),
+            _ => self.start(base, self.catch_up.unwrap_or(position.sequence)),
+        }
+        self.last = Some(position);
+        let record = decode(&headers, &payload);
+        let arrived = Arrived { position, time, record, bytes: payload.len() };
+        self.search(&arrived);
+        self.held_bytes += arrived.bytes;
+        self.held.push_back(arrived);
+        if self.search.is_some() {
+            self.announce_gap(None);
+            if self.held_bytes > Self::SEARCH_BYTES_MAX {
+                self.give_up();
+            }
+        }
+    }
+
+    /// Ends a search that has found nothing.
+    pub fn give_up(&mut self) {
+        if let Some(Search { base, floor, upper, .. }) = self.search.take() {
+            self.calibrate(floor.mark(base), upper);
+        }
+    }
+
+    /// What reading gives next.
+    pub fn next(&mut self) -> Option<Read> {
+        if let Some(read) = self.out.pop_front() {
+            return Some(read);
+        }
+        let is_behind =
+            || self.catch_up.is_some_and(|end| self.last.is_none_or(|last| last.sequence < end));
+        if self.search.is_some() || self.mark.is_none() || is_behind() {
+            return None;
+        }
+        if self.is_fresh {
+            self.is_fresh = false;
+            self.backlog_end = self.catch_up.take().unwrap_or_default();
+            return Some(Read::CompleteSince(self.complete_since.take().unwrap_or_default()));
+        }
+        let arrived = self.held.pop_front()?;
+        self.held_bytes = self.held_bytes.saturating_sub(arrived.bytes);
+        self.give_out(arrived);
+        self.out.pop_front()
+    }
+
+    /// Starts behind a place.
+    fn start(&mut self, base: Position, catch_up: u64) {
+        *self = Self::new(None);
+        self.last = Some(base);
+        self.catch_up = Some(catch_up);
+        if base.sequence == 0 {
+            // Nothing is before the first record, and nothing in the stream is older than it.
+            self.calibrate(LogClock::default().mark(base), Tim::from_nanos(base.created));
+        } else {
+            self.search = Some(Search::new(base, LogClock::default()));
+        }
+    }
+
+    /// Goes on behind a place up to which records are missing; `is_shorter` is set if the stream
+    /// has lost its newest records.
+    fn hole(&mut self, base: Position, is_shorter: bool) {
+        let Some(mark) = self.mark else { return };
+        self.skip_held(u64::MAX);
+        // Behind an older hole nothing was given out yet.
+        if self.search.is_none() {
+            self.gap_after = Some(mark.tim);
+        }
+        self.out.push_back(Read::Hole(base));
+        self.history.clear();
+        self.backlog_end = 0;
+        self.last = Some(base);
+        let mut clock = LogClock::at(&mark);
+        let is_new = base.created != mark.position.created;
+        if is_new {
+            // Its server can have another clock. `tim` still goes on above the last.
+            clock.newest = Tim::default();
+        }
+        self.search = None;
+        if is_shorter || (is_new && base.sequence == 0) {
+            self.mark = Some(clock.mark(base));
+        } else {
+            self.search = Some(Search::new(base, clock));
+        }
+    }
+
+    /// Looks into a record for the clock at a place that has arrived.
+    fn search(&mut self, arrived: &Arrived) {
+        let (Some(search), Ok(record)) = (&mut self.search, &arrived.record) else { return };
+        let found = record.after.filter(|after| search.finds(after, arrived));
+        match found {
+            Some(after) => {
+                let floor = search.floor;
+                let (tim, newest) = (after.tim.max(floor.tim), after.newest.max(floor.newest));
+                self.search = None;
+                self.skip_held(after.position.sequence);
+                self.calibrate(StreamMark { tim, newest, ..after }, tim);
+            }
+            None => search.pass(arrived.time, record),
+        }
+    }
+
+    fn calibrate(&mut self, mark: StreamMark, complete_since: Tim) {
+        self.mark = Some(mark);
+        self.complete_since = Some(complete_since);
+    }
+
+    /// Lets what is held up to this sequence count as missing.
+    fn skip_held(&mut self, sequence: u64) {
+        while self.held.front().is_some_and(|held| held.position.sequence <= sequence) {
+            let Some(Arrived { record, bytes, .. }) = self.held.pop_front() else { return };
+            self.held_bytes = self.held_bytes.saturating_sub(bytes);
+            if let (false, Ok(record)) = (self.is_fresh, record) {
+                self.out.push_back(Read::Skipped(record.publisher));
+            }
+        }
+    }
+
+    fn give_out(&mut self, arrived: Arrived) {
+        let Arrived { position, time, record, .. } = arrived;
+        let Some(mark) = self.mark else { return };
+        if let Some(divergence) =
+            record.as_ref().ok().and_then(|record| self.divergence(position, record))
+        {
+            self.out.push_back(Read::Divergence(divergence));
+        }
+        let mut clock = LogClock::at(&mark);
+        let first = clock.read(time, record.as_ref().ok());
+        let mark = clock.mark(position);
+        self.mark = Some(mark);
+        self.history.push_back((position.sequence, mark.tim));
+        if self.history.len() > Self::HISTORY_MAX {
+            self.history.pop_front();
+        }
+        let has_messages = record.as_ref().is_ok_and(|record| record.body.messages() > 0);
+        self.announce_gap(first.filter(|_| has_messages));
+        self.out.push_back(match record {
+            Ok(record) => {
+                let is_backlog = position.sequence <= self.backlog_end;
+                Read::Record(Box::new(ReadRecord { record, time, first, mark, is_backlog }))
+            }
+            Err(error) => Read::Bad { mark, error },
+        });
+    }
+
+    fn announce_gap(&mut self, before: Option<Tim>) {
+        if let Some(after) = self.gap_after.take()
+            // No message can be between two that follow each other.
+            && before != Some(later(after, 1))
+        {
+            self.out.push_back(Read::Gap { after, before });
+        }
+    }
+
+    fn divergence(&self, position: Position, record: &Record) -> Option<Divergence> {
+        let after = record.after.filter(|after| after.position.created == position.created)?;
+        let place = self.history.binary_search_by_key(&after.position.sequence, |place| place.0);
+        let (_, ours) = *self.history.get(place.ok()?)?;
+        let StreamMark { position, tim: theirs, .. } = after;
+        let node = record.publisher.node.clone();
+        (theirs != ours).then_some(Divergence { node, position, theirs, ours })
+    }
+}
+
+impl Search {
+    const fn new(base: Position, floor: LogClock) -> Self {
+        Self { base, floor, upper: floor.tim, messages: 0 }
+    }
+
+    /// Whether `after`, in the record that has just arrived, is the clock at a place that has
+    /// arrived, and the `tim` of the record does not depend on anything between.
+    ///
+    /// The second part is for a publisher whose time is too late: from the record on, all nodes
+    /// have the same `tim` even then.
+    fn finds(&self, after: &StreamMark, arrived: &Arrived) -> bool {
+        let Arrived { position, time, .. } = *arrived;
+        let StreamMark { position: place, tim, newest } = *after;
+        place.created == position.created
+            && (self.base.sequence..position.sequence).contains(&place.sequence)
+            && !is_ahead(tim, time)
+            && !is_ahead(newest, time)
+            && (place.sequence + 1 == position.sequence
+                || time > later(self.upper.max(tim), self.messages))
+    }
+
+    fn pass(&mut self, time: Tim, record: &Record) {
+        let after = record.after.map(|after| after.tim).filter(|tim| !is_ahead(*tim, time));
+        self.upper = self.upper.max(time).max(after.unwrap_or_default());
+        self.messages += record.body.messages();
+    }
+}
