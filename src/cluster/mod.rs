@@ -7,6 +7,7 @@
 //! | part | what |
 //! | --- | --- |
 //! | `log/` | pure: records, `tim` as a function of the log, what becomes of a record |
+//! | `nats/` | all that waits for NATS JetStream: the engine, the key-value bucket, presence |
 //! | `options.rs` | how the engine is reached |
 //! | `state.rs` | the cluster as this node sees it, for the status |
 //! | `presence_table.rs`, `kick_answers.rs` | pure: which nodes there are, and what a kick has met |

@@ -8,20 +8,22 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::names::{NodeName, StreamName};
+
 /// How the engine is reached, and what the room needs of it.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// The servers of the engine; each of them will do.
     pub servers: Vec<ServerUrl>,
-    /// The name of the stream and of its subject; letters, digits, `-` and `_`.
-    pub stream: String,
+    /// The name of the stream and of its subject.
+    pub stream: StreamName,
     /// How the node identifies itself, if a URL has no user.
     pub credentials: Option<Credentials>,
     /// Certificates of the authorities that may sign for a server, in PEM; `None` for those of
     /// the system. TLS is required with it.
     pub tls_ca_file: Option<PathBuf>,
     /// The name of this node, for the lists of the servers.
-    pub node: String,
+    pub node: NodeName,
     /// How much of the feed a node keeps.
     pub feed_tail_bytes: usize,
     /// The longest message.
@@ -265,10 +267,10 @@ mod tests {
     fn options_print_no_secret() {
         let options = EngineOptions {
             servers: vec!["nats://u:s3cret@h".parse().unwrap(), "s3cret@h".parse().unwrap()],
-            stream: "wschat".into(),
+            stream: StreamName::default(),
             credentials: Some(Credentials::Seed("s3cret".into())),
             tls_ca_file: None,
-            node: "n".into(),
+            node: "n".parse().unwrap(),
             feed_tail_bytes: 1,
             message_bytes_max: 1,
         };

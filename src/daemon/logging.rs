@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, error};
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::SubscriberExt;
@@ -38,7 +39,9 @@ pub struct FlushOnDrop(LogQueue);
 /// system has no thread or descriptor left, or a log was started before.
 pub fn start(level: Level) -> io::Result<(LogLevel, FlushOnDrop)> {
     let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
-    let log = tracing_subscriber::registry().with(filter);
+    // async-nats reports every event of a connection; `cluster` reports what matters.
+    let ours = filter_fn(|metadata| !metadata.target().starts_with("async_nats"));
+    let log = tracing_subscriber::registry().with(filter).with(ours);
     let (queue, started) = match journal() {
         Some(journal) => {
             let queue = LogQueue::start(journal)?;

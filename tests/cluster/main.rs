@@ -11,6 +11,7 @@ mod manager;
 #[allow(dead_code, reason = "the tests of the nodes need more of it")]
 mod crowd;
 mod deliveries;
+mod engine;
 mod outcomes;
 mod relay;
 #[allow(dead_code, reason = "the tests of the nodes need more of it")]

@@ -1,0 +1,316 @@
+//! Reading: every record once and in order, or it is known to be lost.
+//!
+//! A consumer is short-lived: it ends with its server, with its connection, and when something
+//! is missing. The next one starts behind the last record that was passed on.
+
+use std::time::Duration;
+
+use async_nats::{Client, Subject, Subscriber};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::super::engine::{AwayReason, Connection, Delivery, EngineEvent};
+use super::super::options::EngineOptions;
+use super::api::{ApiError, STREAM_NOT_FOUND, StreamInfo, StreamState, request};
+use super::connect::Link;
+use super::delivery::Incoming;
+use super::stream::{check_server, check_stream, stream_bytes_min};
+use crate::chat::Tim;
+use crate::feed::Position;
+
+/// How often a consumer that has nothing to send says that it is alive.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long nothing may come from a consumer.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// How long to wait before the next consumer, so that one which fails at once does no harm.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often the stream is looked at: a server that is cut off from the others sends heartbeats
+/// all the same.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Reads the stream, over all connections.
+pub struct Reader {
+    events: mpsc::Sender<EngineEvent>,
+    /// The last record that was passed on.
+    last: Option<Position>,
+}
+
+/// A consumer, and what was found when it was created.
+pub struct Consumer {
+    /// What to tell the driver.
+    pub connection: Connection,
+    messages: Subscriber,
+    /// How many records the consumer has sent.
+    delivered: u64,
+    /// The sequence of the next record.
+    expected: u64,
+    /// Whether the consumer has sent a record that is passed on. What lies before the first one
+    /// does not exist.
+    has_started: bool,
+}
+
+impl Reader {
+    /// A reader that starts behind `last`; without it, it starts such that what follows is
+    /// enough for the tail of a feed.
+    pub const fn new(events: mpsc::Sender<EngineEvent>, last: Option<Position>) -> Self {
+        Self { events, last }
+    }
+
+    /// Looks at the server and the stream, and creates a consumer.
+    ///
+    /// # Errors
+    ///
+    /// Why the stream cannot be read.
+    pub async fn open(
+        &mut self,
+        link: &Link,
+        options: &EngineOptions,
+    ) -> Result<Consumer, AwayReason> {
+        check_server(&link.info.version, link.info.max_payload as u64, options).map_err(|why| {
+            AwayReason::Unusable(format!("{} cannot be used: {why}", link.server))
+        })?;
+        let info = verified_stream(link, options).await?;
+        let (expected, last) = start(self.last, &info, options);
+        self.last = last;
+        let inbox = link.client.new_inbox();
+        let subscribed = link.client.subscribe(inbox.clone()).await;
+        let messages = subscribed.map_err(|error| AwayReason::Unreachable(error.to_string()))?;
+        let body = json!({ "stream_name": options.stream.as_str(), "config": {
+            "deliver_subject": inbox,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": expected,
+            "ack_policy": "none",
+            "replay_policy": "instant",
+            "flow_control": true,
+            "idle_heartbeat": nanos(HEARTBEAT_INTERVAL),
+            "mem_storage": true,
+        }});
+        let subject = format!("CONSUMER.CREATE.{}", options.stream);
+        request::<Value>(&link.client, &subject, Some(&body))
+            .await
+            .map_err(|error| unusable_stream(link, options, &error))?;
+        let max_msg_size = info.config.get("max_msg_size").and_then(Value::as_i64);
+        let size =
+            max_msg_size.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
+        let connection = Connection {
+            server: link.server.clone(),
+            max_payload: link.info.max_payload.min(size.unwrap_or(usize::MAX)),
+            newest: Position { created: info.created, sequence: info.state.last_seq },
+            first_sequence: first_sequence(info.state),
+            from_sequence: expected,
+            time: Tim::from_nanos(info.time),
+        };
+        Ok(Consumer { connection, messages, delivered: 0, expected, has_started: false })
+    }
+
+    /// Passes on what the consumer and its successors send, until the connection is of no use.
+    pub async fn read(
+        &mut self,
+        link: &Link,
+        options: &EngineOptions,
+        mut consumer: Consumer,
+    ) -> AwayReason {
+        loop {
+            self.deliver(&link.client, &mut consumer).await;
+            sleep(PAUSE).await;
+            let created = consumer.connection.newest.created;
+            consumer = match self.open(link, options).await {
+                Ok(next) if next.connection.newest.created == created => next,
+                Ok(_) => return made_anew(options),
+                Err(reason) => return reason,
+            };
+        }
+    }
+
+    /// Passes on what the consumer sends, until it is silent, gone, or something is missing.
+    async fn deliver(&mut self, client: &Client, consumer: &mut Consumer) {
+        loop {
+            // A timer for each of many records is expensive.
+            let message = match consumer.messages.next().now_or_never() {
+                Some(message) => message,
+                None => match timeout(SILENCE_MAX, consumer.messages.next()).await {
+                    Ok(message) => message,
+                    Err(_) => return,
+                },
+            };
+            let Some(message) = message else { return };
+            match Incoming::parse(message, consumer.connection.newest.created) {
+                Incoming::Record { consumer_sequence, delivery } => {
+                    consumer.delivered += 1;
+                    if consumer_sequence != consumer.delivered {
+                        return;
+                    }
+                    if !self.pass_on(consumer, delivery).await {
+                        return;
+                    }
+                }
+                Incoming::FlowControl(subject) => answer(client, subject).await,
+                Incoming::Heartbeat { consumer_sequence, stalled } => {
+                    if consumer_sequence.is_some_and(|sequence| sequence != consumer.delivered) {
+                        return;
+                    }
+                    match stalled {
+                        Some(subject) => answer(client, subject).await,
+                        None => drop(self.events.send(EngineEvent::Heartbeat).await),
+                    }
+                }
+                Incoming::Gone => return,
+                Incoming::Other => {}
+            }
+        }
+    }
+
+    /// Passes on a record, unless it was before; says whether the consumer is to be kept.
+    async fn pass_on(&mut self, consumer: &mut Consumer, delivery: Delivery) -> bool {
+        let position = delivery.position;
+        // A server that is behind the others starts with records that it had before.
+        if position.sequence < consumer.expected {
+            return true;
+        }
+        // Only a new consumer can tell whether there is anything between them.
+        if position.sequence > consumer.expected && consumer.has_started {
+            return false;
+        }
+        if self.events.send(EngineEvent::Delivered(delivery)).await.is_err() {
+            return false;
+        }
+        self.last = Some(position);
+        consumer.expected = position.sequence + 1;
+        consumer.has_started = true;
+        true
+    }
+}
+
+/// Looks at the stream that was created at `created` again and again, until it is of no use.
+pub async fn watch(link: &Link, options: &EngineOptions, created: u64) -> AwayReason {
+    loop {
+        sleep(CHECK_INTERVAL).await;
+        match verified_stream(link, options).await {
+            Ok(info) if info.created == created => {}
+            Ok(_) => return made_anew(options),
+            Err(reason) => return reason,
+        }
+    }
+}
+
+async fn verified_stream(link: &Link, options: &EngineOptions) -> Result<StreamInfo, AwayReason> {
+    let info = StreamInfo::get(&link.client, options.stream.as_str()).await;
+    let info = info.map_err(|error| unusable_stream(link, options, &error))?;
+    check_stream(&info, options).map_err(AwayReason::Unusable)?;
+    Ok(info)
+}
+
+/// What an error of JetStream means, and what to do.
+fn unusable_stream(link: &Link, options: &EngineOptions, error: &ApiError) -> AwayReason {
+    let (stream, server) = (&options.stream, &link.server);
+    match error {
+        ApiError::Refused { err_code: STREAM_NOT_FOUND, .. } => AwayReason::Unusable(format!(
+            "there is no stream {stream}; create it with 'wschat cluster init'"
+        )),
+        ApiError::NotEnabled => AwayReason::Unusable(format!(
+            "{server} has no JetStream for this account; enable it in the configuration of the \
+             servers"
+        )),
+        // A server does not answer what a client may not ask.
+        _ => match link.last_error() {
+            Some(why) => AwayReason::Unreachable(format!("the stream {stream}: {error}: {why}")),
+            None => AwayReason::Unreachable(format!("the stream {stream}: {error}")),
+        },
+    }
+}
+
+fn made_anew(options: &EngineOptions) -> AwayReason {
+    AwayReason::Unreachable(format!("the stream {} was made anew", options.stream))
+}
+
+async fn answer(client: &Client, subject: Subject) {
+    // A client that is gone is noticed elsewhere.
+    let _ = client.publish(subject, Bytes::new()).await;
+}
+
+/// The sequence of the first record to be read, and the last one that counts as read.
+fn start(
+    last: Option<Position>,
+    info: &StreamInfo,
+    options: &EngineOptions,
+) -> (u64, Option<Position>) {
+    let (created, state) = (info.created, info.state);
+    match last {
+        None => (backlog(state, options), None),
+        // The records of a new stream are all new.
+        Some(last) if last.created != created => (first_sequence(state), None),
+        // The stream has lost its newest records, and uses their numbers again.
+        Some(last) if last.sequence > state.last_seq => {
+            (state.last_seq + 1, Some(Position { created, sequence: state.last_seq }))
+        }
+        Some(last) => (last.sequence + 1, Some(last)),
+    }
+}
+
+/// The first of the newest records that are enough for the tail of a feed, if all are equally
+/// long: as many bytes as a stream holds at least, because a record is longer than its messages.
+fn backlog(state: StreamState, options: &EngineOptions) -> u64 {
+    let wanted = u128::from(stream_bytes_min(options)) * u128::from(state.messages);
+    let records = wanted.div_ceil(u128::from(state.bytes.max(1)));
+    let records = u64::try_from(records).unwrap_or(u64::MAX);
+    (state.last_seq + 1).saturating_sub(records).max(first_sequence(state))
+}
+
+/// The sequence of the oldest record; one more than the newest if there is none.
+fn first_sequence(state: StreamState) -> u64 {
+    if state.messages == 0 { state.last_seq + 1 } else { state.first_seq }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(messages: u64, bytes: u64, first_seq: u64, last_seq: u64) -> StreamInfo {
+        let state = StreamState { messages, bytes, first_seq, last_seq };
+        StreamInfo { config: Value::Null, created: 9, state, time: 0 }
+    }
+
+    #[test]
+    fn where_a_reader_starts() {
+        let options = EngineOptions {
+            servers: Vec::new(),
+            stream: "room".parse().unwrap(),
+            credentials: None,
+            tls_ca_file: None,
+            node: "n".parse().unwrap(),
+            feed_tail_bytes: 1000,
+            message_bytes_max: 1,
+        };
+        let check = |last: Option<(u64, u64)>, info: StreamInfo, from, kept: Option<u64>| {
+            let last = last.map(|(created, sequence)| Position { created, sequence });
+            let kept = kept.map(|sequence| Position { created: 9, sequence });
+            assert_eq!(start(last, &info, &options), (from, kept), "{last:?} {info:?}");
+        };
+        // Nothing was read: 4000 bytes are 40 records of 100.
+        check(None, info(100, 10_000, 1, 100), 61, None);
+        check(None, info(100, 10_000, 901, 1000), 961, None);
+        check(None, info(30, 3_000, 71, 100), 71, None);
+        check(None, info(1, 1_000_000, 7, 7), 7, None);
+        check(None, info(0, 0, 0, 0), 1, None);
+        check(None, info(0, 0, 8, 7), 8, None);
+        // Something was read.
+        check(Some((9, 50)), info(100, 10_000, 1, 100), 51, Some(50));
+        check(Some((9, 100)), info(100, 10_000, 1, 100), 101, Some(100));
+        check(Some((9, 50)), info(10, 1_000, 91, 100), 51, Some(50));
+        // The stream has fewer records, or is another one.
+        check(Some((9, 101)), info(100, 10_000, 1, 100), 101, Some(100));
+        check(Some((9, 50)), info(0, 0, 0, 0), 1, Some(0));
+        check(Some((8, 50)), info(100, 10_000, 1, 100), 1, None);
+        check(Some((8, 50)), info(0, 0, 8, 7), 8, None);
+    }
+}
