@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
-use url::Url;
+use url::{Host, Url};
 
 use super::names::{NodeName, StreamName};
 
 /// How the engine is reached, and what the room needs of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
     /// The servers of the engine; each of them will do.
     pub servers: Vec<ServerUrl>,
@@ -62,9 +62,15 @@ pub enum ServerUrlError {
     /// Another protocol.
     #[error("must start with nats:// or tls://")]
     Scheme,
-    /// There is no host.
-    #[error("has no host")]
+    /// A space, a tab, a line end.
+    #[error("must not contain spaces")]
+    Space,
+    /// There is no host, or one that cannot exist.
+    #[error("has no valid host")]
     Host,
+    /// Nothing listens at port 0.
+    #[error("has port 0")]
+    Port,
     /// A path, a query or a fragment.
     #[error("must end after the host and the port")]
     Rest,
@@ -121,6 +127,10 @@ impl FromStr for ServerUrl {
     type Err = ServerUrlError;
 
     fn from_str(text: &str) -> Result<Self, ServerUrlError> {
+        // The parser would remove these.
+        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(ServerUrlError::Space);
+        }
         let url: Url = match text.contains("://") {
             true => text.parse()?,
             false => format!("nats://{text}").parse()?,
@@ -128,14 +138,27 @@ impl FromStr for ServerUrl {
         if !["nats", "tls"].contains(&url.scheme()) {
             return Err(ServerUrlError::Scheme);
         }
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(ServerUrlError::Host)?;
+        let host = match url.host() {
+            Some(Host::Domain(name)) if is_host_name(name) => name.to_owned(),
+            Some(Host::Ipv6(address)) => format!("[{address}]"),
+            _ => return Err(ServerUrlError::Host),
+        };
         let is_end = ["", "/"].contains(&url.path());
         if !is_end || url.query().is_some() || url.fragment().is_some() {
             return Err(ServerUrlError::Rest);
         }
         let port = url.port().unwrap_or(DEFAULT_PORT);
+        if port == 0 {
+            return Err(ServerUrlError::Port);
+        }
         Ok(Self { address: format!("{}://{host}:{port}", url.scheme()), login: login(&url)? })
     }
+}
+
+/// Whether `name` is an IPv4 address or a name of DNS.
+fn is_host_name(name: &str) -> bool {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_good)
 }
 
 fn login(url: &Url) -> Result<Option<Login>, ServerUrlError> {
@@ -250,12 +273,17 @@ mod tests {
             ("http://u:s3cret@h", "must start with nats:// or tls://"),
             ("ws://h", "must start with nats:// or tls://"),
             ("nats://u:s3cret@", "is not a URL: empty host"),
-            ("nats:///x", "has no host"),
-            ("", "has no host"),
+            ("nats:///x", "has no valid host"),
+            ("", "has no valid host"),
+            ("nats://h%20i", "has no valid host"),
+            ("nats://h,i", "has no valid host"),
+            ("nats://u:s3cret@h:0", "has port 0"),
+            ("nats://u:s3cret @h", "must not contain spaces"),
+            (" nats://h\n", "must not contain spaces"),
             ("nats://u:s3cret@h:99999", "is not a URL: invalid port number"),
             ("nats://h/s3cret", "must end after the host and the port"),
             ("nats://h?s3cret", "must end after the host and the port"),
-            ("nats://h,nats://i", "must end after the host and the port"),
+            ("nats://h,nats://i", "has no valid host"),
             ("nats://u:%ff@h", "has a user or a password that is not UTF-8"),
         ] {
             let error = text.parse::<ServerUrl>().unwrap_err().to_string();
