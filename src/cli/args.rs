@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rustix::process::{Resource, getrlimit};
+use rustix::system::uname;
 use serde::de::DeserializeOwned;
 
 use super::failure::{Exit, Failure};
@@ -30,6 +31,7 @@ impl ConfigArgs {
             file: self.config.clone().unwrap_or_else(|| CONFIG_PATH.into()),
             file_required: self.config.is_some(),
             credentials: var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            host_name: uname().nodename().to_string_lossy().into_owned(),
             jwt_secret: var_os("JWT_SECRET"),
             // A relative path needs a working directory.
             log_dir: var_os("LOG_DIR").and_then(|dir| std::path::absolute(dir).ok()),

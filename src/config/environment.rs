@@ -16,6 +16,8 @@ pub struct Environment {
     pub file_required: bool,
     /// The variable `CREDENTIALS_DIRECTORY`, an absolute path; empty is none.
     pub credentials: Option<PathBuf>,
+    /// The name of this machine.
+    pub host_name: String,
     /// The variable `JWT_SECRET`.
     pub jwt_secret: Option<OsString>,
     /// The variable `LOG_DIR`, as an absolute path; empty is none.

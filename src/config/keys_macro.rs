@@ -53,6 +53,7 @@ macro_rules! keys {
                     }
                 },
                 show: |config| (rule().show)(&config.$section.$field),
+                is_same: |one, two| one.$section.$field == two.$section.$field,
             }
         },)*)*];
     };

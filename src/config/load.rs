@@ -44,9 +44,11 @@ pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
     draft.include_secret(content.others_may_read, outside);
     draft.include_keys();
     draft.override_from(outside);
+    draft.complete_cluster(outside);
     let line = |name, shown| format!("{name} = {shown}  # {}", draft.source(name));
     let values = KEYS.iter().map(|key| line(key.name, (key.show)(&draft.config))).collect();
     draft.include_revoked();
+    draft.include_cluster(content.others_may_read);
     draft.warn_of_no_effect();
     draft.warn_of_descriptors(outside.descriptors_max);
     draft.refuse_exclusions();

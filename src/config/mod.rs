@@ -7,6 +7,8 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod cluster;
+mod credentials_file;
 mod environment;
 mod keys_macro;
 mod load;
@@ -24,6 +26,7 @@ use std::thread;
 use crate::address::ListenAddress;
 use crate::chat::{Secret, TokenKey};
 
+pub use credentials_file::CredentialsFile;
 pub use environment::Environment;
 pub use load::{Loaded, load, parse};
 pub use problem::{Position, Problem, Problems};

@@ -24,7 +24,8 @@ const KEYS_MAX: usize = 64;
 
 const SECRET: &str = "auth.jwt_secret";
 const SECRET_FILE: &str = "auth.jwt_secret_file";
-const OTHERS_MAY_READ: &str = "all users of this machine can read the secret; chmod o= the file";
+pub(super) const OTHERS_MAY_READ: &str =
+    "all users of this machine can read the secret; chmod o= the file";
 
 impl Draft {
     /// Takes the secret from the first source that has it. `others_may_read` tells whether all
@@ -40,7 +41,7 @@ impl Draft {
             self.sources.insert(SECRET, self.source(SECRET_FILE));
             let path = self.config.auth.secret_file.clone();
             path.and_then(|path| self.secret_file(SECRET_FILE, &path))
-        } else if let Some(path) = self.credential(outside) {
+        } else if let Some(path) = self.credential("wschat.jwt_secret", outside) {
             self.sources.insert(SECRET, Source::Other("credential wschat.jwt_secret"));
             let content = self.file(SECRET, &path, FILE_BYTES_MAX);
             content.and_then(|content| self.secret(SECRET, content.without_newline()))
@@ -52,16 +53,19 @@ impl Draft {
         };
     }
 
-    /// The file of the credential with the secret, if there is one.
-    fn credential(&mut self, outside: &Environment) -> Option<PathBuf> {
+    /// The file of the systemd credential `name`, if there is one.
+    pub fn credential(&mut self, name: &str, outside: &Environment) -> Option<PathBuf> {
         let folder = outside.credentials.as_ref().filter(|path| !path.as_os_str().is_empty())?;
         if folder.is_relative() {
             // Relative to the working directory, a file of another user could be the secret.
             let wrong = Problem::outside("CREDENTIALS_DIRECTORY", "not an absolute path; ignored");
-            self.problems.push(Problem { is_warning: true, ..wrong });
+            let wrong = Problem { is_warning: true, ..wrong };
+            if !self.problems.contains(&wrong) {
+                self.problems.push(wrong);
+            }
             return None;
         }
-        let path = folder.join("wschat.jwt_secret");
+        let path = folder.join(name);
         (!path.try_exists().is_ok_and(|exists| !exists)).then_some(path)
     }
 
@@ -83,7 +87,7 @@ impl Draft {
     }
 
     /// The content of the file at `path`, which `key` names.
-    fn file(&mut self, key: &str, path: &Path, bytes_max: u64) -> Option<Content> {
+    pub fn file(&mut self, key: &str, path: &Path, bytes_max: u64) -> Option<Content> {
         let content = read_file(&self.beside(path), bytes_max);
         // The path is not shown: it could be the secret, under the wrong key.
         let refuse = |error| self.refuse(key, format!("the file cannot be read: {error}"));
@@ -159,7 +163,7 @@ impl Draft {
     }
 
     /// `path`, if relative then to the folder of the configuration.
-    fn beside(&self, path: &Path) -> PathBuf {
+    pub fn beside(&self, path: &Path) -> PathBuf {
         self.file.parent().unwrap_or(Path::new("")).join(path)
     }
 }

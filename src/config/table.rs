@@ -9,12 +9,15 @@ use toml::Spanned;
 use toml::de::DeValue;
 use tracing::Level;
 
+use super::credentials_file::{CredentialsFile, credentials_file};
 use super::keys_macro::keys;
 use super::problem::Report;
 use super::rule::*;
 use super::tokens::{KeyEntry, key_entry, revocation, secret_algorithm};
 use crate::address::{ListenAddress, Origin, TrustedProxy};
 use crate::chat::{Revocation, Secret};
+use crate::cluster::options::ServerUrl;
+use crate::cluster::{NodeName, StreamName};
 
 keys! {
     /// Who can send messages.
@@ -144,6 +147,29 @@ keys! {
             optional(parsed("IP:PORT, [IP6]:PORT, unix:/PATH")), No;
     }
 
+    /// One room on several machines, ordered by a stream of NATS JetStream.
+    cluster: Cluster {
+        /// The servers of NATS. Without this key, the room is on this machine only. `nats://` uses
+        /// TLS if the server requires it, `tls://` always.
+        servers: Vec<ServerUrl> = Vec::new(),
+            list(0, parsed("nats://[USER:PASSWORD@]HOST[:PORT], tls://[USER:PASSWORD@]HOST[:PORT]")), No;
+        /// The stream of the room, which `wschat cluster init` creates. Every node of a room has the
+        /// same; another room on the same servers needs another.
+        stream: StreamName = StreamName::default(),
+            parsed("1 to 64 letters, digits, - and _, of which the first is a letter or a digit"), No;
+        /// A file with the credentials for the servers: a `.creds` file, or the seed of an nkey. If
+        /// it is not set, the systemd credential `wschat.nats` is used. A relative path starts at
+        /// the folder of the configuration file.
+        credentials_file: Option<CredentialsFile> = None, optional(credentials_file()), No;
+        /// A file in PEM with the only certificates of authorities that are trusted. Without this
+        /// key, those of the system are trusted.
+        tls_ca_file: Option<PathBuf> = None, optional(path("the path of a file in PEM")), No;
+        /// The name of this node in the status of the others. Each node needs its own. Without this
+        /// key, it is the host name.
+        node: Option<NodeName> = None,
+            optional(parsed("1 to 64 letters, digits, -, _ and ., of which the first is a letter or a digit")), No;
+    }
+
     /// The process.
     server: Server {
         /// Threads that serve connections; 0 is one per core.
@@ -190,6 +216,8 @@ pub struct Key {
     pub(super) read: fn(&mut Config, &Spanned<DeValue<'_>>, &mut Report<'_>),
     /// Its value as TOML; `set` for a secret, and `none` if there is none.
     pub show: fn(&Config) -> String,
+    /// Whether its value is the same in both, what is not shown included.
+    pub(super) is_same: fn(&Config, &Config) -> bool,
 }
 
 /// When a changed value takes effect.
@@ -206,5 +234,5 @@ pub enum Reload {
 /// The keys that differ between two configurations and that only a restart applies.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let keys = KEYS.iter().filter(|key| key.reload == Reload::No);
-    keys.filter(|key| (key.show)(old) != (key.show)(new)).map(|key| key.name).collect()
+    keys.filter(|key| !(key.is_same)(old, new)).map(|key| key.name).collect()
 }

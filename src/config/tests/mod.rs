@@ -10,6 +10,7 @@ use tracing::Level;
 
 use super::*;
 
+mod cluster;
 mod docs;
 mod messages;
 mod tokens;
@@ -27,7 +28,9 @@ impl Scene {
     fn new(toml: impl AsRef<[u8]>) -> Self {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("wschat.toml");
-        let scene = Self { outside: Environment { file, ..Environment::default() }, folder };
+        let host_name = "host".into();
+        let outside = Environment { file, host_name, ..Environment::default() };
+        let scene = Self { outside, folder };
         let scene = scene.file("wschat.toml", toml).file("key", LONG).file("empty", "\r\n");
         scene.file("weak", "short").mode("weak", 0o604)
     }
