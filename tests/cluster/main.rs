@@ -12,7 +12,9 @@ mod manager;
 mod crowd;
 mod deliveries;
 mod engine;
+mod moderation;
 mod outcomes;
+mod presence;
 mod relay;
 #[allow(dead_code, reason = "the tests of the nodes need more of it")]
 mod senders;

@@ -29,7 +29,7 @@ const HISTORY: u16 = 64;
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a write is tried while others write too.
-const TRIES_MAX: u32 = 10;
+const TRIES_MAX: u32 = 32;
 /// How often a node checks whether what it knows is stored.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 

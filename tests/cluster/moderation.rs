@@ -1,0 +1,169 @@
+//! The key-value bucket with the moderation.
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::{Config, StorageType};
+use wschat::chat::{Actor, ModAction, Moderation, Target, Tim};
+use wschat::cluster::nats::{ModerationStore, StoreError, Written};
+use wschat::cluster::{STORED_BYTES_MAX, StoredModeration, StreamName, can_be_stored};
+use wschat::feed::Position;
+
+use crate::servers::Servers;
+
+/// A value that counts up to this record, and has so many mutes.
+fn value(created: u64, sequence: u64, mutes: usize) -> StoredModeration {
+    let mutes: Vec<_> = (0..mutes)
+        .map(|n| {
+            let name = format!("{n:05}{}", "x".repeat(100));
+            serde_json::json!({
+                "target": { "Name": name }, "since_secs": sequence, "until_secs": null, "by": "uid 0"
+            })
+        })
+        .collect();
+    let json = serde_json::json!({ "locked": false, "slow_secs": sequence, "mutes": mutes });
+    let moderation = serde_json::from_value(json).unwrap();
+    StoredModeration { position: Position { created, sequence }, moderation }
+}
+
+fn store(engine: Context) -> ModerationStore {
+    ModerationStore::new(engine, StreamName::default())
+}
+
+#[test]
+fn a_missing_bucket_says_what_to_do() {
+    let servers = Servers::start(1);
+    servers.ask(async |engine| {
+        let store = store(engine);
+        let error = store.read().await.unwrap_err();
+        assert!(matches!(error, StoreError::Missing(_)), "{error}");
+        assert!(error.to_string().contains("wschat cluster init"), "{error}");
+        assert!(store.write(&value(1, 1, 1)).await.is_err());
+        Ok(())
+    });
+}
+
+#[test]
+fn values_are_written_in_the_order_of_the_log() {
+    let servers = Servers::start(1);
+    servers.ask(async |engine| {
+        let stream = Config { name: "wschat".into(), ..Config::default() };
+        let stream = engine.create_stream(stream).await?;
+        let created = u64::try_from(stream.cached_info().created.unix_timestamp_nanos()).unwrap();
+        let store = store(engine.clone());
+        for _ in 0..2 {
+            store.create(1, StorageType::File, false).await?;
+        }
+        assert_eq!(store.read().await?, None);
+        assert_eq!(store.read_from(Position { created, sequence: 1 }).await?, []);
+
+        // The copy of a room that was single counts from the beginning of the stream.
+        assert!(store.copy(value(0, 0, 2).moderation).await?);
+        assert!(!store.copy(value(0, 0, 3).moderation).await?);
+        assert_eq!(store.read().await?, Some(value(0, 0, 2)));
+
+        assert_eq!(store.write(&value(created, 5, 1)).await?, Written::Stored);
+        for sequence in [1, 4, 5] {
+            let kept = store.write(&value(created, sequence, 9)).await?;
+            assert_eq!(kept, Written::Kept(value(created, 5, 1)));
+        }
+        assert_eq!(store.write(&value(created, 9, 1)).await?, Written::Stored);
+        // A node that has not noticed yet that the stream was made anew.
+        let kept = store.write(&value(created - 1, 100, 1)).await?;
+        assert_eq!(kept, Written::Kept(value(created, 9, 1)));
+
+        let from = async |created, sequence| {
+            let values = store.read_from(Position { created, sequence }).await;
+            values.unwrap().iter().map(|value| value.position.sequence).collect::<Vec<_>>()
+        };
+        assert_eq!(from(created, 10).await, [9]);
+        assert_eq!(from(created, 9).await, [5, 9]);
+        assert_eq!(from(created, 6).await, [5, 9]);
+        assert_eq!(from(created, 5).await, [0, 5, 9]);
+        assert_eq!(from(created + 1, 5).await, [9], "a stream that was made anew");
+
+        // What the tools of NATS delete is gone, and can be written again.
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("KV-Operation", "DEL");
+        let subject = "$KV.wschat_moderation.state";
+        engine.publish_with_headers(subject, headers, "".into()).await?.await?;
+        assert_eq!(store.read().await?, None);
+        assert_eq!(store.write(&value(created, 9, 1)).await?, Written::Stored);
+
+        // What is not valid is replaced, but nothing starts with it.
+        engine.publish(subject, "rubbish".into()).await?.await?;
+        let error = store.read().await.unwrap_err();
+        assert!(matches!(error, StoreError::Invalid(..)), "{error}");
+        assert_eq!(store.write(&value(created, 3, 1)).await?, Written::Stored);
+        engine.publish(subject, r#"{"version":2}"#.into()).await?.await?;
+        let error = store.write(&value(created, 99, 1)).await.unwrap_err();
+        assert!(error.to_string().contains("version 2"), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn nodes_that_write_at_the_same_time_leave_the_newest_value() {
+    let servers = Servers::start(3);
+    servers.ask(async |engine| {
+        let store = store(engine);
+        store.create(3, StorageType::File, false).await?;
+        let writes = (1..=20).map(|sequence| {
+            let store = store.clone();
+            async move { store.write(&value(7, sequence, 1)).await }
+        });
+        let written = futures_util::future::join_all(writes).await;
+        let stored = written.into_iter().map(|written| written.unwrap() == Written::Stored);
+        assert!(stored.filter(|stored| *stored).count() > 0);
+        assert_eq!(store.read().await?, Some(value(7, 20, 1)));
+        Ok(())
+    });
+}
+
+#[test]
+fn the_longest_value_can_be_stored_and_read() {
+    let servers = Servers::start(1);
+    servers.ask(async |engine| {
+        let store = store(engine);
+        store.create(1, StorageType::Memory, false).await?;
+        let mut count = 0;
+        while value(7, 1, count + 100).to_json().len() <= STORED_BYTES_MAX {
+            count += 100;
+        }
+        let long = value(7, 1, count);
+        assert!(can_be_stored(&long.moderation) && count > 4000);
+        assert_eq!(store.write(&long).await?, Written::Stored);
+        assert_eq!(store.read().await?, Some(long));
+        let error = store.write(&value(7, 2, 9_000)).await.unwrap_err();
+        assert!(matches!(error, StoreError::TooLong(_)), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_number_of_replicas_changes_when_it_is_asked_for() {
+    let servers = Servers::start(3);
+    servers.ask(async |engine| {
+        let store = store(engine.clone());
+        let replicas = async || {
+            let stream = engine.get_stream("KV_wschat_moderation").await.unwrap();
+            stream.cached_info().config.num_replicas
+        };
+        store.create(1, StorageType::File, false).await?;
+        store.create(3, StorageType::File, false).await?;
+        assert_eq!(replicas().await, 1);
+        store.create(3, StorageType::File, true).await?;
+        assert_eq!(replicas().await, 3);
+        Ok(())
+    });
+}
+
+/// Used by the values above.
+#[test]
+fn values_are_those_of_the_room() {
+    let mut moderation = Moderation::default();
+    let slow = ModAction::Slow { secs: Some(5) };
+    moderation.apply(&slow, &Actor::Operator { uid: 0 }, Tim::default()).unwrap();
+    assert_eq!(value(1, 5, 0).moderation, moderation);
+    let mute = ModAction::Mute { target: Target::name("eve"), secs: None };
+    moderation.apply(&mute, &Actor::Operator { uid: 0 }, Tim::default()).unwrap();
+    assert!(can_be_stored(&moderation));
+}

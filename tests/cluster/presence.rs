@@ -1,0 +1,152 @@
+//! What nodes tell each other by the core of NATS.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::Client;
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use wschat::cluster::nats::PresenceTask;
+use wschat::cluster::{ClusterState, KickAnswer, KickTotal, Kicks, NodeProcess, StreamName};
+
+use crate::harness::until;
+use crate::servers::{Servers, runtime};
+
+/// The presence of a node, without the rest of it.
+struct Node {
+    state: Arc<ClusterState>,
+    kicks: Arc<Kicks>,
+    listeners: Arc<AtomicU64>,
+    client: watch::Sender<Option<Client>>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Node {
+    fn start(runtime: &Runtime, room: &str, name: &str, incarnation: u64) -> Self {
+        let stream: StreamName = room.parse().unwrap();
+        let state = Arc::new(ClusterState::new(&stream, &name.parse().unwrap(), incarnation));
+        let (kicks, answers) = Kicks::new(state.process().clone());
+        let (kicks, listeners) = (Arc::new(kicks), Arc::new(AtomicU64::new(0)));
+        let (client, clients) = watch::channel(None);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = PresenceTask {
+            stream,
+            client: clients,
+            state: Arc::clone(&state),
+            kicks: Arc::clone(&kicks),
+            answers,
+        };
+        let count = Arc::clone(&listeners);
+        let task = runtime.spawn(
+            task.run(move || count.load(Ordering::Relaxed), async move { drop(stopped.await) }),
+        );
+        Self { state, kicks, listeners, client, stop, task }
+    }
+
+    fn connect(&self, runtime: &Runtime, servers: &Servers) {
+        let client = runtime.block_on(async_nats::connect(servers.addresses()[0].to_string()));
+        self.client.send_replace(Some(client.unwrap()));
+    }
+
+    /// Names and listeners.
+    fn sees(&self) -> Vec<(String, u64)> {
+        let nodes = self.state.status().nodes.into_iter();
+        nodes.map(|node| (node.name, node.listeners)).collect()
+    }
+}
+
+/// Lets the tasks go on until `condition` returns a value.
+fn wait<T>(runtime: &Runtime, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    until(what, || {
+        // The tasks run only while the runtime is polled.
+        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
+        condition()
+    })
+}
+
+fn seen(nodes: &[(&str, u64)]) -> Vec<(String, u64)> {
+    nodes.iter().map(|(name, listeners)| ((*name).to_owned(), *listeners)).collect()
+}
+
+#[test]
+fn nodes_see_each_other_until_they_stop() {
+    let servers = Servers::start(1);
+    let runtime = runtime();
+    let [a, b] = ["a", "b"].map(|name| Node::start(&runtime, "wschat", name, 1));
+    let other_room = Node::start(&runtime, "other", "c", 1);
+    a.listeners.store(10, Ordering::Relaxed);
+    b.listeners.store(20, Ordering::Relaxed);
+    // Without a connection a node knows of itself.
+    wait(&runtime, "it sees itself", || (a.sees() == seen(&[("a", 10)])).then_some(()));
+    [&a, &b, &other_room].into_iter().for_each(|node| node.connect(&runtime, &servers));
+    for node in [&a, &b] {
+        wait(&runtime, "they see each other", || {
+            (node.sees() == seen(&[("a", 10), ("b", 20)])).then_some(())
+        });
+        assert_eq!(node.state.status().listeners_total(), 30);
+    }
+    b.listeners.store(21, Ordering::Relaxed);
+    wait(&runtime, "the new number", || (a.sees() == seen(&[("a", 10), ("b", 21)])).then_some(()));
+
+    // Messages of somebody else are counted.
+    servers.ask(async |engine| {
+        engine.client().publish("wschat.presence", "nonsense".into()).await?;
+        Ok(engine.client().flush().await?)
+    });
+    wait(&runtime, "it is counted", || (a.state.status().bad_presence == 1).then_some(()));
+
+    // One that stops says so.
+    let _entered = runtime.enter();
+    let address = servers.addresses()[0].to_string();
+    let mut told = runtime.block_on(async {
+        let client = async_nats::connect(address).await.unwrap();
+        let told = client.subscribe("wschat.presence").await.unwrap();
+        client.flush().await.unwrap();
+        told
+    });
+    b.stop.send(()).unwrap();
+    runtime.block_on(b.task).unwrap();
+    wait(&runtime, "it says that it stops", || {
+        let message = runtime.block_on(async {
+            tokio::time::timeout(Duration::from_millis(100), told.next()).await
+        });
+        let told: Value = serde_json::from_slice(&message.ok()??.payload).unwrap();
+        (told["node"] == "b" && told["stops"] == true).then_some(())
+    });
+    wait(&runtime, "it is gone", || (a.sees() == seen(&[("a", 10)])).then_some(()));
+    assert_eq!(other_room.sees(), seen(&[("c", 0)]), "two rooms on one engine share nothing");
+}
+
+#[test]
+fn a_kick_is_answered_by_all_nodes() {
+    let servers = Servers::start(1);
+    let runtime = runtime();
+    let [a, b, c] = ["a", "b", "c"].map(|name| Node::start(&runtime, "wschat", name, 1));
+    for node in [&a, &b, &c] {
+        node.connect(&runtime, &servers);
+    }
+    wait(&runtime, "a sees all", || (a.sees().len() == 3).then_some(()));
+    let answer = |node: &Node, closed| {
+        let (origin, process) = (a.state.process().clone(), node.state.process().clone());
+        node.kicks.answer(KickAnswer { origin, number: 1, process, closed });
+    };
+    let total = |nodes: &[NodeProcess]| runtime.block_on(a.kicks.total(1, nodes));
+    let nodes = a.state.processes();
+    assert_eq!(nodes.len(), 3);
+
+    a.kicks.open(1);
+    answer(&a, 1);
+    answer(&b, 2);
+    answer(&c, 0);
+    assert_eq!(total(&nodes), KickTotal { closed: 3, silent: 0 });
+
+    a.kicks.open(1);
+    answer(&a, 1);
+    answer(&b, 2);
+    assert_eq!(total(&nodes), KickTotal { closed: 3, silent: 1 });
+}
