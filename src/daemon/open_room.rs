@@ -45,13 +45,17 @@ pub fn open_room(
     }
     let old_tails: Vec<u32> = tails.keys().copied().collect();
     let is_resumed = found.room.is_some();
-    let (snapshot, connections) = found.room.unwrap_or_else(|| {
+    let (mut snapshot, connections) = found.room.unwrap_or_else(|| {
         let mut snapshot = ShardPool::new_room(moderation);
         if let Some(tail) = recovered(recover(tails.into_values())) {
             snapshot.set_tail(tail);
         }
         (snapshot, Vec::new())
     });
+    if remote.is_none() {
+        // What this process orders itself is not in the stream, so its feed is at no place there.
+        snapshot.stream_mark = None;
+    }
     let listeners = connections.len();
     let store = |log: &Log| store_tail(manager, log, tail_bytes, &old_tails);
     let (shards, settings) = (config.server.shards(), Arc::clone(settings));

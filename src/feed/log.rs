@@ -138,6 +138,16 @@ impl Log {
         self.stream_mark = stream_mark;
     }
 
+    /// If there was no message yet: every message with a greater `tim` will follow. Returns
+    /// whether that is so.
+    pub fn start_at(&mut self, complete_since: Tim) -> bool {
+        let is_new = self.end == 0;
+        if is_new {
+            (self.complete_since, self.last_tim) = (complete_since, complete_since);
+        }
+        is_new
+    }
+
     /// The number of bytes in memory.
     pub fn held_bytes(&self) -> u64 {
         self.end - self.pieces.start().unwrap_or(self.end)

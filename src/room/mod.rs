@@ -264,6 +264,12 @@ impl Room {
         self.sequencer.append_ordered(messages, stream_mark, |end| self.gate.advance(end));
     }
 
+    /// In a room without any message yet: since when those of the stream that follow are
+    /// complete. Returns whether it is such a room; if not, nothing changes.
+    pub fn start_at(&self, complete_since: Tim) -> bool {
+        self.sequencer.start_at(complete_since)
+    }
+
     /// How far the stream that orders the messages was read.
     pub fn stream_mark(&self) -> Option<StreamMark> {
         self.inspect(|log, _| log.stream_mark())

@@ -20,6 +20,8 @@ pub trait TailStore: fmt::Debug + Send {
     fn append(&mut self, messages: &Piece, stream_mark: Option<StreamMark>);
     /// Stores how far the stream was read, without messages. Must not block either.
     fn advance(&mut self, stream_mark: StreamMark);
+    /// Stores since when the messages are complete, before the first one. Must not block either.
+    fn start_at(&mut self, complete_since: Tim);
 }
 
 #[derive(Debug)]
@@ -71,6 +73,17 @@ impl Sequencer {
         let last_tim = order.log.last_tim().max(stream_mark.tim).max(order.stamper.last());
         order.stamper = Stamper::after(last_tim);
         wake_readers(order);
+    }
+
+    /// If there was no message yet, all that follow are later than `complete_since`, and none of
+    /// them is missing. Returns whether that is so.
+    pub fn start_at(&self, complete_since: Tim) -> bool {
+        let mut order = lock(&self.0);
+        let is_new = order.log.start_at(complete_since);
+        if let Some(store) = order.tail_store.as_mut().filter(|_| is_new) {
+            store.start_at(complete_since);
+        }
+        is_new
     }
 
     /// Adds what follows `view` to it, or what follows `start` if it is empty. Then forgets
@@ -169,6 +182,8 @@ mod tests {
         fn advance(&mut self, stream_mark: StreamMark) {
             lock(&self.stored).1 = Some(stream_mark);
         }
+
+        fn start_at(&mut self, _: Tim) {}
     }
 
     /// Messages of 40 bytes.

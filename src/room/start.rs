@@ -6,8 +6,11 @@ use super::Room;
 use crate::chat::{Since, Tim};
 use crate::feed::Log;
 
-/// A client may name a time so far ahead of the clock; one further ahead is ignored.
-const AHEAD_NANOS_MAX: u64 = 1_000_000_000;
+/// A client may name a time so far ahead of the room and of the clock; one further ahead is
+/// ignored. After a crash without a tail the clock may have been set back,
+const AHEAD_MAX: Duration = Duration::from_secs(1);
+/// and in a cluster the client may come from a node that has read the stream further.
+const AHEAD_MAX_IN_CLUSTER: Duration = Duration::from_secs(60);
 
 /// Which messages a new listener asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,11 +48,19 @@ impl Room {
     /// Finds the start of a new listener. It gets no message that is older than `resume`; if
     /// that is zero, only messages from now on.
     pub fn start_point(&self, start: Start, resume: Duration, now: Tim) -> StartPoint {
-        self.inspect(|log, last_tim| start_point(log, last_tim, start, resume, now))
+        let ahead_max = if self.remote.is_some() { AHEAD_MAX_IN_CLUSTER } else { AHEAD_MAX };
+        self.inspect(|log, last_tim| start_point(log, last_tim, start, resume, ahead_max, now))
     }
 }
 
-fn start_point(log: &Log, last: Tim, start: Start, resume: Duration, now: Tim) -> StartPoint {
+fn start_point(
+    log: &Log,
+    last: Tim,
+    start: Start,
+    resume: Duration,
+    ahead_max: Duration,
+    now: Tim,
+) -> StartPoint {
     let live = StartPoint { cursor: log.end(), after: None, gap: None };
     let since = match start {
         Start::Live => return live,
@@ -61,8 +72,8 @@ fn start_point(log: &Log, last: Tim, start: Start, resume: Duration, now: Tim) -
     let tim = since.tim();
     // Before `complete_since` it cannot be known what is missing.
     if tim > last.max(log.complete_since()) {
-        let is_far_ahead = tim.nanos() > now.nanos().saturating_add(AHEAD_NANOS_MAX);
-        return StartPoint { after: (!is_far_ahead).then_some(tim), ..live };
+        let latest = last.max(now).nanos().saturating_add(ahead_max.as_nanos() as u64);
+        return StartPoint { after: (tim.nanos() <= latest).then_some(tim), ..live };
     }
     let pieces = log.pieces();
     let wanted = log.position_after(tim);
@@ -105,8 +116,13 @@ mod tests {
     /// gap, and whether the listener is early.
     fn check(log: &Log, since: Tim, resume_secs: u64, now: u64) -> (Option<u64>, bool, bool) {
         let last = log.pieces().iter().next_back().map_or(Tim::default(), |piece| piece.last_tim);
-        let start = Start::After(since.into());
-        let point = start_point(log, last, start, Duration::from_secs(resume_secs), tim(now));
+        let (start, resume) = (Start::After(since.into()), Duration::from_secs(resume_secs));
+        let point = start_point(log, last, start, resume, AHEAD_MAX, tim(now));
+        if point.after.is_none() {
+            // In a cluster only later times are known, too.
+            let there = start_point(log, last, start, resume, AHEAD_MAX_IN_CLUSTER, tim(now));
+            assert!(point == there || there.after.is_some());
+        }
         let first = log.pieces().tim_at(point.cursor);
         if let Some(gap) = point.gap {
             assert_eq!(gap, Gap { after: Some(since.into()), before: first });
@@ -145,8 +161,30 @@ mod tests {
             (Tim::from_nanos(u64::MAX), 300, 60, (None, false, false)),
             // The clock was set back: the room is ahead of it.
             (tim(13), 300, 20, (Some(50), false, false)),
+            (tim(51), 300, 20, (None, false, true)),
+            (Tim::from_nanos(51_000_000_001), 300, 20, (None, false, false)),
         ] {
             assert_eq!(check(&log, since, resume, now), want, "{since} {resume} {now}");
+        }
+    }
+
+    #[test]
+    fn a_listener_of_a_cluster_may_come_from_a_node_that_has_read_further() {
+        let log = log(1 << 20, &[11, 50]);
+        for (since, now, is_honoured) in [
+            (tim(51), 20, true),
+            (tim(110), 20, true),
+            (Tim::from_nanos(110_000_000_001), 20, false),
+            // Nothing was said for an hour.
+            (tim(3_649), 3_650, true),
+            (tim(3_710), 3_650, true),
+            (tim(3_711), 3_650, false),
+            (Tim::from_nanos(u64::MAX), 3_650, false),
+        ] {
+            let (start, resume) = (Start::After(since.into()), Duration::from_secs(300));
+            let point = start_point(&log, tim(50), start, resume, AHEAD_MAX_IN_CLUSTER, tim(now));
+            let after = is_honoured.then_some(since);
+            assert_eq!(point, StartPoint { cursor: log.end(), after, gap: None }, "{since} {now}");
         }
     }
 
@@ -174,7 +212,7 @@ mod tests {
     #[test]
     fn without_a_time_a_listener_starts_at_the_end() {
         let log = log(1 << 20, &[11]);
-        let start = |start| start_point(&log, tim(11), start, Duration::MAX, tim(12));
+        let start = |start| start_point(&log, tim(11), start, Duration::MAX, AHEAD_MAX, tim(12));
         assert_eq!(start(Start::Live), StartPoint { cursor: log.end(), after: None, gap: None });
         let unknown = Gap { after: None, before: None };
         assert_eq!(

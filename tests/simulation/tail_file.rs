@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use wschat::chat::Tim;
 use wschat::feed::{Log, Piece, RecoveredTail, StreamMark, TailFileWriter};
 use wschat::room::TailStore;
 
@@ -71,6 +72,12 @@ impl TailStore for Store {
         let write = |at, bytes: &[u8]| file.lock().unwrap().write(at, bytes);
         let Piece { bytes, messages, last_tim, .. } = messages;
         let Ok(()) = writer.append(bytes, *messages, *last_tim, stream_mark, write);
+    }
+
+    fn start_at(&mut self, complete_since: Tim) {
+        let Self { file, writer } = self;
+        let write = |at, bytes: &[u8]| file.lock().unwrap().write(at, bytes);
+        let Ok(()) = writer.start_at(complete_since, write);
     }
 
     fn advance(&mut self, stream_mark: StreamMark) {

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, memfd_create};
 use tracing::warn;
 
+use crate::chat::Tim;
 use crate::feed::{Log, Piece, RecoveredTail, StreamMark, TailFileWriter};
 use crate::room::TailStore;
 
@@ -58,6 +59,12 @@ impl TailStore for TailMemfd {
         self.check(written);
     }
 
+    fn start_at(&mut self, complete_since: Tim) {
+        let write = |at, bytes: &[u8]| self.file.write_all_at(bytes, at);
+        let written = self.writer.as_mut().map(|writer| writer.start_at(complete_since, write));
+        self.check(written);
+    }
+
     fn advance(&mut self, stream_mark: StreamMark) {
         let write = |at, bytes: &[u8]| self.file.write_all_at(bytes, at);
         let written = self.writer.as_mut().map(|writer| writer.advance(stream_mark, write));
@@ -102,7 +109,7 @@ pub fn recover(files: impl Iterator<Item = io::Result<File>>) -> io::Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Tim, stamp};
+    use crate::chat::stamp;
     use crate::feed::EncodedMessages;
 
     /// Appends a message to both.

@@ -162,6 +162,21 @@ fn an_empty_file_has_its_position_and_time() {
 }
 
 #[test]
+fn before_the_first_message_the_time_can_be_set() {
+    let mut file = TestFile::new(RING_START + 2000, (0, 0));
+    for (lengths, nanos, want) in [(&[][..], 7, 7), (&[0], 3, 3), (&[0], 9, 3)] {
+        let store = |at, bytes: &[u8]| {
+            file.writes.push((at, bytes.to_vec()));
+            Ok::<_, Infallible>(())
+        };
+        let Ok(()) = file.writer.start_at(Tim::from_nanos(nanos), store);
+        let tail = RecoveredTail::decode(file.bytes()).unwrap();
+        assert_eq!(tail.complete_since, Tim::from_nanos(want));
+        file.append(lengths);
+    }
+}
+
+#[test]
 fn the_whole_tail_is_kept() {
     let tail_bytes = 100_000;
     let quarter = tail_bytes / 4;

@@ -100,6 +100,23 @@ impl TailFileWriter {
         self.write_mark(write)
     }
 
+    /// If there was no message yet: what was sent up to `complete_since` may be missing.
+    ///
+    /// # Errors
+    ///
+    /// That of `write`.
+    pub fn start_at<E>(
+        &mut self,
+        complete_since: Tim,
+        write: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.mark.end.position > 0 {
+            return Ok(());
+        }
+        (self.mark.first.tim, self.mark.end.tim) = (complete_since, complete_since);
+        self.write_mark(write)
+    }
+
     /// Notes that the stream of the cluster was read up to `stream_mark`, without messages.
     ///
     /// # Errors
