@@ -530,6 +530,38 @@ fn passwords_and_seeds() {
     }
 }
 
+/// async-nats closes the connection, or panics, when it reads such header fields.
+#[test]
+fn a_record_that_the_client_cannot_read_is_skipped() {
+    let servers = servers_with_stream(1);
+    let (mut node, _) = Node::connect(&options(&servers.addresses()), None);
+    node.say("one");
+    for header in [&b"NATS/1.0\r\nWschat-By: a\rb\r\n\r\n"[..], b"NATS/1.0\r\nX: \xff\r\n\r\n"] {
+        publish_bytes(&servers, header);
+    }
+    publish_raw(&servers, 1, "four");
+    node.read_to(4);
+    assert_eq!(node.sequences(), [1, 2, 3, 4]);
+    assert_eq!(node.delivered[3].payload, "four");
+}
+
+/// Publishes a record whose header is these bytes.
+fn publish_bytes(servers: &Servers, header: &[u8]) {
+    use std::io::{Read, Write};
+    let before = servers.last_sequence(STREAM);
+    let mut socket = std::net::TcpStream::connect(servers.addresses()[0]).unwrap();
+    let mut bytes = b"CONNECT {\"verbose\":false,\"headers\":true}\r\n".to_vec();
+    let length = header.len();
+    write!(bytes, "HPUB {STREAM} {length} {length}\r\n").unwrap();
+    bytes.extend(header);
+    bytes.extend(b"\r\nPING\r\n");
+    socket.write_all(&bytes).unwrap();
+    until("it is stored", || {
+        let _ = socket.read(&mut [0; 4096]).unwrap();
+        (servers.last_sequence(STREAM) > before).then_some(())
+    });
+}
+
 #[test]
 fn a_client_that_may_not_publish() {
     let config = "authorization { users: [
@@ -549,6 +581,16 @@ fn a_client_that_may_not_publish() {
     let (mut admin, _) = Node::connect(&admin, None);
     admin.say("one");
     node.read_to(1);
+}
+
+#[test]
+fn a_permission_that_is_missing_is_named() {
+    let config = "authorization { users: [{ user: node, password: p, permissions: {
+        publish: [\"room\"], subscribe: [\"_INBOX.room.>\"] } }] }";
+    let servers = Servers::with_config(1, config);
+    let options = options(&[format!("nats://node:p@{}", servers.addresses()[0])]);
+    let why = unusable(Node::start(&options, None).away());
+    assert!(why.contains("Publish to \"$JS.API.STREAM.INFO.room\""), "{why}");
 }
 
 /// Compares with a bare client in the same run: `cargo test --release -- --ignored --nocapture`.

@@ -7,13 +7,16 @@ use bytes::Bytes;
 use chrono::DateTime;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How long an answer may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The error code of an answer: there is no such stream.
 pub const STREAM_NOT_FOUND: u64 = 10059;
+
+/// The error code of an answer: there is no such record.
+const RECORD_NOT_FOUND: u64 = 10037;
 
 /// The error code of an answer: the account may not use JetStream.
 const NOT_ENABLED_FOR_ACCOUNT: u64 = 10039;
@@ -71,6 +74,27 @@ pub struct StreamState {
     pub last_seq: u64,
 }
 
+/// One record of a stream.
+#[derive(Debug, Deserialize)]
+pub struct StoredRecord {
+    /// Its sequence.
+    pub seq: u64,
+    /// The bytes of its header, in base64.
+    #[serde(default)]
+    pub hdrs: String,
+    /// The bytes of its payload, in base64.
+    #[serde(default)]
+    pub data: String,
+    /// When it was stored, in nanoseconds since the Unix epoch.
+    #[serde(deserialize_with = "nanos")]
+    pub time: u64,
+}
+
+#[derive(Deserialize)]
+struct RecordAnswer {
+    message: StoredRecord,
+}
+
 /// The acknowledgement of a publish.
 #[derive(Debug, Deserialize)]
 pub struct PubAck {
@@ -107,6 +131,23 @@ impl StreamInfo {
     /// [`ApiError`].
     pub async fn get(client: &Client, stream: &str) -> Result<Self, ApiError> {
         request(client, &format!("STREAM.INFO.{stream}"), None::<&Value>).await
+    }
+}
+
+impl StoredRecord {
+    /// Asks for one record of `stream`; `None` if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError`].
+    pub async fn get(client: &Client, stream: &str, seq: u64) -> Result<Option<Self>, ApiError> {
+        let body = json!({ "seq": seq });
+        let answer = request(client, &format!("STREAM.MSG.GET.{stream}"), Some(&body)).await;
+        match answer {
+            Ok(RecordAnswer { message }) => Ok(Some(message)),
+            Err(ApiError::Refused { err_code: RECORD_NOT_FOUND, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -182,11 +182,14 @@ fn reporter(
     }
 }
 
+/// Whether a server has said with this error that the client may not do something.
+pub fn is_refusal(error: &str) -> bool {
+    error.to_lowercase().starts_with("permissions violation ")
+}
+
 /// Whether the server refuses publishes to the stream.
 fn is_refusal_to_publish(error: &str, stream: &str) -> bool {
-    let error = error.to_lowercase();
-    let subject = format!("\"{}\"", stream.to_lowercase());
-    error.starts_with("permissions violation for publish to ") && error.ends_with(&subject)
+    is_refusal(error) && error.ends_with(&format!(" Publish to \"{stream}\""))
 }
 
 /// An error and what has caused it, each text once.
@@ -211,7 +214,7 @@ mod tests {
     fn refusals_to_publish_to_the_stream() {
         for (error, expected) in [
             ("Permissions Violation for Publish to \"Room\"", true),
-            ("permissions violation for publish to \"room\"", true),
+            ("Permissions Violation for Publish to \"room\"", false),
             ("Permissions Violation for Publish to \"room.presence\"", false),
             ("Permissions Violation for Subscription to \"room\"", false),
             ("Stale Connection", false),

@@ -3,6 +3,7 @@
 //! A consumer is short-lived: it ends with its server, with its connection, and when something
 //! is missing. The next one starts behind the last record that was passed on.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::{Client, Subject, Subscriber};
@@ -14,9 +15,9 @@ use tokio::time::{sleep, timeout};
 
 use super::super::engine::{AwayReason, Connection, Delivery, EngineEvent};
 use super::super::options::EngineOptions;
-use super::api::{ApiError, STREAM_NOT_FOUND, StreamInfo, StreamState, request};
-use super::connect::Link;
-use super::delivery::Incoming;
+use super::api::{ApiError, STREAM_NOT_FOUND, StoredRecord, StreamInfo, StreamState, request};
+use super::connect::{Link, is_refusal};
+use super::delivery::{Incoming, single};
 use super::stream::{check_server, check_stream, stream_bytes_min};
 use crate::chat::Tim;
 use crate::feed::Position;
@@ -34,17 +35,28 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// all the same.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// After so many consumers that have delivered nothing, records are read singly: the client
+/// closes the connection, or panics, at some header fields.
+const VAIN_MAX: u32 = 2;
+
+/// How many records are then read singly.
+const SINGLE_MAX: usize = 100;
+
 /// Reads the stream, over all connections.
 pub struct Reader {
     events: mpsc::Sender<EngineEvent>,
     /// The last record that was passed on.
     last: Option<Position>,
+    /// How many consumers in a row have delivered nothing.
+    vain: u32,
 }
 
 /// A consumer, and what was found when it was created.
 pub struct Consumer {
     /// What to tell the driver.
     pub connection: Connection,
+    /// Records that were read singly.
+    single: VecDeque<Delivery>,
     messages: Subscriber,
     /// How many records the consumer has sent.
     delivered: u64,
@@ -59,7 +71,7 @@ impl Reader {
     /// A reader that starts behind `last`; without it, it starts such that what follows is
     /// enough for the tail of a feed.
     pub const fn new(events: mpsc::Sender<EngineEvent>, last: Option<Position>) -> Self {
-        Self { events, last }
+        Self { events, last, vain: 0 }
     }
 
     /// Looks at the server and the stream, and creates a consumer.
@@ -78,13 +90,15 @@ impl Reader {
         let info = verified_stream(link, options).await?;
         let (expected, last) = start(self.last, &info, options);
         self.last = last;
+        let single = self.read_singly(link, options, expected, &info).await?;
+        let from = single.back().map_or(expected, |delivery| delivery.position.sequence + 1);
         let inbox = link.client.new_inbox();
         let subscribed = link.client.subscribe(inbox.clone()).await;
         let messages = subscribed.map_err(|error| AwayReason::Unreachable(error.to_string()))?;
         let body = json!({ "stream_name": options.stream.as_str(), "config": {
             "deliver_subject": inbox,
             "deliver_policy": "by_start_sequence",
-            "opt_start_seq": expected,
+            "opt_start_seq": from,
             "ack_policy": "none",
             "replay_policy": "instant",
             "flow_control": true,
@@ -106,7 +120,28 @@ impl Reader {
             from_sequence: expected,
             time: Tim::from_nanos(info.time),
         };
-        Ok(Consumer { connection, messages, delivered: 0, expected, has_started: false })
+        self.vain += 1;
+        Ok(Consumer { connection, single, messages, delivered: 0, expected, has_started: false })
+    }
+
+    /// Reads the next records singly if several consumers have failed at them.
+    async fn read_singly(
+        &self,
+        link: &Link,
+        options: &EngineOptions,
+        from: u64,
+        info: &StreamInfo,
+    ) -> Result<VecDeque<Delivery>, AwayReason> {
+        let mut found = VecDeque::new();
+        if self.vain >= VAIN_MAX {
+            for sequence in (from..=info.state.last_seq).take(SINGLE_MAX) {
+                let stream = options.stream.as_str();
+                let record = StoredRecord::get(&link.client, stream, sequence).await;
+                let record = record.map_err(|error| unusable_stream(link, options, &error))?;
+                found.extend(record.map(|record| single(&record, info.created)));
+            }
+        }
+        Ok(found)
     }
 
     /// Passes on what the consumer and its successors send, until the connection is of no use.
@@ -130,6 +165,13 @@ impl Reader {
 
     /// Passes on what the consumer sends, until it is silent, gone, or something is missing.
     async fn deliver(&mut self, client: &Client, consumer: &mut Consumer) {
+        while let Some(delivery) = consumer.single.pop_front() {
+            // Between them there is nothing.
+            consumer.expected = delivery.position.sequence;
+            if !self.pass_on(consumer, delivery).await {
+                return;
+            }
+        }
         loop {
             // A timer for each of many records is expensive.
             let message = match consumer.messages.next().now_or_never() {
@@ -180,7 +222,7 @@ impl Reader {
         if self.events.send(EngineEvent::Delivered(delivery)).await.is_err() {
             return false;
         }
-        self.last = Some(position);
+        (self.last, self.vain) = (Some(position), 0);
         consumer.expected = position.sequence + 1;
         consumer.has_started = true;
         true
@@ -219,6 +261,9 @@ fn unusable_stream(link: &Link, options: &EngineOptions, error: &ApiError) -> Aw
         )),
         // A server does not answer what a client may not ask.
         _ => match link.last_error() {
+            Some(why) if is_refusal(&why) => AwayReason::Unusable(format!(
+                "{server} does not permit what a node needs: {why}; see wschat.toml(5)"
+            )),
             Some(why) => AwayReason::Unreachable(format!("the stream {stream}: {error}: {why}")),
             None => AwayReason::Unreachable(format!("the stream {stream}: {error}")),
         },

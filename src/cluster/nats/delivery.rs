@@ -1,8 +1,11 @@
 //! What a consumer sends, and what it says.
 
 use async_nats::{Message, StatusCode, Subject};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use super::super::engine::Delivery;
+use super::api::StoredRecord;
 use crate::chat::Tim;
 use crate::feed::Position;
 
@@ -68,6 +71,21 @@ impl Incoming {
             (Some(_), _) => Self::Gone,
             (None, _) => Self::Other,
         }
+    }
+}
+
+/// A record that was read singly, from the stream that was created at `created`. Of a header that
+/// is not UTF-8 nothing is left.
+pub fn single(record: &StoredRecord, created: u64) -> Delivery {
+    let decode = |text: &str| BASE64_STANDARD.decode(text).unwrap_or_default();
+    let header = String::from_utf8(decode(&record.hdrs)).unwrap_or_default();
+    let fields = header.split("\r\n").filter_map(|line| line.split_once(':'));
+    let ours = fields.filter(|(name, _)| name.starts_with(HEADER_PREFIX));
+    Delivery {
+        position: Position { created, sequence: record.seq },
+        time: Tim::from_nanos(record.time),
+        headers: ours.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect(),
+        payload: decode(&record.data).into(),
     }
 }
 
@@ -164,6 +182,23 @@ mod tests {
             assert_eq!(delivery.position, Position { created: 9, sequence: 5 });
             assert_eq!((delivery.time, delivery.payload), (Tim::from_nanos(7), "p".into()));
         }
+    }
+
+    #[test]
+    fn a_record_that_is_read_singly() {
+        let check = |header: &[u8], expected: &[(&str, &str)]| {
+            let (hdrs, data) = (BASE64_STANDARD.encode(header), BASE64_STANDARD.encode("p"));
+            let delivery = single(&StoredRecord { seq: 5, hdrs, data, time: 7 }, 9);
+            let headers: Vec<_> = delivery.headers.iter().map(|(n, v)| (&**n, &**v)).collect();
+            assert_eq!(headers, expected);
+            assert_eq!(delivery.position, Position { created: 9, sequence: 5 });
+            assert_eq!((delivery.time, delivery.payload), (Tim::from_nanos(7), "p".into()));
+        };
+        let good = b"NATS/1.0\r\nWschat-By: 1\r\nNats-Msg-Id: x\r\nWschat-Kind:act\r\n\r\n";
+        check(good, &[("Wschat-By", "1"), ("Wschat-Kind", "act")]);
+        check(b"NATS/1.0\r\nWschat-By: a\rb\r\n\r\n", &[("Wschat-By", "a\rb")]);
+        check(b"NATS/1.0\r\nWschat-By: \xff\r\n\r\n", &[]);
+        check(b"", &[]);
     }
 
     #[test]

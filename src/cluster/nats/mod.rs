@@ -31,7 +31,7 @@ use std::time::Duration;
 use async_nats::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::connect::Link;
 use self::consumer::{Consumer, Reader};
@@ -52,6 +52,9 @@ pub const EVENTS_MAX: usize = 256;
 
 /// How long to wait before the servers are tried again: at first, and at most.
 const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+
+/// How long a connection has to last until the next one is tried soon.
+const LASTING: Duration = Duration::from_secs(10);
 
 /// The engine of a running node. It ends when this is dropped.
 #[derive(Debug)]
@@ -131,16 +134,22 @@ struct Session {
 
 impl Session {
     async fn run(mut self) {
-        let [mut delay, delay_max] = RETRY_DELAYS;
+        let [delay_min, delay_max] = RETRY_DELAYS;
+        let mut delay = delay_min;
         let mut told = None;
         while !self.events.is_closed() {
-            let (reason, was_connected) = match self.connect_to_any().await {
-                Ok((link, consumer)) => (self.use_link(link, consumer).await, true),
-                Err(reason) => (reason, false),
+            let reason = match self.connect_to_any().await {
+                Ok((link, consumer)) => {
+                    let start = Instant::now();
+                    let reason = self.use_link(link, consumer).await;
+                    told = None;
+                    if start.elapsed() >= LASTING {
+                        delay = delay_min;
+                    }
+                    reason
+                }
+                Err(reason) => reason,
             };
-            if was_connected {
-                (told, delay) = (None, RETRY_DELAYS[0]);
-            }
             if told.as_ref() != Some(&reason) {
                 let _ = self.events.send(EngineEvent::Away(reason.clone())).await;
                 told = Some(reason);
