@@ -11,13 +11,14 @@
 //! | `options.rs` | how the engine is reached |
 //! | `state.rs` | the cluster as this node sees it, for the status |
 //! | `presence_table.rs`, `kick_answers.rs` | pure: which nodes there are, and what a kick has met |
-//! | `stored_moderation.rs` | what lasts of the moderation, for nodes that start |
+//! | `stored_moderation.rs`, `moderation_sync.rs` | what lasts of the moderation, for nodes that start |
 //! | `engine.rs` | the log as the rest sees it: what it can be told, and what it tells |
 
 pub mod engine;
 mod kick_answers;
 mod kicks;
 pub mod log;
+mod moderation_sync;
 mod names;
 pub mod nats;
 pub mod options;
@@ -27,6 +28,7 @@ mod stored_moderation;
 
 pub use kick_answers::{KickAnswer, KickAnswers, KickTotal};
 pub use kicks::Kicks;
+pub use moderation_sync::ModerationSync;
 pub use names::{NodeName, NodeNameError, StreamName, StreamNameError};
 pub use presence_table::{NodeProcess, NodeStatus, Presence, PresenceTable, TELL_INTERVAL};
 pub use state::{ClusterState, ClusterStatus};

@@ -58,7 +58,7 @@ pub struct ClusterStatus {
     pub divergences: u64,
     /// Records that were skipped because they are not valid.
     pub bad_records: u64,
-    /// Messages of presence that were ignored because they are not valid.
+    /// Messages of other nodes that were ignored because they are not valid.
     pub bad_presence: u64,
     /// The nodes of which this one has heard in the last 15 seconds, with this one.
     pub nodes: Vec<NodeStatus>,
@@ -136,6 +136,11 @@ impl ClusterState {
         lock(&self.engine).bad_records += 1;
     }
 
+    /// Counts a message of another node that is not valid, but for those of presence.
+    pub fn count_bad_presence(&self) {
+        lock(&self.engine).bad_presence += 1;
+    }
+
     /// Reads what a node has told.
     pub fn read_presence(&self, message: &[u8]) {
         lock(&self.presence).read(message, Instant::now());
@@ -159,9 +164,10 @@ impl ClusterState {
     /// The state for the status and the metrics.
     pub fn status(&self) -> ClusterStatus {
         let presence = lock(&self.presence);
-        let (nodes, bad_presence) = (presence.nodes(Instant::now()), presence.ignored());
+        let (nodes, ignored) = (presence.nodes(Instant::now()), presence.ignored());
         drop(presence);
-        ClusterStatus { nodes, bad_presence, ..lock(&self.engine).clone() }
+        let engine = lock(&self.engine).clone();
+        ClusterStatus { nodes, bad_presence: engine.bad_presence + ignored, ..engine }
     }
 
     fn set_connection(&self, server: Option<String>, reason: Option<String>) {

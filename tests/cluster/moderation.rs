@@ -1,13 +1,14 @@
 //! The key-value bucket with the moderation.
 
-use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Config, StorageType};
+use async_nats::jetstream::{self, Context};
+use tokio::sync::{mpsc, watch};
 use wschat::chat::{Actor, ModAction, Moderation, Target, Tim};
-use wschat::cluster::nats::{ModerationStore, StoreError, Written};
+use wschat::cluster::nats::{KeeperEvent, ModerationKeeper, ModerationStore, StoreError, Written};
 use wschat::cluster::{STORED_BYTES_MAX, StoredModeration, StreamName, can_be_stored};
 use wschat::feed::Position;
 
-use crate::servers::Servers;
+use crate::servers::{Servers, runtime};
 
 /// A value that counts up to this record, and has so many mutes.
 fn value(created: u64, sequence: u64, mutes: usize) -> StoredModeration {
@@ -24,6 +25,17 @@ fn value(created: u64, sequence: u64, mutes: usize) -> StoredModeration {
     StoredModeration { position: Position { created, sequence }, moderation }
 }
 
+/// Executes requests once.
+fn with_engine(
+    servers: &Servers,
+    requests: impl AsyncFnOnce(Context) -> Result<(), async_nats::Error>,
+) {
+    let address = servers.addresses()[0].to_string();
+    let done = runtime()
+        .block_on(async { requests(jetstream::new(async_nats::connect(address).await?)).await });
+    done.unwrap();
+}
+
 fn store(engine: Context) -> ModerationStore {
     ModerationStore::new(engine, StreamName::default())
 }
@@ -31,7 +43,7 @@ fn store(engine: Context) -> ModerationStore {
 #[test]
 fn a_missing_bucket_says_what_to_do() {
     let servers = Servers::start(1);
-    servers.ask(async |engine| {
+    with_engine(&servers, async |engine| {
         let store = store(engine);
         let error = store.read().await.unwrap_err();
         assert!(matches!(error, StoreError::Missing(_)), "{error}");
@@ -44,7 +56,7 @@ fn a_missing_bucket_says_what_to_do() {
 #[test]
 fn values_are_written_in_the_order_of_the_log() {
     let servers = Servers::start(1);
-    servers.ask(async |engine| {
+    with_engine(&servers, async |engine| {
         let stream = Config { name: "wschat".into(), ..Config::default() };
         let stream = engine.create_stream(stream).await?;
         let created = u64::try_from(stream.cached_info().created.unix_timestamp_nanos()).unwrap();
@@ -53,7 +65,7 @@ fn values_are_written_in_the_order_of_the_log() {
             store.create(1, StorageType::File, false).await?;
         }
         assert_eq!(store.read().await?, None);
-        assert_eq!(store.read_from(Position { created, sequence: 1 }).await?, []);
+        assert_eq!(store.history().await?, []);
 
         // The copy of a room that was single counts from the beginning of the stream.
         assert!(store.copy(value(0, 0, 2).moderation).await?);
@@ -70,15 +82,9 @@ fn values_are_written_in_the_order_of_the_log() {
         let kept = store.write(&value(created - 1, 100, 1)).await?;
         assert_eq!(kept, Written::Kept(value(created, 9, 1)));
 
-        let from = async |created, sequence| {
-            let values = store.read_from(Position { created, sequence }).await;
-            values.unwrap().iter().map(|value| value.position.sequence).collect::<Vec<_>>()
-        };
-        assert_eq!(from(created, 10).await, [9]);
-        assert_eq!(from(created, 9).await, [5, 9]);
-        assert_eq!(from(created, 6).await, [5, 9]);
-        assert_eq!(from(created, 5).await, [0, 5, 9]);
-        assert_eq!(from(created + 1, 5).await, [9], "a stream that was made anew");
+        let values = store.history().await?;
+        let places: Vec<_> = values.iter().map(|value| value.position.sequence).collect();
+        assert_eq!(places, [0, 5, 9]);
 
         // What the tools of NATS delete is gone, and can be written again.
         let mut headers = async_nats::HeaderMap::new();
@@ -96,6 +102,7 @@ fn values_are_written_in_the_order_of_the_log() {
         engine.publish(subject, r#"{"version":2}"#.into()).await?.await?;
         let error = store.write(&value(created, 99, 1)).await.unwrap_err();
         assert!(error.to_string().contains("version 2"), "{error}");
+        assert!(store.history().await.is_err());
         Ok(())
     });
 }
@@ -103,7 +110,7 @@ fn values_are_written_in_the_order_of_the_log() {
 #[test]
 fn nodes_that_write_at_the_same_time_leave_the_newest_value() {
     let servers = Servers::start(3);
-    servers.ask(async |engine| {
+    with_engine(&servers, async |engine| {
         let store = store(engine);
         store.create(3, StorageType::File, false).await?;
         let writes = (1..=20).map(|sequence| {
@@ -121,7 +128,7 @@ fn nodes_that_write_at_the_same_time_leave_the_newest_value() {
 #[test]
 fn the_longest_value_can_be_stored_and_read() {
     let servers = Servers::start(1);
-    servers.ask(async |engine| {
+    with_engine(&servers, async |engine| {
         let store = store(engine);
         store.create(1, StorageType::Memory, false).await?;
         let mut count = 0;
@@ -130,8 +137,8 @@ fn the_longest_value_can_be_stored_and_read() {
         }
         let long = value(7, 1, count);
         assert!(can_be_stored(&long.moderation) && count > 4000);
-        assert_eq!(store.write(&long).await?, Written::Stored);
-        assert_eq!(store.read().await?, Some(long));
+        assert!(store.write(&long).await? == Written::Stored);
+        assert!(store.read().await? == Some(long));
         let error = store.write(&value(7, 2, 9_000)).await.unwrap_err();
         assert!(matches!(error, StoreError::TooLong(_)), "{error}");
         Ok(())
@@ -141,7 +148,7 @@ fn the_longest_value_can_be_stored_and_read() {
 #[test]
 fn the_number_of_replicas_changes_when_it_is_asked_for() {
     let servers = Servers::start(3);
-    servers.ask(async |engine| {
+    with_engine(&servers, async |engine| {
         let store = store(engine.clone());
         let replicas = async || {
             let stream = engine.get_stream("KV_wschat_moderation").await.unwrap();
@@ -166,4 +173,64 @@ fn values_are_those_of_the_room() {
     let mute = ModAction::Mute { target: Target::name("eve"), secs: None };
     moderation.apply(&mute, &Actor::Operator { uid: 0 }, Tim::default()).unwrap();
     assert!(can_be_stored(&moderation));
+}
+
+/// The keepers of nodes, without the rest of them.
+#[test]
+fn keepers_share_what_nodes_know() {
+    let servers = Servers::start(1);
+    with_engine(&servers, async |engine| {
+        let (client, clients) = watch::channel(None);
+        let keeper = || {
+            let (newest, known) = watch::channel(None);
+            let (sender, events) = mpsc::channel(8);
+            let keeper = ModerationKeeper {
+                room: StreamName::default(),
+                client: clients.clone(),
+                newest: known,
+                events: sender,
+            };
+            tokio::spawn(keeper.run());
+            (newest, events)
+        };
+        let (newest, mut events) = keeper();
+        client.send_replace(Some(engine.client()));
+        // Without a bucket nothing is known, until it is there.
+        let why = match events.recv().await {
+            Some(KeeperEvent::Failed(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(why.contains("wschat cluster init"), "{why}");
+        let store = store(engine.clone());
+        store.create(1, StorageType::Memory, false).await?;
+        assert_eq!(events.recv().await, Some(KeeperEvent::Read(Vec::new())));
+
+        // A node that starts gets what the other one has stored.
+        let written = async |sequence| loop {
+            // Rubbish is no value.
+            let stored = store.read().await.unwrap_or_default();
+            if stored.is_some_and(|stored| stored.position.sequence == sequence) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        };
+        for sequence in [1, 2] {
+            newest.send_replace(Some(value(7, sequence, 1)));
+            written(sequence).await;
+        }
+        let (newest_too, mut events_too) = keeper();
+        let both = vec![value(7, 1, 1), value(7, 2, 1)];
+        assert_eq!(events_too.recv().await, Some(KeeperEvent::Read(both)));
+
+        // Who knows less is told what is stored; who knows more stores it.
+        newest_too.send_replace(Some(value(7, 1, 1)));
+        assert_eq!(events_too.recv().await, Some(KeeperEvent::Found(value(7, 2, 1))));
+        newest_too.send_replace(Some(value(7, 3, 1)));
+        written(3).await;
+
+        // The timer repairs what was deleted.
+        engine.publish("$KV.wschat_moderation.state", "rubbish".into()).await?.await?;
+        written(3).await;
+        Ok(())
+    });
 }

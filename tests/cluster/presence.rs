@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use wschat::cluster::nats::PresenceTask;
 use wschat::cluster::{ClusterState, KickAnswer, KickTotal, Kicks, NodeProcess, StreamName};
+use wschat::feed::Position;
 
 use crate::harness::until;
 use crate::servers::{Servers, runtime};
@@ -30,7 +31,7 @@ impl Node {
     fn start(runtime: &Runtime, room: &str, name: &str, incarnation: u64) -> Self {
         let stream: StreamName = room.parse().unwrap();
         let state = Arc::new(ClusterState::new(&stream, &name.parse().unwrap(), incarnation));
-        let (kicks, answers) = Kicks::new(state.process().clone());
+        let (kicks, answers) = Kicks::new();
         let (kicks, listeners) = (Arc::new(kicks), Arc::new(AtomicU64::new(0)));
         let (client, clients) = watch::channel(None);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -131,22 +132,28 @@ fn a_kick_is_answered_by_all_nodes() {
         node.connect(&runtime, &servers);
     }
     wait(&runtime, "a sees all", || (a.sees().len() == 3).then_some(()));
-    let answer = |node: &Node, closed| {
-        let (origin, process) = (a.state.process().clone(), node.state.process().clone());
-        node.kicks.answer(KickAnswer { origin, number: 1, process, closed });
+    let at = |sequence| Position { created: 1, sequence };
+    let answer = |node: &Node, sequence, closed| {
+        let process = node.state.process().clone();
+        node.kicks.answer(KickAnswer { position: at(sequence), process, closed });
     };
-    let total = |nodes: &[NodeProcess]| runtime.block_on(a.kicks.total(1, nodes));
+    let total =
+        |sequence, nodes: &[NodeProcess]| runtime.block_on(a.kicks.total(at(sequence), nodes));
     let nodes = a.state.processes();
     assert_eq!(nodes.len(), 3);
 
-    a.kicks.open(1);
-    answer(&a, 1);
-    answer(&b, 2);
-    answer(&c, 0);
-    assert_eq!(total(&nodes), KickTotal { closed: 3, silent: 0 });
+    answer(&a, 1, 1);
+    answer(&b, 1, 2);
+    answer(&c, 1, 0);
+    assert_eq!(total(1, &nodes), KickTotal { closed: 3, silent: 0 });
 
-    a.kicks.open(1);
-    answer(&a, 1);
-    answer(&b, 2);
-    assert_eq!(total(&nodes), KickTotal { closed: 3, silent: 1 });
+    answer(&a, 2, 1);
+    answer(&b, 2, 2);
+    assert_eq!(total(2, &nodes), KickTotal { closed: 3, silent: 1 });
+
+    servers.ask(async |engine| {
+        engine.client().publish("wschat.kick", "nonsense".into()).await?;
+        Ok(engine.client().flush().await?)
+    });
+    wait(&runtime, "it is counted", || (a.state.status().bad_presence == 1).then_some(()));
 }

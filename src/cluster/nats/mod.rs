@@ -10,6 +10,7 @@
 //! | `publisher.rs` | publishing, and what became of it |
 //! | `init.rs` | creates the stream and the key-value bucket |
 //! | `moderation_store.rs` | what lasts of the moderation, in the key-value bucket |
+//! | `moderation_keeper.rs` | keeps the bucket and what a node knows in step |
 //! | `presence.rs` | which nodes there are, and what a kick has met |
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -19,6 +20,7 @@ mod connect;
 mod consumer;
 mod delivery;
 mod init;
+mod moderation_keeper;
 mod moderation_store;
 mod presence;
 mod publisher;
@@ -41,7 +43,8 @@ use super::options::EngineOptions;
 use crate::feed::Position;
 
 pub use self::init::{InitOptions, InitOutcome, InitReport, init};
-pub use self::moderation_store::{ModerationStore, StoreError, Written, keep};
+pub use self::moderation_keeper::{KeeperEvent, ModerationKeeper};
+pub use self::moderation_store::{ModerationStore, StoreError, Written};
 pub use self::presence::PresenceTask;
 
 /// How many publishes wait at most.

@@ -12,26 +12,24 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{Context, PublishErrorKind};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, StorageType};
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
-use tracing::{error, info, warn};
+use tokio::time::timeout;
+use tracing::error;
 
 use crate::chat::Moderation;
 use crate::cluster::names::StreamName;
 use crate::cluster::stored_moderation::{StoredModeration, StoredModerationError};
-use crate::feed::Position;
 
 /// The key.
 const KEY: &str = "state";
 /// Older values that the bucket keeps of a key: the most that NATS allows. A node that starts
 /// needs the one that was in force where it begins to read.
 const HISTORY: u16 = 64;
+/// Older values that are read have at most this many bytes together.
+const HISTORY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a write is tried while others write too.
 const TRIES_MAX: u32 = 32;
-/// How often a node checks whether what it knows is stored.
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The bucket of a room.
 #[derive(Clone, Debug)]
@@ -128,28 +126,27 @@ impl ModerationStore {
         self.entry().await?.value.transpose().map_err(|error| self.invalid(error))
     }
 
-    /// The values that a node needs that begins to read the log at `from`, oldest first: the
-    /// first one is in force there, and each of the others after the record up to which it
-    /// counts. If the bucket has forgotten the first one, the list begins with the oldest one.
+    /// The values of now and before, as far as they are kept, oldest first: a node that begins to
+    /// read in the middle of the log needs the one that was in force there.
     ///
     /// # Errors
     ///
     /// Why they cannot be read.
-    pub async fn read_from(&self, from: Position) -> Result<Vec<StoredModeration>, StoreError> {
-        let Entry { mut revision, value } = self.entry().await?;
-        let mut value = value.transpose().map_err(|error| self.invalid(error))?;
-        let mut values = Vec::new();
-        let oldest = revision.saturating_sub(HISTORY.into());
-        loop {
-            let is_first = value.as_ref().is_some_and(|value| !value.includes(from));
-            values.extend(value);
-            revision = revision.saturating_sub(1);
-            if is_first || revision <= oldest {
-                values.reverse();
-                return Ok(values);
+    pub async fn history(&self) -> Result<Vec<StoredModeration>, StoreError> {
+        let Entry { revision, value } = self.entry().await?;
+        let mut values: Vec<_> =
+            value.transpose().map_err(|error| self.invalid(error))?.into_iter().collect();
+        let mut bytes = 0;
+        for revision in (1..revision).rev().take(usize::from(HISTORY)) {
+            let Some(value) = self.value_at(revision).await? else { continue };
+            bytes += value.to_json().len();
+            if bytes > HISTORY_BYTES_MAX {
+                break;
             }
-            value = self.value_at(revision).await?;
+            values.push(value);
         }
+        values.reverse();
+        Ok(values)
     }
 
     /// Stores `value`, unless a value that counts up to the same record or to a later one is
@@ -292,55 +289,4 @@ impl ModerationStore {
 /// The value of a message; `None` for the mark of a deletion, which is empty.
 fn value(message: &StreamMessage) -> Option<Result<StoredModeration, StoredModerationError>> {
     (!message.payload.is_empty()).then(|| StoredModeration::parse(&message.payload))
-}
-
-/// Keeps the bucket up to date for as long as this is polled: `newest` is what the node knows,
-/// up to its newest moderation action. Every node does that, so that no action is lost with the
-/// node that has published it. What the bucket has beyond that goes to `found`.
-pub async fn keep(
-    store: ModerationStore,
-    mut newest: watch::Receiver<Option<StoredModeration>>,
-    found: watch::Sender<Option<StoredModeration>>,
-) {
-    let mut tick = interval(CHECK_INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = None;
-    loop {
-        let is_open = tokio::select! {
-            changed = newest.changed() => changed.is_ok(),
-            _ = tick.tick() => true,
-        };
-        if !is_open {
-            return;
-        }
-        let known = newest.borrow_and_update().clone();
-        let stored = match &known {
-            Some(known) => store.write(known).await.map(|written| match written {
-                Written::Kept(stored) if stored.position != known.position => Some(stored),
-                _ => None,
-            }),
-            None => store.read().await,
-        };
-        match stored {
-            Ok(stored) => {
-                if failing.take().is_some() {
-                    info!("moderation is stored in the key-value bucket again");
-                }
-                found.send_if_modified(|found| {
-                    let is_new = stored.is_some() && *found != stored;
-                    if is_new {
-                        *found = stored;
-                    }
-                    is_new
-                });
-            }
-            Err(error) => {
-                let why = error.to_string();
-                if failing.as_ref() != Some(&why) {
-                    warn!(error = why, "moderation is not stored for other nodes: {why}");
-                    failing = Some(why);
-                }
-            }
-        }
-    }
 }

@@ -59,7 +59,8 @@ impl PresenceTask {
                 Ok(()) = self.client.changed() => subscriptions = self.subscribe().await,
                 (is_presence, message) = next(&mut subscriptions) => match message {
                     Some(message) if is_presence => self.state.read_presence(&message),
-                    Some(message) => self.kicks.read(&message),
+                    Some(message) if self.kicks.read(&message) => {}
+                    Some(_) => self.state.count_bad_presence(),
                     // The connection is closed for good; another one follows.
                     None => subscriptions = None,
                 },
