@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod check;
 mod clients;
+mod cluster;
 mod completions;
 mod config;
 mod failure;
@@ -64,6 +65,9 @@ enum CliCommand {
     Moderate(moderate::ModerateCommand),
     /// List the mutes, and show whether the room is locked or in slow mode
     Mutes(mutes::MutesArgs),
+    /// Set up a room on several machines
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Join a room, on a terminal or in a pipe
     Join(join::JoinArgs),
     /// Print a new token
@@ -101,6 +105,7 @@ pub fn run() -> CommandResult {
         CliCommand::Metrics(args) => metrics::run(&args),
         CliCommand::Moderate(command) => moderate::run(command),
         CliCommand::Mutes(args) => mutes::run(&args),
+        CliCommand::Cluster(command) => cluster::run(command),
         CliCommand::Join(args) => join::run(args),
         CliCommand::Token(args) => token::run(args),
         CliCommand::Completions(args) => completions::run(&args, Cli::command()),

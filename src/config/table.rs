@@ -161,8 +161,8 @@ keys! {
         /// it is not set, the systemd credential `wschat.nats` is used. A relative path starts at
         /// the folder of the configuration file.
         credentials_file: Option<CredentialsFile> = None, optional(credentials_file()), No;
-        /// A file in PEM with the only certificates of authorities that are trusted. Without this
-        /// key, those of the system are trusted.
+        /// A file in PEM with the only certificates of authorities that are trusted; TLS is required
+        /// with it. Without this key, those of the system are trusted.
         tls_ca_file: Option<PathBuf> = None, optional(path("the path of a file in PEM")), No;
         /// The name of this node in the status of the others. Each node needs its own. Without this
         /// key, it is the host name.

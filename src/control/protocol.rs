@@ -59,6 +59,9 @@ pub enum ControlRequest {
     },
     /// List mutes and other decisions of moderation. The reply is a [`ModerationStatus`].
     Mutes {},
+    /// Report what moderators and operators have decided, for another room. The reply is a
+    /// [`Moderation`](crate::chat::Moderation).
+    Moderation {},
 }
 
 impl ControlRequest {

@@ -118,6 +118,10 @@ impl Service {
                 let moderation = self.pool.moderation().clone();
                 Ok(ok_reply(&moderation_status(&moderation, self.pool.now())))
             }
+            ControlRequest::Moderation {} => {
+                let moderation = self.pool.moderation().clone();
+                Ok(ok_reply(&moderation))
+            }
             ControlRequest::Metrics {} => Ok(ok_reply(&self.metrics())),
         }
     }

@@ -24,5 +24,6 @@ mod status_line;
 mod watchdog;
 
 pub use logging::write_last_line;
+pub use moderation_file::ModerationFile;
 pub use run::run;
 pub use start_error::StartError;

@@ -52,20 +52,29 @@ impl ModerationFile {
 
     /// The decisions in the file; none if it is missing or cannot be read.
     pub fn load(&self) -> Moderation {
-        let Some(file) = &self.0 else { return Moderation::default() };
+        self.read().unwrap_or_else(|(file, error)| {
+            let file = file.display();
+            warn!(%error, "moderation decisions are lost: {file} cannot be read: {error}");
+            Moderation::default()
+        })
+    }
+
+    /// The decisions in the file; none if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// The file that cannot be read, and why.
+    pub fn read(&self) -> Result<Moderation, (PathBuf, io::Error)> {
+        let Some(file) = &self.0 else { return Ok(Moderation::default()) };
         // The old file is only read, because other daemons may still need it.
         for file in [file.clone(), file.with_file_name(OLD_NAME)] {
             match read(&file) {
-                Ok(moderation) => return moderation,
+                Ok(moderation) => return Ok(moderation),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => {
-                    let file = file.display();
-                    warn!(%error, "moderation decisions are lost: {file} cannot be read: {error}");
-                    break;
-                }
+                Err(error) => return Err((file, error)),
             }
         }
-        Moderation::default()
+        Ok(Moderation::default())
     }
 
     /// Starts the thread. It first writes the decisions of now, because a handover may
@@ -139,10 +148,13 @@ fn write_changes(file: &Path, pool: &ShardPool, woken: &Receiver<()>) {
 }
 
 /// Reads a file that belongs to the daemon's user or to root; a file of another user must
-/// not decide anything.
-fn read(file: &Path) -> io::Result<Moderation> {
-    let (file, metadata) = open_regular(file, OFlags::NOFOLLOW)?;
-    if ![0, geteuid().as_raw()].contains(&metadata.uid()) {
+/// not decide anything. Root reads that of the user to whom the directory belongs.
+fn read(path: &Path) -> io::Result<Moderation> {
+    let (file, metadata) = open_regular(path, OFlags::NOFOLLOW)?;
+    let (owner, user) = (metadata.uid(), geteuid().as_raw());
+    let owns_directory =
+        || path.parent().and_then(|path| path.metadata().ok()).is_some_and(|it| it.uid() == owner);
+    if ![0, user].contains(&owner) && (user != 0 || !owns_directory()) {
         return Err(io::Error::other("it belongs to another user"));
     }
     Ok(serde_json::from_slice(&read_all(file, BYTES_MAX)?)?)

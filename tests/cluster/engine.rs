@@ -34,7 +34,7 @@ fn init_options(replicas: u64) -> InitOptions {
 }
 
 fn init(options: &EngineOptions, init: InitOptions) -> Result<[InitOutcome; 2], String> {
-    let report = runtime().block_on(nats::init(options, init))?;
+    let report = runtime().block_on(nats::init(options, init, None))?;
     Ok(report.parts.map(|(_, outcome)| outcome))
 }
 

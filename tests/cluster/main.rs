@@ -12,6 +12,7 @@ mod manager;
 mod crowd;
 mod deliveries;
 mod engine;
+mod init;
 mod moderation;
 mod outcomes;
 mod presence;

@@ -11,11 +11,18 @@ const MANUAL: &str = include_str!("../../man/wschat.8");
 fn commands() -> Vec<(String, Vec<String>)> {
     let definition = Cli::command();
     let visible = definition.get_subcommands().filter(|command| !command.is_hide_set());
-    let with_options = visible.map(|command| {
-        let options = command.get_arguments().filter_map(|option| option.get_long());
-        (command.get_name().to_owned(), options.map(str::to_owned).collect())
-    });
-    with_options.collect()
+    visible.flat_map(|command| with_subcommands("", command)).collect()
+}
+
+/// A command, or the subcommands that it has, each with its full name.
+fn with_subcommands(parent: &str, command: &clap::Command) -> Vec<(String, Vec<String>)> {
+    let name = format!("{parent}{}", command.get_name());
+    if command.has_subcommands() {
+        let parent = format!("{name} ");
+        return command.get_subcommands().flat_map(|it| with_subcommands(&parent, it)).collect();
+    }
+    let options = command.get_arguments().filter_map(|option| option.get_long());
+    vec![(name, options.map(str::to_owned).collect())]
 }
 
 /// The manual's words on one command: from its entry in the list of commands
@@ -45,10 +52,15 @@ fn completions<'a>(text: &'a str, shell: &str, command: &str) -> String {
     };
     match shell {
         "bash" => {
+            let command = command.replace(' ', "__subcmd__");
             between(&format!("\n        wschat__subcmd__{command})\n"), "\n            if ").into()
         }
-        "zsh" => between(&format!("({command})\n_arguments"), "\n;;\n").into(),
+        "zsh" => {
+            let command = command.rsplit(' ').next().unwrap_or_default();
+            between(&format!("({command})\n_arguments"), "\n;;\n").into()
+        }
         _ => {
+            let command = command.replace(' ', "; and __fish_seen_subcommand_from ");
             let of = format!("__fish_wschat_using_subcommand {command}\"");
             text.lines().filter(|line| line.contains(&of)).collect::<Vec<_>>().join("\n")
         }

@@ -10,6 +10,7 @@ use super::api::{ApiError, STREAM_NOT_FOUND, StreamInfo, request};
 use super::connect::Link;
 use super::moderation_store::ModerationStore;
 use super::stream::{Difference, check_server, differences, stream_bytes_min};
+use crate::chat::Moderation;
 
 /// What is to be created.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,8 @@ pub const MAX_BYTES: u64 = 256 * 1024 * 1024;
 pub struct InitReport {
     /// Their names, and what became of them.
     pub parts: [(String, InitOutcome); 2],
+    /// Whether the moderation was copied into the bucket.
+    pub is_copied: bool,
 }
 
 /// What became of a stream or of a bucket. The texts say how it differs from what was requested.
@@ -50,12 +53,17 @@ pub enum InitOutcome {
     Updated(Vec<String>),
 }
 
-/// Creates the stream and the bucket of a room, or changes them if that is requested.
+/// Creates the stream and the bucket of a room, or changes them if that is requested. A bucket
+/// that has no value gets `moderation`, that of a room that was on one machine.
 ///
 /// # Errors
 ///
 /// Why it cannot be done, in words.
-pub async fn init(options: &EngineOptions, init: InitOptions) -> Result<InitReport, String> {
+pub async fn init(
+    options: &EngineOptions,
+    init: InitOptions,
+    moderation: Option<Moderation>,
+) -> Result<InitReport, String> {
     let least = stream_bytes_min(options);
     if init.max_bytes.is_some_and(|bytes| bytes < least) {
         return Err(format!("max-bytes must be at least {least}, 4 x limits.feed_tail_bytes"));
@@ -67,9 +75,14 @@ pub async fn init(options: &EngineOptions, init: InitOptions) -> Result<InitRepo
     let (name, bucket) = (options.stream.to_string(), options.stream.bucket());
     let stream = init_stream(&link.client, options, init).await;
     let stream = stream.map_err(|error| format!("the stream {name}: {error}"))?;
-    let kept = init_bucket(&link.client, options, init).await;
+    let store = ModerationStore::new(jetstream::new(link.client.clone()), options.stream.clone());
+    let kept = init_bucket(&link.client, &store, options, init).await;
     let kept = kept.map_err(|error| format!("the key-value bucket {bucket}: {error}"))?;
-    Ok(InitReport { parts: [(name, stream), (bucket, kept)] })
+    let is_copied = match moderation {
+        Some(moderation) => store.copy(moderation).await.map_err(|error| error.to_string())?,
+        None => false,
+    };
+    Ok(InitReport { parts: [(name, stream), (bucket, kept)], is_copied })
 }
 
 async fn connect_to_any(options: &EngineOptions) -> Result<Link, String> {
@@ -109,6 +122,7 @@ async fn init_stream(
 
 async fn init_bucket(
     client: &Client,
+    store: &ModerationStore,
     options: &EngineOptions,
     init: InitOptions,
 ) -> Result<InitOutcome, String> {
@@ -127,7 +141,6 @@ async fn init_bucket(
         }
     };
     let storage = if init.is_memory { StorageType::Memory } else { StorageType::File };
-    let store = ModerationStore::new(jetstream::new(client.clone()), options.stream.clone());
     let replicas = usize::try_from(replicas).unwrap_or(usize::MAX);
     let created = store.create(replicas, storage, init.is_update).await;
     created.map_err(|error| error.to_string())?;

@@ -46,6 +46,7 @@ pub use self::init::{InitOptions, InitOutcome, InitReport, init};
 pub use self::moderation_keeper::{KeeperEvent, ModerationKeeper};
 pub use self::moderation_store::{ModerationStore, StoreError, Written};
 pub use self::presence::PresenceTask;
+pub use self::stream::stream_bytes_min;
 
 /// How many publishes wait at most.
 pub const PUBLISHES_MAX: usize = 256;
