@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use tracing::level_filters::LevelFilter;
-use tracing::{Level, error};
+use tracing::{Level, Metadata, error};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
@@ -39,9 +39,7 @@ pub struct FlushOnDrop(LogQueue);
 /// system has no thread or descriptor left, or a log was started before.
 pub fn start(level: Level) -> io::Result<(LogLevel, FlushOnDrop)> {
     let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
-    // async-nats reports every event of a connection; `cluster` reports what matters.
-    let ours = filter_fn(|metadata| !metadata.target().starts_with("async_nats"));
-    let log = tracing_subscriber::registry().with(filter).with(ours);
+    let log = tracing_subscriber::registry().with(filter).with(filter_fn(is_wanted));
     let (queue, started) = match journal() {
         Some(journal) => {
             let queue = LogQueue::start(journal)?;
@@ -82,6 +80,11 @@ impl Drop for FlushOnDrop {
     fn drop(&mut self) {
         self.0.finish(FLUSH_TIMEOUT);
     }
+}
+
+/// async-nats reports every event of a connection; `cluster` reports what matters.
+fn is_wanted(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("async_nats")
 }
 
 /// Logs a panic before it may abort the process, as one in a shard does.
@@ -166,7 +169,29 @@ impl LogWriter for Stderr {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing_subscriber::layer::Context;
+
     use super::*;
+
+    #[test]
+    fn the_lines_of_the_nats_client_are_left_out() {
+        struct Count(Arc<AtomicUsize>);
+        impl<S: tracing::Subscriber> Layer<S> for Count {
+            fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let count = Arc::new(AtomicUsize::new(0));
+        let log = Registry::default().with(filter_fn(is_wanted)).with(Count(Arc::clone(&count)));
+        tracing::subscriber::with_default(log, || {
+            error!(target: "async_nats::connector", "authorization violation");
+            error!(target: "wschat::cluster::nats", "ours");
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn the_line_about_dropped_lines_looks_like_the_others() {

@@ -1,10 +1,13 @@
 //! The engine: a node's connection to the stream, without the room.
 
+use std::cell::RefCell;
+use std::net::Ipv4Addr;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use async_nats::HeaderMap;
+use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
 use tokio::runtime::Handle;
 use wschat::cluster::engine::{AwayReason, Connection, Delivery, EngineEvent, Publish};
 use wschat::cluster::nats::{self, Engine, InitOptions, InitOutcome};
@@ -583,6 +586,57 @@ fn a_client_that_may_not_publish() {
     node.read_to(1);
 }
 
+/// A folder with the certificate of an authority, and with a certificate for this address and its
+/// key.
+fn certificates(address: Ipv4Addr) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![address.to_string()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    for (name, pem) in
+        [("ca", issuer.pem()), ("cert", certificate.pem()), ("key", key.serialize_pem())]
+    {
+        std::fs::write(folder.path().join(name), pem).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn tls_with_the_certificate_of_an_authority() {
+    let folder = RefCell::new(None);
+    let servers = Servers::with_config_of(1, |address| {
+        let made = certificates(address);
+        let path = made.path().display().to_string();
+        folder.replace(Some(made));
+        format!("tls {{ cert_file: \"{path}/cert\", key_file: \"{path}/key\" }}")
+    });
+    let folder = folder.take().unwrap();
+    let address = servers.addresses()[0];
+    let with_ca = |scheme: &str, ca: &TempDir| EngineOptions {
+        tls_ca_file: Some(ca.path().join("ca")),
+        ..options(&[format!("{scheme}://{address}")])
+    };
+    until("the stream is created", || init(&with_ca("tls", &folder), init_options(1)).ok());
+    for scheme in ["tls", "nats"] {
+        let (mut node, _) = Node::connect(&with_ca(scheme, &folder), None);
+        node.say(scheme);
+    }
+    let other = certificates(Ipv4Addr::LOCALHOST);
+    let why = unreachable(Node::start(&with_ca("tls", &other), None).away());
+    assert!(why.contains("invalid peer certificate"), "{why}");
+    let why = unreachable(Node::start(&options(&[format!("tls://{address}")]), None).away());
+    assert!(why.contains("invalid peer certificate"), "{why}");
+
+    // A server without TLS does not get the password.
+    let plain = Servers::start(1);
+    let url = format!("nats://u:p@{}", plain.addresses()[0]);
+    let without = EngineOptions { tls_ca_file: Some(other.path().join("ca")), ..options(&[url]) };
+    unreachable(Node::start(&without, None).away());
+}
+
 #[test]
 fn a_permission_that_is_missing_is_named() {
     let config = "authorization { users: [{ user: node, password: p, permissions: {
@@ -615,5 +669,4 @@ fn throughput() {
     }
     let secs = start.elapsed().as_secs_f64();
     eprintln!("{:.0} records/s", RECORDS as f64 / secs);
-    let _ = HeaderMap::new();
 }

@@ -48,12 +48,18 @@ impl Servers {
 
     /// As [`start`](Self::start), with more lines in the configuration of each server.
     pub fn with_config(count: usize, more: &str) -> Self {
+        Self::with_config_of(count, |_| more.to_owned())
+    }
+
+    /// As [`with_config`](Self::with_config), with lines that depend on the address.
+    pub fn with_config_of(count: usize, more: impl Fn(Ipv4Addr) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let addresses: Vec<_> = (0..count).map(|_| free_address()).collect();
         let routes: Vec<_> = addresses.iter().map(|a| format!("nats://{a}:{ROUTE_PORT}")).collect();
         let servers = addresses.iter().enumerate().map(|(number, address)| {
             let folder = folder.path().join(number.to_string());
             fs::create_dir(&folder).unwrap();
+            let more = more(*address);
             let mut config = format!(
                 "server_name: {}\nlisten: \"{address}:{CLIENT_PORT}\"\n\
                  http: \"{address}:{MONITOR_PORT}\"\n{more}\n\
