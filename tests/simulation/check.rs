@@ -60,7 +60,8 @@ impl World {
         let (feed, now) = (&self.sent_feed, self.now().tim);
         let last = feed.tims.last().copied().unwrap_or_default().max(self.complete_since);
         if since.tim() > last {
-            let is_far = since.tim().nanos() > last.max(now).nanos() + 1_000_000_000;
+            let ahead_nanos = if self.plan.is_cluster { 60_000_000_000 } else { 1_000_000_000 };
+            let is_far = since.tim().nanos() > last.max(now).nanos() + ahead_nanos;
             let after = (!is_far).then_some(since.tim());
             assert_eq!(*point, StartPoint { cursor: feed.end(), after, gap: None });
             return;

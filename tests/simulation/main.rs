@@ -21,6 +21,7 @@ mod seeds;
 mod sent_feed;
 mod shard;
 mod steps;
+mod stream;
 mod tail_file;
 mod totals;
 mod world;

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use wschat::chat::Stamper;
 use wschat::feed::Log;
-use wschat::room::{Accounts, Room, RoomState};
+use wschat::room::{Accounts, RoomState};
 use wschat::server::{ConnectionCounts, ConnectionSnapshot, Snapshot};
 use wschat::ws::{close, frame};
 
@@ -92,8 +92,9 @@ impl World {
         let state =
             RoomState { log, stamper: Stamper::after(last_tim), ..RoomState::new(tail_bytes) };
         self.started_us = self.now_us;
-        self.room = Room::resume(self.plan.shards, tail_bytes, state);
+        self.room = self.plan.room(self.plan.shards, state);
         self.store_tail();
+        self.cut_stream();
         self.counts = ConnectionCounts::new(self.plan.shards);
         let (settings, scratch_bytes) = (self.settings.clone(), self.plan.scratch_bytes);
         let shard = |number| Shard::new(number, &self.room, settings.clone(), scratch_bytes);
@@ -155,7 +156,7 @@ impl World {
         };
         self.started_us = self.now_us;
         let shards = if self.rng.bool() { self.plan.shards } else { self.rng.usize(1..4) };
-        self.room = Room::resume(shards, tail_bytes, past);
+        self.room = self.plan.room(shards, past);
         self.store_tail();
         self.counts = ConnectionCounts::new(shards);
         let (settings, scratch_bytes) = (self.settings.clone(), self.plan.scratch_bytes);

@@ -41,7 +41,10 @@ impl TailFile {
         let write = |at, bytes: &[u8]| file.lock().unwrap().write(at, bytes);
         let Ok(writer) = TailFileWriter::new(file_bytes, start, log.complete_since(), write);
         let mut store = Store { file: Arc::clone(&file), writer };
-        log.pieces().iter().for_each(|piece| store.append(piece, log.stream_mark()));
+        log.pieces().iter().for_each(|piece| store.append(piece, None));
+        if let Some(stream_mark) = log.stream_mark() {
+            store.advance(stream_mark);
+        }
         (file, Box::new(store))
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use fastrand::Rng;
 use wschat::chat::{Actor, AddressBlock, ModAction, Now, Target, Tim, gap_notice};
 use wschat::config::{Config, Limits};
-use wschat::room::{Room, Start};
+use wschat::room::{OrderState, RemoteOrder, Room, RoomState, Start};
 use wschat::server::{ConnectionCounts, NewConnection, Peer, Settings};
 use wschat::ws::close::Close;
 
@@ -18,6 +18,7 @@ use super::client::{Client, Kind, Reads, Sends, Step};
 use super::pipe::{Pipe, Side, Traffic};
 use super::sent_feed::{Received, SentFeed};
 use super::shard::{Command, Shard};
+use super::stream::{NoSenders, Stream};
 use super::tail_file::TailFile;
 use super::totals::Totals;
 
@@ -37,6 +38,8 @@ pub struct Plan {
     pub pauses: u32,
     /// The longest of these pauses.
     pub pause_ms_max: u64,
+    /// Whether a stream orders the messages.
+    pub is_cluster: bool,
 }
 
 impl Default for Plan {
@@ -49,7 +52,19 @@ impl Default for Plan {
             scratch_bytes: 65_536,
             pauses: 0,
             pause_ms_max: 0,
+            is_cluster: false,
         }
+    }
+}
+
+impl Plan {
+    /// A room that continues with this state.
+    pub fn room(&self, shards: usize, mut state: RoomState) -> Room {
+        let remote = self.is_cluster.then(|| Arc::new(NoSenders) as Arc<dyn RemoteOrder>);
+        state.remote = remote;
+        let room = Room::resume(shards, self.limits.feed_tail_bytes, state);
+        room.set_order_state(OrderState::Ready);
+        room
     }
 }
 
@@ -67,6 +82,8 @@ pub struct World {
     pub rng: Rng,
     pub plan: Plan,
     pub room: Room,
+    /// What orders the messages in a cluster.
+    pub stream: Stream,
     /// What outlives a crash.
     pub tail_file: Arc<Mutex<TailFile>>,
     pub settings: Rc<Settings>,
@@ -100,13 +117,14 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, plan: Plan) -> Self {
-        let room = Room::new(plan.shards, plan.limits.feed_tail_bytes);
+        let room = plan.room(plan.shards, RoomState::new(plan.limits.feed_tail_bytes));
         let settings = Rc::new(settings(&plan.limits));
         let shard = |number| Shard::new(number, &room, settings.clone(), plan.scratch_bytes);
         let mut world = Self {
             rng: Rng::with_seed(seed),
             shards: (0..plan.shards).map(shard).collect(),
             room,
+            stream: Stream::default(),
             tail_file: Arc::default(),
             settings,
             counts: ConnectionCounts::new(plan.shards),

@@ -22,14 +22,19 @@ struct Listeners {
     last: BTreeMap<u32, Tim>,
 }
 
-fn breaks_and_resumes(seed: u64) -> Totals {
+/// The limits and the number of shards are those of the seed.
+fn plan(seed: u64) -> Plan {
     let mut plan = Plan { scratch_bytes: 64, pauses: 2, pause_ms_max: 40, ..Plan::default() };
     plan.shards = 1 + (seed % 3) as usize;
     plan.limits.feed_tail_bytes = [4_096, 65_536, 1 << 20][(seed / 3 % 3) as usize];
     plan.limits.message_bytes_max = 1_024;
     plan.limits.messages_per_sec = 0;
     plan.limits.resume = Duration::from_millis([300_000, 2_000, 0][(seed / 9 % 3) as usize]);
-    let mut world = World::new(seed, plan);
+    plan
+}
+
+fn breaks_and_resumes(seed: u64) -> Totals {
+    let mut world = World::new(seed, plan(seed));
     let mut listeners = Listeners { connections: BTreeMap::new(), last: BTreeMap::new() };
     for number in 0..12 {
         listeners.open(&mut world, number, Start::Live);
@@ -47,7 +52,42 @@ fn breaks_and_resumes(seed: u64) -> Totals {
     world.finish()
 }
 
+/// A node that reads the stream more or less quickly. Its listeners come back to it with the
+/// `tim` of a message that they have from here, or from another node, which may have read
+/// further.
+fn breaks_and_resumes_in_a_cluster(seed: u64) -> Totals {
+    let mut world = World::new(seed, Plan { is_cluster: true, ..plan(seed) });
+    let mut listeners = Listeners { connections: BTreeMap::new(), last: BTreeMap::new() };
+    for number in 0..12 {
+        listeners.open(&mut world, number, Start::Live);
+    }
+    for _ in 0..world.rng.u32(80..160) {
+        listeners.event(&mut world);
+        for _ in 0..world.rng.u32(..20) {
+            if world.rng.bool() {
+                world.publish_record();
+            }
+            let most = world.rng.usize(..3);
+            world.read_records(most);
+            let ms = world.rng.u64(..8);
+            world.run_for(ms);
+        }
+        if world.rng.u8(..30) == 0 {
+            let ms = world.rng.u64(..20_000);
+            world.run_for(ms);
+        }
+    }
+    while world.read_records(20) {
+        world.run_for(100);
+    }
+    world.settle();
+    world.finish()
+}
+
 fn speakers(world: &mut World) {
+    if world.plan.is_cluster {
+        return;
+    }
     for _ in 0..3 {
         let (ms, bytes) = (world.rng.u64(5..400), world.rng.usize(30..900));
         world.join(Kind { sends: Sends::Every { ms, bytes }, ..LISTENER });
@@ -93,7 +133,8 @@ impl Listeners {
             44..50 => world.hand_over(Outcome::Whole),
             50..54 => {
                 let left = [Left::Tail, Left::Tail, Left::DamagedTail, Left::Nothing];
-                let left = left[world.rng.usize(..left.len())];
+                let count = if world.plan.is_cluster { 3 } else { left.len() };
+                let left = left[world.rng.usize(..count)];
                 (0..12).for_each(|number| self.note(world, number));
                 world.crash(left);
                 for number in 0..12 {
@@ -140,6 +181,11 @@ impl Listeners {
     /// With what the listener comes back.
     fn start(&self, world: &mut World, number: u32) -> Start {
         let nanos = world.now().tim.nanos();
+        if world.plan.is_cluster && world.rng.u8(..3) == 0 && !world.stream.tims.is_empty() {
+            let tims = &world.stream.tims;
+            let from = tims.len().saturating_sub(100);
+            return Start::After(tims[world.rng.usize(from..tims.len())].into());
+        }
         match (world.rng.u8(..20), self.last.get(&number)) {
             (0, _) => Start::Live,
             (1, _) => Start::After(Tim::from_nanos(nanos + world.rng.u64(..2_000_000_000)).into()),
@@ -154,5 +200,12 @@ impl Listeners {
 fn a_listener_that_comes_back_misses_nothing_without_a_gap() {
     each_seed(60, breaks_and_resumes, |totals| {
         totals.sent > 3_000 && totals.gaps > 60 && totals.hand_overs > 60
+    });
+}
+
+#[test]
+fn a_listener_that_comes_back_in_a_cluster_misses_and_repeats_nothing() {
+    each_seed(40, breaks_and_resumes_in_a_cluster, |totals| {
+        totals.messages > 20_000 && totals.gaps > 40 && totals.hand_overs > 40
     });
 }
