@@ -201,6 +201,18 @@ pub fn retraction(tim: Tim, out: &mut Vec<u8>) {
     server_message(&format!("retracted: {tim}"), &format!("\"retract\":\"{tim}\","), out);
 }
 
+/// The message with which an action is announced to every client, with a placeholder for its
+/// `tim`.
+pub fn announced(action: &ModAction) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    match action {
+        ModAction::Retract { tim } => retraction(*tim, &mut text),
+        ModAction::Say { text: said } => announcement(said, &mut text),
+        _ => return None,
+    }
+    Some(text)
+}
+
 /// Appends a message of the server. `fields` are the fields between `msg` and `tim`,
 /// each with a comma behind it.
 fn server_message(msg: &str, fields: &str, out: &mut Vec<u8>) {

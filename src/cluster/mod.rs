@@ -12,8 +12,12 @@
 //! | `state.rs` | the cluster as this node sees it, for the status |
 //! | `presence_table.rs`, `kick_answers.rs` | pure: which nodes there are, and what a kick has met |
 //! | `stored_moderation.rs`, `moderation_sync.rs` | what lasts of the moderation, for nodes that start |
+//! | `cluster_node.rs` | the tasks of a node |
+//! | `driver.rs`, `room_feed.rs` | the task that joins the log, the engine and the room |
 //! | `engine.rs` | the log as the rest sees it: what it can be told, and what it tells |
 
+mod cluster_node;
+mod driver;
 pub mod engine;
 mod kick_answers;
 mod kicks;
@@ -23,9 +27,11 @@ mod names;
 pub mod nats;
 pub mod options;
 mod presence_table;
+mod room_feed;
 mod state;
 mod stored_moderation;
 
+pub use cluster_node::{ClusterNode, RunningNode};
 pub use kick_answers::{KickAnswer, KickAnswers, KickTotal};
 pub use kicks::Kicks;
 pub use moderation_sync::ModerationSync;

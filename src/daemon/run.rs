@@ -25,6 +25,7 @@ use super::start_error::StartError;
 use super::{status_line, watchdog};
 use crate::address::ListenAddress;
 use crate::chat::Moderation;
+use crate::cluster::ClusterNode;
 use crate::config::{Config, Environment, Loaded};
 use crate::record::Recorder;
 use crate::server::{Acceptor, HttpServer, ListeningSocket};
@@ -80,7 +81,9 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
 
     let manager = ServiceManager::new(env::var_os("NOTIFY_SOCKET"));
     let settings = reload::settings(&loaded.config, open_files_max);
-    let pool = open_room(&manager, &loaded.config, &settings, passed.stored, moderation, None)
+    let node = loaded.config.engine_options().map(ClusterNode::new);
+    let remote = node.as_ref().map(ClusterNode::remote_order);
+    let pool = open_room(&manager, &loaded.config, &settings, passed.stored, moderation, remote)
         .map_err(system("shards"))?;
     let moderation_writer =
         moderation_file.start_writer(&pool).map_err(system("the moderation file"))?;
@@ -98,11 +101,11 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
         log_level,
         pool: pool.clone(),
         recorder: Arc::clone(&recorder),
-        cluster: None,
+        cluster: node.as_ref().map(ClusterNode::state),
     };
     runtime.spawn(moderation_writer.wake_on_change());
     runtime.spawn(manager.clone().send_queued());
-    runtime.block_on(serve(acceptors, control, reloader, signals));
+    runtime.block_on(serve(acceptors, control, reloader, node, signals));
     // This drops all tasks: no message or decision follows.
     drop(runtime);
     moderation_writer.finish(MODERATION_TIMEOUT);
@@ -144,9 +147,14 @@ async fn serve(
     acceptors: Vec<Acceptor>,
     control: ControlSockets,
     mut reloader: Reloader,
+    node: Option<ClusterNode>,
     mut signals: Signals,
 ) {
     let (pool, manager) = (reloader.pool.clone(), reloader.manager.clone());
+    let node = match node {
+        Some(node) => Some(node.start(pool.clone()).await),
+        None => None,
+    };
     let http = HttpServer::new(pool.clone());
     let mut accepting = JoinSet::new();
     for acceptor in acceptors {
@@ -181,6 +189,9 @@ async fn serve(
     // A message by POST that waits is answered before the shards end.
     http.close();
     while accepting.join_next().await.is_some() {}
+    if let Some(node) = node {
+        node.finish().await;
+    }
     if shutdown == Shutdown::HandOver && fd_store::exists(&manager) {
         if let Some(pool) = hand_over(&reloader).await {
             drain(&pool, RESTART, timeout, &mut signals).await;

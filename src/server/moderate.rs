@@ -4,7 +4,7 @@
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::chat::{Actor, ModAction, ModActionError, Now, Target, Tim, announcement, retraction};
+use crate::chat::{Actor, ModAction, ModActionError, Now, Target, Tim, announced};
 use crate::mutex::lock;
 use crate::room::{ActReply, Batch, ClosedCounts};
 use crate::server::shard::command::ShardCommand;
@@ -28,7 +28,7 @@ impl Shared {
         reply(done);
     }
 
-    /// Carries out `action` but for its [message](announced), logs it and counts it. The shards
+    /// Carries out `action` but for the message that announces it, logs it and counts it. The shards
     /// close connections at their next turns, and report the numbers to the receiver.
     ///
     /// # Errors
@@ -63,16 +63,4 @@ impl Shared {
         *lock(&self.actions).entry(verb).or_default() += 1;
         Ok(numbers)
     }
-}
-
-/// The message with which an action is announced to every client, with a placeholder for its
-/// `tim`.
-pub(crate) fn announced(action: &ModAction) -> Option<Vec<u8>> {
-    let mut text = Vec::new();
-    match action {
-        ModAction::Retract { tim } => retraction(*tim, &mut text),
-        ModAction::Say { text: said } => announcement(said, &mut text),
-        _ => return None,
-    }
-    Some(text)
 }

@@ -1,9 +1,8 @@
 //! What a log that orders the messages of several machines does with the room and its shards.
 
-use crate::chat::{Actor, ModAction, ModActionError, stamp};
+use crate::chat::{Actor, ModAction, ModActionError, Tim};
 use crate::feed::{EncodedMessages, StreamMark};
 use crate::room::{ClosedCounts, OrderState, Outcome, Ticket};
-use crate::server::moderate::announced;
 use crate::server::pool::ShardPool;
 use crate::server::shard::command::ShardCommand;
 
@@ -39,8 +38,8 @@ impl ShardPool {
         shared.mailboxes[ticket.shard].send(ShardCommand::Settle(ticket.id, outcome));
     }
 
-    /// Carries out a moderation action at its place among the messages, and sends its message
-    /// to every client if it has one.
+    /// Carries out a moderation action at its place among the messages, but for the message
+    /// that announces it.
     ///
     /// # Errors
     ///
@@ -49,15 +48,25 @@ impl ShardPool {
         &self,
         action: &ModAction,
         actor: &Actor,
-        mark: StreamMark,
+        tim: Tim,
     ) -> Result<ClosedCounts, ModActionError> {
-        let done = self.shared().carry_out(action, actor, mark.tim);
-        let mut messages = EncodedMessages::default();
-        if let Some(text) = announced(action).filter(|_| done.is_ok()) {
-            messages.push(|out| out.extend_from_slice(&text));
-            messages.stamp(|text| stamp(text, mark.tim));
-        }
-        self.append_ordered(&messages, mark);
-        done
+        self.shared().carry_out(action, actor, tim)
+    }
+
+    /// As [`carry_out`](Self::carry_out), for an action that others have carried out before
+    /// this room was opened: what lasts of it counts.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not carried out.
+    pub fn replay(
+        &self,
+        action: &ModAction,
+        actor: &Actor,
+        tim: Tim,
+    ) -> Result<(), ModActionError> {
+        self.shared().room.decide(action, actor, tim)?;
+        self.shared().moderation_changed.send_replace(());
+        Ok(())
     }
 }

@@ -103,7 +103,8 @@ impl Node {
     #[track_caller]
     fn step(&mut self) {
         let event = loop {
-            let next = async { tokio::time::timeout(DEADLINE, self.engine.next_event()).await };
+            let next =
+                async { tokio::time::timeout(DEADLINE, self.engine.next_event(false)).await };
             match self.background.handle.block_on(next).expect("an event").expect("the engine") {
                 EngineEvent::Heartbeat => {}
                 event => break event,
@@ -121,7 +122,8 @@ impl Node {
     fn heartbeat(&mut self) {
         let start = Instant::now();
         while start.elapsed() < DEADLINE {
-            let next = async { tokio::time::timeout(DEADLINE, self.engine.next_event()).await };
+            let next =
+                async { tokio::time::timeout(DEADLINE, self.engine.next_event(false)).await };
             match self.background.handle.block_on(next).expect("an event").expect("the engine") {
                 EngineEvent::Heartbeat => return,
                 EngineEvent::Delivered(delivery) => self.delivered.push(delivery),

@@ -125,6 +125,18 @@ impl<T> Node<T> {
         self.announced.is_err() || self.outgoing.flights.awaited() < Self::IN_FLIGHT_MAX
     }
 
+    /// How many records are on their way that somebody waits for.
+    pub const fn pending(&self) -> usize {
+        self.outgoing.flights.awaited()
+    }
+
+    /// Waits for no outcome any more: who waits is told that it is not known.
+    pub fn abandon(&mut self) {
+        for flight in self.outgoing.flights.remove_if(|_| true) {
+            self.settle(flight.tickets, Refusal::Unknown.into());
+        }
+    }
+
     /// Sends messages, in this order.
     pub fn submit(&mut self, messages: Vec<(LoggedMessage, T)>, now_ms: u64) {
         self.advance(now_ms);

@@ -64,6 +64,8 @@ const LASTING: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Engine {
     publishes: mpsc::Sender<Publish>,
+    /// Apart from the other events, because a reader that pauses has to know them too.
+    acknowledgements: mpsc::Receiver<EngineEvent>,
     events: mpsc::Receiver<EngineEvent>,
     client: watch::Receiver<Option<Client>>,
     task: JoinHandle<()>,
@@ -74,11 +76,12 @@ pub struct Engine {
 pub fn start(options: EngineOptions, last: Option<Position>) -> Engine {
     let (publishes, queue) = mpsc::channel(PUBLISHES_MAX);
     let (sender, events) = mpsc::channel(EVENTS_MAX);
+    let (acknowledge, acknowledgements) = mpsc::channel(EVENTS_MAX);
     let (client_sender, client) = watch::channel(None);
     let mut hasher = DefaultHasher::new();
     options.node.as_str().hash(&mut hasher);
     let session = Session {
-        publisher: Publisher::new(options.stream.to_string(), queue, sender.clone()),
+        publisher: Publisher::new(options.stream.to_string(), queue, acknowledge),
         reader: Reader::new(sender.clone(), last),
         // Nodes start at different servers.
         turn: usize::try_from(hasher.finish() >> 1).unwrap_or_default(),
@@ -86,7 +89,7 @@ pub fn start(options: EngineOptions, last: Option<Position>) -> Engine {
         events: sender,
         client: client_sender,
     };
-    Engine { publishes, events, client, task: tokio::spawn(session.run()) }
+    Engine { publishes, acknowledgements, events, client, task: tokio::spawn(session.run()) }
 }
 
 impl Engine {
@@ -102,14 +105,18 @@ impl Engine {
         })
     }
 
-    /// The next event; `None` when the engine has ended.
-    pub async fn next_event(&mut self) -> Option<EngineEvent> {
-        self.events.recv().await
+    /// The next event; `None` when the engine has ended. While a reader `pauses`, there are only
+    /// acknowledgements, and the server stops to send after some time.
+    pub async fn next_event(&mut self, pauses: bool) -> Option<EngineEvent> {
+        tokio::select! {
+            event = self.acknowledgements.recv() => event,
+            event = self.events.recv(), if !pauses => event,
+        }
     }
 
     /// The next event, if there is one.
     pub fn try_next_event(&mut self) -> Option<EngineEvent> {
-        self.events.try_recv().ok()
+        self.events.try_recv().or_else(|_| self.acknowledgements.try_recv()).ok()
     }
 
     /// The client of the present connection, for what is not in the stream; `None` while the

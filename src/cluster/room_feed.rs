@@ -1,0 +1,102 @@
+//! What a node reads, on its way into the feed of the room: many records at a time, gaps at
+//! their place, and of the backlog what nobody here has.
+
+use bytes::Bytes;
+
+use crate::chat::{Actor, ModAction, ModActionError, Tim, announced, gap_notice, stamp};
+use crate::feed::{EncodedMessages, StreamMark};
+use crate::room::ClosedCounts;
+use crate::server::ShardPool;
+
+/// The end of the feed.
+pub(super) struct RoomFeed {
+    pool: ShardPool,
+    /// What is not in the feed yet.
+    messages: EncodedMessages,
+    /// How far the stream was read with that.
+    mark: Option<StreamMark>,
+    /// Who listens here has all messages up to this time that it has to get, so the backlog
+    /// starts behind it.
+    has_until: Option<Tim>,
+}
+
+impl RoomFeed {
+    pub fn new(pool: ShardPool) -> Self {
+        Self { pool, messages: EncodedMessages::default(), mark: None, has_until: None }
+    }
+
+    /// The backlog follows, which is complete from this time on. A room in which nothing has
+    /// happened takes all of it. Otherwise the room goes on behind what it has; if the backlog
+    /// starts later, messages are missing.
+    pub fn complete_since(&mut self, tim: Tim) {
+        let room = self.pool.room();
+        if self.pool.listeners() == 0 && room.start_at(tim) {
+            return;
+        }
+        let has_until = room.inspect(|log, last| last.max(log.complete_since()));
+        self.has_until = Some(has_until);
+        if tim > has_until {
+            self.gap(Some(has_until), None);
+        }
+    }
+
+    /// Messages with their `tim`.
+    pub fn append(&mut self, messages: &[Bytes], mark: StreamMark, is_backlog: bool) {
+        let has_until = self.has_until.filter(|_| is_backlog);
+        let is_missing = |text: &Bytes| {
+            has_until.is_none_or(|has_until| Tim::stamped(text).is_some_and(|tim| tim > has_until))
+        };
+        for text in messages.iter().filter(|text| is_missing(text)) {
+            self.messages.push(|out| out.extend_from_slice(text));
+        }
+        self.mark = Some(mark);
+    }
+
+    /// Carries out a moderation action at its place. Of an action in the backlog only what
+    /// lasts matters, and its message; nobody waits for it.
+    pub fn act(
+        &mut self,
+        action: &ModAction,
+        actor: &Actor,
+        mark: StreamMark,
+        is_backlog: bool,
+    ) -> Option<Result<ClosedCounts, ModActionError>> {
+        // What is said before must not be judged by what follows.
+        self.flush();
+        let (is_done, done) = if is_backlog {
+            (self.pool.replay(action, actor, mark.tim).is_ok(), None)
+        } else {
+            let done = self.pool.carry_out(action, actor, mark.tim);
+            (done.is_ok(), Some(done))
+        };
+        let text = announced(action).filter(|_| is_done).map(|mut text| {
+            stamp(&mut text, mark.tim);
+            Bytes::from(text)
+        });
+        self.append(text.as_slice(), mark, is_backlog);
+        done
+    }
+
+    /// Messages are missing here: a notice at this place tells all who read over it. Nobody
+    /// does in a room in which nothing has happened.
+    pub fn gap(&mut self, after: Option<Tim>, before: Option<Tim>) {
+        self.flush();
+        let room = self.pool.room();
+        if self.pool.listeners() == 0 && room.end() == 0 {
+            return;
+        }
+        let tim = after.unwrap_or_default().max(room.last_tim()).nanos() + 1;
+        let after = after.map(Into::into);
+        self.messages.push(|out| gap_notice(after, before, Tim::from_nanos(tim), out));
+        // Before the first record there is no mark; then the notice goes with that record.
+        self.mark = room.stream_mark();
+    }
+
+    /// Appends what was read since the last call.
+    pub fn flush(&mut self) {
+        if let Some(mark) = self.mark.take() {
+            self.pool.append_ordered(&self.messages, mark);
+            self.messages.clear();
+        }
+    }
+}
