@@ -20,6 +20,8 @@ pub struct Publisher {
     stream: String,
     queue: mpsc::Receiver<Publish>,
     events: mpsc::Sender<EngineEvent>,
+    /// An answer that was not told when the last future of this was dropped.
+    untold: Option<(u64, Result<u64, String>)>,
 }
 
 impl Publisher {
@@ -29,12 +31,13 @@ impl Publisher {
         queue: mpsc::Receiver<Publish>,
         events: mpsc::Sender<EngineEvent>,
     ) -> Self {
-        Self { stream, queue, events }
+        Self { stream, queue, events, untold: None }
     }
 
     /// Refuses all records while there is no connection: a client that is not connected would
     /// keep them, and send them too late. Ends when the queue is closed.
     pub async fn refuse(&mut self) {
+        self.tell().await;
         while let Some(publish) = self.queue.recv().await {
             self.report(publish.number, Err("there is no connection".to_owned())).await;
         }
@@ -42,6 +45,7 @@ impl Publisher {
 
     /// Publishes on a connection, until it is of no use.
     pub async fn publish(&mut self, link: &Link) -> AwayReason {
+        self.tell().await;
         // One subscription for all answers: the last part of the subject is the number.
         let inbox = link.client.new_inbox();
         let Ok(mut answers) = link.client.subscribe(format!("{inbox}.*")).await else {
@@ -60,9 +64,11 @@ impl Publisher {
                 publish = self.queue.recv() => match publish {
                     Some(publish) => {
                         let number = publish.number;
-                        if let Err(why) = self.send(link, &inbox, publish).await {
-                            self.report(number, Err(why)).await;
-                        }
+                        // So it is if the client has no room for it until the connection ends.
+                        self.untold = Some((number, Err("the connection was lost".to_owned())));
+                        let sent = self.send(link, &inbox, publish).await;
+                        self.untold = sent.err().map(|why| (number, Err(why)));
+                        self.tell().await;
                     }
                     // The engine ends.
                     None => return link.lost().await,
@@ -84,9 +90,21 @@ impl Publisher {
         sent.await.map_err(|error| error.to_string())
     }
 
-    async fn report(&self, number: u64, stored: Result<u64, String>) {
+    async fn report(&mut self, number: u64, stored: Result<u64, String>) {
+        self.untold = Some((number, stored));
+        self.tell().await;
+    }
+
+    /// Tells the answer that was not told yet.
+    async fn tell(&mut self) {
+        if self.untold.is_none() {
+            return;
+        }
         // Without a receiver the engine ends.
-        let _ = self.events.send(EngineEvent::Acknowledged { number, stored }).await;
+        let Ok(permit) = self.events.reserve().await else { return };
+        if let Some((number, stored)) = self.untold.take() {
+            permit.send(EngineEvent::Acknowledged { number, stored });
+        }
     }
 }
 
@@ -106,7 +124,26 @@ fn acknowledgement(answer: &Message) -> Option<(u64, Result<u64, String>)> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+
+    /// The connection comes back while the driver does not read.
+    #[test]
+    fn an_answer_outlives_the_future_that_tells_it() {
+        let (publishes, queue) = mpsc::channel(2);
+        let (sender, mut events) = mpsc::channel(1);
+        sender.try_send(EngineEvent::Heartbeat).unwrap();
+        let mut publisher = Publisher::new("room".into(), queue, sender);
+        let publish = Publish { number: 7, headers: Vec::new(), payload: "x".into() };
+        publishes.try_send(publish).unwrap();
+        assert_eq!(publisher.refuse().now_or_never(), None);
+        assert_eq!(events.try_recv(), Ok(EngineEvent::Heartbeat));
+        assert!(events.try_recv().is_err());
+        assert_eq!(publisher.refuse().now_or_never(), None);
+        let stored = Err("there is no connection".to_owned());
+        assert_eq!(events.try_recv(), Ok(EngineEvent::Acknowledged { number: 7, stored }));
+    }
 
     #[test]
     fn what_an_answer_says() {
