@@ -1,5 +1,5 @@
-//! Many listeners of one node. All must receive the same bytes: the first that has more than the
-//! others extends the stream, and every other one is compared with it.
+//! Many listeners of one node. All must receive the same bytes, but for pings: the first that has
+//! more than the others extends the stream, and every other one is compared with it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,12 +8,17 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
+use wschat::ws::frame::client_frame;
 
-use crate::harness::{DEADLINE, UPGRADE, until};
-use crate::texts::texts_of;
+use crate::harness::{DEADLINE, UPGRADE};
+use crate::servers::wait_for;
+use crate::texts::{frame, msg_field, texts_of};
 
 /// How often the thread checks whether the crowd has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The first bytes of control frames.
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8a;
 /// How many errors are kept.
 const ERRORS_MAX: usize = 5;
 
@@ -47,17 +52,19 @@ impl Crowd {
         Self { shared, thread: Some(thread) }
     }
 
-    /// Waits until every listener has received the text that contains this, and everything that
-    /// another one has received. Returns all texts in their order.
+    /// Waits until every listener has received a message with this text, and everything that
+    /// another one has received. Returns everything in its order.
     ///
     /// # Panics
     ///
     /// A listener received other bytes than the others, or was closed.
-    pub fn texts_up_to(&self, last: &str) -> Vec<String> {
+    #[track_caller]
+    pub fn texts_up_to(&self, msg: &str) -> Vec<String> {
+        let last = msg_field(msg);
         let mut seen = 0;
-        until(&format!("all listeners receive {last:?}"), || {
+        wait_for(&format!("all listeners receive {msg:?}"), || {
+            self.check();
             let shared = self.shared();
-            shared.check();
             // Only the new bytes are searched, with a possible beginning before them.
             let from = seen.max(last.len()) - last.len();
             let has_last = shared.stream[from..].windows(last.len()).any(|w| w == last.as_bytes());
@@ -71,9 +78,15 @@ impl Crowd {
 
     /// All texts that any listener has received until now.
     pub fn texts(&self) -> Vec<String> {
+        self.check();
         let shared = self.shared();
-        shared.check();
         texts_of(&shared.stream)
+    }
+
+    #[track_caller]
+    fn check(&self) {
+        let errors = self.shared().errors.clone();
+        assert!(errors.is_empty(), "{errors:#?}");
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -91,18 +104,13 @@ impl Drop for Crowd {
 }
 
 impl Shared {
-    #[track_caller]
-    fn check(&self) {
-        assert!(self.errors.is_empty(), "{:#?}", self.errors);
-    }
-
     fn add_error(&mut self, error: String) {
         if self.errors.len() < ERRORS_MAX {
             self.errors.push(error);
         }
     }
 
-    /// A listener has received these bytes; false if they are wrong.
+    /// A listener has received these frames; false if they are wrong.
     fn receive(&mut self, listener: usize, bytes: &[u8]) -> bool {
         let position = self.received[listener];
         let known = &self.stream[position..];
@@ -115,6 +123,33 @@ impl Shared {
         self.stream.extend_from_slice(&bytes[common..]);
         self.received[listener] += bytes.len();
         true
+    }
+}
+
+/// The socket of a listener.
+struct Listener {
+    stream: mio::net::TcpStream,
+    /// The beginning of a frame that is not complete.
+    incomplete: Vec<u8>,
+}
+
+impl Listener {
+    /// Takes what has arrived, and answers pings. Returns the other complete frames.
+    fn frames(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.incomplete.extend_from_slice(bytes);
+        let (mut frames, mut rest) = (Vec::new(), &self.incomplete[..]);
+        while let Some((first, payload, behind)) = frame(rest) {
+            if first == PING {
+                // A socket that takes no pong is closed soon.
+                let _ = self.stream.write(&client_frame(PONG, payload));
+            } else {
+                frames.extend_from_slice(&rest[..rest.len() - behind.len()]);
+            }
+            rest = behind;
+        }
+        let used = self.incomplete.len() - rest.len();
+        self.incomplete.drain(..used);
+        frames
     }
 }
 
@@ -141,7 +176,7 @@ fn listen(listeners: Vec<TcpStream>, shared: &Mutex<Shared>) {
             stream.set_nonblocking(true).unwrap();
             let mut stream = mio::net::TcpStream::from_std(stream);
             poll.registry().register(&mut stream, Token(number), Interest::READABLE).unwrap();
-            Some(stream)
+            Some(Listener { stream, incomplete: Vec::new() })
         })
         .collect();
     let mut bytes = vec![0; 256 * 1024];
@@ -155,15 +190,17 @@ fn listen(listeners: Vec<TcpStream>, shared: &Mutex<Shared>) {
         }
         for event in &events {
             let Token(number) = event.token();
-            let Some(stream) = &mut listeners[number] else { continue };
+            let Some(listener) = &mut listeners[number] else { continue };
             loop {
-                let read = match stream.read(&mut bytes) {
+                let read = match listener.stream.read(&mut bytes) {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     read => read,
                 };
                 let mut shared = shared.lock().unwrap();
                 let is_good = match read {
-                    Ok(count) if count > 0 => shared.receive(number, &bytes[..count]),
+                    Ok(count) if count > 0 => {
+                        shared.receive(number, &listener.frames(&bytes[..count]))
+                    }
                     end => {
                         shared.add_error(format!("listener {number} was closed: {end:?}"));
                         false

@@ -8,18 +8,20 @@ mod harness;
 #[path = "../it/manager.rs"]
 mod manager;
 
-#[allow(dead_code, reason = "the tests of the nodes need more of it")]
+mod answers;
 mod crowd;
 mod deliveries;
 mod engine;
+mod everywhere;
+mod failures;
+mod followers;
 mod init;
 mod moderation;
+mod nodes;
 mod outcomes;
 mod presence;
 mod relay;
-#[allow(dead_code, reason = "the tests of the nodes need more of it")]
 mod senders;
-#[allow(dead_code, reason = "the tests of the nodes need more of it")]
 mod servers;
 mod testbed;
 mod texts;

@@ -16,6 +16,9 @@ use crate::harness::Client;
 /// the outcome is not known.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
 
+/// The pause after a refusal: a connection gets two notices in a second.
+const REFUSED_PAUSE: Duration = Duration::from_millis(600);
+
 /// What a sender is told of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -58,14 +61,20 @@ struct Shared {
 }
 
 impl Senders {
-    /// Starts so many senders, spread over the nodes; every second one sends by POST. Each
-    /// makes a pause between an answer and its next message.
+    /// Starts so many senders, spread over the nodes; every second one of a node sends by POST.
+    /// Each makes a pause between an answer and its next message.
     pub fn start(nodes: &[SocketAddr], count: usize, pause: Duration) -> Self {
+        let place = |number: usize| {
+            let is_even = (number / nodes.len()).is_multiple_of(2);
+            (nodes[number % nodes.len()], if is_even { By::WebSocket } else { By::Post })
+        };
+        Self::at(&(0..count).map(place).collect::<Vec<_>>(), pause)
+    }
+
+    /// Starts a sender for each of these.
+    pub fn at(places: &[(SocketAddr, By)], pause: Duration) -> Self {
         let shared = Arc::<Shared>::default();
-        let threads = (0..count).map(|number| {
-            let node = nodes[number % nodes.len()];
-            let by =
-                if (number / nodes.len()).is_multiple_of(2) { By::WebSocket } else { By::Post };
+        let threads = places.iter().enumerate().map(|(number, &(node, by))| {
             let shared = Arc::clone(&shared);
             let usr = format!("s{number}");
             thread::spawn(move || {
@@ -78,8 +87,9 @@ impl Senders {
                         Outcome::Unavailable | Outcome::Unknown => &shared.refused,
                     };
                     counter.fetch_add(1, Ordering::Relaxed);
+                    let is_sent = matches!(one.outcome, Outcome::Sent(_));
                     told.push(one);
-                    thread::sleep(pause);
+                    thread::sleep(if is_sent { pause } else { REFUSED_PAUSE });
                 }
                 told
             })
@@ -119,9 +129,7 @@ enum Connection {
 impl Sender {
     /// Connects.
     pub fn connect(node: SocketAddr, by: By, usr: &str) -> Self {
-        let stream = TcpStream::connect(node).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
+        let stream = connect(node);
         let connection = match by {
             By::WebSocket => {
                 let (socket, _) = tungstenite::client(format!("ws://{node}/"), stream).unwrap();
@@ -144,14 +152,22 @@ impl Sender {
     }
 }
 
+fn connect(node: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(node).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
+    stream
+}
+
 /// Sends by WebSocket, and reads up to the own message or the notice.
 fn say(client: &mut Client, usr: &str, msg: &str, text: &str) -> Outcome {
+    let start = Instant::now();
     client.send(text);
     loop {
         let text = match client.0.read() {
             Ok(Message::Text(text)) => text.to_string(),
             Ok(Message::Ping(_) | Message::Pong(_)) => continue,
-            other => panic!("{usr}, after {msg:?}: {other:?}"),
+            other => panic!("{msg:?}, after {:?}: {other:?}", start.elapsed()),
         };
         let json: Value = serde_json::from_str(&text).unwrap();
         match json.get("err").and_then(Value::as_str) {
@@ -163,15 +179,24 @@ fn say(client: &mut Client, usr: &str, msg: &str, text: &str) -> Outcome {
 }
 
 fn post(stream: &mut BufReader<TcpStream>, text: &str) -> Outcome {
+    // The server may close a connection between two requests.
+    stream.get_ref().set_nonblocking(true).unwrap();
+    let is_closed = stream.get_ref().peek(&mut [0]).is_ok();
+    stream.get_ref().set_nonblocking(false).unwrap();
+    if is_closed {
+        *stream = BufReader::new(connect(stream.get_ref().peer_addr().unwrap()));
+    }
     let request = format!(
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{text}",
         text.len()
     );
     stream.get_ref().write_all(request.as_bytes()).unwrap();
-    let mut head = String::new();
+    let (mut head, start) = (String::new(), Instant::now());
     while !head.ends_with("\r\n\r\n") {
-        assert!(stream.read_line(&mut head).unwrap() > 0, "closed after {head:?}, for {text}");
+        let count = stream.read_line(&mut head);
+        let is_open = count.as_ref().is_ok_and(|count| *count > 0);
+        assert!(is_open, "{text}, after {:?}: {count:?} after {head:?}", start.elapsed());
     }
     let field = |name: &str| {
         let line = head.lines().find(|line| line.to_lowercase().starts_with(name));

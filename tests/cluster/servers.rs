@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::stream::{Config, Info};
 use async_nats::jetstream::{self, Context};
@@ -26,6 +26,29 @@ const MONITOR_PORT: u16 = 18222;
 
 /// How long one request to a server may take, until another one is asked.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a test waits for what servers do. Electing a leader takes up to 20 seconds.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+/// How long servers may take to find each other; then they are started anew.
+const START_PATIENCE: Duration = Duration::from_secs(12);
+
+/// Polls `condition` until it returns a value, for longer than [`until`](crate::harness::until).
+///
+/// # Panics
+///
+/// It returned no value in time.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < PATIENCE, "timeout: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// The servers; killed when dropped. The ends of their logs are printed if the test fails.
 pub struct Servers {
@@ -53,6 +76,21 @@ impl Servers {
 
     /// As [`with_config`](Self::with_config), with lines that depend on the address.
     pub fn with_config_of(count: usize, more: impl Fn(Ipv4Addr) -> String) -> Self {
+        // One time in 75, the servers of three count only two, and never the third.
+        wait_for("the nats-servers count each other", || {
+            let servers = Self::spawn(count, &more);
+            let start = Instant::now();
+            while start.elapsed() < START_PATIENCE {
+                if servers.are_ready() {
+                    return Some(servers);
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+            None
+        })
+    }
+
+    fn spawn(count: usize, more: impl Fn(Ipv4Addr) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let addresses: Vec<_> = (0..count).map(|_| free_address()).collect();
         let routes: Vec<_> = addresses.iter().map(|a| format!("nats://{a}:{ROUTE_PORT}")).collect();
@@ -77,17 +115,17 @@ impl Servers {
             let child = spawn(&folder);
             Server { address: *address, folder, child, is_running: true }
         });
-        let servers = Self { servers: servers.collect(), _folder: folder };
-        servers.wait_until_ready();
-        servers
+        Self { servers: servers.collect(), _folder: folder }
     }
 
     /// Waits until every server is connected to the others and knows who leads them.
     pub fn wait_until_ready(&self) {
+        wait_for("the nats-servers are ready", || self.are_ready().then_some(()));
+    }
+
+    fn are_ready(&self) -> bool {
         let others = self.servers.len() - 1;
-        for number in 0..self.servers.len() {
-            until("the nats-server is ready", || self.is_ready(number, others).then_some(()));
-        }
+        (0..self.servers.len()).all(|number| self.is_ready(number, others))
     }
 
     fn is_ready(&self, number: usize, others: usize) -> bool {
@@ -146,7 +184,7 @@ impl Servers {
     /// The server that leads this stream.
     pub fn leader(&self, stream: &str) -> usize {
         let leader = || self.info(stream)?.cluster?.leader;
-        number_of(&until("the stream has a leader", leader))
+        number_of(&wait_for("the stream has a leader", leader))
     }
 
     /// What a server that runs knows of this stream; `None` if there is no answer now, or no
@@ -159,7 +197,7 @@ impl Servers {
 
     /// The sequence of the newest message of this stream.
     pub fn last_sequence(&self, stream: &str) -> u64 {
-        until("the stream answers", || self.info(stream)).state.last_sequence
+        wait_for("the stream answers", || self.info(stream)).state.last_sequence
     }
 
     /// Creates a stream.
@@ -186,7 +224,7 @@ impl Servers {
         });
     }
 
-    /// Deletes all messages but the newest ones; it changes no other limit than that.
+    /// Deletes all messages but the newest ones.
     pub fn discard_all_but(&self, stream: &str, messages: u64) {
         self.ask(async |engine| {
             let stream = engine.get_stream(stream).await?;
@@ -196,7 +234,7 @@ impl Servers {
 
     /// Executes a request at a server that runs, again until it succeeds.
     pub fn ask<T>(&self, request: impl AsyncFn(Context) -> Result<T, async_nats::Error>) -> T {
-        until("a nats-server executes the request", || self.try_ask(&request))
+        wait_for("a nats-server executes the request", || self.try_ask(&request))
     }
 
     fn try_ask<T>(

@@ -18,7 +18,7 @@ pub fn texts_of(mut bytes: &[u8]) -> Vec<String> {
 
 /// The first byte and the payload of the first frame, and what follows; `None` if it is not
 /// complete.
-fn frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub fn frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (first, bytes) = bytes.split_first()?;
     let (length, bytes) = match bytes {
         [length @ ..=125, rest @ ..] => (usize::from(*length), rest),
@@ -31,4 +31,9 @@ fn frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     };
     let (payload, rest) = bytes.split_at_checked(length)?;
     Some((*first, payload, rest))
+}
+
+/// The text of a message, as it stands in the JSON of senders of these tests.
+pub fn msg_field(msg: &str) -> String {
+    format!("\"msg\":\"{msg}\"")
 }
