@@ -6,6 +6,9 @@
 //! from its join to its close (invariants 3, 4 and 7). After each turn the state of the
 //! tables must agree with what the clients received: see `check`.
 //!
+//! `cluster` drives the nodes of a room on several machines, with an engine that loses, delays and
+//! discards.
+//!
 //! `cases` drives the same tables step by step, without a seed.
 //!
 //! `SIMULATION_SEEDS=10000` runs more seeds; `SIMULATION_SEED=17` runs one again, best
@@ -14,6 +17,7 @@
 mod cases;
 mod check;
 mod client;
+mod cluster;
 mod pipe;
 mod restart;
 mod scenarios;

@@ -4,6 +4,7 @@ use wschat::feed::Encoding;
 use wschat::server::Counters;
 
 use super::client::Client;
+use super::seeds::Sum;
 use super::sent_feed::SentFeed;
 
 /// What happened to all clients, as the clients see it, and what the tables of former
@@ -61,8 +62,13 @@ impl Totals {
         self.too_slow += u64::from(close.is_some_and(|(code, ..)| *code == 1013));
     }
 
-    /// Adds the totals of another simulation.
-    pub fn sum(&mut self, other: &Self) {
+    pub fn keep(&mut self, counters: &Counters) {
+        self.counters.merge(counters);
+    }
+}
+
+impl Sum for Totals {
+    fn sum(&mut self, other: &Self) {
         self.joined += other.joined;
         self.gone += other.gone;
         self.messages += other.messages;
@@ -75,9 +81,5 @@ impl Totals {
         self.gaps += other.gaps;
         self.sent += other.sent;
         self.keep(&other.counters);
-    }
-
-    pub fn keep(&mut self, counters: &Counters) {
-        self.counters.merge(counters);
     }
 }

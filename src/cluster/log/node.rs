@@ -87,9 +87,8 @@ impl<T> Node<T> {
     const PROBE_MS: u64 = 1_000;
     /// The time between two empty records.
     const EMPTY_INTERVAL_MS: u64 = 500;
-    /// How long a node waits for the clock before it asks the others, and before it gives up.
+    /// How long a node waits for the clock before it asks the others.
     const ASK_MS: u64 = 100;
-    const ALONE_MS: u64 = 5_000;
     /// How often [`tick`](Self::tick) is needed while something is on its way.
     const TICK_MS: u64 = 100;
     /// A sender who was refused may try again after this time.
@@ -245,6 +244,7 @@ impl<T> Node<T> {
                 self.outgoing.flights.iter_mut().for_each(|flight| flight.is_in_hole = true);
                 self.report(Report::Hole(position));
             }
+            Read::Alone(position) => self.report(Report::Alone(position)),
             Read::Gap { after, before } => {
                 let after = (after > Tim::default()).then_some(after);
                 self.actions.push_back(Action::Gap { after, before });
@@ -279,7 +279,7 @@ impl<T> Node<T> {
                 self.outgoing.stream_time.at_most(time, flight.at_ms, mark.newest, self.now_ms);
                 tickets = flight.tickets;
             }
-        } else if record.after.is_none() && record.body == Body::Empty && !is_backlog {
+        } else if record.asks() && !is_backlog {
             self.owes_empty = true;
         }
         let Some(first) = first else {
@@ -353,7 +353,7 @@ impl<T> Node<T> {
         }
     }
 
-    /// Asks other nodes for the clock, and does without it after some time.
+    /// Notes since when the clock is searched in vain.
     fn search(&mut self) {
         let connection = self.connection.as_ref().filter(|_| self.away.is_none());
         let is_searching = connection
@@ -362,15 +362,7 @@ impl<T> Node<T> {
             self.search_ms = None;
             return;
         }
-        let since_ms = *self.search_ms.get_or_insert(self.now_ms);
-        if self.now_ms >= since_ms + Self::ALONE_MS {
-            self.search_ms = None;
-            self.reader.give_up();
-            self.is_changed = true;
-            if let Some(mark) = self.mark() {
-                self.report(Report::Alone(mark.position));
-            }
-        }
+        self.search_ms.get_or_insert(self.now_ms);
     }
 
     fn availability(&self) -> Result<Connection, AwayReason> {

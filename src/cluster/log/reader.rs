@@ -18,8 +18,10 @@ use crate::feed::{Position, StreamMark};
 pub(super) enum Read {
     /// All messages since this time follow. Comes once, before the first record.
     CompleteSince(Tim),
-    /// Records are missing before this place.
+    /// Records up to this place are missing.
     Hole(Position),
+    /// The clock at this place is not known by any node.
+    Alone(Position),
     /// The place of a hole among the messages: between these times.
     Gap { after: Tim, before: Option<Tim> },
     /// A record.
@@ -81,6 +83,8 @@ pub(super) struct Reader {
     held_bytes: usize,
     /// The time before a hole that was not announced yet.
     gap_after: Option<Tim>,
+    /// The time before the newest hole that was announced.
+    announced_after: Option<Tim>,
     out: VecDeque<Read>,
     /// The `tim` at the newest places, to compare with that of others.
     history: VecDeque<(u64, Tim)>,
@@ -98,6 +102,8 @@ struct Search {
     upper: Tim,
     /// by more than this number of messages.
     messages: u64,
+    /// When the stream has stored the first record that asks the other nodes for the clock.
+    asked: Option<Tim>,
 }
 
 #[derive(Debug)]
@@ -111,6 +117,8 @@ struct Arrived {
 impl Reader {
     /// The most bytes that are held during a search.
     const SEARCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+    /// How long, in stream time, other nodes may take to answer.
+    const ANSWER_NANOS_MAX: u64 = 5_000_000_000;
     /// The number of places whose `tim` is kept.
     const HISTORY_MAX: usize = 4096;
 
@@ -179,18 +187,15 @@ impl Reader {
         self.search(&arrived);
         self.held_bytes += arrived.bytes;
         self.held.push_back(arrived);
-        if self.search.is_some() {
-            self.announce_gap(None);
-            if self.held_bytes > Self::SEARCH_BYTES_MAX {
-                self.give_up();
+        if let Some(search) = &self.search {
+            let is_alone = search.asked.is_some_and(|at| time > later(at, Self::ANSWER_NANOS_MAX));
+            if is_alone || self.held_bytes > Self::SEARCH_BYTES_MAX {
+                let Search { base, floor, upper, .. } = *search;
+                self.out.push_back(Read::Alone(base));
+                self.calibrate(floor.mark(base), upper);
+            } else {
+                self.announce_gap(None);
             }
-        }
-    }
-
-    /// Ends a search that has found nothing.
-    pub fn give_up(&mut self) {
-        if let Some(Search { base, floor, upper, .. }) = self.search.take() {
-            self.calibrate(floor.mark(base), upper);
         }
     }
 
@@ -255,23 +260,39 @@ impl Reader {
         }
     }
 
-    /// Looks into a record for the clock at a place that has arrived.
+    /// Looks into the record that has just arrived for the clock at a place since the search
+    /// has begun.
     fn search(&mut self, arrived: &Arrived) {
         let (Some(search), Ok(record)) = (&mut self.search, &arrived.record) else { return };
-        let found = record.after.filter(|after| search.finds(after, arrived));
-        match found {
-            Some(after) => {
-                let floor = search.floor;
-                let (tim, newest) = (after.tim.max(floor.tim), after.newest.max(floor.newest));
-                self.search = None;
-                self.skip_held(after.position.sequence);
-                self.calibrate(StreamMark { tim, newest, ..after }, tim);
+        let found = record.after.filter(|after| search.can_be(after, arrived));
+        let found = found.filter(|after| {
+            let mut behind = self.held.iter().rev();
+            let mut behind =
+                behind.by_ref().take_while(|held| held.position.sequence > after.position.sequence);
+            behind.all(|held| held.messages() == 0) || search.is_behind(after, arrived.time)
+        });
+        let Some(after) = found else { return search.pass(arrived.time, record) };
+        let floor = search.floor;
+        let mut clock =
+            LogClock { tim: after.tim.max(floor.tim), newest: after.newest.max(floor.newest) };
+        let mut position = after.position;
+        self.skip_held(position.sequence);
+        // If the publisher has a time that is too late, other nodes have another `tim` until
+        // that of a message is its stream time, or until this record.
+        while let Some(held) = self.held.front() {
+            let mut next = clock;
+            let first = next.read(held.time, held.record.as_ref().ok());
+            if first == Some(held.time) && held.messages() > 0 {
+                break;
             }
-            None => search.pass(arrived.time, record),
+            (clock, position) = (next, held.position);
+            self.skip_held(position.sequence);
         }
+        self.calibrate(clock.mark(position), clock.tim);
     }
 
     fn calibrate(&mut self, mark: StreamMark, complete_since: Tim) {
+        self.search = None;
         self.mark = Some(mark);
         self.complete_since = Some(complete_since);
     }
@@ -318,7 +339,9 @@ impl Reader {
         if let Some(after) = self.gap_after.take()
             // No message can be between two that follow each other.
             && before != Some(later(after, 1))
+            && self.announced_after != Some(after)
         {
+            self.announced_after = Some(after);
             self.out.push_back(Read::Gap { after, before });
         }
     }
@@ -333,30 +356,39 @@ impl Reader {
     }
 }
 
+impl Arrived {
+    fn messages(&self) -> u64 {
+        self.record.as_ref().map_or(0, |record| record.body.messages())
+    }
+}
+
 impl Search {
     const fn new(base: Position, floor: LogClock) -> Self {
-        Self { base, floor, upper: floor.tim, messages: 0 }
+        Self { base, floor, upper: floor.tim, messages: 0, asked: None }
     }
 
-    /// Whether `after`, in the record that has just arrived, is the clock at a place that has
-    /// arrived, and the `tim` of the record does not depend on anything between.
-    ///
-    /// The second part is for a publisher whose time is too late: from the record on, all nodes
-    /// have the same `tim` even then.
-    fn finds(&self, after: &StreamMark, arrived: &Arrived) -> bool {
+    /// Whether `after`, in the record that has just arrived, can be the clock at a place that
+    /// has arrived.
+    fn can_be(&self, after: &StreamMark, arrived: &Arrived) -> bool {
         let Arrived { position, time, .. } = *arrived;
         let StreamMark { position: place, tim, newest } = *after;
         place.created == position.created
             && (self.base.sequence..position.sequence).contains(&place.sequence)
             && !is_ahead(tim, time)
             && !is_ahead(newest, time)
-            && (place.sequence + 1 == position.sequence
-                || time > later(self.upper.max(tim), self.messages))
+    }
+
+    /// Whether all that was sent before `time`, behind the place `after`, has an earlier `tim`.
+    fn is_behind(&self, after: &StreamMark, time: Tim) -> bool {
+        time > later(self.upper.max(after.tim), self.messages)
     }
 
     fn pass(&mut self, time: Tim, record: &Record) {
         let after = record.after.map(|after| after.tim).filter(|tim| !is_ahead(*tim, time));
         self.upper = self.upper.max(time).max(after.unwrap_or_default());
         self.messages += record.body.messages();
+        if record.asks() {
+            self.asked.get_or_insert(time);
+        }
     }
 }

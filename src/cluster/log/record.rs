@@ -29,6 +29,13 @@ pub struct Record {
     pub body: Body,
 }
 
+impl Record {
+    /// Whether its publisher asks the other nodes for the clock.
+    pub(super) fn asks(&self) -> bool {
+        self.after.is_none() && self.body == Body::Empty
+    }
+}
+
 /// What a record is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {

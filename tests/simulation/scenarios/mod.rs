@@ -1,6 +1,7 @@
 //! The tests: each is a kind of simulation, run with many seeds.
 
 mod closing;
+mod cluster;
 mod flood;
 mod gate;
 mod idle;
