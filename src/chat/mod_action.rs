@@ -170,6 +170,18 @@ impl ModAction {
         }
     }
 
+    /// Whether it changes who can send messages from now on.
+    pub const fn is_lasting(&self) -> bool {
+        match self {
+            Self::Mute { .. }
+            | Self::Unmute { .. }
+            | Self::Lock
+            | Self::Unlock
+            | Self::Slow { .. } => true,
+            Self::Kick { .. } | Self::Retract { .. } | Self::Say { .. } => false,
+        }
+    }
+
     /// The seconds, for the actions that have some.
     pub const fn secs(&self) -> Option<u32> {
         match self {

@@ -109,11 +109,16 @@ impl From<TargetArgs> for Target {
 pub fn run(command: ModerateCommand) -> CommandResult {
     let (act, control) = action(command);
     let is_kick = matches!(act, ModAction::Kick { .. });
-    let ModerateReply { done, connections } = control.ask(&ControlRequest::Moderate { act })?;
+    let reply: ModerateReply = control.ask(&ControlRequest::Moderate { act })?;
+    let ModerateReply { done, connections, silent_nodes } = reply;
     if !is_kick {
         return print(&format!("{done}\n"));
     }
-    print(&format!("{done}, connections: {connections}\n"))?;
+    let silent = match silent_nodes {
+        0 => String::new(),
+        nodes => format!(", nodes that did not answer: {nodes}"),
+    };
+    print(&format!("{done}, connections: {connections}{silent}\n"))?;
     Ok(ExitCode::from(u8::from(connections == 0)))
 }
 

@@ -4,11 +4,15 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::driver::{Driver, OrderQueue, Requests};
-use super::nats;
+use super::kicks::Kicks;
+use super::nats::{self, PresenceTask};
 use super::options::EngineOptions;
+use super::room_moderation::RoomModeration;
 use super::state::ClusterState;
 use crate::room::RemoteOrder;
 use crate::server::ShardPool;
@@ -27,6 +31,9 @@ pub struct ClusterNode {
 /// A running node.
 pub struct RunningNode {
     driver: Driver,
+    /// Ends what this node tells the others.
+    stop_presence: oneshot::Sender<()>,
+    presence: JoinHandle<()>,
 }
 
 impl ClusterNode {
@@ -53,16 +60,35 @@ impl ClusterNode {
     /// moment for what was said before, so that its first listener can resume.
     pub async fn start(self, pool: ShardPool) -> RunningNode {
         let Self { options, queue: _, requests, state } = self;
-        let name = options.node.clone();
+        let (name, stream) = (options.node.clone(), options.stream.clone());
         let mark = pool.room().stream_mark();
         let engine = nats::start(options, mark.map(|mark| mark.position));
         let has_listeners = pool.listeners() > 0;
-        let (driver, decided) = Driver::start(name, engine, requests, pool, state);
+        // The moderation of a room after a crash is that of a file, which may be older.
+        let is_handed_over = pool.totals().restarts_survived > 0;
+        let known = mark.map(|mark| mark.position).filter(|_| is_handed_over);
+        let client = engine.client();
+        let moderation = RoomModeration::start(pool.clone(), known, stream.clone(), client.clone());
+        let (kicks, answers) = Kicks::new();
+        let (kicks, listeners) = (Arc::new(kicks), pool.clone());
+        let presence = PresenceTask {
+            stream,
+            client,
+            state: Arc::clone(&state),
+            kicks: Arc::clone(&kicks),
+            answers,
+        };
+        let (stop_presence, stopped) = oneshot::channel::<()>();
+        let presence = tokio::spawn(
+            presence.run(move || listeners.listeners() as u64, async move { drop(stopped.await) }),
+        );
+        let (driver, decided) =
+            Driver::start(name, engine, requests, pool, state, moderation, kicks);
         if !has_listeners {
             // Without an answer in time the node starts without the engine.
             let _ = timeout(START_TIMEOUT, decided).await;
         }
-        RunningNode { driver }
+        RunningNode { driver, stop_presence, presence }
     }
 }
 
@@ -70,6 +96,10 @@ impl RunningNode {
     /// Ends the tasks, as soon as the outcome of each message is known or has been waited for
     /// long enough.
     pub async fn finish(self) {
-        self.driver.finish().await;
+        let Self { driver, stop_presence, presence } = self;
+        let _ = stop_presence.send(());
+        // It ends soon, or has ended.
+        let _ = presence.await;
+        driver.finish().await;
     }
 }

@@ -12,14 +12,20 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::engine::{AwayReason, Connection, EngineEvent};
+use super::kick_answers::{KickAnswer, KickTotal};
+use super::kicks::Kicks;
 use super::log::{Action, LoggedAct, Node, Report};
 use super::names::NodeName;
-use super::nats::Engine;
+use super::nats::{Engine, KeeperEvent};
 use super::room_feed::RoomFeed;
+use super::room_moderation::RoomModeration;
 use super::state::ClusterState;
 use crate::chat::{Actor, ModAction, ModActionError, Refusal, Refused};
+use crate::feed::{Position, StreamMark};
 use crate::log_limit::LogLimit;
-use crate::room::{ActReply, OrderState, Outcome, RemoteOrder, Submission, Ticket};
+use crate::room::{
+    ActReply, Closed, ClosedCounts, OrderState, Outcome, RemoteOrder, Submission, Ticket,
+};
 use crate::server::ShardPool;
 
 /// How long a stop waits for the outcomes of the messages that are on their way.
@@ -93,6 +99,8 @@ struct Task {
     feed: RoomFeed,
     pool: ShardPool,
     state: Arc<ClusterState>,
+    moderation: RoomModeration,
+    kicks: Arc<Kicks>,
     started: Instant,
     order: OrderState,
     /// Takes no more messages.
@@ -112,6 +120,8 @@ impl Driver {
         Requests(requests): Requests,
         pool: ShardPool,
         state: Arc<ClusterState>,
+        moderation: RoomModeration,
+        kicks: Arc<Kicks>,
     ) -> (Self, oneshot::Receiver<()>) {
         let (decide, decided) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
@@ -124,6 +134,8 @@ impl Driver {
             feed: RoomFeed::new(pool.clone()),
             pool,
             state,
+            moderation,
+            kicks,
             started: Instant::now(),
             order: OrderState::Away,
             is_stopping: false,
@@ -161,7 +173,8 @@ impl Task {
                     Some(request) => self.submit(request),
                     None => break,
                 },
-                event = self.engine.next_event(!may_append) => match event {
+                Some(event) = self.moderation.next_event() => self.found(event),
+                event = self.engine.next_event(!may_append), if self.moderation.is_ready() => match event {
                     Some(event) => self.handle(event, may_append),
                     None => break,
                 },
@@ -190,6 +203,9 @@ impl Task {
     fn submit(&mut self, request: Request) {
         let now_ms = self.now_ms();
         match request {
+            Request::Act(act, reply) if !self.moderation.has_place(&act.action) => {
+                reply(Err(ModActionError::TooMany));
+            }
             Request::Messages(messages) => {
                 let waiting = messages.into_iter();
                 let messages = waiting.map(|it| (it.message, Waiter::Sender(it.ticket)));
@@ -203,11 +219,28 @@ impl Task {
     /// than one record at a time then.
     fn handle(&mut self, event: EngineEvent, may_append: bool) {
         let now_ms = self.now_ms();
-        self.node.event(event, now_ms);
+        self.pass_on(event, now_ms);
         let more = if may_append { EVENTS_PER_ROUND - 1 } else { 0 };
         for _ in 0..more {
             let Some(event) = self.engine.try_next_event() else { break };
-            self.node.event(event, now_ms);
+            self.pass_on(event, now_ms);
+        }
+    }
+
+    fn pass_on(&mut self, event: EngineEvent, now_ms: u64) {
+        if let EngineEvent::Connected(connection) = &event {
+            self.moderation.connected(connection);
+        }
+        self.node.event(event, now_ms);
+    }
+
+    /// Takes what the key-value bucket has. Until it was read, nobody knows who is muted.
+    fn found(&mut self, event: KeeperEvent) {
+        let position = self.node.mark().map(|mark| mark.position);
+        if let Err(why) = self.moderation.handle(event, position)
+            && !self.moderation.is_ready()
+        {
+            self.state.away(&why);
         }
     }
 
@@ -242,12 +275,10 @@ impl Task {
             Action::CompleteSince(tim) => self.feed.complete_since(tim),
             Action::Append { messages, mark, is_backlog } => {
                 self.feed.append(&messages, mark, is_backlog);
+                self.moderation.read_up_to(mark.position);
             }
             Action::Act { act, tim: _, mark, ticket, is_backlog } => {
-                let done = self.feed.act(&act.action, &act.actor, mark, is_backlog);
-                if let (Some(Waiter::Act(reply)), Some(done)) = (ticket, done) {
-                    reply(done);
-                }
+                self.act(&act, mark, ticket, is_backlog);
             }
             Action::Gap { after, before } => self.feed.gap(after, before),
             Action::Settle(waiter, outcome) => self.settle(waiter, outcome),
@@ -258,6 +289,48 @@ impl Task {
 }
 
 impl Task {
+    fn act(
+        &mut self,
+        LoggedAct { action, actor }: &LoggedAct,
+        mark: StreamMark,
+        ticket: Option<Waiter>,
+        is_backlog: bool,
+    ) {
+        let position = mark.position;
+        let is_new = self.moderation.is_new(position);
+        let mut done = self.feed.act(action, actor, mark, is_backlog, is_new);
+        if action.is_lasting() && is_new && done.is_ok() {
+            self.moderation.carried_out(position);
+        }
+        self.moderation.read_up_to(position);
+        if matches!(action, ModAction::Kick { .. }) && !is_backlog {
+            done = done.map(|here| self.kick(here, position, ticket.is_some()));
+        }
+        if let Some(Waiter::Act(reply)) = ticket {
+            reply(done);
+        }
+    }
+
+    /// Tells the other nodes how many connections a kick closes here. If somebody on this node
+    /// waits for it, adds up what all nodes tell.
+    fn kick(&self, mut here: ClosedCounts, position: Position, is_own: bool) -> ClosedCounts {
+        let (kicks, state) = (Arc::clone(&self.kicks), Arc::clone(&self.state));
+        let (sender, everywhere) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut closed = 0;
+            while let Some(part) = here.recv().await {
+                closed += part.connections;
+            }
+            kicks.answer(KickAnswer { position, process: state.process().clone(), closed });
+            if is_own {
+                let KickTotal { closed, silent } = kicks.total(position, &state.processes()).await;
+                // Who waits may have gone.
+                let _ = sender.send(Closed { connections: closed, silent_nodes: silent });
+            }
+        });
+        everywhere
+    }
+
     fn settle(&self, waiter: Waiter, outcome: Result<Bytes, Refused>) {
         match waiter {
             Waiter::Sender(ticket) => {

@@ -13,7 +13,7 @@
 //! | `presence_table.rs`, `kick_answers.rs` | pure: which nodes there are, and what a kick has met |
 //! | `stored_moderation.rs`, `moderation_sync.rs` | what lasts of the moderation, for nodes that start |
 //! | `cluster_node.rs` | the tasks of a node |
-//! | `driver.rs`, `room_feed.rs` | the task that joins the log, the engine and the room |
+//! | `driver.rs`, `room_feed.rs`, `room_moderation.rs` | the task that joins the log, the engine and the room |
 //! | `engine.rs` | the log as the rest sees it: what it can be told, and what it tells |
 
 mod cluster_node;
@@ -28,6 +28,7 @@ pub mod nats;
 pub mod options;
 mod presence_table;
 mod room_feed;
+mod room_moderation;
 mod state;
 mod stored_moderation;
 

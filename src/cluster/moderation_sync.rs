@@ -46,6 +46,11 @@ impl ModerationSync {
         self.known.is_none()
     }
 
+    /// Up to where all actions are in force.
+    pub const fn known(&self) -> Option<Position> {
+        self.known
+    }
+
     /// Takes values of the bucket, oldest first.
     pub fn found(&mut self, values: Vec<StoredModeration>) {
         self.values.extend(values);

@@ -84,15 +84,22 @@ impl Seen {
 
 impl PresenceTable {
     /// Reads a message that arrived at `now`. One that is not valid, or of one node too many, is
-    /// ignored and counted.
-    pub fn read(&mut self, message: &[u8], now: Instant) {
+    /// ignored and counted. Returns whether the process was not known.
+    pub fn read(&mut self, message: &[u8], now: Instant) -> bool {
         let presence = (message.len() <= MESSAGE_BYTES_MAX)
             .then(|| serde_json::from_slice::<Presence>(message).ok())
             .flatten()
             .filter(|presence| presence.process.node.parse::<NodeName>().is_ok());
         match presence {
-            Some(presence) if self.has_place(&presence.process, now) => self.note(presence, now),
-            _ => self.ignored += 1,
+            Some(presence) if self.has_place(&presence.process, now) => {
+                let is_new = !self.processes.contains_key(&presence.process);
+                self.note(presence, now);
+                is_new
+            }
+            _ => {
+                self.ignored += 1;
+                false
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! their place, and of the backlog what nobody here has.
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
 use crate::chat::{Actor, ModAction, ModActionError, Tim, announced, gap_notice, stamp};
 use crate::feed::{EncodedMessages, StreamMark};
@@ -53,23 +54,26 @@ impl RoomFeed {
     }
 
     /// Carries out a moderation action at its place. Of an action in the backlog only what
-    /// lasts matters, and its message; nobody waits for it.
+    /// lasts matters, and its message. `is_new`: what lasts of it is not in force yet.
     pub fn act(
         &mut self,
         action: &ModAction,
         actor: &Actor,
         mark: StreamMark,
         is_backlog: bool,
-    ) -> Option<Result<ClosedCounts, ModActionError>> {
+        is_new: bool,
+    ) -> Result<ClosedCounts, ModActionError> {
         // What is said before must not be judged by what follows.
         self.flush();
-        let (is_done, done) = if is_backlog {
-            (self.pool.replay(action, actor, mark.tim).is_ok(), None)
+        let nothing_closed = || mpsc::unbounded_channel().1;
+        let done = if action.is_lasting() && !is_new {
+            Ok(nothing_closed())
+        } else if is_backlog {
+            self.pool.replay(action, actor, mark.tim).map(|()| nothing_closed())
         } else {
-            let done = self.pool.carry_out(action, actor, mark.tim);
-            (done.is_ok(), Some(done))
+            self.pool.carry_out(action, actor, mark.tim)
         };
-        let text = announced(action).filter(|_| is_done).map(|mut text| {
+        let text = announced(action).filter(|_| done.is_ok()).map(|mut text| {
             stamp(&mut text, mark.tim);
             Bytes::from(text)
         });

@@ -141,9 +141,9 @@ impl ClusterState {
         lock(&self.engine).bad_presence += 1;
     }
 
-    /// Reads what a node has told.
-    pub fn read_presence(&self, message: &[u8]) {
-        lock(&self.presence).read(message, Instant::now());
+    /// Reads what a node has told. Returns whether it was not known.
+    pub fn read_presence(&self, message: &[u8]) -> bool {
+        lock(&self.presence).read(message, Instant::now())
     }
 
     /// Notes what this process tells of itself. The engine may be away.
@@ -224,8 +224,9 @@ mod tests {
             |process, listeners| Presence { process, number: 1, listeners, stops: false };
         state.note_presence(presence(state.process().clone(), 10));
         let other = NodeProcess { node: "b".into(), incarnation: 2 };
-        state.read_presence(&serde_json::to_vec(&presence(other, u64::MAX)).unwrap());
-        state.read_presence(b"nonsense");
+        let message = serde_json::to_vec(&presence(other, u64::MAX)).unwrap();
+        assert!(state.read_presence(&message) && !state.read_presence(&message));
+        assert!(!state.read_presence(b"nonsense"));
         let status = state.status();
         assert_eq!(status.nodes.len(), 2);
         assert_eq!((status.listeners_total(), status.bad_presence), (u64::MAX, 1));

@@ -91,10 +91,11 @@ impl StoredModeration {
     }
 }
 
-/// Whether the JSON of `moderation` is short enough for the bucket.
-pub fn can_be_stored(moderation: &Moderation) -> bool {
+/// Whether the JSON of `moderation` is short enough for a bucket whose messages may have
+/// `max_payload` bytes.
+pub fn can_be_stored(moderation: &Moderation, max_payload: usize) -> bool {
     let stored = StoredModeration { position: Position::default(), moderation: moderation.clone() };
-    stored.to_json().len() <= STORED_BYTES_MAX
+    stored.to_json().len() <= STORED_BYTES_MAX.min(max_payload / 4 * 3)
 }
 
 #[cfg(test)]
@@ -160,7 +161,10 @@ mod tests {
 
     #[test]
     fn what_can_be_stored() {
-        assert!(can_be_stored(&muted(100)));
-        assert!(!can_be_stored(&muted(9_999)));
+        let default = 1024 * 1024;
+        assert!(can_be_stored(&muted(100), default));
+        assert!(!can_be_stored(&muted(100), 1000));
+        assert!(!can_be_stored(&muted(9_999), default));
+        assert!(!can_be_stored(&muted(9_999), 64 * default));
     }
 }

@@ -189,8 +189,11 @@ pub struct Clients {
 pub struct ModerateReply {
     /// What was done, for people.
     pub done: String,
-    /// Connections closed by it.
-    pub connections: usize,
+    /// Connections closed by it, in a cluster on all nodes that have told so in time.
+    pub connections: u64,
+    /// Nodes of the cluster that have not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub silent_nodes: usize,
 }
 
 /// The decisions of moderation in force.
@@ -215,6 +218,11 @@ pub struct Muted {
     pub until: Option<DateTime<Utc>>,
     /// The actor of the mute.
     pub by: String,
+}
+
+/// Whether a field is left out.
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// Parses one line.

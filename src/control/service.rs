@@ -19,6 +19,7 @@ use crate::control::protocol::{
 use crate::control::rates::{RateMeter, SAMPLE_INTERVAL, SAMPLES_MAX};
 use crate::mutex::lock;
 use crate::record::Recorder;
+use crate::room::Closed;
 use crate::server::{EpollWatches, Page, Rejection, ShardPool};
 use crate::worker::on_thread;
 
@@ -111,8 +112,9 @@ impl Service {
             }
             ControlRequest::Moderate { act } => {
                 let moderated = self.pool.moderate(&act, &Actor::Operator { uid }).await;
-                let connections = moderated.map_err(not_done)?;
-                Ok(ok_reply(&ModerateReply { done: act.to_string(), connections }))
+                let Closed { connections, silent_nodes } = moderated.map_err(not_done)?;
+                let done = act.to_string();
+                Ok(ok_reply(&ModerateReply { done, connections, silent_nodes }))
             }
             ControlRequest::Mutes {} => {
                 let moderation = self.pool.moderation().clone();

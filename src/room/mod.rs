@@ -36,7 +36,7 @@ pub use accounts::{Account, AccountKey, AccountSnapshot, Accounts};
 pub use batch::{Batch, MessageSender};
 pub use gate::{Gate, OrderState};
 pub use participant::Participant;
-pub use remote::{ActReply, ClosedCounts, Outcome, RemoteOrder, Submission, Ticket};
+pub use remote::{ActReply, Closed, ClosedCounts, Outcome, RemoteOrder, Submission, Ticket};
 use sequencer::Sequencer;
 pub use sequencer::TailStore;
 pub use start::{Gap, Start, StartPoint};
@@ -181,6 +181,11 @@ impl Room {
         }
         let mut moderation = self.moderation.write().unwrap_or_else(PoisonError::into_inner);
         moderation.apply(act, by, now)
+    }
+
+    /// Replaces the decisions of moderators and operators.
+    pub fn set_moderation(&self, moderation: Moderation) {
+        *self.moderation.write().unwrap_or_else(PoisonError::into_inner) = moderation;
     }
 
     /// The decisions of moderators and operators.

@@ -51,4 +51,13 @@ pub enum Outcome {
 pub type ActReply = Box<dyn FnOnce(Result<ClosedCounts, ModActionError>) + Send>;
 
 /// How many connections a moderation action closes, part by part.
-pub type ClosedCounts = mpsc::UnboundedReceiver<usize>;
+pub type ClosedCounts = mpsc::UnboundedReceiver<Closed>;
+
+/// A part of the connections that a moderation action closes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// How many they are.
+    pub connections: u64,
+    /// How many nodes of the cluster have not told in time how many they have closed.
+    pub silent_nodes: usize,
+}

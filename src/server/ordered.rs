@@ -1,6 +1,6 @@
 //! What a log that orders the messages of several machines does with the room and its shards.
 
-use crate::chat::{Actor, ModAction, ModActionError, Tim};
+use crate::chat::{Actor, ModAction, ModActionError, Moderation, Tim};
 use crate::feed::{EncodedMessages, StreamMark};
 use crate::room::{ClosedCounts, OrderState, Outcome, Ticket};
 use crate::server::pool::ShardPool;
@@ -51,6 +51,12 @@ impl ShardPool {
         tim: Tim,
     ) -> Result<ClosedCounts, ModActionError> {
         self.shared().carry_out(action, actor, tim)
+    }
+
+    /// Puts other decisions of moderation in force, which other machines know.
+    pub fn adopt_moderation(&self, moderation: Moderation) {
+        self.shared().room.set_moderation(moderation);
+        self.shared().moderation_changed.send_replace(());
     }
 
     /// As [`carry_out`](Self::carry_out), for an action that others have carried out before

@@ -136,7 +136,7 @@ fn the_longest_value_can_be_stored_and_read() {
             count += 100;
         }
         let long = value(7, 1, count);
-        assert!(can_be_stored(&long.moderation) && count > 4000);
+        assert!(can_be_stored(&long.moderation, 1024 * 1024) && count > 4000);
         assert!(store.write(&long).await? == Written::Stored);
         assert!(store.read().await? == Some(long));
         let error = store.write(&value(7, 2, 9_000)).await.unwrap_err();
@@ -172,7 +172,7 @@ fn values_are_those_of_the_room() {
     assert_eq!(value(1, 5, 0).moderation, moderation);
     let mute = ModAction::Mute { target: Target::name("eve"), secs: None };
     moderation.apply(&mute, &Actor::Operator { uid: 0 }, Tim::default()).unwrap();
-    assert!(can_be_stored(&moderation));
+    assert!(can_be_stored(&moderation, 1024 * 1024));
 }
 
 /// The keepers of nodes, without the rest of them.
@@ -187,6 +187,7 @@ fn keepers_share_what_nodes_know() {
             let keeper = ModerationKeeper {
                 room: StreamName::default(),
                 client: clients.clone(),
+                local: value(0, 4, 2).moderation,
                 newest: known,
                 events: sender,
             };
@@ -203,7 +204,9 @@ fn keepers_share_what_nodes_know() {
         assert!(why.contains("wschat cluster init"), "{why}");
         let store = store(engine.clone());
         store.create(1, StorageType::Memory, false).await?;
-        assert_eq!(events.recv().await, Some(KeeperEvent::Read(Vec::new())));
+        // The first node gives what it has.
+        let local = StoredModeration { position: Position::default(), ..value(0, 4, 2) };
+        assert_eq!(events.recv().await, Some(KeeperEvent::Read(vec![local.clone()])));
 
         // A node that starts gets what the other one has stored.
         let written = async |sequence| loop {
@@ -219,8 +222,8 @@ fn keepers_share_what_nodes_know() {
             written(sequence).await;
         }
         let (newest_too, mut events_too) = keeper();
-        let both = vec![value(7, 1, 1), value(7, 2, 1)];
-        assert_eq!(events_too.recv().await, Some(KeeperEvent::Read(both)));
+        let all = vec![local, value(7, 1, 1), value(7, 2, 1)];
+        assert_eq!(events_too.recv().await, Some(KeeperEvent::Read(all)));
 
         // Who knows less is told what is stored; who knows more stores it.
         newest_too.send_replace(Some(value(7, 1, 1)));

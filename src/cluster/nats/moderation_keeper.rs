@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::moderation_store::{ModerationStore, StoreError, Written};
+use crate::chat::Moderation;
 use crate::cluster::names::StreamName;
 use crate::cluster::stored_moderation::StoredModeration;
 
@@ -33,6 +34,8 @@ pub struct ModerationKeeper {
     pub room: StreamName,
     /// The connection; `None` until there is one.
     pub client: watch::Receiver<Option<Client>>,
+    /// The moderation of the room before the bucket was read, for a bucket without a value.
+    pub local: Moderation,
     /// What the node knows, up to its newest moderation action; `None` if there was none.
     pub newest: watch::Receiver<Option<StoredModeration>>,
     /// Gets what the bucket has.
@@ -96,7 +99,13 @@ impl ModerationKeeper {
     }
 
     async fn read(&self, store: &ModerationStore) -> Result<Option<KeeperEvent>, StoreError> {
-        Ok(Some(KeeperEvent::Read(store.history().await?)))
+        let mut values = store.history().await?;
+        if values.is_empty() && self.local != Moderation::default() {
+            // All nodes go on with the same moderation: that of the first one that has some.
+            store.copy(self.local.clone()).await?;
+            values = store.history().await?;
+        }
+        Ok(Some(KeeperEvent::Read(values)))
     }
 
     /// Stores what the node knows, and returns what it does not know.

@@ -187,6 +187,10 @@ impl ModerationStore {
         if value.position.created == stored.position.created {
             return Ok(value.position.sequence > stored.position.sequence);
         }
+        // That of a room on one machine is older than every stream.
+        if stored.position.created == 0 || value.position.created == 0 {
+            return Ok(stored.position.created == 0);
+        }
         // One of them is from a stream that was made anew; its clock may have gone back.
         let stream = self.context.get_stream(self.room.as_str());
         let stream = stream.await.map_err(|error| self.engine(error))?;

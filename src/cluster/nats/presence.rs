@@ -56,9 +56,17 @@ impl PresenceTask {
                 Some(answer) = self.answers.recv() => {
                     self.publish(self.stream.kick_subject(), &answer).await;
                 }
-                Ok(()) = self.client.changed() => subscriptions = self.subscribe().await,
+                Ok(()) = self.client.changed() => {
+                    subscriptions = self.subscribe().await;
+                    tick.reset_immediately();
+                }
                 (is_presence, message) = next(&mut subscriptions) => match message {
-                    Some(message) if is_presence => self.state.read_presence(&message),
+                    Some(message) if is_presence => {
+                        // Who is new does not wait to hear of this node.
+                        if self.state.read_presence(&message) {
+                            tick.reset_immediately();
+                        }
+                    }
                     Some(message) if self.kicks.read(&message) => {}
                     Some(_) => self.state.count_bad_presence(),
                     // The connection is closed for good; another one follows.

@@ -3,7 +3,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::chat::{ModAction, ModActionError, Target};
-use crate::room::Outcome;
+use crate::room::{Closed, Outcome};
 use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::client_list::ClientChunk;
 use crate::server::shard::cold_state::NewConnection;
@@ -42,7 +42,7 @@ pub(crate) enum ShardCommand {
     /// Barrier: the shard drops the sender when it handles this.
     Barrier(Done),
     /// Closes the connections of `target` in the rows before `before`, and reports how many.
-    Kick { target: Target, before: usize, closed: mpsc::UnboundedSender<usize> },
+    Kick { target: Target, before: usize, closed: mpsc::UnboundedSender<Closed> },
     /// Lists some of the connections in the rows before `before`.
     List { before: usize, answer: oneshot::Sender<ClientChunk> },
 }

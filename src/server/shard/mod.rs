@@ -37,7 +37,7 @@ use tokio::sync::mpsc;
 
 use crate::chat::{Now, ack, nack};
 use crate::mutex::lock;
-use crate::room::{ActReply, Batch};
+use crate::room::{ActReply, Batch, Closed};
 use crate::server::admission::epoll_watches::WatchUse;
 use crate::server::admission::rejection::Rejection;
 use crate::server::settings::Settings;
@@ -264,7 +264,8 @@ impl Shard {
                     (count, next) = table.kick(&target, before, turn);
                 });
                 // The receiver may have stopped waiting.
-                let _ = closed.send(count);
+                let connections = count as u64;
+                let _ = closed.send(Closed { connections, silent_nodes: 0 });
                 if next > 0 {
                     self.mailbox().send(ShardCommand::Kick { target, before: next, closed });
                 }
