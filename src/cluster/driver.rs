@@ -100,6 +100,8 @@ struct Task {
     pool: ShardPool,
     state: Arc<ClusterState>,
     moderation: RoomModeration,
+    /// A connection, until the moderation in force is known.
+    waiting: Option<EngineEvent>,
     kicks: Arc<Kicks>,
     started: Instant,
     order: OrderState,
@@ -135,6 +137,7 @@ impl Driver {
             pool,
             state,
             moderation,
+            waiting: None,
             kicks,
             started: Instant::now(),
             order: OrderState::Away,
@@ -174,7 +177,7 @@ impl Task {
                     None => break,
                 },
                 Some(event) = self.moderation.next_event() => self.found(event),
-                event = self.engine.next_event(!may_append), if self.moderation.is_ready() => match event {
+                event = self.engine.next_event(!may_append), if self.waiting.is_none() => match event {
                     Some(event) => self.handle(event, may_append),
                     None => break,
                 },
@@ -222,6 +225,9 @@ impl Task {
         self.pass_on(event, now_ms);
         let more = if may_append { EVENTS_PER_ROUND - 1 } else { 0 };
         for _ in 0..more {
+            if self.waiting.is_some() {
+                break;
+            }
             let Some(event) = self.engine.try_next_event() else { break };
             self.pass_on(event, now_ms);
         }
@@ -229,6 +235,10 @@ impl Task {
 
     fn pass_on(&mut self, event: EngineEvent, now_ms: u64) {
         if let EngineEvent::Connected(connection) = &event {
+            if !self.moderation.is_ready() {
+                self.waiting = Some(event);
+                return;
+            }
             self.moderation.connected(connection);
         }
         self.node.event(event, now_ms);
@@ -237,10 +247,13 @@ impl Task {
     /// Takes what the key-value bucket has. Until it was read, nobody knows who is muted.
     fn found(&mut self, event: KeeperEvent) {
         let position = self.node.mark().map(|mark| mark.position);
-        if let Err(why) = self.moderation.handle(event, position)
-            && !self.moderation.is_ready()
-        {
-            self.state.away(&why);
+        match self.moderation.handle(event, position) {
+            Err(why) if self.waiting.is_some() => self.state.away(&why),
+            _ if self.moderation.is_ready() => {
+                let now_ms = self.now_ms();
+                self.waiting.take().into_iter().for_each(|event| self.pass_on(event, now_ms));
+            }
+            _ => {}
         }
     }
 

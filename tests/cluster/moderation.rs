@@ -8,7 +8,8 @@ use wschat::cluster::nats::{KeeperEvent, ModerationKeeper, ModerationStore, Stor
 use wschat::cluster::{STORED_BYTES_MAX, StoredModeration, StreamName, can_be_stored};
 use wschat::feed::Position;
 
-use crate::servers::{Servers, runtime};
+use crate::nodes::{Node, create_stream};
+use crate::servers::{Servers, runtime, wait_for};
 
 /// A value that counts up to this record, and has so many mutes.
 fn value(created: u64, sequence: u64, mutes: usize) -> StoredModeration {
@@ -236,4 +237,26 @@ fn keepers_share_what_nodes_know() {
         written(3).await;
         Ok(())
     });
+}
+
+/// Nobody may speak before it is known who may not.
+#[test]
+fn a_node_waits_for_the_bucket_and_says_why() {
+    let mut servers = Servers::start(1);
+    create_stream(&servers, "");
+    servers.delete("KV_room_moderation");
+    let node = Node::start(&servers, 0, "");
+    let reason = || node.status()["cluster"]["reason"].as_str().unwrap_or_default().to_owned();
+    wait_for("it says why", || reason().contains("wschat cluster init").then_some(()));
+    assert!(!node.is_connected());
+    create_stream(&servers, "");
+    node.wait_until_connected();
+
+    servers.kill(0);
+    let node = Node::start(&servers, 1, "");
+    let reason = || node.status()["cluster"]["reason"].as_str().unwrap_or_default().to_owned();
+    wait_for("it says why", || (reason() != "not connected yet").then_some(()));
+    assert!(!reason().contains("bucket"), "{}", reason());
+    servers.restart(0);
+    node.wait_until_connected();
 }
