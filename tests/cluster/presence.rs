@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use futures_util::StreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -14,8 +14,9 @@ use wschat::cluster::nats::PresenceTask;
 use wschat::cluster::{ClusterState, KickAnswer, KickTotal, Kicks, NodeProcess, StreamName};
 use wschat::feed::Position;
 
-use crate::harness::until;
-use crate::servers::{Servers, runtime};
+use crate::harness::{Daemon, until};
+use crate::nodes::{self, Cluster, create_stream};
+use crate::servers::{Servers, runtime, wait_for};
 
 /// The presence of a node, without the rest of it.
 struct Node {
@@ -106,8 +107,10 @@ fn nodes_see_each_other_until_they_stop() {
     let address = servers.addresses()[0].to_string();
     let mut told = runtime.block_on(async {
         let client = async_nats::connect(address).await.unwrap();
-        let told = client.subscribe("wschat.presence").await.unwrap();
-        client.flush().await.unwrap();
+        let mut told = client.subscribe("wschat.presence").await.unwrap();
+        // The server has the subscription when it delivers what follows it.
+        client.publish("wschat.presence", "probe".into()).await.unwrap();
+        while told.next().await.unwrap().payload != "probe" {}
         told
     });
     b.stop.send(()).unwrap();
@@ -156,4 +159,50 @@ fn a_kick_is_answered_by_all_nodes() {
         Ok(engine.client().flush().await?)
     });
     wait(&runtime, "it is counted", || (a.state.status().bad_presence == 1).then_some(()));
+}
+
+/// The exit code of a command, and what it prints.
+fn run(node: &Daemon, words: &[&str]) -> (Option<i32>, String) {
+    let out = node.command(words).output().unwrap();
+    (out.status.code(), String::from_utf8([out.stdout, out.stderr].concat()).unwrap())
+}
+
+#[test]
+fn a_kick_says_how_many_nodes_did_not_answer() {
+    let cluster = Cluster::start(1, 3);
+    let [one, two, three] = &cluster.nodes[..] else { unreachable!() };
+    let known = |count| {
+        let nodes = one.status()["cluster"]["nodes"].as_array().unwrap().len();
+        (nodes == count).then_some(())
+    };
+    wait_for("all nodes are known", || known(3));
+    let mut bob = two.daemon.connect();
+    bob.say("bob", "hi");
+    assert_eq!(bob.hear(), "hi");
+    let (code, text) = run(&one.daemon, &["kick", "nobody"]);
+    assert_eq!((code, text.as_str()), (Some(1), "kicked \"nobody\", connections: 0\n"));
+    three.relay.cut();
+    let (code, text) = run(&one.daemon, &["kick", "bob"]);
+    let want = "kicked \"bob\", connections: 1, nodes that did not answer: 1\n";
+    assert_eq!((code, text.as_str()), (Some(0), want));
+    assert_eq!(bob.closed().1, 1008);
+}
+
+#[test]
+fn two_nodes_of_one_name_are_told_apart() {
+    let servers = Servers::start(1);
+    create_stream(&servers, "");
+    let nodes = [7, 7, 8].map(|number| nodes::Node::start(&servers, number, ""));
+    let line = "more than one node has the name node-7";
+    wait_for("it is noticed", || {
+        nodes.iter().all(|it| it.daemon.log().contains(line)).then_some(())
+    });
+    for node in &nodes {
+        let status = node.status();
+        let seen = status["cluster"]["nodes"].as_array().unwrap().iter();
+        let seen: Vec<_> = seen.map(|it| (it["name"].clone(), it["has_twin"].clone())).collect();
+        let of = |name: &str, has_twin: bool| (json!(name), json!(has_twin));
+        assert_eq!(seen, [of("node-7", true), of("node-7", true), of("node-8", false)]);
+        assert_eq!(node.daemon.log().matches(line).count(), 1, "one line");
+    }
 }
