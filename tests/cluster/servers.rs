@@ -318,7 +318,7 @@ fn spawn(folder: &Path) -> Child {
 }
 
 /// What tests/run has installed.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("WSCHAT_NATS_SERVER") {
         return path.into();
     }
