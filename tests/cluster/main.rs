@@ -8,6 +8,7 @@ mod harness;
 #[path = "../it/manager.rs"]
 mod manager;
 
+mod acts;
 mod answers;
 mod crowd;
 mod deliveries;
