@@ -20,7 +20,7 @@ use super::nats::{Engine, KeeperEvent};
 use super::room_feed::RoomFeed;
 use super::room_moderation::RoomModeration;
 use super::state::ClusterState;
-use crate::chat::{Actor, ModAction, ModActionError, Refusal, Refused};
+use crate::chat::{Actor, ModAction, ModActionError, Refusal, Refused, Tim};
 use crate::feed::{Position, StreamMark};
 use crate::log_limit::LogLimit;
 use crate::room::{
@@ -128,9 +128,15 @@ impl Driver {
         let (decide, decided) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
-        let start = pool.room().stream_mark();
+        let room = pool.room();
+        let start = room.stream_mark();
+        let mut node = Node::new(name, state.process().incarnation, start);
+        let last = room.last_tim();
+        if start.is_none() && last > Tim::default() {
+            node.joins_after(last);
+        }
         let task = Task {
-            node: Node::new(name, state.process().incarnation, start),
+            node,
             engine,
             requests,
             feed: RoomFeed::new(pool.clone()),
@@ -285,7 +291,10 @@ impl Task {
                 // finds none is never published, so its time passes.
                 let _ = self.engine.publish(publish);
             }
-            Action::CompleteSince(tim) => self.feed.complete_since(tim),
+            Action::CompleteSince(tim) => {
+                let is_whole = self.node.mark().is_none_or(|mark| mark.position.sequence == 0);
+                self.feed.complete_since(tim, is_whole);
+            }
             Action::Append { messages, mark, is_backlog } => {
                 self.feed.append(&messages, mark, is_backlog);
                 self.moderation.read_up_to(mark.position);

@@ -19,36 +19,42 @@ pub(super) struct RoomFeed {
     /// Who listens here has all messages up to this time that it has to get, so the backlog
     /// starts behind it.
     has_until: Option<Tim>,
+    /// The `tim` of the last message before the room has joined the cluster, until a later one
+    /// follows. The clock of the stream can be behind: what others say until they know this
+    /// `tim` was said before the room has joined.
+    joined_after: Option<Tim>,
 }
 
 impl RoomFeed {
     pub fn new(pool: ShardPool) -> Self {
-        Self { pool, messages: EncodedMessages::default(), mark: None, has_until: None }
+        let (messages, mark) = (EncodedMessages::default(), None);
+        Self { pool, messages, mark, has_until: None, joined_after: None }
     }
 
     /// The backlog follows, which is complete from this time on. A room in which nothing has
     /// happened takes all of it. Otherwise the room goes on behind what it has; if the backlog
-    /// starts later, messages are missing.
-    pub fn complete_since(&mut self, tim: Tim) {
+    /// starts later, messages are missing, unless it is the whole stream.
+    pub fn complete_since(&mut self, tim: Tim, is_whole: bool) {
         let room = self.pool.room();
         if self.pool.listeners() == 0 && room.start_at(tim) {
             return;
         }
-        let has_until = room.inspect(|log, last| last.max(log.complete_since()));
-        self.has_until = Some(has_until);
-        if tim > has_until {
+        let (last, complete_since) = room.inspect(|log, last| (last, log.complete_since()));
+        let has_until = last.max(complete_since);
+        (self.has_until, self.joined_after) = (Some(has_until), Some(last));
+        if tim > has_until && !is_whole {
             self.gap(Some(has_until), None);
         }
     }
 
     /// Messages with their `tim`.
     pub fn append(&mut self, messages: &[Bytes], mark: StreamMark, is_backlog: bool) {
-        let has_until = self.has_until.filter(|_| is_backlog);
-        let is_missing = |text: &Bytes| {
-            has_until.is_none_or(|has_until| Tim::stamped(text).is_some_and(|tim| tim > has_until))
-        };
-        for text in messages.iter().filter(|text| is_missing(text)) {
-            self.messages.push(|out| out.extend_from_slice(text));
+        for text in messages {
+            let has_until = if is_backlog { self.has_until } else { self.joined_after };
+            if has_until.is_none_or(|until| Tim::stamped(text).is_some_and(|tim| tim > until)) {
+                self.messages.push(|out| out.extend_from_slice(text));
+                self.joined_after = None;
+            }
         }
         self.mark = Some(mark);
     }

@@ -24,6 +24,7 @@ mod outcomes;
 mod permissions;
 mod presence;
 mod relay;
+mod restarts;
 mod senders;
 mod servers;
 mod testbed;

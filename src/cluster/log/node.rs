@@ -114,6 +114,12 @@ impl<T> Node<T> {
         }
     }
 
+    /// The room was on one machine until now: what is published from now on is later than `last`.
+    pub const fn joins_after(&mut self, last: Tim) {
+        self.outgoing.joined_after = last;
+        self.owes_empty = true;
+    }
+
     /// How far the log was read; `None` before the first record.
     pub const fn mark(&self) -> Option<StreamMark> {
         self.reader.mark()
@@ -178,9 +184,8 @@ impl<T> Node<T> {
         (is_waiting && self.connection.is_some()).then_some(self.now_ms + Self::TICK_MS)
     }
 
-    /// What the node wants done next. Has to be called until it returns `None` after each other
-    /// call. `check` tells whether somebody may speak at this place of the log, after all actions
-    /// before.
+    /// What the node wants done next; to be called until it returns `None`, after each other call.
+    /// `check` tells whether somebody may speak at this place of the log, after all actions before.
     pub fn pop(
         &mut self,
         check: &dyn Fn(&SpeakerId<'_>, Tim) -> Result<(), Refused>,

@@ -12,7 +12,7 @@ use super::stream_time::StreamTime;
 use crate::chat::{LoggedMessage, Tim};
 use crate::cluster::NodeName;
 use crate::cluster::engine::Publish;
-use crate::feed::StreamMark;
+use crate::feed::{Position, StreamMark};
 
 /// The most digits of the number of a record.
 const NUMBER_BYTES_MAX: usize = 20;
@@ -28,6 +28,9 @@ pub(super) struct Outgoing<T> {
     pub flights: Flights<T>,
     /// For the deadlines.
     pub stream_time: StreamTime,
+    /// The `tim` of the last message of the room before it has joined the cluster: those that
+    /// this node publishes are later.
+    pub joined_after: Tim,
 }
 
 impl<T> Outgoing<T> {
@@ -36,7 +39,7 @@ impl<T> Outgoing<T> {
 
     pub fn new(name: NodeName, incarnation: u64) -> Self {
         let (flights, stream_time) = (Flights::default(), StreamTime::default());
-        Self { name, incarnation, number: 0, flights, stream_time }
+        Self { name, incarnation, number: 0, flights, stream_time, joined_after: Tim::default() }
     }
 
     /// Whether a record is from this process.
@@ -123,7 +126,18 @@ impl<T> Outgoing<T> {
         let node = self.name.as_str().to_owned();
         let (incarnation, number) = (self.incarnation, self.number + 1);
         let publisher = Publisher { node, incarnation, number };
+        let after = after.map(|after| self.late_enough(after));
         headers(&publisher, after.as_ref(), self.deadline(now_ms), kind)
+    }
+
+    /// What a publisher has read, with the `tim` of a message that is in the room and not in the
+    /// stream. This is the `tim` of no record there, so its place is in front of the first one.
+    fn late_enough(&self, after: StreamMark) -> StreamMark {
+        if after.tim >= self.joined_after {
+            return after;
+        }
+        let position = Position { sequence: 0, ..after.position };
+        StreamMark { position, tim: self.joined_after, ..after }
     }
 
     fn deadline(&self, now_ms: u64) -> Tim {
