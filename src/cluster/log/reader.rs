@@ -102,6 +102,8 @@ struct Search {
     upper: Tim,
     /// by more than this number of messages.
     messages: u64,
+    /// The greatest stream time of what has arrived.
+    newest: Tim,
     /// When the stream has stored the first record that asks the other nodes for the clock.
     asked: Option<Tim>,
 }
@@ -263,13 +265,16 @@ impl Reader {
     /// Looks into the record that has just arrived for the clock at a place since the search
     /// has begun.
     fn search(&mut self, arrived: &Arrived) {
-        let (Some(search), Ok(record)) = (&mut self.search, &arrived.record) else { return };
-        let found = record.after.filter(|after| search.can_be(after, arrived));
+        let Some(search) = &mut self.search else { return };
+        search.newest = search.newest.max(arrived.time);
+        let Ok(record) = &arrived.record else { return };
+        let found = record.after.filter(|after| search.can_be(after, arrived, record.by));
         let found = found.filter(|after| {
             let mut behind = self.held.iter().rev();
             let mut behind =
                 behind.by_ref().take_while(|held| held.position.sequence > after.position.sequence);
-            behind.all(|held| held.messages() == 0) || search.is_behind(after, arrived.time)
+            behind.all(|held| held.messages() == 0)
+                || arrived.messages() > 0 && search.is_behind(after, arrived.time)
         });
         let Some(after) = found else { return search.pass(arrived.time, record) };
         let floor = search.floor;
@@ -364,18 +369,19 @@ impl Arrived {
 
 impl Search {
     const fn new(base: Position, floor: LogClock) -> Self {
-        Self { base, floor, upper: floor.tim, messages: 0, asked: None }
+        Self { base, floor, upper: floor.tim, messages: 0, newest: floor.newest, asked: None }
     }
 
     /// Whether `after`, in the record that has just arrived, can be the clock at a place that
-    /// has arrived.
-    fn can_be(&self, after: &StreamMark, arrived: &Arrived) -> bool {
+    /// has arrived. A record that came too late does not count, not even for this.
+    fn can_be(&self, after: &StreamMark, arrived: &Arrived, by: Tim) -> bool {
         let Arrived { position, time, .. } = *arrived;
         let StreamMark { position: place, tim, newest } = *after;
         place.created == position.created
             && (self.base.sequence..position.sequence).contains(&place.sequence)
             && !is_ahead(tim, time)
             && !is_ahead(newest, time)
+            && by >= self.newest.max(newest)
     }
 
     /// Whether all that was sent before `time`, behind the place `after`, has an earlier `tim`.
@@ -392,3 +398,6 @@ impl Search {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
