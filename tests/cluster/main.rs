@@ -27,5 +27,6 @@ mod relay;
 mod restarts;
 mod senders;
 mod servers;
+mod single;
 mod testbed;
 mod texts;

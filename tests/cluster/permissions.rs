@@ -131,6 +131,15 @@ fn a_node_and_init_need_no_other_permission() {
 }
 
 #[test]
+fn init_names_the_permission_that_is_missing() {
+    let servers = servers();
+    init_as(&servers, "admin", false);
+    let init = InitOptions { replicas: None, is_memory: false, max_bytes: None, is_update: false };
+    let why = runtime().block_on(nats::init(&options(&servers, "node"), init, None)).unwrap_err();
+    assert!(why.contains("Publish to \"$JS.API.STREAM.INFO.KV_lobby_moderation\""), "{why}");
+}
+
+#[test]
 fn a_node_can_do_nothing_else() {
     let servers = servers();
     init_as(&servers, "admin", false);

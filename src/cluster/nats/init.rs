@@ -74,10 +74,13 @@ pub async fn init(
         .map_err(|why| format!("{} cannot be used: {why}", link.server))?;
     let (name, bucket) = (options.stream.to_string(), options.stream.bucket());
     let stream = init_stream(&link.client, options, init).await;
-    let stream = stream.map_err(|error| format!("the stream {name}: {error}"))?;
+    // A request that is not permitted has no answer.
+    let reported = || link.last_error().map(|why| format!("; the server reports: {why}"));
+    let explain = |error| format!("{error}{}", reported().unwrap_or_default());
+    let stream = stream.map_err(|error| explain(format!("the stream {name}: {error}")))?;
     let store = ModerationStore::new(jetstream::new(link.client.clone()), options.stream.clone());
     let kept = init_bucket(&link.client, &store, options, init).await;
-    let kept = kept.map_err(|error| format!("the key-value bucket {bucket}: {error}"))?;
+    let kept = kept.map_err(|error| explain(format!("the key-value bucket {bucket}: {error}")))?;
     let is_copied = match moderation {
         Some(moderation) => store.copy(moderation).await.map_err(|error| error.to_string())?,
         None => false,
