@@ -13,7 +13,8 @@ use crate::feed::{Position, StreamMark};
 /// - A `tim` of a publisher that is over 10 s ahead of the stream time is ignored, so that
 ///   nothing poisons the clock.
 /// - A record counts only if its deadline is not before the greatest stream time up to its
-///   place.
+///   place, and if it was published to this stream, not to one of the same name before it. So
+///   it is certain what becomes of a record that was on its way for long.
 ///
 /// # Examples
 ///
@@ -23,11 +24,11 @@ use crate::feed::{Position, StreamMark};
 /// let publisher = Publisher { node: "a".into(), incarnation: 1, number: 1 };
 /// let record = Record { publisher, after: None, by: Tim::from_nanos(8), body: Body::Empty };
 /// let mut clock = LogClock::default();
-/// assert_eq!(clock.read(Tim::from_nanos(7), Some(&record)), Some(Tim::from_nanos(7)));
+/// assert_eq!(clock.read(1, Tim::from_nanos(7), Some(&record)), Some(Tim::from_nanos(7)));
 /// // It comes too late.
-/// assert_eq!(clock.read(Tim::from_nanos(9), Some(&record)), None);
+/// assert_eq!(clock.read(1, Tim::from_nanos(9), Some(&record)), None);
 /// // It is in time only for the leader of the stream, whose clock was set back.
-/// assert_eq!(clock.read(Tim::from_nanos(6), Some(&record)), None);
+/// assert_eq!(clock.read(1, Tim::from_nanos(6), Some(&record)), None);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogClock {
@@ -51,12 +52,15 @@ impl LogClock {
         StreamMark { position, tim: self.tim, newest: self.newest }
     }
 
-    /// Reads the next record of the log, which the stream has stored at `time`; `None` is one
-    /// that is not valid. Returns the `tim` of its first message, or of the next message if it
+    /// Reads the next record of the log, which the stream that was created at `created` has
+    /// stored at `time`; `None` is one that is not valid. Returns the `tim` of its first message, or of the next message if it
     /// has none; `None` if it does not count.
-    pub fn read(&mut self, time: Tim, record: Option<&Record>) -> Option<Tim> {
+    pub fn read(&mut self, created: u64, time: Tim, record: Option<&Record>) -> Option<Tim> {
         self.newest = self.newest.max(time);
         let record = record.filter(|record| record.by >= self.newest)?;
+        if record.after.is_some_and(|after| after.position.created != created) {
+            return None;
+        }
         if let Some(after) = record.after.filter(|after| !is_ahead(after.tim, time)) {
             self.tim = self.tim.max(after.tim);
         }

@@ -224,7 +224,7 @@ impl<T> Node<T> {
             }
             EngineEvent::Away(reason) => self.away = Some(reason),
             EngineEvent::Delivered(delivery) => self.reader.arrived(delivery),
-            EngineEvent::Heartbeat => {}
+            EngineEvent::Heartbeat => self.reader.at_end(),
             EngineEvent::Acknowledged { number, stored } => {
                 self.outgoing.flights.acknowledge(number);
                 match stored {
@@ -360,10 +360,7 @@ impl<T> Node<T> {
 
     /// Notes since when the clock is searched in vain.
     fn search(&mut self) {
-        let connection = self.connection.as_ref().filter(|_| self.away.is_none());
-        let is_searching = connection
-            .is_some_and(|connection| self.reader.is_searching_behind(connection.newest.sequence));
-        if !is_searching {
+        if self.away.is_some() || !self.reader.is_searching() {
             self.search_ms = None;
             return;
         }

@@ -70,8 +70,8 @@ pub(super) struct Reader {
     last: Option<Position>,
     /// Whether nothing was given out yet.
     is_fresh: bool,
-    /// Of a fresh one: hold everything up to this sequence.
-    catch_up: Option<u64>,
+    /// The newest record that was in the stream when the connection began.
+    newest_sequence: u64,
     /// Of a fresh one, once it is known: since when no message is missing.
     complete_since: Option<Tim>,
     /// The last sequence of the backlog.
@@ -120,7 +120,7 @@ impl Reader {
     /// The most bytes that are held during a search.
     const SEARCH_BYTES_MAX: usize = 16 * 1024 * 1024;
     /// How long, in stream time, other nodes may take to answer.
-    const ANSWER_NANOS_MAX: u64 = 5_000_000_000;
+    const ANSWER_NANOS_MAX: u64 = 1_000_000_000;
     /// The number of places whose `tim` is kept.
     const HISTORY_MAX: usize = 4096;
 
@@ -140,14 +140,15 @@ impl Reader {
         self.mark.map_or_else(Tim::default, |mark| mark.newest)
     }
 
-    /// Whether the backlog was read.
-    pub const fn is_serving(&self) -> bool {
-        !self.is_fresh
+    /// Whether the backlog was read, and a place of this stream is known to publish behind.
+    pub fn is_serving(&self) -> bool {
+        let created = |position: Position| position.created;
+        !self.is_fresh && self.mark.map(|mark| mark.position.created) == self.last.map(created)
     }
 
-    /// Whether the clock is not known, although all up to this sequence has arrived.
-    pub fn is_searching_behind(&self, sequence: u64) -> bool {
-        self.search.is_some() && self.last.is_none_or(|last| last.sequence >= sequence)
+    /// Whether the clock is not known, although all that was in the stream has arrived.
+    pub fn is_searching(&self) -> bool {
+        self.search.is_some() && self.has_caught_up()
     }
 
     /// Goes on with a connection. Returns whether the stream was made anew.
@@ -156,7 +157,7 @@ impl Reader {
         let base = Position { sequence: from_sequence.saturating_sub(1), ..newest };
         let mut is_new = false;
         match self.last {
-            Some(last) if self.is_fresh && last == base => self.catch_up = Some(newest.sequence),
+            Some(last) if self.is_fresh && last == base => {}
             Some(last) if !self.is_fresh => {
                 is_new = last.created != newest.created;
                 // A server can lose its newest records when its machine fails.
@@ -165,9 +166,10 @@ impl Reader {
                     self.hole(base, is_shorter);
                 }
             }
-            _ => self.start(base, newest.sequence),
+            _ => self.start(base),
         }
-        if newest.sequence <= base.sequence {
+        self.newest_sequence = newest.sequence;
+        if self.has_caught_up() {
             self.announce_gap(None);
         }
         is_new
@@ -181,7 +183,7 @@ impl Reader {
             Some(last) if last == base => {}
             Some(last) if last.created == base.created && last.sequence > base.sequence => return,
             Some(_) if !self.is_fresh => self.hole(base, false),
-            _ => self.start(base, self.catch_up.unwrap_or(position.sequence)),
+            _ => self.start(base),
         }
         self.last = Some(position);
         let record = decode(&headers, &payload);
@@ -201,19 +203,28 @@ impl Reader {
         }
     }
 
+    /// All that the stream has has arrived; the newest records may have been discarded.
+    pub fn at_end(&mut self) {
+        self.newest_sequence = self.newest_sequence.min(self.last.map_or(0, |last| last.sequence));
+        self.announce_gap(None);
+    }
+
+    fn has_caught_up(&self) -> bool {
+        self.last.is_some_and(|last| last.sequence >= self.newest_sequence)
+    }
+
     /// What reading gives next.
     pub fn next(&mut self) -> Option<Read> {
         if let Some(read) = self.out.pop_front() {
             return Some(read);
         }
-        let is_behind =
-            || self.catch_up.is_some_and(|end| self.last.is_none_or(|last| last.sequence < end));
-        if self.search.is_some() || self.mark.is_none() || is_behind() {
+        let must_wait = self.is_fresh && !self.has_caught_up();
+        if self.search.is_some() || self.mark.is_none() || must_wait {
             return None;
         }
         if self.is_fresh {
             self.is_fresh = false;
-            self.backlog_end = self.catch_up.take().unwrap_or_default();
+            self.backlog_end = self.newest_sequence;
             return Some(Read::CompleteSince(self.complete_since.take().unwrap_or_default()));
         }
         let arrived = self.held.pop_front()?;
@@ -223,10 +234,9 @@ impl Reader {
     }
 
     /// Starts behind a place.
-    fn start(&mut self, base: Position, catch_up: u64) {
-        *self = Self::new(None);
+    fn start(&mut self, base: Position) {
+        *self = Self { newest_sequence: self.newest_sequence, ..Self::new(None) };
         self.last = Some(base);
-        self.catch_up = Some(catch_up);
         if base.sequence == 0 {
             // Nothing is before the first record, and nothing in the stream is older than it.
             self.calibrate(LogClock::default().mark(base), Tim::from_nanos(base.created));
@@ -286,7 +296,7 @@ impl Reader {
         // that of a message is its stream time, or until this record.
         while let Some(held) = self.held.front() {
             let mut next = clock;
-            let first = next.read(held.time, held.record.as_ref().ok());
+            let first = next.read(position.created, held.time, held.record.as_ref().ok());
             if first == Some(held.time) && held.messages() > 0 {
                 break;
             }
@@ -322,7 +332,7 @@ impl Reader {
             self.out.push_back(Read::Divergence(divergence));
         }
         let mut clock = LogClock::at(&mark);
-        let first = clock.read(time, record.as_ref().ok());
+        let first = clock.read(position.created, time, record.as_ref().ok());
         let mark = clock.mark(position);
         self.mark = Some(mark);
         self.history.push_back((position.sequence, mark.tim));

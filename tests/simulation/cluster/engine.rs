@@ -67,6 +67,8 @@ pub struct Link {
     pub number: u64,
     /// The last record that was sent to the node.
     pub last: Option<Position>,
+    /// The last record that the node has received.
+    pub received: Option<Position>,
     /// What is on its way to the node, and when it arrives.
     inbound: VecDeque<(u64, EngineEvent)>,
     /// When the newest publish arrives.
@@ -82,7 +84,7 @@ impl Link {
         self.is_up = true;
         self.number += 1;
         let newest = stream.newest();
-        let from_sequence = match self.last {
+        let from_sequence = match self.received {
             // The stream was made anew.
             Some(last) if last.created != newest.created => stream.first,
             Some(last) => (last.sequence + 1).max(stream.first),
@@ -122,6 +124,9 @@ impl Link {
         if last.created != stream.created {
             return;
         }
+        if stream.records.range(last.sequence + 1..).next().is_none() && rng.u8(..30) == 0 {
+            self.push(EngineEvent::Heartbeat, now_ms, rng);
+        }
         for (sequence, delivery) in stream.records.range(last.sequence + 1..) {
             self.last = Some(Position { sequence: *sequence, ..last });
             self.push(EngineEvent::Delivered(delivery.clone()), now_ms, rng);
@@ -148,7 +153,17 @@ impl Link {
     /// The next event that has arrived.
     pub fn pop(&mut self, now_ms: u64) -> Option<EngineEvent> {
         self.inbound.front().filter(|event| event.0 <= now_ms)?;
-        self.inbound.pop_front().map(|event| event.1)
+        let (_, event) = self.inbound.pop_front()?;
+        match &event {
+            EngineEvent::Connected(Connection { newest, from_sequence, .. }) => {
+                self.received = Some(Position { sequence: from_sequence - 1, ..*newest });
+            }
+            EngineEvent::Delivered(delivery) => {
+                self.received = self.received.max(Some(delivery.position));
+            }
+            _ => {}
+        }
+        Some(event)
     }
 }
 

@@ -12,6 +12,8 @@ use wschat::feed::{Position, StreamMark};
 #[derive(Debug)]
 pub struct Place {
     pub mark: StreamMark,
+    /// The `tim` of its first message, or of its act.
+    pub first: Option<Tim>,
     /// The messages that all nodes send.
     pub texts: Vec<Bytes>,
     pub is_act: bool,
@@ -44,7 +46,7 @@ impl Truth {
                 (position.created, Tim::default(), false);
         }
         let record = decode(&delivery.headers, &delivery.payload);
-        let first = self.clock.read(delivery.time, record.as_ref().ok());
+        let first = self.clock.read(position.created, delivery.time, record.as_ref().ok());
         let (mut texts, mut is_act) = (Vec::new(), false);
         match (&record, first) {
             (Err(_), _) => self.bad += 1,
@@ -74,8 +76,10 @@ impl Truth {
                 Body::Empty => {}
             },
         }
+        let has_messages = record.is_ok_and(|record| !matches!(record.body, Body::Empty));
+        let first = first.filter(|_| has_messages);
         let (mark, has_tim) = (self.clock.mark(position), self.has_tim);
-        self.places.insert(position, Place { mark, texts, is_act, has_tim });
+        self.places.insert(position, Place { mark, first, texts, is_act, has_tim });
     }
 
     pub fn place(&self, position: Position) -> &Place {
@@ -87,8 +91,9 @@ impl Truth {
         self.locks.range(..tim).next_back().is_some_and(|lock| *lock.1)
     }
 
-    pub fn tim(&self) -> Tim {
-        self.clock.tim
+    /// The greatest time up to here.
+    pub fn greatest(&self) -> Tim {
+        self.clock.tim.max(self.clock.newest)
     }
 }
 

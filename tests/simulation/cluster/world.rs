@@ -79,17 +79,18 @@ impl ClusterWorld {
             (member.link.delivers_from_ms, member.link.acknowledges_from_ms) = (0, 0);
         }
         // Nobody sends any more.
-        for _ in 0..1_500 {
+        for _ in 0..2_500 {
             self.now_ms += self.rng.u64(..60);
             (0..self.members.len()).for_each(|number| self.connect(number));
             self.step();
         }
         self.rng = rng;
         for member in &self.members {
-            assert!(member.is_available, "{}: {:?}", member.name, member.node.mark());
+            assert!(member.is_available, "{}: {:?}", member.name, member.node);
             assert_eq!(member.node.due_ms(), None, "{} is not waiting", member.name);
             assert!(member.tickets.is_empty(), "{:?}", member.tickets);
-            assert_eq!(member.mark.map(|mark| mark.position), Some(self.stream.newest()));
+            let position = member.node.mark().map(|mark| mark.position);
+            assert_eq!(position, Some(self.stream.newest()));
         }
         assert!(self.on_their_way.is_empty());
         for (ticket, refused) in &self.refused {
@@ -252,7 +253,7 @@ impl ClusterWorld {
                     Report::Alone(_) => {
                         totals.alone += 1;
                         uncertain_to = Some(newest);
-                        is_lost = truth.has_tim || member.mark.is_some();
+                        is_lost = truth.has_tim || member.has_hole;
                         if is_lost {
                             break;
                         }
@@ -262,15 +263,13 @@ impl ClusterWorld {
             }
         }
         if let Some(position) = uncertain_to {
-            self.truth.uncertain_to = position;
-        }
-        if is_lost {
             // No node knows the clock. It is certain only from the next message on that has a
             // later time than all before.
-            self.stream.ahead_nanos += self.truth.tim().nanos() as i64
-                - self.stream.time(self.now_ms, &mut self.rng).nanos().min(self.truth.tim().nanos())
-                    as i64;
+            self.truth.uncertain_to = position;
             self.truth.has_tim = false;
+            self.set_ahead();
+        }
+        if is_lost {
             self.restart(number, true);
         }
     }
@@ -341,12 +340,18 @@ impl ClusterWorld {
         }
     }
 
+    /// Lets the clock of the stream be later than all times before.
+    fn set_ahead(&mut self) {
+        let time = self.stream.time(self.now_ms, &mut self.rng);
+        let behind_nanos = self.truth.greatest().nanos().saturating_sub(time.nanos());
+        self.stream.ahead_nanos += behind_nanos as i64 + 1_000_000;
+    }
+
     /// Makes another stream of the same name.
     fn make_anew(&mut self) {
         self.totals.streams += 1;
-        let behind = self.truth.tim().nanos() as i64
-            - self.stream.time(self.now_ms, &mut self.rng).nanos() as i64;
-        let ahead_nanos = self.stream.ahead_nanos + behind.max(0) + 1_000_000;
+        self.set_ahead();
+        let ahead_nanos = self.stream.ahead_nanos;
         let created = self.stream.created + 1;
         self.stream = Stream { created, ahead_nanos, ..Stream::new() };
         self.truth.has_tim = false;

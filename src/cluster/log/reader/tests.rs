@@ -64,7 +64,7 @@ fn log(created: u64, steps: &[Step], start: LogClock, time: u64) -> (Vec<Deliver
         let headers = headers.map(|(name, value)| (name.to_owned(), value)).collect();
         let (position, time) = (Position { created, sequence }, Tim::from_nanos(time));
         let mut clock = clocks[clocks.len() - 1];
-        clock.read(time, Some(&record).filter(|_| step.is_valid));
+        clock.read(created, time, Some(&record).filter(|_| step.is_valid));
         clocks.push(clock);
         log.push(Delivery { position, time, headers, payload });
     }
@@ -249,4 +249,16 @@ fn behind_an_honest_publisher_nothing_is_skipped() {
         assert_eq!(reads[0], Read::CompleteSince(clocks[start].tim));
         assert_eq!(records(&reads).len(), 9 - start);
     }
+}
+
+#[test]
+fn a_node_starts_although_the_backlog_was_discarded() {
+    let (log, clocks) = log(1, &vec![HONEST; 9], LogClock::default(), TIME);
+    let mut reader = Reader::new(None);
+    reader.connected(&connection(1, 7, 5));
+    assert!(!reader.is_searching());
+    reader.at_end();
+    assert!(reader.is_searching());
+    let reads = read(&mut reader, &log[7..]);
+    assert_eq!(reads[0], Read::CompleteSince(clocks[7].tim));
 }
