@@ -122,6 +122,11 @@ page.enabled = true  # default
 record.dir = none  # default
 log.level = "info"  # default
 metrics.address = none  # default
+cluster.servers = []  # default
+cluster.stream = "wschat"  # default
+cluster.credentials_file = none  # default
+cluster.tls_ca_file = none  # default
+cluster.node = none  # default
 server.threads = 0  # default
 server.shutdown_timeout_secs = 10  # default
 "#;
