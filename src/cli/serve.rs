@@ -54,6 +54,7 @@ impl From<StartError> for Failure {
         let why = error.to_string();
         match error {
             StartError::Configuration(problems) => problems.into(),
+            StartError::Cluster(_) => Self::new(Exit::Config, "cluster", why),
             StartError::ListenTwice => Self::new(Exit::Usage, "--listen", why),
             StartError::System(what, _) => Self::new(Exit::OsError, what, why),
             StartError::Bind(address, error) => bind(address.to_string(), &error, ROOM_UNIT),

@@ -46,6 +46,16 @@ impl ClusterNode {
         Self { options, queue, requests, state }
     }
 
+    /// Looks whether the servers and the stream are as they have to be, for so long at most. What
+    /// is found later keeps the node away from the stream, with the reason in its status.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, and what to do.
+    pub async fn verify(&self, limit: Duration) -> Result<(), String> {
+        timeout(limit, nats::verify(&self.options)).await.unwrap_or(Ok(()))
+    }
+
     /// What orders the messages of its room.
     pub fn remote_order(&self) -> Arc<dyn RemoteOrder> {
         Arc::clone(&self.queue) as _

@@ -36,6 +36,10 @@ use crate::ws::close::{GOING_AWAY, RESTART};
 const RECORD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stop waits for the moderation file.
 const MODERATION_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a start waits for a look at the servers of the cluster.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long it waits if the connections of a room wait for it.
+const VERIFY_TIMEOUT_ROOM: Duration = Duration::from_millis(250);
 
 /// Runs the daemon until a signal ends it. `control` is the path of the control socket, if
 /// one was requested. Must be called before any thread is started.
@@ -79,9 +83,17 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
     };
     let acceptors = acceptors.map_err(system("a listener"))?;
 
+    let node = loaded.config.engine_options().map(ClusterNode::new);
+    if let Some(node) = &node {
+        let has_room = !passed.stored.handover.is_empty();
+        let verifying = node.verify(if has_room { VERIFY_TIMEOUT_ROOM } else { VERIFY_TIMEOUT });
+        let verified = runtime.block_on(signals.unless_shutdown(verifying));
+        let Ok(verified) = verified else { return Ok(()) };
+        verified.map_err(StartError::Cluster)?;
+    }
+
     let manager = ServiceManager::new(env::var_os("NOTIFY_SOCKET"));
     let settings = reload::settings(&loaded.config, open_files_max);
-    let node = loaded.config.engine_options().map(ClusterNode::new);
     let remote = node.as_ref().map(ClusterNode::remote_order);
     let pool = open_room(&manager, &loaded.config, &settings, passed.stored, moderation, remote)
         .map_err(system("shards"))?;

@@ -15,6 +15,9 @@ pub enum StartError {
     /// The command line says where to listen, and systemd passed sockets.
     #[error("systemd passed sockets, so there is nothing to bind")]
     ListenTwice,
+    /// A server or the stream of the cluster is not as it has to be; what to do.
+    #[error("{0}")]
+    Cluster(String),
     /// An address of the room cannot be bound.
     #[error("{1}")]
     Bind(ListenAddress, #[source] io::Error),

@@ -30,3 +30,4 @@ mod servers;
 mod single;
 mod testbed;
 mod texts;
+mod verified;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::deliveries::TimeStep;
 use crate::harness::{Client, Daemon, until};
 use crate::manager::Manager;
+use crate::nodes::create_stream;
 use crate::relay::{Relay, Way};
 use crate::senders::{By, Outcome, Sender};
 use crate::servers::Servers;
@@ -117,8 +118,8 @@ fn a_node_restarts_and_crashes_while_the_servers_are_away() {
     let relay = Relay::start(&servers.addresses());
     let manager = Manager::with_config(&config("a", relay.addresses()));
     let other_manager = Manager::with_config(&config("b", &servers.addresses()));
+    create_stream(&servers, "");
     let (mut daemon, other) = (manager.start(), other_manager.start());
-    init(&other, &other_manager.config);
     for daemon in [&daemon, &other] {
         wait_until_connected(daemon);
     }

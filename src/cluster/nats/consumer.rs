@@ -15,10 +15,11 @@ use tokio::time::{sleep, timeout};
 
 use super::super::engine::{AwayReason, Connection, Delivery, EngineEvent};
 use super::super::options::EngineOptions;
-use super::api::{ApiError, STREAM_NOT_FOUND, StoredRecord, StreamInfo, StreamState, request};
-use super::connect::{Link, is_refusal};
+use super::api::{StoredRecord, StreamInfo, StreamState, request};
+use super::connect::Link;
 use super::delivery::{Incoming, single};
-use super::stream::{check_server, check_stream, stream_bytes_min};
+use super::stream::stream_bytes_min;
+use super::verify::{unusable_stream, verify, verify_stream};
 use crate::chat::Tim;
 use crate::feed::Position;
 
@@ -84,10 +85,7 @@ impl Reader {
         link: &Link,
         options: &EngineOptions,
     ) -> Result<Consumer, AwayReason> {
-        check_server(&link.info.version, link.info.max_payload as u64, options).map_err(|why| {
-            AwayReason::Unusable(format!("{} cannot be used: {why}", link.server))
-        })?;
-        let info = verified_stream(link, options).await?;
+        let info = verify(link, options).await?;
         let (expected, last) = start(self.last, &info, options);
         self.last = last;
         let single = self.read_singly(link, options, expected, &info).await?;
@@ -233,40 +231,11 @@ impl Reader {
 pub async fn watch(link: &Link, options: &EngineOptions, created: u64) -> AwayReason {
     loop {
         sleep(CHECK_INTERVAL).await;
-        match verified_stream(link, options).await {
+        match verify_stream(link, options).await {
             Ok(info) if info.created == created => {}
             Ok(_) => return made_anew(options),
             Err(reason) => return reason,
         }
-    }
-}
-
-async fn verified_stream(link: &Link, options: &EngineOptions) -> Result<StreamInfo, AwayReason> {
-    let info = StreamInfo::get(&link.client, options.stream.as_str()).await;
-    let info = info.map_err(|error| unusable_stream(link, options, &error))?;
-    check_stream(&info, options).map_err(AwayReason::Unusable)?;
-    Ok(info)
-}
-
-/// What an error of JetStream means, and what to do.
-fn unusable_stream(link: &Link, options: &EngineOptions, error: &ApiError) -> AwayReason {
-    let (stream, server) = (&options.stream, &link.server);
-    match error {
-        ApiError::Refused { err_code: STREAM_NOT_FOUND, .. } => AwayReason::Unusable(format!(
-            "there is no stream {stream}; create it with 'wschat cluster init'"
-        )),
-        ApiError::NotEnabled => AwayReason::Unusable(format!(
-            "{server} has no JetStream for this account; enable it in the configuration of the \
-             servers"
-        )),
-        // A server does not answer what a client may not ask.
-        _ => match link.last_error() {
-            Some(why) if is_refusal(&why) => AwayReason::Unusable(format!(
-                "{server} does not permit what a node needs: {why}; see wschat.toml(5)"
-            )),
-            Some(why) => AwayReason::Unreachable(format!("the stream {stream}: {error}: {why}")),
-            None => AwayReason::Unreachable(format!("the stream {stream}: {error}")),
-        },
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `connect.rs` | a connection to a server, which lives once |
 //! | `api.rs` | requests to JetStream |
 //! | `stream.rs` | pure: what a server and a stream have to be like |
+//! | `verify.rs` | whether a server and the stream are as the room needs them |
 //! | `consumer.rs` | reading, and what is missing |
 //! | `delivery.rs` | pure: what a consumer sends |
 //! | `publisher.rs` | publishing, and what became of it |
@@ -25,6 +26,7 @@ mod moderation_store;
 mod presence;
 mod publisher;
 mod stream;
+mod verify;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -129,6 +131,28 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Tries each server once, and looks whether it and the stream are as they have to be. Servers
+/// that cannot be reached are looked at when they are.
+///
+/// # Errors
+///
+/// What is wrong with the first of them, and what to do, if none can be used.
+pub async fn verify(options: &EngineOptions) -> Result<(), String> {
+    let mut reasons = Vec::new();
+    for server in &options.servers {
+        let verified =
+            async { verify::verify(&Link::connect(options, server).await?, options).await };
+        match verified.await {
+            Ok(_) => return Ok(()),
+            Err(reason) => reasons.push((reasons.len(), reason)),
+        }
+    }
+    match summary(reasons) {
+        AwayReason::Unusable(why) => Err(why),
+        AwayReason::Unreachable(_) => Ok(()),
     }
 }
 
