@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use super::availability::Availability;
 use super::engine::{AwayReason, Connection, EngineEvent};
 use super::kick_answers::{KickAnswer, KickTotal};
 use super::kicks::Kicks;
@@ -98,6 +99,7 @@ struct Task {
     requests: mpsc::UnboundedReceiver<Request>,
     feed: RoomFeed,
     pool: ShardPool,
+    availability: Availability,
     state: Arc<ClusterState>,
     moderation: RoomModeration,
     /// A connection, until the moderation in force is known.
@@ -141,6 +143,7 @@ impl Driver {
             requests,
             feed: RoomFeed::new(pool.clone()),
             pool,
+            availability: Availability::new(Arc::clone(&state)),
             state,
             moderation,
             waiting: None,
@@ -304,7 +307,7 @@ impl Task {
             }
             Action::Gap { after, before } => self.feed.gap(after, before),
             Action::Settle(waiter, outcome) => self.settle(waiter, outcome),
-            Action::Availability(availability) => self.availability(availability),
+            Action::Availability(availability) => self.availability(&availability),
             Action::Report(report) => self.report(&report),
         }
     }
@@ -369,19 +372,10 @@ impl Task {
         }
     }
 
-    fn availability(&mut self, availability: Result<Connection, AwayReason>) {
-        match availability {
-            Ok(Connection { server, .. }) => {
-                info!(server, "the cluster is connected: {server}");
-                self.state.connected(&server);
-                self.set_order(OrderState::Ready);
-            }
-            Err(reason) => {
-                warn!(%reason, "the cluster is away, messages are refused: {reason}");
-                self.state.away(&reason.to_string());
-                self.set_order(OrderState::Away);
-            }
-        }
+    fn availability(&mut self, availability: &Result<Connection, AwayReason>) {
+        self.availability.changed(availability);
+        let is_available = availability.is_ok();
+        self.set_order(if is_available { OrderState::Ready } else { OrderState::Away });
         // Nobody waits for it any more after some time.
         let _ = self.decide.take().map(|decide| decide.send(()));
     }

@@ -81,12 +81,14 @@ pub enum AwayReason {
     Unreachable(String),
     /// The server or the stream is not as it has to be; it will be tried again.
     Unusable(String),
+    /// The stream can be used, but this node has to read something before; it ends by itself.
+    Reading(String),
 }
 
 impl fmt::Display for AwayReason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(why) | Self::Unusable(why) => out.write_str(why),
+            Self::Unreachable(why) | Self::Unusable(why) | Self::Reading(why) => out.write_str(why),
         }
     }
 }

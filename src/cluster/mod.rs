@@ -13,9 +13,11 @@
 //! | `presence_table.rs`, `kick_answers.rs` | pure: which nodes there are, and what a kick has met |
 //! | `stored_moderation.rs`, `moderation_sync.rs` | what lasts of the moderation, for nodes that start |
 //! | `cluster_node.rs` | the tasks of a node |
+//! | `availability.rs` | says in the log and in the state whether messages can be sent |
 //! | `driver.rs`, `room_feed.rs`, `room_moderation.rs` | the task that joins the log, the engine and the room |
 //! | `engine.rs` | the log as the rest sees it: what it can be told, and what it tells |
 
+mod availability;
 mod cluster_node;
 mod driver;
 pub mod engine;

@@ -207,14 +207,14 @@ impl Node {
 fn unreachable(reason: AwayReason) -> String {
     match reason {
         AwayReason::Unreachable(why) => why,
-        AwayReason::Unusable(why) => panic!("unusable: {why}"),
+        other => panic!("unusable: {other}"),
     }
 }
 
 fn unusable(reason: AwayReason) -> String {
     match reason {
         AwayReason::Unusable(why) => why,
-        AwayReason::Unreachable(why) => panic!("unreachable: {why}"),
+        other => panic!("unreachable: {other}"),
     }
 }
 

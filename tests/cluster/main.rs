@@ -18,6 +18,7 @@ mod examples;
 mod failures;
 mod followers;
 mod init;
+mod journal;
 mod moderation;
 mod nodes;
 mod outcomes;

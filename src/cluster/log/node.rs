@@ -377,7 +377,7 @@ impl<T> Node<T> {
             (_, Some(reason)) => Err(reason.clone()),
             (None, None) => unreachable("no server was connected yet"),
             _ if !self.reader.is_serving() => {
-                unreachable("the messages in the stream are being read")
+                Err(AwayReason::Reading("the messages in the stream are being read".into()))
             }
             _ if is_stalled() => unreachable("the stream has not acknowledged a message for 1 s"),
             (Some(connection), None) => Ok(connection.clone()),

@@ -4,7 +4,6 @@ use async_nats::Client;
 use async_nats::jetstream::{self, stream::StorageType};
 use serde_json::{Value, json};
 
-use super::super::engine::AwayReason;
 use super::super::options::EngineOptions;
 use super::api::{ApiError, STREAM_NOT_FOUND, StreamInfo, request};
 use super::connect::Link;
@@ -93,7 +92,7 @@ async fn connect_to_any(options: &EngineOptions) -> Result<Link, String> {
     for server in &options.servers {
         match Link::connect(options, server).await {
             Ok(link) => return Ok(link),
-            Err(AwayReason::Unusable(error) | AwayReason::Unreachable(error)) => why = error,
+            Err(reason) => why = reason.to_string(),
         }
     }
     Err(why)

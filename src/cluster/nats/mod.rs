@@ -152,7 +152,7 @@ pub async fn verify(options: &EngineOptions) -> Result<(), String> {
     }
     match summary(reasons) {
         AwayReason::Unusable(why) => Err(why),
-        AwayReason::Unreachable(_) => Ok(()),
+        AwayReason::Unreachable(_) | AwayReason::Reading(_) => Ok(()),
     }
 }
 
