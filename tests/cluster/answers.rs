@@ -33,6 +33,21 @@ fn a_node_without_servers_refuses_messages_at_once() {
     assert_eq!(check_told(&texts, &[told]), [1, 0, 0]);
 }
 
+/// However many messages a client sends, it learns what became of each.
+#[test]
+fn each_message_that_cannot_be_sent_is_answered() {
+    let mut servers = Servers::start(1);
+    servers.kill(0);
+    let node = Node::start(&servers, 0, "");
+    let mut client = node.daemon.connect();
+    for number in 0..2000 {
+        client.say("ann", &number.to_string());
+    }
+    for number in 0..2000 {
+        assert_eq!(client.json()["err"], "unavailable", "{number}");
+    }
+}
+
 /// Messages that are on their way when a node is cut off: it cannot know in 30 seconds whether
 /// they were sent, and says so. Then they are with everybody or with nobody.
 #[test]

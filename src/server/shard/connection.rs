@@ -274,6 +274,11 @@ impl<S: Stream> Connection<S> {
         self.state != FeedState::Closing && self.outbox_mut().push(opcode, payload)
     }
 
+    /// Whether its own frames should be written before more are added.
+    pub fn owes_frames(&self) -> bool {
+        self.outbox.as_deref().is_some_and(Outbox::is_long)
+    }
+
     /// Puts the close frame into the outbox: the last frame that is sent. Another call only
     /// changes what follows.
     pub fn close(&mut self, close: &Close, closing: Closing) {

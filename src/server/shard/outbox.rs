@@ -89,6 +89,11 @@ impl Outbox {
         self.rest = rest;
     }
 
+    /// Whether it is better to write some of it before more is added.
+    pub fn is_long(&self) -> bool {
+        self.rest.len() + self.own().len() > OUTBOX_BYTES_MAX / 2
+    }
+
     /// The bytes that are to be written next.
     pub fn pending(&self) -> &[u8] {
         if self.rest.is_empty() { self.own() } else { &self.rest }

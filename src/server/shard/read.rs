@@ -294,7 +294,9 @@ impl<S: Stream> Table<S> {
                 }
                 Event::Text(text) => {
                     let proven = sender.connection.proven;
+                    // A held message is handled when the notices before it were written.
                     waits = waits
+                        || sender.connection.owes_frames()
                         || !budget.verifies(proven)
                         || !turn.room.reserve(turn.batch, text.len(), budget.feed_limit);
                     if waits {

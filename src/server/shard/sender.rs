@@ -1,6 +1,6 @@
 //! Who has sent a message, and what becomes of it.
 
-use crate::chat::{Actor, Admission, ChatRequest, Now, Refused, notice};
+use crate::chat::{Actor, Admission, ChatRequest, Now, Refusal, Refused, notice};
 use crate::room::{Account, MessageSender, Participant};
 use crate::server::counters::Counters;
 use crate::server::shard::cold_state::ColdState;
@@ -79,10 +79,12 @@ impl<S: Stream> Sender<'_, S> {
         self.notify(refused, now);
     }
 
-    /// Sends a notice to the client unless it has got too many.
+    /// Sends a notice to the client unless it has got too many. What became of a message that
+    /// is not at fault is always told.
     pub fn notify(&mut self, refused: Refused, now: Now) {
+        let is_at_fault = !matches!(refused.refusal, Refusal::Unavailable | Refusal::Unknown);
         // Before the text is made, so that a flood of bad messages costs no text.
-        let may = self.cold.participant.speaker_mut().take_notice(now.ms);
+        let may = !is_at_fault || self.cold.participant.speaker_mut().take_notice(now.ms);
         let mut text = Vec::new();
         if may {
             notice(refused, now.tim, &mut text);
