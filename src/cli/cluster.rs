@@ -1,10 +1,14 @@
-//! `wschat cluster init`.
+//! `wschat cluster`: creates the stream of a room, and keys.
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
+use nkeys::KeyPair;
 
 use super::args::{ConfigArgs, ControlArgs};
 use super::failure::{CommandResult, Exit, Failure};
@@ -30,6 +34,19 @@ copied into the bucket, from the running daemon, else from its file.
     wschat cluster init
     wschat cluster init --replicas 3 --max-bytes 1073741824 --update")]
     Init(InitArgs),
+    /// Write a new key for NATS to a file, and print its public part
+    #[command(after_help = "\
+If the file exists, it does not change, and its public part is printed: the nkey of a
+user in the configuration of the servers.
+
+    wschat cluster key /etc/credstore/wschat.nats")]
+    Key(KeyArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// The file of the seed, which only its owner can read
+    file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -59,7 +76,31 @@ pub struct InitArgs {
 pub fn run(command: ClusterCommand) -> CommandResult {
     match command {
         ClusterCommand::Init(args) => run_init(&args),
+        ClusterCommand::Key(args) => run_key(&args.file),
     }
+}
+
+fn run_key(path: &Path) -> CommandResult {
+    let what = || path.display().to_string();
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let key = match file {
+        Ok(mut file) => {
+            let key = KeyPair::new_user();
+            let seed = key.seed().map_err(|error| Failure::new(Exit::OsError, what(), error))?;
+            let written = file.write_all(format!("{seed}\n").as_bytes());
+            written.map_err(|error| Failure::new(Exit::OsError, what(), error))?;
+            key
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match read_credentials(path)? {
+            Credentials::Seed(seed) => KeyPair::from_seed(&seed)
+                .map_err(|error| Failure::new(Exit::NoInput, what(), error))?,
+            Credentials::Creds(_) => {
+                return Err(Failure::new(Exit::NoInput, what(), "the file is a .creds file"));
+            }
+        },
+        Err(error) => return Err(Failure::new(Exit::OsError, what(), error)),
+    };
+    print(&format!("{}\n", key.public_key()))
 }
 
 fn run_init(args: &InitArgs) -> CommandResult {

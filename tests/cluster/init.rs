@@ -1,6 +1,7 @@
-//! `wschat cluster init`, with a real server.
+//! `wschat cluster`, with a real server.
 
-use std::process::Output;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
 
 use crate::harness::{Daemon, Setup};
 use crate::servers::Servers;
@@ -59,6 +60,47 @@ fn init_reads_the_file_of_a_daemon_that_does_not_run() {
     let (code, out, _) = run(&daemon, &config, &["--replicas", "1"]);
     assert_eq!(code, Some(0));
     assert!(out.ends_with("the mutes, the lock and slow mode of this room were copied\n"), "{out}");
+}
+
+fn make_key(file: &str) -> (Option<i32>, String, String) {
+    let words = ["cluster", "key", file];
+    let out = Command::new(env!("CARGO_BIN_EXE_wschat")).args(words).output().unwrap();
+    let [text, error] = [out.stdout, out.stderr].map(|text| String::from_utf8(text).unwrap());
+    (out.status.code(), text, error)
+}
+
+#[test]
+fn init_logs_in_with_a_new_key() {
+    let daemon = Daemon::start("");
+    let file = daemon.control().with_file_name("key");
+    let key = || {
+        let (code, out, _) = make_key(file.to_str().unwrap());
+        (code, out)
+    };
+    let public = key();
+    assert_eq!((public.0, &public.1[..1], public.1.len()), (Some(0), "U", 57), "{public:?}");
+    // It is not overwritten.
+    assert_eq!(key(), public);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let nkey = format!("authorization {{ users: [{{ nkey: {} }}] }}", public.1);
+    let servers = Servers::with_config(1, &nkey);
+    let config = format!("[cluster]\nservers = ['nats://{}']\n", servers.addresses()[0]);
+    let file = file.to_str().unwrap();
+    let (code, _, error) = run(&daemon, &config, &["--replicas", "1", "--credentials", file]);
+    assert_eq!(code, Some(0), "{error}");
+}
+
+#[test]
+fn a_key_that_cannot_be_made() {
+    for (file, code, error) in [
+        ("/dev/null", 66, "/dev/null: not a regular file\n"),
+        ("/nonexistent/key", 71, "/nonexistent/key: No such file or directory (os error 2)\n"),
+        (env!("CARGO_MANIFEST_PATH"), 66, "starts with SU\n"),
+    ] {
+        let (found, out, text) = make_key(file);
+        assert_eq!((found, &*out), (Some(code), ""), "{text}");
+        assert!(text.ends_with(error), "{text}");
+    }
 }
 
 #[test]
