@@ -17,9 +17,6 @@ use super::state::ClusterState;
 use crate::room::RemoteOrder;
 use crate::server::ShardPool;
 
-/// How long the start waits for the engine.
-const START_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// A node that is not started yet, because it has no room yet.
 pub struct ClusterNode {
     options: EngineOptions,
@@ -66,14 +63,13 @@ impl ClusterNode {
         Arc::clone(&self.state)
     }
 
-    /// Starts the tasks on the runtime of the caller. A room without listeners then waits a
-    /// moment for what was said before, so that its first listener can resume.
+    /// Starts the tasks on the runtime of the caller, and waits a moment for what was said
+    /// before, so that new listeners can resume. Those of the process before are served meanwhile.
     pub async fn start(self, pool: ShardPool) -> RunningNode {
         let Self { options, queue: _, requests, state } = self;
         let (name, stream) = (options.node.clone(), options.stream.clone());
         let mark = pool.room().stream_mark();
         let engine = nats::start(options, mark.map(|mark| mark.position));
-        let has_listeners = pool.listeners() > 0;
         // The moderation of a room after a crash is that of a file, which may be older.
         let is_handed_over = pool.totals().restarts_survived > 0;
         let known = mark.map(|mark| mark.position).filter(|_| is_handed_over);
@@ -94,10 +90,8 @@ impl ClusterNode {
         );
         let (driver, decided) =
             Driver::start(name, engine, requests, pool, state, moderation, kicks);
-        if !has_listeners {
-            // Without an answer in time the node starts without the engine.
-            let _ = timeout(START_TIMEOUT, decided).await;
-        }
+        // The driver ends only if the process does.
+        let _ = decided.await;
         RunningNode { driver, stop_presence, presence }
     }
 }

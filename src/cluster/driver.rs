@@ -29,6 +29,8 @@ use crate::room::{
 };
 use crate::server::ShardPool;
 
+/// How long messages wait after the start until it is known whether they can be ordered.
+const DECIDE_MS: u64 = 3_000;
 /// How long a stop waits for the outcomes of the messages that are on their way.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most events that are handled before the feed is appended to.
@@ -109,7 +111,7 @@ struct Task {
     order: OrderState,
     /// Takes no more messages.
     is_stopping: bool,
-    /// Told when it is known whether messages can be ordered.
+    /// Told when it is known whether messages can be ordered. Until then they wait.
     decide: Option<oneshot::Sender<()>>,
     bad_records: LogLimit,
     divergences: LogLimit,
@@ -149,7 +151,7 @@ impl Driver {
             waiting: None,
             kicks,
             started: Instant::now(),
-            order: OrderState::Away,
+            order: OrderState::Full,
             is_stopping: false,
             decide: Some(decide),
             bad_records: LogLimit::new(REPORT_INTERVAL),
@@ -173,7 +175,8 @@ impl Driver {
 
 impl Task {
     async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
-        let mut finish_by = None;
+        let (mut finish_by, started) = (None, self.started);
+        let after = |ms| started + Duration::from_millis(ms);
         loop {
             self.drain();
             if finish_by.is_some_and(|by| self.node.pending() == 0 || Instant::now() >= by) {
@@ -181,7 +184,7 @@ impl Task {
             }
             let may_append = self.pool.room().gate().may_append_or_wait();
             tokio::select! {
-                request = self.requests.recv(), if self.node.has_room() => match request {
+                request = self.requests.recv(), if self.decide.is_none() && self.node.has_room() => match request {
                     Some(request) => self.submit(request),
                     None => break,
                 },
@@ -191,11 +194,12 @@ impl Task {
                     None => break,
                 },
                 () = self.pool.may_append(), if !may_append => {}
-                () = due(self.started, self.node.due_ms()) => {
+                () = due_at(self.node.due_ms().map(after)) => {
                     let now_ms = self.now_ms();
                     self.node.tick(now_ms);
                 }
                 () = due_at(finish_by) => {}
+                () = due_at(self.decide.as_ref().map(|_| after(DECIDE_MS))) => self.decided(OrderState::Away),
                 _ = &mut stopped, if finish_by.is_none() => {
                     // From now on messages wait; a handover passes them on.
                     self.set_order(OrderState::Full);
@@ -279,7 +283,7 @@ impl Task {
             self.carry_out(action);
         }
         self.feed.flush();
-        if self.order != OrderState::Away {
+        if self.order != OrderState::Away && self.decide.is_none() {
             let has_room = self.node.has_room();
             self.set_order(if has_room { OrderState::Ready } else { OrderState::Full });
         }
@@ -374,9 +378,17 @@ impl Task {
 
     fn availability(&mut self, availability: &Result<Connection, AwayReason>) {
         self.availability.changed(availability);
-        let is_available = availability.is_ok();
-        self.set_order(if is_available { OrderState::Ready } else { OrderState::Away });
-        // Nobody waits for it any more after some time.
+        match availability {
+            Ok(_) => self.decided(OrderState::Ready),
+            // It ends soon.
+            Err(AwayReason::Reading(_)) if self.decide.is_some() => {}
+            Err(_) => self.decided(OrderState::Away),
+        }
+    }
+
+    fn decided(&mut self, order: OrderState) {
+        self.set_order(order);
+        // Nobody may wait for it.
         let _ = self.decide.take().map(|decide| decide.send(()));
     }
 
@@ -426,11 +438,7 @@ fn refuse(pool: &ShardPool, request: Request) {
     }
 }
 
-/// Returns at this time after the start; without a time never.
-async fn due(started: Instant, at_ms: Option<u64>) {
-    due_at(at_ms.map(|ms| started + Duration::from_millis(ms))).await;
-}
-
+/// Returns at this time; without a time never.
 async fn due_at(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,

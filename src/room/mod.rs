@@ -94,7 +94,8 @@ impl Room {
         let (end, first) = (log.end(), log.pieces().start().unwrap_or(log.end()));
         let gate = Gate::new(shards, first, end, feed_tail_bytes);
         if remote.is_some() {
-            gate.set_order_state(OrderState::Away);
+            // Messages wait until it is known whether they can be ordered.
+            gate.set_order_state(OrderState::Full);
         }
         Self {
             gate,

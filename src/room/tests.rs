@@ -231,7 +231,10 @@ fn on_several_machines_messages_come_back_with_their_order() {
     let room =
         Room::resume(2, 65_536, RoomState { remote: Some(remote), ..RoomState::new(65_536) });
     let mut batch = room.batch(1);
-    // Until the stream can be used, messages are handled at once, and refused.
+    // At first they wait.
+    assert!(!room.gate().is_open() && !room.reserve(&mut batch, 40, u64::MAX));
+    // While the stream cannot be used, messages are handled at once, and refused.
+    room.set_order_state(OrderState::Away);
     assert!(room.gate().is_open());
     let (rules, now) = (Rules::open(), Now::default());
     let mut participant = Participant::default();
