@@ -2,6 +2,7 @@
 //! then send what was given to it meanwhile; a publish must not go out that late.
 
 use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, ServerAddr, ServerError,
     ServerInfo,
 };
+use rustix::io::Errno;
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -32,6 +34,10 @@ const UNWRITTEN_MAX: usize = 512;
 
 /// An address that refuses each connection: no server has port 0.
 const NOWHERE: &str = "nats://127.0.0.1:0";
+
+/// What to do if the sandbox of the service forbids network sockets.
+const SANDBOX_HINT: &str = "; the sandbox of wschat.service forbids it: install the drop-in \
+    wschat-cluster.conf of the examples";
 
 /// How often an error of the server is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -77,7 +83,10 @@ impl Link {
                         "{server} refused the credentials ({why}); see cluster.credentials_file"
                     ))
                 }
-                _ => AwayReason::Unreachable(format!("cannot reach {server}: {why}")),
+                _ => {
+                    let hint = if is_forbidden(&error) { SANDBOX_HINT } else { "" };
+                    AwayReason::Unreachable(format!("cannot reach {server}: {why}{hint}"))
+                }
             }
         })?;
         Ok(Self { info: client.server_info(), client, server: server.address().to_owned(), state })
@@ -192,6 +201,12 @@ fn is_refusal_to_publish(error: &str, stream: &str) -> bool {
     is_refusal(error) && error.ends_with(&format!(" Publish to \"{stream}\""))
 }
 
+/// Whether the system does not let this process have such a socket (`RestrictAddressFamilies=`).
+fn is_forbidden(error: &(dyn Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+    io == Some(Errno::AFNOSUPPORT.raw_os_error()) || error.source().is_some_and(is_forbidden)
+}
+
 /// An error and what has caused it, each text once.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -209,6 +224,17 @@ fn chain(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_that_the_sandbox_forbids() {
+        let system = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        let nested = io::Error::other(async_nats::ConnectError::with_source(
+            ConnectErrorKind::Io,
+            system(Errno::AFNOSUPPORT),
+        ));
+        assert!(is_forbidden(&nested));
+        assert!(!is_forbidden(&system(Errno::CONNREFUSED)));
+    }
 
     #[test]
     fn refusals_to_publish_to_the_stream() {
