@@ -47,8 +47,13 @@ pub fn put_comment(text: &str, out: &mut Vec<u8>) {
 }
 
 /// The length of an event with an id and data of these lengths.
-pub const fn event_bytes(id_bytes: usize, data_bytes: usize) -> usize {
-    ID.len() + id_bytes + 1 + DATA.len() + data_bytes + END.len()
+pub const fn event_bytes(id_bytes: usize, text_bytes: usize) -> usize {
+    ID.len() + id_bytes + 1 + data_bytes(text_bytes)
+}
+
+/// The length of an event without an id, with data of this length.
+pub const fn data_bytes(text_bytes: usize) -> usize {
+    DATA.len() + text_bytes + END.len()
 }
 
 fn put_line(text: &[u8], out: &mut Vec<u8>) {

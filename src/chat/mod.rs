@@ -31,7 +31,8 @@ pub use mod_action::{
 pub use moderation::{Moderation, Mute};
 pub use name::{SERVER_NAME, skeleton};
 pub use notices::{
-    Refusal, Refused, ack, announced, announcement, gap_notice, nack, notice, retraction,
+    Refusal, Refused, ack, announced, announcement, gap_notice, is_gap_notice, nack, notice,
+    retraction,
 };
 pub use policy::{Admission, ChatRequest, Rules};
 pub use rate::{Bucket, RateLimit, RefillRate, Usage};

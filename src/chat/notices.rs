@@ -152,6 +152,15 @@ pub fn notice(refused: Refused, now: Tim, out: &mut Vec<u8>) {
     stamp(out, now);
 }
 
+/// How every notice of a gap begins.
+const GAP_NOTICE_START: &[u8] =
+    br#"{"usr":"wschat","msg":"some messages are missing","err":"gap","#;
+
+/// Whether a text is a [`gap_notice`]. No message of a client is: its name is that of the server.
+pub fn is_gap_notice(text: &[u8]) -> bool {
+    text.starts_with(GAP_NOTICE_START)
+}
+
 /// Appends the notice that tells a listener that messages are missing: after the time that it
 /// has sent, and before the first message that it gets.
 ///
@@ -227,6 +236,19 @@ fn server_message(msg: &str, fields: &str, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    #[test]
+    fn the_notice_of_a_gap_is_recognized() {
+        let tim = Tim::from_nanos(7);
+        for (after, before) in [(None, None), (Some(tim.into()), None), (None, Some(tim))] {
+            let mut text = Vec::new();
+            gap_notice(after, before, tim, &mut text);
+            assert!(is_gap_notice(&text));
+        }
+        let mut text = Vec::new();
+        announcement("some messages are missing", &mut text);
+        assert!(!is_gap_notice(&text));
+    }
 
     #[test]
     fn every_text_of_the_server_is_json() {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{Tim, stamped_tim};
+use crate::chat::{Tim, is_gap_notice, stamped_tim};
 use crate::sse;
 use crate::ws::frame::{self, Opcode};
 
@@ -95,6 +95,8 @@ impl EncodedMessages {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MessageSpan<'a> {
     pub text: &'a [u8],
+    /// Where its frame starts in the run.
+    pub frame_start: usize,
     /// Where its frame ends in the run.
     pub frame_end: usize,
     /// Where its event starts and ends in the events of the run.
@@ -107,18 +109,28 @@ pub(super) fn messages(frames: &[u8]) -> impl Iterator<Item = MessageSpan<'_>> {
     let (mut rest, mut event_end) = (frames, 0);
     std::iter::from_fn(move || {
         let (text, behind) = frame::split(rest)?;
+        let frame_start = frames.len() - rest.len();
         rest = behind;
         let event_start = event_end;
-        event_end += sse::event_bytes(Tim::LEN, text.len());
-        Some(MessageSpan { text, frame_end: frames.len() - rest.len(), event_start, event_end })
+        event_end += match is_gap_notice(text) {
+            true => sse::data_bytes(text.len()),
+            false => sse::event_bytes(Tim::LEN, text.len()),
+        };
+        let frame_end = frames.len() - rest.len();
+        Some(MessageSpan { text, frame_start, frame_end, event_start, event_end })
     })
 }
 
-/// The events of the messages in `frames`. The id of each is its `tim`.
+/// The events of the messages in `frames`. The id of each is its `tim`; the notice of a gap has
+/// none, because nobody resumes behind it.
 pub(super) fn events(frames: &[u8]) -> Vec<u8> {
     let bytes = messages(frames).last().map_or(0, |message| message.event_end);
     let mut events = Vec::with_capacity(bytes);
     for message in messages(frames) {
+        if is_gap_notice(message.text) {
+            sse::put_data(message.text, &mut events);
+            continue;
+        }
         // The feed has no message without a `tim`.
         let id = stamped_tim(message.text).unwrap_or(&[b'0'; Tim::LEN]);
         sse::put_event(id, message.text, &mut events);
@@ -136,18 +148,15 @@ pub(super) fn messages_before(frames: &[u8], offset: usize) -> u64 {
 pub(super) fn first_after(frames: &[u8], after: Tim) -> Option<(usize, &[u8])> {
     let mut bound = [0; Tim::LEN];
     after.write(&mut bound);
-    let mut start = 0;
-    messages(frames).find_map(|message| {
-        let is_later = stamped_tim(message.text).is_some_and(|tim| *tim > bound);
-        let found = is_later.then_some((start, message.text));
-        start = message.frame_end;
-        found
-    })
+    let is_later =
+        |message: &MessageSpan| stamped_tim(message.text).is_some_and(|tim| *tim > bound);
+    messages(frames).find(is_later).map(|message| (message.frame_start, message.text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::gap_notice;
     use proptest::prelude::*;
 
     const MESSAGE: &str = "{\"usr\":\"a\",\"msg\":\"b\",\"x\":[1,\r\n2],\
@@ -160,6 +169,22 @@ mod tests {
         let text = MESSAGE.replace("\r\n", "  ");
         let want = format!("id: 2020-08-11T22:26:58.118678679Z\ndata: {text}\n\n");
         assert_eq!(String::from_utf8(events(encoded.bytes())).unwrap(), want);
+    }
+
+    #[test]
+    fn nobody_resumes_behind_the_notice_of_a_gap() {
+        let mut encoded = EncodedMessages::default();
+        encoded.push(|out| gap_notice(None, None, Tim::from_nanos(1), out));
+        encoded.push(|out| out.extend_from_slice(MESSAGE.as_bytes()));
+        let events = String::from_utf8(events(encoded.bytes())).unwrap();
+        assert!(
+            events.starts_with("data: {\"usr\":\"wschat\",\"msg\":\"some messages are missing\"")
+        );
+        assert_eq!(events.matches("id: ").count(), 1);
+        let spans: Vec<_> = messages(encoded.bytes()).collect();
+        assert_eq!(spans[1].event_start, spans[0].event_end);
+        assert!(events[spans[1].event_start..].starts_with("id: 2020"));
+        assert_eq!(spans[1].event_end, events.len());
     }
 
     proptest! {

@@ -112,9 +112,16 @@ impl Log {
         self.end.saturating_sub(self.tail_bytes)
     }
 
-    /// The position of the first message with a greater `tim`, or the end.
+    /// The position of the first message with a greater `tim`, or the end. If the notice of a
+    /// gap precedes it, the position of the notice: `tim` can be that of a message in the gap.
     pub fn position_after(&self, tim: Tim) -> u64 {
-        self.pieces.first_after(tim).map_or(self.end, |(position, _)| position)
+        let position = self.pieces.first_after(tim).map_or(self.end, |(position, _)| position);
+        self.pieces.gap_before(position).map_or(position, |(notice, _)| notice)
+    }
+
+    /// Whether the newest message is the notice of a gap.
+    pub fn ends_with_gap(&self) -> bool {
+        self.pieces.gap_before(self.end).is_some()
     }
 
     /// The `tim` of the last message; if there was none, the time that was given at the start.
@@ -164,8 +171,12 @@ impl Log {
         let position = self.tail_start().min(retain_from);
         let forgotten = self.pieces.iter().take_while(|piece| piece.end() <= position);
         if let Some(last) = forgotten.last() {
+            // Messages between a gap and the message behind it are missing.
+            let gap = self.pieces.gap_before(last.end());
+            let next = gap.and_then(|_| self.pieces.tim_at(last.end()));
+            let until = next.map(|tim| Tim::from_nanos(tim.nanos().saturating_sub(1)));
             // It is greater if a message behind this piece is missing.
-            self.complete_since = self.complete_since.max(last.last_tim);
+            self.complete_since = self.complete_since.max(until.unwrap_or(last.last_tim));
             self.pieces.forget_before(position);
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Bytes, BytesMut};
 
 use super::encoding::{self, Encoding};
-use crate::chat::Tim;
+use crate::chat::{Tim, is_gap_notice};
 use crate::sse;
 use crate::ws::frame;
 
@@ -204,6 +204,16 @@ impl Pieces {
         let piece = self.0.get(first)?;
         let (offset, text) = encoding::first_after(&piece.bytes, after)?;
         Some((piece.start + offset as u64, Tim::stamped(text)?))
+    }
+
+    /// Where the notice of a gap starts that ends at `position`, and its `tim`; `None` if another
+    /// message ends there.
+    pub(super) fn gap_before(&self, position: u64) -> Option<(u64, Tim)> {
+        let piece = self.at(position.checked_sub(1)?)?;
+        let end = (position - piece.start) as usize;
+        let last = encoding::messages(&piece.bytes).find(|message| message.frame_end == end)?;
+        let tim = is_gap_notice(last.text).then(|| Tim::stamped(last.text))??;
+        Some((piece.start + last.frame_start as u64, tim))
     }
 
     /// The first frame boundary at or behind `position`.

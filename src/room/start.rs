@@ -80,7 +80,7 @@ fn start_point(
     let oldest = now.nanos().saturating_sub(resume.as_nanos() as u64);
     let allowed = match resume {
         Duration::ZERO => log.end(),
-        _ => log.position_after(Tim::from_nanos(oldest)),
+        _ => pieces.first_after(Tim::from_nanos(oldest)).map_or(log.end(), |first| first.0),
     };
     // What is in front of the tail may be forgotten at any time.
     let cursor = wanted.max(allowed).max(pieces.boundary_from(log.tail_start()));
@@ -92,7 +92,7 @@ fn start_point(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::stamp;
+    use crate::chat::{gap_notice, stamp};
     use crate::feed::EncodedMessages;
 
     fn tim(secs: u64) -> Tim {
@@ -103,13 +103,17 @@ mod tests {
     fn log(tail_bytes: usize, secs: &[u64]) -> Log {
         let mut log = Log::resume(tail_bytes, 0, 0, tim(10));
         for &secs in secs {
-            let mut message = EncodedMessages::default();
-            message.push(|out| out.extend([b'x'; 300]));
-            message.stamp(|text| stamp(text, tim(secs)));
-            log.append(message.bytes(), 1);
-            log.forget(u64::MAX);
+            append(&mut log, secs);
         }
         log
+    }
+
+    fn append(log: &mut Log, secs: u64) {
+        let mut message = EncodedMessages::default();
+        message.push(|out| out.extend([b'x'; 300]));
+        message.stamp(|text| stamp(text, tim(secs)));
+        log.append(message.bytes(), 1);
+        log.forget(u64::MAX);
     }
 
     /// The `tim` in seconds of the first message that follows, or `None`; whether there is a
@@ -165,6 +169,63 @@ mod tests {
             (Tim::from_nanos(51_000_000_001), 300, 20, (None, false, false)),
         ] {
             assert_eq!(check(&log, since, resume, now), want, "{since} {resume} {now}");
+        }
+    }
+
+    /// A log with the notice of a gap behind the second 12.
+    fn log_with_gap(tail_bytes: usize, later: &[u64]) -> Log {
+        let mut log = log(tail_bytes, &[11, 12]);
+        let mut notice = EncodedMessages::default();
+        let (after, now) = (Some(tim(12).into()), Tim::from_nanos(tim(12).nanos() + 1));
+        notice.push(|out| gap_notice(after, None, now, out));
+        log.append(notice.bytes(), 1);
+        for &secs in later {
+            append(&mut log, secs);
+        }
+        log
+    }
+
+    #[test]
+    fn who_comes_from_within_a_gap_of_this_node_gets_its_notice() {
+        // Where a listener starts, and whether it has to wait for a message.
+        let start = |log: &Log, since, resume_secs| {
+            let (start, resume) = (Start::After(since), Duration::from_secs(resume_secs));
+            start_point(log, log.last_tim(), start, resume, AHEAD_MAX_IN_CLUSTER, tim(50))
+        };
+        let notice = log_with_gap(1 << 20, &[]).pieces().first_after(tim(12)).unwrap();
+        let (at_notice, no_gap) = (notice.0, None);
+        for later in [&[40, 50][..], &[40]] {
+            let log = log_with_gap(1 << 20, later);
+            for since in [tim(12), notice.1, tim(13), tim(39)] {
+                let point = start(&log, since.into(), 300);
+                assert_eq!(point, StartPoint { cursor: at_notice, after: None, gap: no_gap });
+            }
+            let (behind, _) = log.pieces().first_after(tim(13)).unwrap();
+            assert!(start(&log, tim(11).into(), 300).cursor < at_notice);
+            assert!(start(&log, tim(40).into(), 300).cursor > behind);
+            // The notice is too old, the message behind it is not.
+            let point = start(&log, tim(13).into(), 15);
+            let gap = Some(Gap { after: Some(tim(13).into()), before: Some(tim(40)) });
+            assert_eq!(point, StartPoint { cursor: behind, after: None, gap });
+        }
+        // Nothing follows yet: it is not known whether this client lacks anything.
+        let mut log = log_with_gap(1 << 20, &[]);
+        assert_eq!(start(&log, tim(30).into(), 300).after, Some(tim(30)));
+        append(&mut log, 20);
+        append(&mut log, 40);
+        assert_eq!(log.position_after(tim(30)), log.pieces().first_after(tim(20)).unwrap().0);
+        assert_eq!(log.position_after(tim(15)), at_notice);
+    }
+
+    #[test]
+    fn a_gap_that_is_forgotten_is_a_gap() {
+        let mut log = log_with_gap(600, &[40]);
+        log.forget(u64::MAX);
+        append(&mut log, 50);
+        assert_eq!(log.complete_since(), Tim::from_nanos(tim(40).nanos() - 1));
+        for (since, is_gap) in [(12, true), (13, true), (39, true), (40, false), (45, false)] {
+            let (_, found, _) = check(&log, tim(since), 300, 50);
+            assert_eq!(found, is_gap, "{since}");
         }
     }
 

@@ -17,6 +17,7 @@ mod everywhere;
 mod examples;
 mod failures;
 mod followers;
+mod gaps;
 mod init;
 mod journal;
 mod moderation;

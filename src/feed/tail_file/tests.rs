@@ -5,7 +5,7 @@ use proptest::sample::Index;
 
 use super::format::{MARK_BYTES, RECORD_HEADER_BYTES, RING_START, VERSION};
 use super::*;
-use crate::chat::Tim;
+use crate::chat::{Tim, gap_notice};
 use crate::feed::{Position, StreamMark};
 use crate::ws::frame::{self, Opcode};
 
@@ -249,6 +249,52 @@ fn a_file_of_zeros_or_of_another_version_is_refused() {
     newer[MARK_BYTES - 4..MARK_BYTES].copy_from_slice(&checksum);
     for bytes in [&vec![0; file.len()], &newer, &file[..50], &file[..RING_START], &[]] {
         assert_eq!(RecoveredTail::decode(bytes.to_vec()), Err(TailFileError::Mark));
+    }
+}
+
+/// Who asks for a time within a gap gets its notice, or a new one.
+#[test]
+fn the_notice_of_a_gap_is_forgotten_with_what_follows_it() {
+    for ring in (300..2_000).step_by(31) {
+        for (before, length) in [(0, 10), (3, 50), (9, 0), (5, 300), (2, 1_500)] {
+            let mut file = TestFile::new(RING_START + ring, (0, 0));
+            let tim = |nanos| Tim::from_nanos(nanos);
+            let mut append = |texts: &[(u64, Vec<u8>)]| {
+                let mut frames = Vec::new();
+                texts.iter().for_each(|(_, text)| frame::put(Opcode::Text, text, &mut frames));
+                let store = |at, bytes: &[u8]| {
+                    file.writes.push((at, bytes.to_vec()));
+                    Ok::<_, Infallible>(())
+                };
+                let (last, count) = (tim(texts.last().unwrap().0), texts.len() as u32);
+                let Ok(()) = file.writer.append(&frames, count, last, None, store);
+                let tail = RecoveredTail::decode(file.bytes()).unwrap();
+                let has_notice = tail.records.iter().any(|(_, frames)| {
+                    let start = br#""err":"gap""#;
+                    frames.windows(start.len()).any(|window| window == start)
+                });
+                (tail.complete_since, has_notice)
+            };
+            let text = |nanos| {
+                let padding = "x".repeat(length);
+                let text = format!("{{\"msg\":\"{padding}\",\"tim\":\"{}\"}}", tim(nanos));
+                (nanos, text.into_bytes())
+            };
+            let mut notice = Vec::new();
+            gap_notice(None, None, tim(101), &mut notice);
+            for number in 0..before {
+                append(&[text(10 + number)]);
+            }
+            if ring % 2 == 0 {
+                append(&[text(100), (101, notice)]);
+            } else {
+                append(&[(101, notice)]);
+            }
+            for number in 0..20 {
+                let (since, has_notice) = append(&[text(1_000 + number)]);
+                assert!(since < tim(101) && has_notice || since >= tim(999), "{ring} {since}");
+            }
+        }
     }
 }
 

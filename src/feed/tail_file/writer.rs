@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::format::{Mark, Place, RECORD_HEADER_BYTES, RING_START, put_record};
-use crate::chat::Tim;
+use crate::chat::{Tim, is_gap_notice};
 use crate::feed::StreamMark;
 use crate::ws::frame;
 
@@ -20,6 +20,8 @@ pub struct TailFileWriter {
     mark: Mark,
     /// Places up to which the records can be forgotten, oldest first.
     places: VecDeque<Place>,
+    /// Whether the newest message is the notice of a gap.
+    ends_with_gap: bool,
     /// The bytes of a record or of the mark, kept for their memory.
     buffer: Vec<u8>,
 }
@@ -49,6 +51,7 @@ impl TailFileWriter {
             ring_bytes: file_bytes.saturating_sub(RING_START) as u64,
             mark: Mark { first: start, newest: 0, end: start, stream_mark: None },
             places: VecDeque::new(),
+            ends_with_gap: false,
             buffer: Vec::new(),
         };
         writer.write_mark(write)?;
@@ -78,6 +81,12 @@ impl TailFileWriter {
             end = behind(end, lost, lost_messages, Tim::stamped(lost));
             left = left.saturating_sub(lost_messages);
             (self.mark.first, self.mark.newest) = (end, end.offset);
+            self.ends_with_gap = ends_with_gap(lost);
+        }
+        if self.ends_with_gap && self.mark.first == end {
+            // The notice is forgotten: what was sent up to the next message is missing.
+            end.tim = end.tim.max(before_first(rest).unwrap_or_default());
+            self.mark.first = end;
         }
         while let (record, count) = first_record(rest, left)
             && !record.is_empty()
@@ -91,7 +100,9 @@ impl TailFileWriter {
             end = behind(end, record, count, tim);
             end.offset += self.buffer.len() as u64;
             let part_start = self.places.back().unwrap_or(&self.mark.first).offset;
-            if end.offset - part_start >= self.ring_bytes / PARTS {
+            self.ends_with_gap = ends_with_gap(record);
+            // The notice of a gap is forgotten only with what follows it.
+            if end.offset - part_start >= self.ring_bytes / PARTS && !self.ends_with_gap {
                 self.places.push_back(end);
             }
         }
@@ -189,6 +200,21 @@ impl TailFileWriter {
 fn record_bytes(frames: &[u8]) -> u64 {
     let records = 2 * (frames.len() / RECORD_BYTES) + 1;
     (records * RECORD_HEADER_BYTES + frames.len()) as u64
+}
+
+/// Whether the last of these frames is the notice of a gap.
+fn ends_with_gap(mut frames: &[u8]) -> bool {
+    let mut is_gap = false;
+    while let Some((text, rest)) = frame::split(frames) {
+        (is_gap, frames) = (is_gap_notice(text), rest);
+    }
+    is_gap
+}
+
+/// The last time before the first of these messages.
+fn before_first(frames: &[u8]) -> Option<Tim> {
+    let (text, _) = frame::split(frames)?;
+    Some(Tim::from_nanos(Tim::stamped(text)?.nanos().saturating_sub(1)))
 }
 
 /// The place behind these messages, at the same offset.

@@ -1,0 +1,93 @@
+//! Who comes back to a node that lacks messages, and comes from within its gap.
+
+use std::net::TcpStream;
+
+use serde_json::Value;
+
+use crate::harness::{Client, Daemon};
+use crate::nodes::{Cluster, STREAM};
+use crate::senders::{By, Outcome, Sender};
+use crate::servers::wait_for;
+
+/// Sends a message, and returns its `tim`.
+fn say(daemon: &Daemon, msg: &str) -> String {
+    let mut sender = Sender::connect(daemon.addr, By::Post, "ann");
+    let text = wait_for("the message is sent", || match sender.say(msg).outcome {
+        Outcome::Sent(text) => Some(text),
+        _ => None,
+    });
+    let message: Value = serde_json::from_str(&text).unwrap();
+    message["tim"].as_str().unwrap().to_owned()
+}
+
+/// What a WebSocket gets that comes back with this `tim`, up to this message: the text of each
+/// message, or the code of a notice.
+fn since(daemon: &Daemon, tim: &str, last: &str) -> Vec<String> {
+    let url = format!("ws://{}/?since={tim}", daemon.addr);
+    texts(&mut Client::open(TcpStream::connect(daemon.addr).unwrap(), &url), last)
+}
+
+fn texts(listener: &mut Client, last: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    while texts.last().is_none_or(|text| text != last) {
+        texts.push(word(&listener.json()));
+    }
+    texts
+}
+
+fn word(message: &Value) -> String {
+    message.get("err").unwrap_or(&message["msg"]).as_str().unwrap().to_owned()
+}
+
+/// What an event stream gets that comes back with this `tim`, up to this message; a notice has
+/// no id.
+fn events(daemon: &Daemon, tim: &str, last: &str) -> Vec<String> {
+    let mut stream = TcpStream::connect(daemon.addr).unwrap();
+    let request = format!("GET /events HTTP/1.1\r\nHost: h\r\nLast-Event-ID: {tim}\r\n\r\n");
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    let (mut texts, mut has_id) = (Vec::<String>::new(), false);
+    for line in std::io::BufRead::lines(std::io::BufReader::new(stream)) {
+        let line = line.unwrap();
+        has_id |= line.starts_with("id: ");
+        if let Some(text) = line.strip_prefix("data: ") {
+            let message: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(message.get("err").is_none(), has_id, "{text}");
+            texts.push(word(&message));
+            has_id = false;
+        }
+        if texts.last().is_some_and(|text| text == last) {
+            break;
+        }
+    }
+    texts
+}
+
+#[test]
+fn who_comes_from_within_the_gap_of_a_node_is_told() {
+    let cluster = Cluster::start(1, 2);
+    let [here, there] = [0, 1].map(|number| &cluster.nodes[number].daemon);
+    let mut listener = here.connect();
+    let one = say(here, "one");
+    cluster.nodes[0].relay.cut();
+    cluster.nodes[0].wait_until_away();
+    let [two, three] = ["two", "three"].map(|msg| say(there, msg));
+    cluster.servers.purge(STREAM);
+    cluster.nodes[0].relay.restore();
+    cluster.nodes[0].wait_until_connected();
+    // It does not know yet that it lacks something.
+    let mut early = Client::open(
+        TcpStream::connect(here.addr).unwrap(),
+        &format!("ws://{}/?since={two}", here.addr),
+    );
+    let four = say(there, "four");
+    assert_eq!(texts(&mut listener, "four"), ["one", "gap", "four"]);
+    assert_eq!(texts(&mut early, "four"), ["gap", "four"]);
+    for tim in [&one, &two, &three] {
+        assert_eq!(since(here, tim, "four"), ["gap", "four"], "{tim}");
+        assert_eq!(events(here, tim, "four"), ["gap", "four"], "{tim}");
+    }
+    assert_eq!(since(there, &two, "four"), ["three", "four"]);
+    say(there, "five");
+    assert_eq!(since(here, &four, "five"), ["five"]);
+    assert_eq!(events(here, &four, "five"), ["five"]);
+}
