@@ -21,8 +21,9 @@ for family in text_string_to_metric_families(sys.stdin.read()):
     print(family.samples[0].name, family.type, *sorted(labels))
 ";
 
+/// Those of a node of a cluster, which has some more.
 fn metrics() -> String {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::start("[cluster]\nservers = ['nats://127.0.0.1:1']\n");
     let mut ann = daemon.connect();
     ann.say("mallory", "my address is 127.0.0.1");
     ann.hear();

@@ -3,6 +3,7 @@
 import json
 
 from machine import until
+from prometheus_client.parser import text_string_to_metric_families
 
 SECRET = "an old secret that is longer than 32 bytes"
 
@@ -48,6 +49,13 @@ def pid(box):
 
 def status_text(box):
     return box.property("wschat.service", "StatusText")
+
+
+def metrics(box):
+    """The metrics without labels."""
+    families = text_string_to_metric_families(box.out("wschat metrics") + "\n")
+    samples = [sample for family in families for sample in family.samples]
+    return {sample.name: sample.value for sample in samples if not sample.labels}
 
 
 def journal(box, *match):
