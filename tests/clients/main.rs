@@ -8,6 +8,7 @@ mod listener;
 #[allow(dead_code, reason = "the tests of the daemon need more of it")]
 #[path = "../it/manager.rs"]
 mod manager;
+#[allow(dead_code, reason = "the tests of the cluster need more of it")]
 mod proxy;
 
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! nginx and Caddy, configured as in `packaging/examples/`.
+//! nginx, Caddy and HAProxy, configured as in `packaging/examples/`.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,11 +13,19 @@ use crate::harness::until;
 
 const NGINX: &str = include_str!("../../packaging/examples/nginx.conf");
 const CADDY: &str = include_str!("../../packaging/examples/Caddyfile");
+const NGINX_CLUSTER: &str = include_str!("../../packaging/examples/nginx-cluster.conf");
+const HAPROXY_CLUSTER: &str = include_str!("../../packaging/examples/haproxy-cluster.cfg");
 const HOST: &str = "chat.example.org";
+
+/// The daemon in an example for one.
+const DAEMON: &str = "127.0.0.1:8080";
+/// The nodes in an example for three.
+const NODES: [&str; 3] = ["192.0.2.21:8080", "192.0.2.22:8080", "192.0.2.23:8080"];
 
 /// A running proxy; killed when dropped.
 pub struct Proxy {
     child: Child,
+    /// Where it listens with TLS.
     address: String,
     folder: TempDir,
 }
@@ -35,8 +43,8 @@ impl Proxy {
         let path = place.folder.path().display().to_string();
         let site = change(place.replace(
             NGINX,
-            to,
             &[
+                (DAEMON, &to.to_string()),
                 ("listen 443 ssl;", &format!("listen {} ssl;", place.address)),
                 ("    listen [::]:443 ssl;\n", ""),
                 (&format!("server_name {HOST};"), ""),
@@ -44,16 +52,52 @@ impl Proxy {
                 (&format!("/etc/ssl/{HOST}.key"), &format!("{path}/key")),
             ],
         ));
-        let folders: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|name| format!("{name}_temp_path {path}/{name};\n"))
-            .concat();
-        let config = format!(
-            "daemon off;\nmaster_process off;\npid {path}/pid;\nerror_log stderr;\nevents {{}}\n\
-             http {{\naccess_log off;\n{folders}{site}\n}}\n"
+        place.start_nginx(&site)
+    }
+
+    /// nginx in front of three nodes, which listens without TLS too.
+    pub fn nginx_cluster(nodes: [SocketAddr; 3]) -> Self {
+        let place = Place::new();
+        let path = place.folder.path().display().to_string();
+        let [a, b, c] = nodes.map(|node| node.to_string());
+        let listen = format!("listen {} ssl;\n    listen {};", place.address, place.plain());
+        let site = place.replace(
+            NGINX_CLUSTER,
+            &[
+                (NODES[0], &a),
+                (NODES[1], &b),
+                (NODES[2], &c),
+                ("listen 443 ssl;", &listen),
+                ("    listen [::]:443 ssl;\n", ""),
+                (&format!("server_name {HOST};"), ""),
+                (&format!("/etc/ssl/{HOST}.pem"), &format!("{path}/pem")),
+                (&format!("/etc/ssl/{HOST}.key"), &format!("{path}/key")),
+            ],
         );
-        place.start("nginx", &config, |file| {
-            let mut command = Command::new("/usr/sbin/nginx");
-            command.args(["-e", "stderr", "-c"]).arg(file);
+        place.start_nginx(&site)
+    }
+
+    /// HAProxy in front of three nodes, which listens without TLS too.
+    pub fn haproxy_cluster(nodes: [SocketAddr; 3]) -> Self {
+        let place = Place::new();
+        let path = place.folder.path().display().to_string();
+        let [a, b, c] = nodes.map(|node| node.to_string());
+        let bind = format!("bind {}\n    bind {} ssl", place.plain(), place.address);
+        let config = place.replace(
+            HAPROXY_CLUSTER,
+            &[
+                (NODES[0], &a),
+                (NODES[1], &b),
+                (NODES[2], &c),
+                ("bind :443 ssl", &bind),
+                (&format!("/etc/ssl/{HOST}.pem"), &format!("{path}/both")),
+                // As many as the tests may open.
+                ("maxconn 100000", "maxconn 1000"),
+            ],
+        );
+        place.start("haproxy.cfg", &config, |file| {
+            let mut command = Command::new("/usr/sbin/haproxy");
+            command.arg("-f").arg(file);
             command
         })
     }
@@ -62,18 +106,13 @@ impl Proxy {
     pub fn caddy(to: SocketAddr, change: impl Fn(String) -> String) -> Self {
         let place = Place::new();
         let path = place.folder.path().display().to_string();
-        let site = place.replace(
-            CADDY,
-            to,
-            &[(
-                &format!("{HOST} {{"),
-                &format!(
-                    "https://{} {{\n\tbind {}\n\ttls {path}/pem {path}/key",
-                    place.address,
-                    place.host()
-                ),
-            )],
+        let address = format!(
+            "https://{} {{\n\tbind {}\n\ttls {path}/pem {path}/key",
+            place.address,
+            place.host()
         );
+        let site =
+            place.replace(CADDY, &[(DAEMON, &to.to_string()), (&format!("{HOST} {{"), &address)]);
         let site = change(site);
         let config = format!("{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{site}");
         let home = place.folder.path().to_owned();
@@ -89,6 +128,11 @@ impl Proxy {
     pub fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.address)
     }
+
+    /// Where it listens without TLS.
+    pub fn plain(&self) -> SocketAddr {
+        plain(&self.address).parse().unwrap()
+    }
 }
 
 impl Place {
@@ -101,8 +145,10 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(vec![host.clone()]).unwrap();
-        fs::write(folder.path().join("pem"), cert.pem()).unwrap();
-        fs::write(folder.path().join("key"), signing_key.serialize_pem()).unwrap();
+        let (pem, key) = (cert.pem(), signing_key.serialize_pem());
+        fs::write(folder.path().join("both"), format!("{pem}{key}")).unwrap();
+        fs::write(folder.path().join("pem"), pem).unwrap();
+        fs::write(folder.path().join("key"), key).unwrap();
         Self { address: format!("{host}:8443"), folder }
     }
 
@@ -110,15 +156,34 @@ impl Place {
         self.address.split(':').next().unwrap()
     }
 
+    fn plain(&self) -> String {
+        plain(&self.address)
+    }
+
     /// The example with the addresses of this test.
-    fn replace(&self, example: &str, to: SocketAddr, more: &[(&str, &str)]) -> String {
+    fn replace(&self, example: &str, changes: &[(&str, &str)]) -> String {
         let mut text = example.to_owned();
-        let to = to.to_string();
-        for (from, to) in [("127.0.0.1:8080", to.as_str())].iter().chain(more) {
+        for (from, to) in changes {
             assert!(text.contains(from), "{from} in {example}");
             text = text.replace(from, to);
         }
         text
+    }
+
+    fn start_nginx(self, site: &str) -> Proxy {
+        let path = self.folder.path().display().to_string();
+        let folders: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {path}/{name};\n"))
+            .concat();
+        let config = format!(
+            "daemon off;\nmaster_process off;\npid {path}/pid;\nerror_log stderr;\nevents {{}}\n\
+             http {{\naccess_log off;\n{folders}{site}\n}}\n"
+        );
+        self.start("nginx", &config, |file| {
+            let mut command = Command::new("/usr/sbin/nginx");
+            command.args(["-e", "stderr", "-c"]).arg(file);
+            command
+        })
     }
 
     fn start(self, name: &str, config: &str, command: impl Fn(&Path) -> Command) -> Proxy {
@@ -135,6 +200,11 @@ impl Place {
         });
         proxy
     }
+}
+
+/// The address beside this one that has no TLS.
+fn plain(address: &str) -> String {
+    address.replace(":8443", ":8080")
 }
 
 impl Proxy {

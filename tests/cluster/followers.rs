@@ -100,9 +100,10 @@ impl Connection {
             return Ok(Self::WebSocket(Box::new(opened.map_err(io::Error::other)?.0)));
         }
         let field = since.map(|since| format!("Last-Event-ID: {since}\r\n")).unwrap_or_default();
-        write!(stream, "GET /events HTTP/1.1\r\nHost: h\r\n{field}\r\n")?;
+        // A proxy divides an answer of HTTP/1.1 into chunks.
+        write!(stream, "GET /events HTTP/1.0\r\nHost: h\r\n{field}\r\n")?;
         let mut stream = BufReader::new(stream);
-        if !line(&mut stream)?.starts_with("HTTP/1.1 200 ") {
+        if line(&mut stream)?.split(' ').nth(1) != Some("200") {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         while line(&mut stream)? != "\r\n" {}
@@ -129,8 +130,7 @@ impl Connection {
 
 fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
     let mut line = String::new();
-    match stream.read_line(&mut line)? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(line),
-    }
+    stream.read_line(&mut line)?;
+    // A part of a line is the end, too.
+    if line.ends_with('\n') { Ok(line) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

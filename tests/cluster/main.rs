@@ -7,6 +7,9 @@ mod harness;
 #[allow(dead_code, reason = "the tests of the daemon need more of it")]
 #[path = "../it/manager.rs"]
 mod manager;
+#[allow(dead_code, reason = "the tests of clients need more of it")]
+#[path = "../clients/proxy.rs"]
+mod proxy;
 
 mod acts;
 mod answers;
@@ -25,6 +28,7 @@ mod nodes;
 mod outcomes;
 mod permissions;
 mod presence;
+mod proxies;
 mod relay;
 mod restarts;
 mod senders;

@@ -1,6 +1,6 @@
 //! Senders that record what becomes of each of their messages.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -129,26 +129,39 @@ enum Connection {
 impl Sender {
     /// Connects.
     pub fn connect(node: SocketAddr, by: By, usr: &str) -> Self {
+        Self::try_connect(node, by, usr).unwrap()
+    }
+
+    /// Connects, if the node accepts it.
+    pub fn try_connect(node: SocketAddr, by: By, usr: &str) -> io::Result<Self> {
         let stream = connect(node);
         let connection = match by {
             By::WebSocket => {
-                let (socket, _) = tungstenite::client(format!("ws://{node}/"), stream).unwrap();
-                Connection::WebSocket(Box::new(Client(socket)))
+                let opened = tungstenite::client(format!("ws://{node}/"), stream);
+                Connection::WebSocket(Box::new(Client(opened.map_err(io::Error::other)?.0)))
             }
             By::Post => Connection::Post(BufReader::new(stream)),
         };
-        Self { usr: usr.to_owned(), connection }
+        Ok(Self { usr: usr.to_owned(), connection })
     }
 
     /// Sends a message and waits for what becomes of it.
     pub fn say(&mut self, msg: &str) -> Told {
+        self.try_say(msg)
+            .unwrap_or_else(|(after, error)| panic!("{msg:?}, after {after:?}: {error}"))
+    }
+
+    /// As [`say`](Self::say). The error is why there was no answer, and when.
+    pub fn try_say(&mut self, msg: &str) -> Result<Told, (Duration, io::Error)> {
         let text = json!({ "usr": self.usr, "msg": msg }).to_string();
         let start = Instant::now();
         let outcome = match &mut self.connection {
             Connection::WebSocket(client) => say(client, &self.usr, msg, &text),
             Connection::Post(stream) => post(stream, &text),
         };
-        Told { usr: self.usr.clone(), msg: msg.to_owned(), outcome, after: start.elapsed() }
+        let after = start.elapsed();
+        let outcome = outcome.map_err(|error| (after, error))?;
+        Ok(Told { usr: self.usr.clone(), msg: msg.to_owned(), outcome, after })
     }
 }
 
@@ -160,25 +173,24 @@ fn connect(node: SocketAddr) -> TcpStream {
 }
 
 /// Sends by WebSocket, and reads up to the own message or the notice.
-fn say(client: &mut Client, usr: &str, msg: &str, text: &str) -> Outcome {
-    let start = Instant::now();
-    client.send(text);
+fn say(client: &mut Client, usr: &str, msg: &str, text: &str) -> io::Result<Outcome> {
+    client.0.send(Message::text(text)).map_err(io::Error::other)?;
     loop {
         let text = match client.0.read() {
             Ok(Message::Text(text)) => text.to_string(),
             Ok(Message::Ping(_) | Message::Pong(_)) => continue,
-            other => panic!("{msg:?}, after {:?}: {other:?}", start.elapsed()),
+            other => return Err(io::Error::other(format!("{other:?}"))),
         };
         let json: Value = serde_json::from_str(&text).unwrap();
         match json.get("err").and_then(Value::as_str) {
-            None if json["usr"] == usr && json["msg"] == msg => return Outcome::Sent(text),
+            None if json["usr"] == usr && json["msg"] == msg => return Ok(Outcome::Sent(text)),
             None | Some("gap") => {}
-            Some(_) => return outcome_of_notice(&json),
+            Some(_) => return Ok(outcome_of_notice(&json)),
         }
     }
 }
 
-fn post(stream: &mut BufReader<TcpStream>, text: &str) -> Outcome {
+fn post(stream: &mut BufReader<TcpStream>, text: &str) -> io::Result<Outcome> {
     // The server may close a connection between two requests.
     stream.get_ref().set_nonblocking(true).unwrap();
     let is_closed = stream.get_ref().peek(&mut [0]).is_ok();
@@ -191,12 +203,16 @@ fn post(stream: &mut BufReader<TcpStream>, text: &str) -> Outcome {
          Content-Length: {}\r\n\r\n{text}",
         text.len()
     );
-    stream.get_ref().write_all(request.as_bytes()).unwrap();
-    let (mut head, start) = (String::new(), Instant::now());
+    stream.get_ref().write_all(request.as_bytes())?;
+    let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
-        let count = stream.read_line(&mut head);
-        let is_open = count.as_ref().is_ok_and(|count| *count > 0);
-        assert!(is_open, "{text}, after {:?}: {count:?} after {head:?}", start.elapsed());
+        if stream.read_line(&mut head)? == 0 {
+            return Err(io::Error::other(format!("the end after {head:?}")));
+        }
+    }
+    let status = head.split(' ').nth(1).unwrap();
+    if status == "502" {
+        return Err(io::Error::other("a proxy has got no answer"));
     }
     let field = |name: &str| {
         let line = head.lines().find(|line| line.to_lowercase().starts_with(name));
@@ -206,9 +222,8 @@ fn post(stream: &mut BufReader<TcpStream>, text: &str) -> Outcome {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).unwrap();
     let body = String::from_utf8(body).unwrap();
-    let status = head.split(' ').nth(1).unwrap();
     if status == "200" {
-        return Outcome::Sent(body);
+        return Ok(Outcome::Sent(body));
     }
     let outcome = outcome_of_notice(&serde_json::from_str(&body).unwrap());
     match outcome {
@@ -220,7 +235,7 @@ fn post(stream: &mut BufReader<TcpStream>, text: &str) -> Outcome {
         Outcome::Unknown => assert_eq!(status, "504", "{head}"),
         Outcome::Sent(_) => unreachable!("a notice"),
     }
-    outcome
+    Ok(outcome)
 }
 
 fn outcome_of_notice(notice: &Value) -> Outcome {
