@@ -36,4 +36,5 @@ mod servers;
 mod single;
 mod testbed;
 mod texts;
+mod two_rooms;
 mod verified;
