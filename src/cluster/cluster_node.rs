@@ -28,6 +28,8 @@ pub struct ClusterNode {
 /// A running node.
 pub struct RunningNode {
     driver: Driver,
+    /// Told when it is known whether messages can be ordered.
+    decided: oneshot::Receiver<()>,
     /// Ends what this node tells the others.
     stop_presence: oneshot::Sender<()>,
     presence: JoinHandle<()>,
@@ -63,9 +65,8 @@ impl ClusterNode {
         Arc::clone(&self.state)
     }
 
-    /// Starts the tasks on the runtime of the caller, and waits a moment for what was said
-    /// before, so that new listeners can resume. Those of the process before are served meanwhile.
-    pub async fn start(self, pool: ShardPool) -> RunningNode {
+    /// Starts the tasks on the runtime of the caller.
+    pub fn start(self, pool: ShardPool) -> RunningNode {
         let Self { options, queue: _, requests, state } = self;
         let (name, stream) = (options.node.clone(), options.stream.clone());
         let mark = pool.room().stream_mark();
@@ -90,17 +91,22 @@ impl ClusterNode {
         );
         let (driver, decided) =
             Driver::start(name, engine, requests, pool, state, moderation, kicks);
-        // The driver ends only if the process does.
-        let _ = decided.await;
-        RunningNode { driver, stop_presence, presence }
+        RunningNode { driver, decided, stop_presence, presence }
     }
 }
 
 impl RunningNode {
+    /// Waits a moment for what was said before, so that new listeners can resume. Those of the
+    /// process before are served meanwhile.
+    pub async fn ready(&mut self) {
+        // The driver ends only if the process does.
+        let _ = (&mut self.decided).await;
+    }
+
     /// Ends the tasks, as soon as the outcome of each message is known or has been waited for
     /// long enough.
     pub async fn finish(self) {
-        let Self { driver, stop_presence, presence } = self;
+        let Self { driver, decided: _, stop_presence, presence } = self;
         let _ = stop_presence.send(());
         // It ends soon, or has ended.
         let _ = presence.await;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -27,6 +28,7 @@ use crate::address::ListenAddress;
 use crate::chat::Moderation;
 use crate::cluster::ClusterNode;
 use crate::config::{Config, Environment, Loaded};
+use crate::control::ReloadSender;
 use crate::record::Recorder;
 use crate::server::{Acceptor, HttpServer, ListeningSocket};
 use crate::worker::on_thread;
@@ -163,10 +165,11 @@ async fn serve(
     mut signals: Signals,
 ) {
     let (pool, manager) = (reloader.pool.clone(), reloader.manager.clone());
-    let node = match node {
-        Some(node) => Some(node.start(pool.clone()).await),
-        None => None,
-    };
+    let mut node = node.map(|node| node.start(pool.clone()));
+    let mut shutdown = None;
+    if let Some(node) = &mut node {
+        shutdown = signals.unless_shutdown(node.ready()).await.err();
+    }
     let http = HttpServer::new(pool.clone());
     let mut accepting = JoinSet::new();
     for acceptor in acceptors {
@@ -183,18 +186,9 @@ async fn serve(
     let mut reloads = control.serve(&reloader, &mut tasks);
     manager.ready();
 
-    let shutdown = loop {
-        let reply = tokio::select! {
-            signal = signals.next() => match signal {
-                Some(shutdown) => break shutdown,
-                None => None,
-            },
-            Some(reply) = reloads.recv() => Some(reply),
-        };
-        // A file may block the reload, but must not delay a shutdown.
-        if let Err(shutdown) = signals.unless_shutdown(reloader.reload(reply)).await {
-            break shutdown;
-        }
+    let shutdown = match shutdown {
+        Some(shutdown) => shutdown,
+        None => reload_until_shutdown(&mut signals, &mut reloads, &mut reloader).await,
     };
     let timeout = reloader.config.server.shutdown_timeout;
     manager.stopping(timeout + STOP_MARGIN);
@@ -221,4 +215,25 @@ async fn serve(
         }
     };
     drain(&pool, close, timeout, &mut signals).await;
+}
+
+/// Reloads whenever a signal or the control socket requests it, until a signal ends the room.
+async fn reload_until_shutdown(
+    signals: &mut Signals,
+    reloads: &mut mpsc::Receiver<ReloadSender>,
+    reloader: &mut Reloader,
+) -> Shutdown {
+    loop {
+        let reply = tokio::select! {
+            signal = signals.next() => match signal {
+                Some(shutdown) => return shutdown,
+                None => None,
+            },
+            Some(reply) = reloads.recv() => Some(reply),
+        };
+        // A file may block the reload, but must not delay a shutdown.
+        if let Err(shutdown) = signals.unless_shutdown(reloader.reload(reply)).await {
+            return shutdown;
+        }
+    }
 }

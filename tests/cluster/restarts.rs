@@ -155,3 +155,17 @@ fn a_node_restarts_and_crashes_while_the_servers_are_away() {
     assert_eq!(texts(&mut here, "five"), ["four", "five"]);
     assert_eq!(texts(&mut there, "five"), ["five"]);
 }
+
+/// A service manager must not wait for servers that do not answer.
+#[test]
+fn a_stop_during_the_start_waits_for_nobody() {
+    let servers = Servers::start(1);
+    let relay = Relay::start(&servers.addresses());
+    relay.hold(&[Way::There, Way::Back]);
+    let manager = Manager::with_config(&config("a", relay.addresses()));
+    let mut daemon = manager.setup().spawn();
+    daemon.wait_for_log("wschat 0.");
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    assert!(!daemon.log().contains("away"), "it has waited: {}", daemon.log());
+}
