@@ -116,13 +116,24 @@ mod tests {
         let messages = commands.map(|cmd| message(json!({ "usr": "ann", "cmd": cmd })));
         join(messages.concat());
 
-        let (snapshot, sockets) = pool.hand_over(settings.rules.rate_limit()).await;
-        assert_eq!(sockets.len(), LISTENERS + 1);
+        let (mut snapshot, mut sockets) = pool.hand_over(settings.rules.rate_limit()).await;
         assert_eq!(pool.listeners(), 0);
+        let rows = loop {
+            assert_eq!(sockets.len(), LISTENERS + 1);
+            let log = snapshot.log(65_536);
+            let decode = |row: &Vec<u8>| ConnectionSnapshot::decode(row, &log).unwrap();
+            let rows: Vec<_> = snapshot.rows.iter().map(decode).collect();
+            if rows.iter().all(|row| row.held.is_empty()) {
+                break rows;
+            }
+            // On a busy machine the time to verify tokens was over: the next process does it.
+            let connections = rows.into_iter().zip(sockets).map(|(row, (it, _))| (row, it));
+            let (connections, settings) = (connections.collect(), Arc::clone(&settings));
+            let pool =
+                ShardPool::resume(2, settings, &snapshot, connections, |_| None, None).unwrap();
+            (snapshot, sockets) = pool.hand_over(&RateLimit::default()).await;
+        };
         assert_eq!(snapshot.moderation.mutes(pool.now()).count(), 1);
-        let log = snapshot.log(65_536);
-        let decode = |row: &Vec<u8>| ConnectionSnapshot::decode(row, &log).unwrap();
-        let rows: Vec<_> = snapshot.rows.iter().map(decode).collect();
         let closing = rows.iter().filter(|row| row.closing.is_some());
         let mut closing: Vec<_> = closing.map(|row| row.id).collect();
         closing.sort_unstable();
@@ -134,9 +145,9 @@ mod tests {
         let mut received = vec![0; 65_536];
         let bytes = clients[LISTENERS].read(&mut received).unwrap();
         let received = String::from_utf8_lossy(&received[..bytes]);
-        for result in ["muted", "kicked"] {
-            assert!(received.contains(result), "{received}");
-        }
+        let results =
+            ["done: muted", "done: kicked"].map(|result| received.matches(result).count());
+        assert_eq!(results, [1, 2], "{received}");
     }
 
     #[tokio::test]
