@@ -16,10 +16,11 @@ use super::engine::{AwayReason, Connection, EngineEvent};
 use super::kick_answers::{KickAnswer, KickTotal};
 use super::kicks::Kicks;
 use super::log::{Action, LoggedAct, Node, Report};
+use super::moderation_sync::PlacedAct;
 use super::names::NodeName;
 use super::nats::{Engine, KeeperEvent};
 use super::room_feed::RoomFeed;
-use super::room_moderation::RoomModeration;
+use super::room_moderation::{Progress, RoomModeration};
 use super::state::ClusterState;
 use crate::chat::{Actor, ModAction, ModActionError, Refusal, Refused, Tim};
 use crate::feed::{Position, StreamMark};
@@ -104,8 +105,6 @@ struct Task {
     availability: Availability,
     state: Arc<ClusterState>,
     moderation: RoomModeration,
-    /// A connection, until the moderation in force is known.
-    waiting: Option<EngineEvent>,
     kicks: Arc<Kicks>,
     started: Instant,
     order: OrderState,
@@ -148,7 +147,6 @@ impl Driver {
             availability: Availability::new(Arc::clone(&state)),
             state,
             moderation,
-            waiting: None,
             kicks,
             started: Instant::now(),
             order: OrderState::Full,
@@ -189,7 +187,7 @@ impl Task {
                     None => break,
                 },
                 Some(event) = self.moderation.next_event() => self.found(event),
-                event = self.engine.next_event(!may_append), if self.waiting.is_none() => match event {
+                event = self.engine.next_event(!may_append), if !self.node.is_full() => match event {
                     Some(event) => self.handle(event, may_append),
                     None => break,
                 },
@@ -238,7 +236,7 @@ impl Task {
         self.pass_on(event, now_ms);
         let more = if may_append { EVENTS_PER_ROUND - 1 } else { 0 };
         for _ in 0..more {
-            if self.waiting.is_some() {
+            if self.node.is_full() {
                 break;
             }
             let Some(event) = self.engine.try_next_event() else { break };
@@ -246,27 +244,23 @@ impl Task {
         }
     }
 
+    /// Nothing is read before it is known who is muted.
     fn pass_on(&mut self, event: EngineEvent, now_ms: u64) {
-        if let EngineEvent::Connected(connection) = &event {
-            if !self.moderation.is_ready() {
-                self.waiting = Some(event);
-                return;
-            }
-            self.moderation.connected(connection);
+        if let EngineEvent::Connected(connection) = &event
+            && self.moderation.connected(connection)
+        {
+            self.node.hold(None);
         }
         self.node.event(event, now_ms);
     }
 
-    /// Takes what the key-value bucket has. Until it was read, nobody knows who is muted.
+    /// Takes what the key-value bucket has.
     fn found(&mut self, event: KeeperEvent) {
         let position = self.node.mark().map(|mark| mark.position);
         match self.moderation.handle(event, position) {
-            Err(why) if self.waiting.is_some() => self.state.away(&why),
-            _ if self.moderation.is_ready() => {
-                let now_ms = self.now_ms();
-                self.waiting.take().into_iter().for_each(|event| self.pass_on(event, now_ms));
-            }
-            _ => {}
+            Progress::Known(unjudged) => self.node.release(unjudged),
+            Progress::Failed(why) => self.node.hold(Some(why)),
+            Progress::Nothing => {}
         }
     }
 
@@ -306,13 +300,20 @@ impl Task {
                 self.feed.append(&messages, mark, is_backlog);
                 self.moderation.read_up_to(mark.position);
             }
-            Action::Act { act, tim: _, mark, ticket, is_backlog } => {
-                self.act(&act, mark, ticket, is_backlog);
+            Action::Act { act, tim, mark, ticket, is_backlog } => {
+                self.act(act, tim, mark, ticket, is_backlog);
             }
             Action::Gap { after, before } => self.feed.gap(after, before),
             Action::Settle(waiter, outcome) => self.settle(waiter, outcome),
             Action::Availability(availability) => self.availability(&availability),
-            Action::Report(report) => self.report(&report),
+            Action::Report(report) => {
+                if let Report::Hole(position) = report {
+                    // A mute can have been among what is lost.
+                    self.moderation.look_for(position);
+                    self.node.hold(None);
+                }
+                self.report(&report);
+            }
         }
     }
 }
@@ -320,19 +321,21 @@ impl Task {
 impl Task {
     fn act(
         &mut self,
-        LoggedAct { action, actor }: &LoggedAct,
+        act: LoggedAct,
+        tim: Tim,
         mark: StreamMark,
         ticket: Option<Waiter>,
         is_backlog: bool,
     ) {
         let position = mark.position;
         let is_new = self.moderation.is_new(position);
-        let mut done = self.feed.act(action, actor, mark, is_backlog, is_new);
-        if action.is_lasting() && is_new && done.is_ok() {
-            self.moderation.carried_out(position);
+        let mut done = self.feed.act(&act.action, &act.actor, mark, is_backlog, is_new);
+        let is_kick = matches!(act.action, ModAction::Kick { .. });
+        if act.action.is_lasting() && is_new && done.is_ok() {
+            self.moderation.carried_out(PlacedAct { position, act, tim });
         }
         self.moderation.read_up_to(position);
-        if matches!(action, ModAction::Kick { .. }) && !is_backlog {
+        if is_kick && !is_backlog {
             done = done.map(|here| self.kick(here, position, ticket.is_some()));
         }
         if let Some(Waiter::Act(reply)) = ticket {

@@ -37,7 +37,7 @@ mod stored_moderation;
 pub use cluster_node::{ClusterNode, RunningNode};
 pub use kick_answers::{KickAnswer, KickAnswers, KickTotal};
 pub use kicks::Kicks;
-pub use moderation_sync::ModerationSync;
+pub use moderation_sync::{FoundModeration, ModerationSync, PlacedAct, moderation_at};
 pub use names::{NodeName, NodeNameError, StreamName, StreamNameError};
 pub use presence_table::{NodeProcess, NodeStatus, Presence, PresenceTable, TELL_INTERVAL};
 pub use state::{ClusterState, ClusterStatus};

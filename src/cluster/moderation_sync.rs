@@ -3,28 +3,58 @@
 
 use std::collections::VecDeque;
 
+use super::log::LoggedAct;
 use super::stored_moderation::StoredModeration;
-use crate::chat::Moderation;
+use crate::chat::{Moderation, Tim};
 use crate::feed::Position;
 
 /// Values of the bucket that wait for their place. There are never many: a node that reads
 /// further takes or drops them.
 const VALUES_MAX: usize = 64;
+/// Actions that are kept while another node may know of one that this node lacks.
+const ACTS_MAX: usize = 1024;
+
+/// The moderation at a place of the log, as somebody has found it out who looked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundModeration {
+    /// What is in force there. If nothing is known that early, its position is later, and which
+    /// moderation was in force before that is not known.
+    pub start: StoredModeration,
+    /// What the bucket has beyond that, oldest first.
+    pub later: Vec<StoredModeration>,
+    /// Set if the stream has lost records behind this place, which `start` includes. Actions can
+    /// have been among them, and other nodes may know these.
+    pub lacks_behind: Option<Position>,
+    /// Whether actions behind the last value of the bucket are in `start`.
+    pub is_news: bool,
+}
+
+/// A moderation action at its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedAct {
+    /// Where it is in the log.
+    pub position: Position,
+    /// The action.
+    pub act: LoggedAct,
+    /// Its time.
+    pub tim: Tim,
+}
 
 /// What a node knows of the moderation.
 ///
 /// # Examples
 ///
 /// ```
-/// use wschat::cluster::{ModerationSync, StoredModeration};
+/// use wschat::cluster::{FoundModeration, ModerationSync, StoredModeration};
 /// use wschat::feed::Position;
 /// let at = |sequence| Position { created: 7, sequence };
+/// let value = |sequence| StoredModeration { position: at(sequence), ..StoredModeration::default() };
 /// let mut sync = ModerationSync::new(None);
-/// sync.found(vec![StoredModeration { position: at(5), ..StoredModeration::default() }]);
-/// // The node begins behind record 3: the value is the oldest one, so it has to do.
-/// assert!(sync.read_up_to(at(3)).is_some());
-/// assert!(!sync.is_new(at(4)) && !sync.is_new(at(5)));
-/// assert!(sync.is_new(at(6)));
+/// let (start, later) = (value(3), vec![value(5)]);
+/// sync.begin(FoundModeration { start, later, ..FoundModeration::default() });
+/// assert!(sync.is_new(at(4)));
+/// assert!(sync.read_up_to(at(5)).is_some());
+/// assert!(!sync.is_new(at(5)) && sync.is_new(at(6)));
 /// ```
 #[derive(Debug, Default)]
 pub struct ModerationSync {
@@ -33,22 +63,83 @@ pub struct ModerationSync {
     known: Option<Position>,
     /// What the bucket has beyond that, oldest first.
     values: VecDeque<StoredModeration>,
+    doubt: Option<Doubt>,
+}
+
+/// Actions may be missing.
+#[derive(Debug)]
+struct Doubt {
+    /// None of them is before this place.
+    behind: Position,
+    /// What was carried out since then.
+    acts: Vec<PlacedAct>,
+}
+
+/// Looks for the moderation at `place` among the values of a bucket, oldest first, where the
+/// stream has records up to `newest`. Returns the newest value that counts there, or else the
+/// oldest one; and those that count further. `known` is what a node knows by itself.
+pub fn moderation_at(
+    place: Position,
+    newest: u64,
+    values: Vec<StoredModeration>,
+    known: Option<StoredModeration>,
+) -> (Option<StoredModeration>, Vec<StoredModeration>) {
+    let is_same = |position: Position| position.created == place.created;
+    let (mut before, mut later) = (None, Vec::new());
+    for mut value in values {
+        // The stream has lost its newest records, and uses their numbers again.
+        if is_same(value.position) {
+            value.position.sequence = value.position.sequence.min(newest);
+        }
+        if is_same(value.position) && value.position.sequence > place.sequence {
+            later.push(value);
+        } else {
+            before = Some(value);
+        }
+    }
+    let is_before = |position: Position| !is_same(position) || position.sequence <= place.sequence;
+    if let Some(known) = known.filter(|known| is_before(known.position)) {
+        let is_better = before.as_ref().is_none_or(|before| {
+            let (ours, theirs) = (known.position, before.position);
+            if ours.created == theirs.created {
+                ours.sequence > theirs.sequence
+            } else {
+                !is_same(theirs)
+            }
+        });
+        if is_better {
+            before = Some(known);
+        }
+    }
+    if before.is_none() && !later.is_empty() {
+        before = Some(later.remove(0));
+    }
+    (before, later)
 }
 
 impl ModerationSync {
     /// A node whose moderation is that of all records up to `known`.
     pub const fn new(known: Option<Position>) -> Self {
-        Self { known, values: VecDeque::new() }
+        Self { known, values: VecDeque::new(), doubt: None }
     }
 
-    /// Whether the moderation of this process counts only until the bucket was read.
-    pub const fn is_provisional(&self) -> bool {
-        self.known.is_none()
+    /// Whether the moderation of this process is that of a place of the log.
+    pub const fn is_known(&self) -> bool {
+        self.known.is_some()
     }
 
-    /// Up to where all actions are in force.
-    pub const fn known(&self) -> Option<Position> {
-        self.known
+    /// Up to where all actions are in force; `None` if some may be missing.
+    pub fn certain(&self) -> Option<Position> {
+        self.known.filter(|_| self.doubt.is_none())
+    }
+
+    /// The moderation that was looked for is in force.
+    pub fn begin(&mut self, found: FoundModeration) {
+        let FoundModeration { start, later, lacks_behind, .. } = found;
+        self.known = Some(start.position);
+        self.values.clear();
+        self.found(later);
+        self.doubt = lacks_behind.map(|behind| Doubt { behind, acts: Vec::new() });
     }
 
     /// Takes values of the bucket, oldest first.
@@ -58,6 +149,11 @@ impl ModerationSync {
         self.values.drain(..surplus);
     }
 
+    /// No other node knows more.
+    pub fn end_doubt(&mut self) {
+        self.doubt = None;
+    }
+
     /// The moderation that is in force from now on, if it changes, when all records up to
     /// `position` were read.
     pub fn read_up_to(&mut self, position: Position) -> Option<Moderation> {
@@ -65,14 +161,12 @@ impl ModerationSync {
         while let Some(value) = self.values.pop_front() {
             let is_due = value.position.created != position.created
                 || value.position.sequence <= position.sequence;
-            // Who knows nothing takes the oldest value, even if it is from further on.
-            if !is_due && self.known.is_some() {
+            if !is_due {
                 self.values.push_front(value);
                 break;
             }
-            if self.is_beyond(value.position, position) {
-                self.known = Some(value.position);
-                adopted = Some(value.moderation);
+            if let Some(moderation) = self.adopt(value, position) {
+                adopted = Some(moderation);
             }
         }
         adopted
@@ -85,122 +179,50 @@ impl ModerationSync {
         })
     }
 
-    /// Notes that the action at `position` is in force.
-    pub fn carried_out(&mut self, position: Position) {
+    /// Notes that an action is in force.
+    pub fn carried_out(&mut self, act: PlacedAct) {
+        self.known = Some(act.position);
+        if let Some(doubt) = self.doubt.as_mut().filter(|doubt| doubt.acts.len() < ACTS_MAX) {
+            doubt.acts.push(act);
+        }
+    }
+
+    /// Notes that no action lies between what is known and `position`.
+    pub fn advance(&mut self, position: Position) {
         self.known = Some(position);
     }
 
-    /// Whether a value that counts up to `value` has more than what is known, where the log is
-    /// read up to `position`.
-    fn is_beyond(&self, value: Position, position: Position) -> bool {
-        match self.known {
-            None => true,
-            Some(known) if known.created == value.created => known.sequence < value.sequence,
-            // A stream that was made anew goes on with what the old one has left.
-            Some(known) => known.created != position.created && value.created == position.created,
+    /// The moderation to put in force, where the log is read up to `position`, if `value` has
+    /// more than what is known.
+    fn adopt(&mut self, value: StoredModeration, position: Position) -> Option<Moderation> {
+        let StoredModeration { position: at, mut moderation } = value;
+        if let Some(doubt) = &mut self.doubt
+            && at.created == position.created
+            && (at.created != doubt.behind.created || at.sequence > doubt.behind.sequence)
+        {
+            // A node in doubt stores nothing, so this is from one that is certain.
+            doubt.behind = at;
+            doubt.acts.retain(|act| act.position > at);
+            for PlacedAct { act, tim, .. } in &doubt.acts {
+                // As when it was carried out, it may change nothing.
+                let _ = moderation.apply(&act.action, &act.actor, *tim);
+            }
+            self.known = self.known.max(Some(at));
+            return Some(moderation);
         }
+        let is_beyond = match self.known {
+            None => true,
+            Some(known) if known.created == at.created => known.sequence < at.sequence,
+            // A stream that was made anew goes on with what the old one has left.
+            Some(known) => known.created != position.created && at.created == position.created,
+        };
+        if !is_beyond {
+            return None;
+        }
+        self.known = Some(at);
+        Some(moderation)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chat::{Actor, ModAction, Tim};
-
-    const fn at(created: u64, sequence: u64) -> Position {
-        Position { created, sequence }
-    }
-
-    /// A value that is recognized by its slow mode.
-    fn value(created: u64, sequence: u64) -> StoredModeration {
-        let mut moderation = Moderation::default();
-        let slow = ModAction::Slow { secs: Some(sequence as u32) };
-        moderation.apply(&slow, &Actor::Operator { uid: 0 }, Tim::default()).unwrap();
-        StoredModeration { position: at(created, sequence), moderation }
-    }
-
-    /// The slow mode that is adopted at each of `places` of stream 7.
-    fn adopted(sync: &mut ModerationSync, places: &[u64]) -> Vec<Option<u32>> {
-        let read = |place: &u64| Some(sync.read_up_to(at(7, *place))?.slow_secs().unwrap());
-        places.iter().map(read).collect()
-    }
-
-    #[test]
-    fn a_node_that_starts_takes_each_value_at_its_place() {
-        let mut sync = ModerationSync::new(None);
-        assert!(sync.is_provisional());
-        sync.found(vec![value(7, 2), value(7, 5), value(7, 9)]);
-        assert_eq!(
-            adopted(&mut sync, &[6, 7, 8, 9, 10]),
-            [Some(5), None, None, Some(9), None],
-            "the value in force at 6 is that of 5"
-        );
-        assert!(!sync.is_provisional() && !sync.is_new(at(7, 9)) && sync.is_new(at(7, 10)));
-    }
-
-    #[test]
-    fn actions_of_the_log_are_not_undone_by_older_values() {
-        let mut sync = ModerationSync::new(None);
-        sync.found(vec![value(7, 2), value(7, 5)]);
-        assert_eq!(adopted(&mut sync, &[3]), [Some(2)]);
-        for place in [4, 5] {
-            assert!(sync.is_new(at(7, place)));
-            sync.carried_out(at(7, place));
-            assert_eq!(adopted(&mut sync, &[place]), [None]);
-        }
-        sync.found(vec![value(7, 1), value(7, 4), value(7, 5)]);
-        assert_eq!(adopted(&mut sync, &[6, 100]), [None, None]);
-    }
-
-    #[test]
-    fn the_oldest_value_has_to_do_for_what_is_before_it() {
-        let mut sync = ModerationSync::new(None);
-        sync.found(vec![value(7, 20), value(7, 30)]);
-        assert_eq!(adopted(&mut sync, &[10, 11, 30]), [Some(20), None, Some(30)]);
-        let mut sync = ModerationSync::new(None);
-        sync.found(vec![value(7, 20)]);
-        adopted(&mut sync, &[10]);
-        assert!(!sync.is_new(at(7, 15)), "it is in the value already");
-        assert!(sync.is_new(at(7, 21)));
-    }
-
-    #[test]
-    fn what_the_log_has_lost_is_in_the_bucket() {
-        // The actions between 10 and 40 are in a hole.
-        let mut sync = ModerationSync::new(Some(at(7, 10)));
-        sync.found(vec![value(7, 35)]);
-        assert_eq!(adopted(&mut sync, &[11, 34, 40]), [None, None, Some(35)]);
-    }
-
-    #[test]
-    fn a_room_that_was_single_and_a_stream_made_anew() {
-        let mut sync = ModerationSync::new(None);
-        sync.found(vec![value(0, 0)]);
-        assert_eq!(adopted(&mut sync, &[0]), [Some(0)]);
-        assert!(sync.is_new(at(7, 1)), "all records of the stream come after it");
-        sync.carried_out(at(7, 1));
-        sync.found(vec![value(0, 0), value(6, 99)]);
-        assert_eq!(adopted(&mut sync, &[2, 100]), [None, None], "of an older stream");
-
-        // The old stream had an action that this node has not seen.
-        let mut sync = ModerationSync::new(Some(at(6, 10)));
-        sync.found(vec![value(6, 12)]);
-        assert_eq!(adopted(&mut sync, &[1]), [Some(12)]);
-        assert!(sync.is_new(at(7, 1)));
-        // Another node was quicker in the new stream.
-        sync.found(vec![value(7, 3)]);
-        assert_eq!(adopted(&mut sync, &[2, 3]), [None, Some(3)]);
-    }
-
-    #[test]
-    fn without_a_value_nothing_changes() {
-        let mut sync = ModerationSync::new(None);
-        sync.found(Vec::new());
-        assert_eq!(adopted(&mut sync, &[1, 2]), [None, None]);
-        assert!(sync.is_new(at(7, 1)));
-        for _ in 0..1000 {
-            sync.found(vec![value(7, 1000)]);
-        }
-        assert_eq!(sync.values.len(), VALUES_MAX);
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use crate::senders::{By, Outcome, Sender};
 use crate::servers::wait_for;
 
 /// `sent`, or the code of the notice.
-fn say(client: &mut Client, usr: &str, msg: &str) -> String {
+pub fn say(client: &mut Client, usr: &str, msg: &str) -> String {
     client.say(usr, msg);
     loop {
         let json = client.json();
@@ -23,13 +23,14 @@ fn say(client: &mut Client, usr: &str, msg: &str) -> String {
 }
 
 /// The exit code of a command, and what it prints.
-fn run(node: &Node, words: &[&str]) -> (Option<i32>, String) {
+pub fn run(node: &Node, words: &[&str]) -> (Option<i32>, String) {
     let out = node.daemon.command(words).output().unwrap();
     (out.status.code(), String::from_utf8([out.stdout, out.stderr].concat()).unwrap())
 }
 
+/// Runs a command that does something.
 #[track_caller]
-fn done(node: &Node, words: &[&str], says: &str) {
+pub fn done(node: &Node, words: &[&str], says: &str) {
     assert_eq!(run(node, words), (Some(0), format!("{says}\n")));
 }
 

@@ -23,6 +23,7 @@ mod followers;
 mod gaps;
 mod init;
 mod journal;
+mod lost_acts;
 mod moderation;
 mod nodes;
 mod outcomes;

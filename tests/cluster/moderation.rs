@@ -4,8 +4,12 @@ use async_nats::jetstream::stream::{Config, StorageType};
 use async_nats::jetstream::{self, Context};
 use tokio::sync::{mpsc, watch};
 use wschat::chat::{Actor, ModAction, Moderation, Target, Tim};
-use wschat::cluster::nats::{KeeperEvent, ModerationKeeper, ModerationStore, StoreError, Written};
-use wschat::cluster::{STORED_BYTES_MAX, StoredModeration, StreamName, can_be_stored};
+use wschat::cluster::nats::{
+    History, KeeperEvent, ModerationKeeper, ModerationStore, StoreError, Written,
+};
+use wschat::cluster::{
+    FoundModeration, STORED_BYTES_MAX, StoredModeration, StreamName, can_be_stored,
+};
 use wschat::feed::Position;
 
 use crate::nodes::{Node, create_stream};
@@ -66,7 +70,7 @@ fn values_are_written_in_the_order_of_the_log() {
             store.create(1, StorageType::File, false).await?;
         }
         assert_eq!(store.read().await?, None);
-        assert_eq!(store.history().await?, []);
+        assert_eq!(store.history().await?, History { values: Vec::new(), is_whole: true });
 
         // The copy of a room that was single counts from the beginning of the stream.
         assert!(store.copy(value(0, 0, 2).moderation).await?);
@@ -83,7 +87,8 @@ fn values_are_written_in_the_order_of_the_log() {
         let kept = store.write(&value(created - 1, 100, 1)).await?;
         assert_eq!(kept, Written::Kept(value(created, 9, 1)));
 
-        let values = store.history().await?;
+        let History { values, is_whole } = store.history().await?;
+        assert!(is_whole);
         let places: Vec<_> = values.iter().map(|value| value.position.sequence).collect();
         assert_eq!(places, [0, 5, 9]);
 
@@ -182,32 +187,49 @@ fn keepers_share_what_nodes_know() {
     let servers = Servers::start(1);
     with_engine(&servers, async |engine| {
         let (client, clients) = watch::channel(None);
-        let keeper = || {
+        let stream = Config { name: "wschat".into(), ..Config::default() };
+        engine.create_stream(stream).await?;
+        let keeper = |place| {
             let (newest, known) = watch::channel(None);
+            let (_, wanted) = watch::channel((1, Some(place)));
             let (sender, events) = mpsc::channel(8);
             let keeper = ModerationKeeper {
                 room: StreamName::default(),
                 client: clients.clone(),
                 local: value(0, 4, 2).moderation,
+                wanted,
                 newest: known,
                 events: sender,
             };
             tokio::spawn(keeper.run());
             (newest, events)
         };
-        let (newest, mut events) = keeper();
+        let place = |sequence| Position { created: 7, sequence };
+        let (newest, mut events) = keeper(place(0));
         client.send_replace(Some(engine.client()));
         // Without a bucket nothing is known, until it is there.
         let why = match events.recv().await {
-            Some(KeeperEvent::Failed(why)) => why,
+            Some(KeeperEvent::Failed { number: 1, why }) => why.to_string(),
             other => panic!("{other:?}"),
         };
         assert!(why.contains("wschat cluster init"), "{why}");
         let store = store(engine.clone());
         store.create(1, StorageType::Memory, false).await?;
         // The first node gives what it has.
-        let local = StoredModeration { position: Position::default(), ..value(0, 4, 2) };
-        assert_eq!(events.recv().await, Some(KeeperEvent::Read(vec![local.clone()])));
+        let read = |place, start, later| {
+            let found = FoundModeration { start, later, ..FoundModeration::default() };
+            Some(KeeperEvent::Read { number: 1, place, found })
+        };
+        let local = StoredModeration { position: place(0), ..value(0, 4, 2) };
+        let copied = StoredModeration { position: Position::default(), ..local.clone() };
+        let event = loop {
+            match events.recv().await {
+                Some(KeeperEvent::Failed { .. }) => {}
+                event => break event,
+            }
+        };
+        assert_eq!(event, read(place(0), local, Vec::new()));
+        assert_eq!(store.read().await?, Some(copied));
 
         // A node that starts gets what the other one has stored.
         let written = async |sequence| loop {
@@ -222,9 +244,9 @@ fn keepers_share_what_nodes_know() {
             newest.send_replace(Some(value(7, sequence, 1)));
             written(sequence).await;
         }
-        let (newest_too, mut events_too) = keeper();
-        let all = vec![local, value(7, 1, 1), value(7, 2, 1)];
-        assert_eq!(events_too.recv().await, Some(KeeperEvent::Read(all)));
+        let (newest_too, mut events_too) = keeper(place(1));
+        let event = events_too.recv().await;
+        assert_eq!(event, read(place(1), value(7, 1, 1), vec![value(7, 2, 1)]));
 
         // Who knows less is told what is stored; who knows more stores it.
         newest_too.send_replace(Some(value(7, 1, 1)));

@@ -1,21 +1,22 @@
 //! One node of the room: what it publishes, what it makes of what it reads, and what its senders
 //! are told.
 
+mod reading;
+
 use std::collections::VecDeque;
 use std::mem;
 
 use bytes::Bytes;
 
 use super::action::{Action, Report};
-use super::clock::later;
 use super::flight::Flight;
 use super::outgoing::Outgoing;
-use super::reader::{Read, ReadRecord, Reader};
-use super::record::{Body, LoggedAct};
-use crate::chat::{LoggedMessage, Refusal, Refused, SpeakerId, Tim, stamp};
+use super::reader::Reader;
+use super::record::LoggedAct;
+use crate::chat::{LoggedMessage, Refusal, Refused, SpeakerId, Tim};
 use crate::cluster::NodeName;
 use crate::cluster::engine::{AwayReason, Connection, EngineEvent, Publish};
-use crate::feed::StreamMark;
+use crate::feed::{Position, StreamMark};
 
 /// A node: what it is told goes in, what it wants done comes out of [`pop`](Self::pop). `T`
 /// stands for a sender.
@@ -70,6 +71,10 @@ pub struct Node<T> {
     owes_empty: bool,
     /// Since when the clock is searched in vain.
     search_ms: Option<u64>,
+    /// The moderation at the place of the next record is not known, so nothing is read.
+    is_held: bool,
+    /// Why it cannot be found out.
+    held_why: Option<AwayReason>,
     events: VecDeque<EngineEvent>,
     actions: VecDeque<Action<T>>,
     /// Whether something has happened since [`update`](Self::update).
@@ -108,6 +113,8 @@ impl<T> Node<T> {
             empty_ms: None,
             owes_empty: false,
             search_ms: None,
+            is_held: false,
+            held_why: None,
             events: VecDeque::new(),
             actions: VecDeque::new(),
             is_changed: false,
@@ -128,6 +135,24 @@ impl<T> Node<T> {
     /// Whether [`submit`](Self::submit) may be called. If not, the senders have to wait.
     pub fn has_room(&self) -> bool {
         self.announced.is_err() || self.outgoing.flights.awaited() < Self::IN_FLIGHT_MAX
+    }
+
+    /// Reads no record until [`release`](Self::release), because the moderation at its place is
+    /// not known. `why` is set if it cannot be found out now.
+    pub fn hold(&mut self, why: Option<AwayReason>) {
+        (self.is_held, self.held_why, self.is_changed) = (true, why, true);
+    }
+
+    /// Reads on. Records up to `unjudged` count as missing: nobody knows which moderation was in
+    /// force there.
+    pub fn release(&mut self, unjudged: Option<Position>) {
+        (self.is_held, self.held_why, self.is_changed) = (false, None, true);
+        self.reader.pass_over(unjudged);
+    }
+
+    /// Whether so much was delivered and not read that no more events should come.
+    pub const fn is_full(&self) -> bool {
+        self.is_held && self.reader.is_full()
     }
 
     /// How many records are on their way that somebody waits for.
@@ -194,7 +219,8 @@ impl<T> Node<T> {
             if let Some(action) = self.actions.pop_front() {
                 return Some(action);
             }
-            if let Some(read) = self.reader.next() {
+            let read = if self.is_held { None } else { self.reader.next() };
+            if let Some(read) = read {
                 self.read(read, check);
             } else if let Some(event) = self.events.pop_front() {
                 self.handle(event);
@@ -242,96 +268,6 @@ impl<T> Node<T> {
         }
     }
 
-    fn read(&mut self, read: Read, check: &dyn Fn(&SpeakerId<'_>, Tim) -> Result<(), Refused>) {
-        match read {
-            Read::CompleteSince(tim) => self.actions.push_back(Action::CompleteSince(tim)),
-            Read::Hole(position) => {
-                self.outgoing.flights.iter_mut().for_each(|flight| flight.is_in_hole = true);
-                self.report(Report::Hole(position));
-            }
-            Read::Alone(position) => self.report(Report::Alone(position)),
-            Read::Gap { after, before } => {
-                let after = (after > Tim::default()).then_some(after);
-                self.actions.push_back(Action::Gap { after, before });
-            }
-            Read::Record(record) => self.read_record(*record, check),
-            Read::Bad { mark, error } => {
-                self.report(Report::Bad(mark.position, error));
-                self.append(Vec::new(), mark, false);
-            }
-            Read::Skipped(publisher) => {
-                if self.outgoing.is_own(&publisher) {
-                    let tickets = self.land(publisher.number);
-                    self.settle(tickets, Refusal::Unknown.into());
-                }
-            }
-            Read::Divergence(divergence) => self.report(Report::Divergence(divergence)),
-        }
-    }
-
-    fn read_record(
-        &mut self,
-        read: ReadRecord,
-        check: &dyn Fn(&SpeakerId<'_>, Tim) -> Result<(), Refused>,
-    ) {
-        let ReadRecord { record, time, first, mark, is_backlog } = read;
-        self.outgoing.stream_time.at_least(mark.newest, self.now_ms);
-        let mut tickets = Vec::new();
-        if self.outgoing.is_own(&record.publisher) {
-            let number = record.publisher.number;
-            self.outgoing.flights.acknowledge(number);
-            if let Some(flight) = self.outgoing.flights.remove(number) {
-                self.outgoing.stream_time.at_most(time, flight.at_ms, mark.newest, self.now_ms);
-                tickets = flight.tickets;
-            }
-        } else if record.asks() && !is_backlog {
-            self.owes_empty = true;
-        }
-        let Some(first) = first else {
-            self.append(Vec::new(), mark, is_backlog);
-            return self.settle(tickets, unavailable());
-        };
-        match record.body {
-            Body::Messages(messages) => {
-                self.read_messages(messages, first, tickets, mark, is_backlog, check);
-            }
-            Body::Act(act) => {
-                let ticket = tickets.pop();
-                self.actions.push_back(Action::Act { act, tim: first, mark, ticket, is_backlog });
-            }
-            Body::Empty => self.append(Vec::new(), mark, is_backlog),
-        }
-    }
-
-    fn read_messages(
-        &mut self,
-        messages: Vec<LoggedMessage>,
-        first: Tim,
-        tickets: Vec<T>,
-        mark: StreamMark,
-        is_backlog: bool,
-        check: &dyn Fn(&SpeakerId<'_>, Tim) -> Result<(), Refused>,
-    ) {
-        let (mut tickets, mut sent, mut settled) = (tickets.into_iter(), Vec::new(), Vec::new());
-        for (number, LoggedMessage { mut text, speaker }) in (0..).zip(messages) {
-            let tim = later(first, number);
-            let outcome = match speaker.map_or(Ok(()), |speaker| check(&speaker.id(), tim)) {
-                Ok(()) => {
-                    stamp(&mut text, tim);
-                    let text = Bytes::from(text);
-                    sent.push(text.clone());
-                    Ok(text)
-                }
-                Err(refused) => Err(refused),
-            };
-            settled.extend(tickets.next().map(|ticket| Action::Settle(ticket, outcome)));
-        }
-        self.append(sent, mark, is_backlog);
-        self.actions.extend(settled);
-        // Only if another program has published under the name of this process.
-        self.settle(tickets.collect(), Refusal::Unknown.into());
-    }
-
     /// Decides what follows from the time and from all that was read.
     fn update(&mut self) {
         let (now_ms, read_to) = (self.now_ms, self.mark().map_or(0, |mark| mark.position.sequence));
@@ -373,9 +309,13 @@ impl<T> Node<T> {
             let oldest_ms = self.outgoing.flights.oldest_unacknowledged_ms();
             oldest_ms.is_some_and(|at_ms| self.now_ms > at_ms + Self::ACKNOWLEDGE_MS)
         };
-        match (&self.connection, &self.away) {
+        match (&self.connection, self.away.as_ref().or(self.held_why.as_ref())) {
             (_, Some(reason)) => Err(reason.clone()),
             (None, None) => unreachable("no server was connected yet"),
+            // A moment without it makes no difference.
+            _ if self.is_held && self.announced.is_err() => {
+                Err(AwayReason::Reading("mutes and other decisions are being read".into()))
+            }
             _ if !self.reader.is_serving() => {
                 Err(AwayReason::Reading("the messages in the stream are being read".into()))
             }
@@ -387,6 +327,7 @@ impl<T> Node<T> {
     /// Publishes an empty record if the stream time has to be seen, or if a node lacks the clock.
     fn publish_empty(&mut self, availability: &Result<Connection, AwayReason>) {
         if self.away.is_some()
+            || self.is_held
             || self.empty_ms.is_some_and(|at_ms| self.now_ms < at_ms + Self::EMPTY_INTERVAL_MS)
         {
             return;
@@ -437,3 +378,6 @@ impl<T> Node<T> {
 fn unavailable() -> Refused {
     Refused { refusal: Refusal::Unavailable, wait_secs: Some(Node::<()>::WAIT_SECS) }
 }
+
+#[cfg(test)]
+mod tests;

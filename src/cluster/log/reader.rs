@@ -4,9 +4,12 @@
 //! holds what it reads until a record says what its publisher had read at a place since then.
 //! What is before that place cannot have a certain `tim`: it counts as missing.
 
+mod search;
+
 use std::collections::VecDeque;
 
-use super::clock::{LogClock, is_ahead, later};
+use self::search::{Arrived, Search};
+use super::clock::{LogClock, later};
 use super::codec::{BadRecord, decode};
 use super::record::{Publisher, Record};
 use crate::chat::Tim;
@@ -86,34 +89,10 @@ pub(super) struct Reader {
     /// The time before the newest hole that was announced.
     announced_after: Option<Tim>,
     out: VecDeque<Read>,
+    /// Nobody knows which moderation was in force up to this place.
+    unjudged: Option<Position>,
     /// The `tim` at the newest places, to compare with that of others.
     history: VecDeque<(u64, Tim)>,
-}
-
-/// The search for the clock.
-#[derive(Debug)]
-struct Search {
-    /// The place before the first record that has arrived.
-    base: Position,
-    /// The clock there is not before this one.
-    floor: LogClock,
-    /// The clock is not after the later of this time and of that in the record that is looked
-    /// for,
-    upper: Tim,
-    /// by more than this number of messages.
-    messages: u64,
-    /// The greatest stream time of what has arrived.
-    newest: Tim,
-    /// When the stream has stored the first record that asks the other nodes for the clock.
-    asked: Option<Tim>,
-}
-
-#[derive(Debug)]
-struct Arrived {
-    position: Position,
-    time: Tim,
-    record: Result<Record, BadRecord>,
-    bytes: usize,
 }
 
 impl Reader {
@@ -213,6 +192,21 @@ impl Reader {
         self.last.is_some_and(|last| last.sequence >= self.newest_sequence)
     }
 
+    /// Whether so much has arrived and was not given out that nothing more should arrive.
+    pub const fn is_full(&self) -> bool {
+        self.held_bytes > Self::SEARCH_BYTES_MAX
+    }
+
+    /// What is up to `place`, and was not given out, counts as missing.
+    pub fn pass_over(&mut self, place: Option<Position>) {
+        self.unjudged = place;
+        if let (Some(place), Some(last)) = (place, self.last)
+            && place.created == last.created
+        {
+            self.newest_sequence = self.newest_sequence.max(place.sequence);
+        }
+    }
+
     /// What reading gives next.
     pub fn next(&mut self) -> Option<Read> {
         if let Some(read) = self.out.pop_front() {
@@ -221,6 +215,12 @@ impl Reader {
         let must_wait = self.is_fresh && !self.has_caught_up();
         if self.search.is_some() || self.mark.is_none() || must_wait {
             return None;
+        }
+        while self.held.front().is_some_and(|arrived| is_up_to(arrived, self.unjudged)) {
+            self.leave_out();
+        }
+        if let Some(read) = self.out.pop_front() {
+            return Some(read);
         }
         if self.is_fresh {
             self.is_fresh = false;
@@ -235,7 +235,8 @@ impl Reader {
 
     /// Starts behind a place.
     fn start(&mut self, base: Position) {
-        *self = Self { newest_sequence: self.newest_sequence, ..Self::new(None) };
+        let Self { newest_sequence, unjudged, .. } = *self;
+        *self = Self { newest_sequence, unjudged, ..Self::new(None) };
         self.last = Some(base);
         if base.sequence == 0 {
             // Nothing is before the first record, and nothing in the stream is older than it.
@@ -323,6 +324,26 @@ impl Reader {
         }
     }
 
+    /// Reads only the clock in a record.
+    fn leave_out(&mut self) {
+        let (Some(arrived), Some(mark)) = (self.held.pop_front(), self.mark) else { return };
+        let Arrived { position, time, record, bytes } = arrived;
+        self.held_bytes = self.held_bytes.saturating_sub(bytes);
+        let mut clock = LogClock::at(&mark);
+        clock.read(position.created, time, record.as_ref().ok());
+        let next = clock.mark(position);
+        self.mark = Some(next);
+        let Ok(record) = record else { return };
+        if self.is_fresh {
+            self.complete_since = self.complete_since.max(Some(next.tim));
+        } else {
+            if record.body.messages() > 0 {
+                self.gap_after.get_or_insert(mark.tim);
+            }
+            self.out.push_back(Read::Skipped(record.publisher));
+        }
+    }
+
     fn give_out(&mut self, arrived: Arrived) {
         let Arrived { position, time, record, .. } = arrived;
         let Some(mark) = self.mark else { return };
@@ -371,42 +392,9 @@ impl Reader {
     }
 }
 
-impl Arrived {
-    fn messages(&self) -> u64 {
-        self.record.as_ref().map_or(0, |record| record.body.messages())
-    }
-}
-
-impl Search {
-    const fn new(base: Position, floor: LogClock) -> Self {
-        Self { base, floor, upper: floor.tim, messages: 0, newest: floor.newest, asked: None }
-    }
-
-    /// Whether `after`, in the record that has just arrived, can be the clock at a place that
-    /// has arrived. A record that came too late does not count, not even for this.
-    fn can_be(&self, after: &StreamMark, arrived: &Arrived, by: Tim) -> bool {
-        let Arrived { position, time, .. } = *arrived;
-        let StreamMark { position: place, tim, newest } = *after;
-        place.created == position.created
-            && (self.base.sequence..position.sequence).contains(&place.sequence)
-            && !is_ahead(tim, time)
-            && !is_ahead(newest, time)
-            && by >= self.newest.max(newest)
-    }
-
-    /// Whether all that was sent before `time`, behind the place `after`, has an earlier `tim`.
-    fn is_behind(&self, after: &StreamMark, time: Tim) -> bool {
-        time > later(self.upper.max(after.tim), self.messages)
-    }
-
-    fn pass(&mut self, time: Tim, record: &Record) {
-        let after = record.after.map(|after| after.tim).filter(|tim| !is_ahead(*tim, time));
-        self.upper = self.upper.max(time).max(after.unwrap_or_default());
-        self.messages += record.body.messages();
-        if record.asks() {
-            self.asked.get_or_insert(time);
-        }
-    }
+fn is_up_to(arrived: &Arrived, place: Option<Position>) -> bool {
+    let Position { created, sequence } = arrived.position;
+    place.is_some_and(|place| created == place.created && sequence <= place.sequence)
 }
 
 #[cfg(test)]

@@ -24,10 +24,10 @@ use crate::chat::Tim;
 use crate::feed::Position;
 
 /// How often a consumer that has nothing to send says that it is alive.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long nothing may come from a consumer.
-const SILENCE_MAX: Duration = Duration::from_secs(3);
+pub const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// How long to wait before the next consumer, so that one which fails at once does no harm.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -243,7 +243,8 @@ fn made_anew(options: &EngineOptions) -> AwayReason {
     AwayReason::Unreachable(format!("the stream {} was made anew", options.stream))
 }
 
-async fn answer(client: &Client, subject: Subject) {
+/// Answers to flow control.
+pub async fn answer(client: &Client, subject: Subject) {
     // A client that is gone is noticed elsewhere.
     let _ = client.publish(subject, Bytes::new()).await;
 }
@@ -277,11 +278,12 @@ fn backlog(state: StreamState, options: &EngineOptions) -> u64 {
 }
 
 /// The sequence of the oldest record; one more than the newest if there is none.
-fn first_sequence(state: StreamState) -> u64 {
+pub fn first_sequence(state: StreamState) -> u64 {
     if state.messages == 0 { state.last_seq + 1 } else { state.first_seq }
 }
 
-fn nanos(duration: Duration) -> u64 {
+/// A duration as JetStream takes it.
+pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -11,11 +11,13 @@
 //! | `publisher.rs` | publishing, and what became of it |
 //! | `init.rs` | creates the stream and the key-value bucket |
 //! | `moderation_store.rs` | what lasts of the moderation, in the key-value bucket |
+//! | `act_scan.rs` | moderation actions that the bucket does not have |
 //! | `moderation_keeper.rs` | keeps the bucket and what a node knows in step |
 //! | `presence.rs` | which nodes there are, and what a kick has met |
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod act_scan;
 mod api;
 mod connect;
 mod consumer;
@@ -46,7 +48,7 @@ use crate::feed::Position;
 
 pub use self::init::{InitOptions, InitOutcome, InitReport, init};
 pub use self::moderation_keeper::{KeeperEvent, ModerationKeeper};
-pub use self::moderation_store::{ModerationStore, StoreError, Written};
+pub use self::moderation_store::{History, ModerationStore, StoreError, Written};
 pub use self::presence::PresenceTask;
 pub use self::stream::stream_bytes_min;
 

@@ -56,6 +56,18 @@ pub enum StoreError {
     /// The servers do not answer, or refuse.
     #[error("the key-value bucket {0} does not answer: {1}")]
     Engine(String, String),
+    /// The actions in the stream cannot be read.
+    #[error("the moderation actions in the stream {0} cannot be read: {1}")]
+    Stream(String, String),
+}
+
+/// The values of the bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The values of now and before, as far as they are kept, oldest first.
+    pub values: Vec<StoredModeration>,
+    /// Whether there was no other value before.
+    pub is_whole: bool,
 }
 
 /// What became of a write.
@@ -65,6 +77,16 @@ pub enum Written {
     Stored,
     /// A value that counts up to the same record, or to a later one, was stored already.
     Kept(StoredModeration),
+}
+
+/// What there was at a revision.
+#[derive(PartialEq, Eq)]
+enum Old {
+    Value(StoredModeration),
+    /// It is forgotten, or the value was deleted.
+    Gone,
+    /// The value of another key, or rubbish, which was replaced.
+    Other,
 }
 
 /// A value of the key; its revision is 0 if there was none.
@@ -126,27 +148,31 @@ impl ModerationStore {
         self.entry().await?.value.transpose().map_err(|error| self.invalid(error))
     }
 
-    /// The values of now and before, as far as they are kept, oldest first: a node that begins to
-    /// read in the middle of the log needs the one that was in force there.
+    /// The values of now and before: a node that begins to read in the middle of the log needs the
+    /// one that was in force there.
     ///
     /// # Errors
     ///
     /// Why they cannot be read.
-    pub async fn history(&self) -> Result<Vec<StoredModeration>, StoreError> {
+    pub async fn history(&self) -> Result<History, StoreError> {
         let Entry { revision, value } = self.entry().await?;
+        let mut is_whole = value.is_some() || revision == 0;
         let mut values: Vec<_> =
             value.transpose().map_err(|error| self.invalid(error))?.into_iter().collect();
         let mut bytes = 0;
-        for revision in (1..revision).rev().take(usize::from(HISTORY)) {
-            let Some(value) = self.value_at(revision).await? else { continue };
+        for revision in (1..revision).rev() {
+            let old = self.old_value(revision).await?;
+            is_whole &= old != Old::Gone;
+            let Old::Value(value) = old else { continue };
             bytes += value.to_json().len();
-            if bytes > HISTORY_BYTES_MAX {
+            if bytes > HISTORY_BYTES_MAX || values.len() >= usize::from(HISTORY) {
+                is_whole = false;
                 break;
             }
             values.push(value);
         }
         values.reverse();
-        Ok(values)
+        Ok(History { values, is_whole })
     }
 
     /// Stores `value`, unless a value that counts up to the same record or to a later one is
@@ -237,17 +263,19 @@ impl ModerationStore {
         }
     }
 
-    /// The value of a revision; `None` if it is forgotten, deleted or cannot be read.
-    async fn value_at(&self, revision: u64) -> Result<Option<StoredModeration>, StoreError> {
+    /// What there was at a revision.
+    async fn old_value(&self, revision: u64) -> Result<Old, StoreError> {
         let stream = self.context.get_stream_no_info(self.stream()).await;
         let stream = stream.map_err(|error| self.engine(error))?;
         let read = timeout(REQUEST_TIMEOUT, stream.get_raw_message(revision));
         match read.await.map_err(|_| self.engine("no answer in time"))? {
-            Ok(message) if *message.subject == *self.subject() => {
-                Ok(value(&message).and_then(Result::ok))
-            }
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Ok(message) if *message.subject == *self.subject() => Ok(match value(&message) {
+                Some(Ok(value)) => Old::Value(value),
+                Some(Err(_)) => Old::Other,
+                None => Old::Gone,
+            }),
+            Ok(_) => Ok(Old::Other),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(Old::Gone),
             Err(error) => Err(self.engine(error)),
         }
     }

@@ -262,3 +262,36 @@ fn a_node_starts_although_the_backlog_was_discarded() {
     let reads = read(&mut reader, &log[7..]);
     assert_eq!(reads[0], Read::CompleteSince(clocks[7].tim));
 }
+
+/// Nobody knows which moderation was in force up to record 3.
+#[test]
+fn a_node_that_starts_leaves_out_what_cannot_be_judged() {
+    let (log, clocks) = log(1, &vec![HONEST; 6], LogClock::default(), TIME);
+    for (newest, place) in [(6, 3), (2, 3), (0, 3)] {
+        let mut reader = Reader::new(None);
+        reader.connected(&connection(1, newest, 1));
+        reader.pass_over(Some(Position { created: 1, sequence: place }));
+        let reads = read(&mut reader, &log);
+        assert_eq!(reads[0], Read::CompleteSince(clocks[3].tim));
+        let marks: Vec<_> = records(&reads).into_iter().map(|(_, mark)| mark).collect();
+        assert_eq!(marks, [4, 5, 6].map(|n| clocks[n].mark(log[n - 1].position)));
+    }
+    // It is of another stream.
+    let mut reader = Reader::new(None);
+    reader.connected(&connection(1, 6, 1));
+    reader.pass_over(Some(Position { created: 2, sequence: 3 }));
+    assert_eq!(records(&read(&mut reader, &log)).len(), 6);
+}
+
+#[test]
+fn what_cannot_be_judged_is_a_gap_of_a_node_that_goes_on() {
+    let (log, clocks) = log(1, &vec![HONEST; 4], LogClock::default(), TIME);
+    let mut reader = Reader::new(Some(clocks[1].mark(log[0].position)));
+    reader.pass_over(Some(log[2].position));
+    let reads = read(&mut reader, &log);
+    let gap = Read::Gap { after: clocks[1].tim, before: Some(clocks[4].tim) };
+    assert!(matches!(reads[..3], [Read::Skipped(_), Read::Skipped(_), _]), "{reads:?}");
+    assert_eq!(reads[2], gap);
+    let [(_, mark)] = records(&reads)[..] else { panic!("{reads:?}") };
+    assert_eq!(mark, clocks[4].mark(log[3].position));
+}
