@@ -49,6 +49,25 @@ fn init_copies_the_mutes_of_the_single_room_once() {
 }
 
 #[test]
+fn init_needs_as_many_servers_as_replicas() {
+    let single = Servers::start(1);
+    let servers = Servers::start(3);
+    let daemon = Daemon::start("");
+    for (servers, words, why) in [
+        (
+            &single,
+            &[][..],
+            "; the servers do not form a cluster: --replicas 1 is for a single one\n",
+        ),
+        (&servers, &["--replicas", "5"], "than --replicas needs: see wschat(8)\n"),
+    ] {
+        let config = format!("[cluster]\nservers = ['nats://{}']\n", servers.addresses()[0]);
+        let (code, _, error) = run(&daemon, &config, words);
+        assert_eq!((code, error.ends_with(why)), (Some(69), true), "{error}");
+    }
+}
+
+#[test]
 fn init_reads_the_file_of_a_daemon_that_does_not_run() {
     let servers = Servers::start(1);
     let config =

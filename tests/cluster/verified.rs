@@ -41,7 +41,7 @@ fn a_mismatch_prevents_the_start() {
     let closed = Servers::with_config(1, "authorization { token: \"t0ken\" }");
     refused(
         &section(&closed, STREAM),
-        &format!("nats://{} refused the credentials", closed.addresses()[0]),
+        &format!("nats://{} refused a node without credentials (", closed.addresses()[0]),
     );
 }
 

@@ -79,14 +79,16 @@ impl Link {
             let why = chain(&error);
             match error.kind() {
                 ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                    let has_none = server.login().is_none() && options.credentials.is_none();
+                    let what = if has_none { "a node without" } else { "the" };
                     AwayReason::Unusable(format!(
-                        "{server} refused the credentials ({why}); see cluster.credentials_file"
+                        "{server} refused {what} credentials ({why}); see cluster.credentials_file"
                     ))
                 }
-                _ => {
-                    let hint = if is_forbidden(&error) { SANDBOX_HINT } else { "" };
-                    AwayReason::Unreachable(format!("cannot reach {server}: {why}{hint}"))
-                }
+                _ => AwayReason::Unreachable(format!(
+                    "cannot reach {server}: {why}{}",
+                    advice(&error, &why)
+                )),
             }
         })?;
         Ok(Self { info: client.server_info(), client, server: server.address().to_owned(), state })
@@ -199,6 +201,15 @@ pub fn is_refusal(error: &str) -> bool {
 /// Whether the server refuses publishes to the stream.
 fn is_refusal_to_publish(error: &str, stream: &str) -> bool {
     is_refusal(error) && error.ends_with(&format!(" Publish to \"{stream}\""))
+}
+
+/// What to do about an error, as far as it is known.
+fn advice(error: &(dyn Error + 'static), why: &str) -> &'static str {
+    match is_forbidden(error) {
+        true => SANDBOX_HINT,
+        false if why.contains("UnknownIssuer") => "; see cluster.tls_ca_file",
+        false => "",
+    }
 }
 
 /// Whether the system does not let this process have such a socket (`RestrictAddressFamilies=`).

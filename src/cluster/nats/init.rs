@@ -26,6 +26,12 @@ pub struct InitOptions {
     pub is_update: bool,
 }
 
+/// The error code of an answer: too few servers can keep the stream.
+const NO_PEERS: u64 = 10005;
+
+/// The error code of an answer: a single server cannot keep several copies.
+const NOT_CLUSTERED: u64 = 10074;
+
 /// How many servers keep a stream if nothing else is requested.
 pub const REPLICAS: u64 = 3;
 
@@ -76,7 +82,8 @@ pub async fn init(
     // A request that is not permitted has no answer.
     let reported = || link.last_error().map(|why| format!("; the server reports: {why}"));
     let explain = |error| format!("{error}{}", reported().unwrap_or_default());
-    let stream = stream.map_err(|error| explain(format!("the stream {name}: {error}")))?;
+    let stream =
+        stream.map_err(|error| explain(format!("the stream {name}: {error}{}", advice(&error))))?;
     let store = ModerationStore::new(jetstream::new(link.client.clone()), options.stream.clone());
     let kept = init_bucket(&link.client, &store, options, init).await;
     let kept = kept.map_err(|error| explain(format!("the key-value bucket {bucket}: {error}")))?;
@@ -85,6 +92,19 @@ pub async fn init(
         None => false,
     };
     Ok(InitReport { parts: [(name, stream), (bucket, kept)], is_copied })
+}
+
+/// What to do about an error at creating a stream.
+const fn advice(error: &ApiError) -> &'static str {
+    match error {
+        ApiError::Refused { err_code: NO_PEERS, .. } => {
+            "; fewer servers are there, or count each other, than --replicas needs: see wschat(8)"
+        }
+        ApiError::Refused { err_code: NOT_CLUSTERED, .. } => {
+            "; the servers do not form a cluster: --replicas 1 is for a single one"
+        }
+        _ => "",
+    }
 }
 
 async fn connect_to_any(options: &EngineOptions) -> Result<Link, String> {
