@@ -430,6 +430,58 @@ fn a_hole_is_passed_on() {
     assert_eq!(node.changes, []);
 }
 
+/// Publishes records, each with a publisher of its own.
+fn publish_by(servers: &Servers, count: u64, text: &'static str) {
+    for number in 0..count {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Wschat-Node", format!("{text} 1 {number}"));
+        servers.ask(async |engine| {
+            let sent = engine.publish_with_headers(STREAM, headers.clone(), text.into());
+            sent.await?.await?;
+            Ok(())
+        });
+    }
+}
+
+/// The stream has lost records, and other records have their numbers.
+#[test]
+fn a_stream_that_was_restored_is_read_from_its_first_other_record() {
+    for others in [0, 1, 3, 9] {
+        let mut servers = servers_with_stream(1);
+        let relay = Relay::start(&servers.addresses());
+        let (mut node, _) = Node::connect(&options(relay.addresses()), None);
+        publish_by(&servers, 2, "old");
+        node.read_to(2);
+        servers.kill(0);
+        servers.back_up(0);
+        servers.restart(0);
+        node.connected();
+        publish_by(&servers, 3, "lost");
+        node.read_to(5);
+        relay.hold(&[Way::There, Way::Back]);
+        relay.cut();
+        servers.kill(0);
+        servers.restore(0);
+        servers.restart(0);
+        publish_by(&servers, others, "new");
+        node.away();
+        relay.restore();
+        assert_eq!(node.connected().from_sequence, 3, "{others}");
+        publish_by(&servers, 1, "end");
+        while node.texts().last() != Some(&"end") {
+            node.step();
+        }
+        assert_eq!(node.sequences(), (1..=5).chain(3..=3 + others).collect::<Vec<_>>());
+        let new = [&["old"; 2][..], &["lost"; 3], &vec!["new"; others as usize], &["end"]].concat();
+        assert_eq!(node.texts(), new);
+        // Nothing is found to be other than it was.
+        relay.cut();
+        node.away();
+        relay.restore();
+        assert_eq!(node.connected().from_sequence, 4 + others);
+    }
+}
+
 #[test]
 fn a_stream_made_anew_is_read_from_its_start() {
     let servers = servers_with_stream(1);

@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use serde_json::Value;
 
 use crate::harness::{Client, Daemon};
-use crate::nodes::{Cluster, STREAM};
+use crate::nodes::{Cluster, STREAM, create_stream_with};
+use crate::relay::Way;
 use crate::senders::{By, Outcome, Sender};
 use crate::servers::wait_for;
 
@@ -90,4 +91,71 @@ fn who_comes_from_within_the_gap_of_a_node_is_told() {
     say(there, "five");
     assert_eq!(since(here, &four, "five"), ["five"]);
     assert_eq!(events(here, &four, "five"), ["five"]);
+}
+
+/// The stream is restored from a backup: what it had after that is lost, and its numbers are used
+/// again.
+#[test]
+fn a_stream_that_has_lost_its_newest_messages_goes_on() {
+    for others in [0, 9] {
+        let mut cluster = Cluster::start(1, 2);
+        let addresses = cluster.addresses();
+        let mut listeners = [0, 1].map(|number| cluster.nodes[number].daemon.connect());
+        say(&cluster.nodes[0].daemon, "one");
+        cluster.servers.kill(0);
+        cluster.servers.back_up(0);
+        cluster.servers.restart(0);
+        cluster.nodes.iter().for_each(|node| node.wait_until_connected());
+        for msg in ["two", "three", "four"] {
+            say(&cluster.nodes[1].daemon, msg);
+        }
+        for listener in &mut listeners {
+            assert_eq!(texts(listener, "four"), ["one", "two", "three", "four"]);
+        }
+        cluster.nodes[0].relay.hold(&[Way::There, Way::Back]);
+        cluster.nodes[0].relay.cut();
+        cluster.servers.kill(0);
+        cluster.servers.restore(0);
+        cluster.servers.restart(0);
+        cluster.nodes[1].wait_until_connected();
+        // The first node comes back when there are as many messages as before, or more.
+        (0..others).for_each(|_| drop(say(&cluster.nodes[1].daemon, "new")));
+        cluster.nodes[0].relay.restore();
+        cluster.nodes[0].wait_until_connected();
+        let five = say(&cluster.nodes[0].daemon, "five");
+        say(&cluster.nodes[1].daemon, "six");
+        let expected = [&["gap"][..], &vec!["new"; others], &["five", "six"]].concat();
+        for listener in &mut listeners {
+            assert_eq!(texts(listener, "six"), expected);
+        }
+        for node in &cluster.nodes {
+            assert_eq!(since(&node.daemon, &five, "six"), ["six"]);
+        }
+        assert_eq!(cluster.addresses(), addresses, "nobody was closed");
+    }
+}
+
+/// A stream in memory is gone when its server restarts.
+#[test]
+fn a_stream_in_memory_is_made_anew_after_a_restart_of_its_server() {
+    let mut cluster = Cluster::start(1, 2);
+    let recreate = |cluster: &Cluster| {
+        create_stream_with(&cluster.servers, "", &["--memory"]);
+        cluster.nodes.iter().for_each(|node| node.wait_until_connected());
+    };
+    [STREAM, "KV_room_moderation"].iter().for_each(|name| cluster.servers.delete(name));
+    cluster.nodes.iter().for_each(|node| node.wait_until_away());
+    recreate(&cluster);
+    let mut listeners = [0, 1].map(|number| cluster.nodes[number].daemon.connect());
+    say(&cluster.nodes[0].daemon, "one");
+    cluster.servers.kill(0);
+    cluster.servers.restart(0);
+    cluster.nodes.iter().for_each(|node| node.wait_until_away());
+    recreate(&cluster);
+    for msg in ["two", "three"] {
+        say(&cluster.nodes[1].daemon, msg);
+    }
+    for listener in &mut listeners {
+        assert_eq!(texts(listener, "three"), ["one", "gap", "two", "three"]);
+    }
 }

@@ -201,13 +201,18 @@ pub fn for_secs(secs: u64) {
 
 /// Creates the stream of the room, and what belongs to it, by `wschat cluster init`.
 pub fn create_stream(servers: &Servers, limits: &str) {
+    create_stream_with(servers, limits, &[]);
+}
+
+/// As [`create_stream`], with more arguments.
+pub fn create_stream_with(servers: &Servers, limits: &str, more: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let (config, control) = (folder.path().join("wschat.toml"), folder.path().join("none"));
     let servers = servers.addresses();
     fs::write(&config, format!("{CONFIG}{limits}{}", section(&servers))).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
     command.args(["cluster", "init", "--replicas", &servers.len().to_string(), "--config"]);
-    command.arg(config).arg("--control").arg(control);
+    command.arg(config).arg("--control").arg(control).args(more);
     // The servers may not be able to do that yet.
     wait_for("the stream is created", || command.output().unwrap().status.success().then_some(()));
 }

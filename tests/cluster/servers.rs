@@ -165,6 +165,19 @@ impl Servers {
         self.wait_until_ready();
     }
 
+    /// Keeps a copy of what a server that was killed has stored.
+    pub fn back_up(&self, number: usize) {
+        let folder = &self.servers[number].folder;
+        copy(&folder.join("store"), &folder.join("backup"));
+    }
+
+    /// Lets a server that was killed have what it had at the backup, and nothing else.
+    pub fn restore(&self, number: usize) {
+        let folder = &self.servers[number].folder;
+        fs::remove_dir_all(folder.join("store")).unwrap();
+        copy(&folder.join("backup"), &folder.join("store"));
+    }
+
     /// Stops a server with SIGSTOP: it keeps its connections and does nothing.
     pub fn pause(&mut self, number: usize) {
         self.servers[number].is_running = false;
@@ -283,6 +296,20 @@ impl Server {
 /// Runs futures to their ends.
 pub fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Copies a folder and all that is in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
+    }
 }
 
 fn name(number: usize) -> String {

@@ -18,7 +18,8 @@ use crate::feed::{Position, StreamMark};
 pub type Headers = Vec<(&'static str, String)>;
 
 const VERSION: &str = "Wschat-Version";
-const NODE: &str = "Wschat-Node";
+/// Names the publisher of a record, and the number of the record there: no two have the same.
+pub const PUBLISHER: &str = "Wschat-Node";
 const AFTER: &str = "Wschat-After";
 const BY: &str = "Wschat-By";
 const KIND: &str = "Wschat-Kind";
@@ -73,7 +74,7 @@ pub(super) fn headers(
     let Publisher { node, incarnation, number } = publisher;
     let mut headers = vec![
         (VERSION, VERSION_1.to_owned()),
-        (NODE, format!("{node} {incarnation} {number}")),
+        (PUBLISHER, format!("{node} {incarnation} {number}")),
         (BY, by.nanos().to_string()),
         (KIND, kind.text().to_owned()),
     ];
@@ -192,7 +193,7 @@ pub fn decode(headers: &[(String, String)], payload: &[u8]) -> Result<Record, Ba
         return Err(BadRecord::Version);
     }
     fields.check_names()?;
-    let publisher = publisher(fields.need(NODE)?).ok_or(BadRecord::Field(NODE))?;
+    let publisher = publisher(fields.need(PUBLISHER)?).ok_or(BadRecord::Field(PUBLISHER))?;
     let after = match fields.get(AFTER)? {
         Some(text) => Some(mark(text).ok_or(BadRecord::Field(AFTER))?),
         None => None,
@@ -228,7 +229,7 @@ impl<'a> Fields<'a> {
 
     fn check_names(self) -> Result<(), BadRecord> {
         let known = |name: &str| {
-            !name.starts_with("Wschat-") || [VERSION, NODE, AFTER, BY, KIND].contains(&name)
+            !name.starts_with("Wschat-") || [VERSION, PUBLISHER, AFTER, BY, KIND].contains(&name)
         };
         self.0.iter().all(|field| known(&field.0)).then_some(()).ok_or(BadRecord::UnknownField)
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::chat::Tim;
+use crate::feed::Position;
 
 /// A published record whose fate is not known.
 #[derive(Debug)]
@@ -65,6 +66,13 @@ impl<T> Flights<T> {
     /// The server has answered for this record, or does not answer any more.
     pub fn acknowledge(&mut self, number: u64) {
         self.acknowledged = self.acknowledged.max(number);
+    }
+
+    /// The newest record of the stream is this one. Who has stored a record behind it has lost it.
+    pub fn mark_lost(&mut self, newest: Position) {
+        for flight in &mut self.list {
+            flight.is_in_hole |= flight.stored.is_some_and(|at| at > newest.sequence);
+        }
     }
 
     pub fn get_mut(&mut self, number: u64) -> Option<&mut Flight<T>> {

@@ -15,7 +15,7 @@ mod stream_time;
 
 pub use action::{Action, Report};
 pub use clock::LogClock;
-pub use codec::{BadRecord, Headers, decode, encode};
+pub use codec::{BadRecord, Headers, PUBLISHER, decode, encode};
 pub use node::Node;
 pub use reader::Divergence;
 pub use record::{Body, LoggedAct, Publisher, Record};

@@ -240,9 +240,11 @@ impl<T> Node<T> {
     fn handle(&mut self, event: EngineEvent) {
         match event {
             EngineEvent::Connected(connection) => {
-                // Other nodes of a stream that was made anew have to know its `tim`.
+                // Others can have read less of what the stream had before: they have to know the
+                // `tim` of this node.
                 self.owes_empty |= self.reader.connected(&connection);
                 self.outgoing.stream_time.reset(connection.time, self.reader.newest(), self.now_ms);
+                self.outgoing.flights.mark_lost(connection.newest);
                 self.outgoing.expect_no_answers();
                 self.search_ms = None;
                 self.away = None;

@@ -130,18 +130,19 @@ impl Reader {
         self.search.is_some() && self.has_caught_up()
     }
 
-    /// Goes on with a connection. Returns whether the stream was made anew.
+    /// Goes on with a connection. Returns whether the stream was made anew, or has lost its newest
+    /// records.
     pub fn connected(&mut self, connection: &Connection) -> bool {
         let Connection { newest, from_sequence, .. } = *connection;
         let base = Position { sequence: from_sequence.saturating_sub(1), ..newest };
-        let mut is_new = false;
+        let mut is_other = false;
         match self.last {
             Some(last) if self.is_fresh && last == base => {}
             Some(last) if !self.is_fresh => {
-                is_new = last.created != newest.created;
                 // A server can lose its newest records when its machine fails.
-                let is_shorter = !is_new && newest.sequence < last.sequence;
-                if is_new || is_shorter || base.sequence > last.sequence {
+                let is_shorter = last.created == base.created && base.sequence < last.sequence;
+                is_other = is_shorter || last.created != base.created;
+                if last != base {
                     self.hole(base, is_shorter);
                 }
             }
@@ -151,7 +152,7 @@ impl Reader {
         if self.has_caught_up() {
             self.announce_gap(None);
         }
-        is_new
+        is_other
     }
 
     /// Takes the next record.

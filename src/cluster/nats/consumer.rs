@@ -4,6 +4,7 @@
 //! is missing. The next one starts behind the last record that was passed on.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use async_nats::{Client, Subject, Subscriber};
@@ -21,6 +22,7 @@ use super::delivery::{Incoming, single};
 use super::stream::stream_bytes_min;
 use super::verify::{unusable_stream, verify, verify_stream};
 use crate::chat::Tim;
+use crate::cluster::log::PUBLISHER;
 use crate::feed::Position;
 
 /// How often a consumer that has nothing to send says that it is alive.
@@ -43,11 +45,16 @@ const VAIN_MAX: u32 = 2;
 /// How many records are then read singly.
 const SINGLE_MAX: usize = 100;
 
+/// How many records that were passed on are compared with those that the stream has.
+const PASSED_MAX: usize = 1024;
+
 /// Reads the stream, over all connections.
 pub struct Reader {
     events: mpsc::Sender<EngineEvent>,
     /// The last record that was passed on.
     last: Option<Position>,
+    /// The newest records that were passed on, oldest first: their sequences and publishers.
+    passed: VecDeque<(u64, u64)>,
     /// How many consumers in a row have delivered nothing.
     vain: u32,
 }
@@ -72,7 +79,7 @@ impl Reader {
     /// A reader that starts behind `last`; without it, it starts such that what follows is
     /// enough for the tail of a feed.
     pub const fn new(events: mpsc::Sender<EngineEvent>, last: Option<Position>) -> Self {
-        Self { events, last, vain: 0 }
+        Self { events, last, passed: VecDeque::new(), vain: 0 }
     }
 
     /// Looks at the server and the stream, and creates a consumer.
@@ -86,8 +93,9 @@ impl Reader {
         options: &EngineOptions,
     ) -> Result<Consumer, AwayReason> {
         let info = verify(link, options).await?;
-        let (expected, last) = start(self.last, &info, options);
-        self.last = last;
+        let first_other = self.first_other(link, options, &info).await?;
+        let (expected, last) = start(self.last, first_other, &info, options);
+        self.set_last(last);
         let single = self.read_singly(link, options, expected, &info).await?;
         let from = single.back().map_or(expected, |delivery| delivery.position.sequence + 1);
         let inbox = link.client.new_inbox();
@@ -122,6 +130,40 @@ impl Reader {
         Ok(Consumer { connection, single, messages, delivered: 0, expected, has_started: false })
     }
 
+    /// The first sequence at which the stream has another record than the one that was passed
+    /// on: it has lost its newest records, and others have published since.
+    async fn first_other(
+        &self,
+        link: &Link,
+        options: &EngineOptions,
+        info: &StreamInfo,
+    ) -> Result<Option<u64>, AwayReason> {
+        let Some(last) = self.last.filter(|last| last.created == info.created) else {
+            return Ok(None);
+        };
+        let is_other = async |at: usize| {
+            let Some((sequence, publisher)) = self.passed.get(at) else { return Ok(false) };
+            let stream = options.stream.as_str();
+            let record = StoredRecord::get(&link.client, stream, *sequence).await;
+            let record = record.map_err(|error| unusable_stream(link, options, &error))?;
+            Ok(record.is_some_and(|it| publisher_of(&single(&it, last.created)) != *publisher))
+        };
+        let known = self.passed.partition_point(|passed| passed.0 <= info.state.last_seq);
+        let (mut low, mut high) = (0, known.saturating_sub(1));
+        if known == 0 || !is_other(high).await? {
+            return Ok(None);
+        }
+        while low < high {
+            let middle = low.midpoint(high);
+            if is_other(middle).await? {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(self.passed.get(high).map(|passed| passed.0))
+    }
+
     /// Reads the next records singly if several consumers have failed at them.
     async fn read_singly(
         &self,
@@ -142,6 +184,18 @@ impl Reader {
         Ok(found)
     }
 
+    fn set_last(&mut self, last: Option<Position>) {
+        let created = |position: Option<Position>| position.map(|position| position.created);
+        if created(self.last) != created(last) {
+            self.passed.clear();
+        }
+        self.last = last;
+        let sequence = last.map_or(0, |last| last.sequence);
+        while self.passed.back().is_some_and(|passed| passed.0 > sequence) {
+            self.passed.pop_back();
+        }
+    }
+
     /// Passes on what the consumer and its successors send, until the connection is of no use.
     pub async fn read(
         &mut self,
@@ -153,9 +207,12 @@ impl Reader {
             self.deliver(&link.client, &mut consumer).await;
             sleep(PAUSE).await;
             let created = consumer.connection.newest.created;
+            let before = self.last;
             consumer = match self.open(link, options).await {
-                Ok(next) if next.connection.newest.created == created => next,
-                Ok(_) => return made_anew(options),
+                Ok(next) if next.connection.newest.created != created => return made_anew(options),
+                // Only with a connection the driver goes on further in front.
+                Ok(_) if self.last < before => return shortened(options),
+                Ok(next) => next,
                 Err(reason) => return reason,
             };
         }
@@ -217,10 +274,15 @@ impl Reader {
         if position.sequence > consumer.expected && consumer.has_started {
             return false;
         }
+        let publisher = publisher_of(&delivery);
         if self.events.send(EngineEvent::Delivered(delivery)).await.is_err() {
             return false;
         }
         (self.last, self.vain) = (Some(position), 0);
+        self.passed.push_back((position.sequence, publisher));
+        if self.passed.len() > PASSED_MAX {
+            self.passed.pop_front();
+        }
         consumer.expected = position.sequence + 1;
         consumer.has_started = true;
         true
@@ -243,15 +305,30 @@ fn made_anew(options: &EngineOptions) -> AwayReason {
     AwayReason::Unreachable(format!("the stream {} was made anew", options.stream))
 }
 
+fn shortened(options: &EngineOptions) -> AwayReason {
+    AwayReason::Unreachable(format!("the stream {} has lost its newest messages", options.stream))
+}
+
+/// A number that stands for the publisher of a record and the record's number there.
+fn publisher_of(delivery: &Delivery) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    delivery.headers.iter().filter(|field| field.0 == PUBLISHER).for_each(|field| {
+        field.1.trim().hash(&mut hasher);
+    });
+    hasher.finish()
+}
+
 /// Answers to flow control.
 pub async fn answer(client: &Client, subject: Subject) {
     // A client that is gone is noticed elsewhere.
     let _ = client.publish(subject, Bytes::new()).await;
 }
 
-/// The sequence of the first record to be read, and the last one that counts as read.
+/// The sequence of the first record to be read, and the last one that counts as read. The records
+/// from `first_other` on are others than those that were read.
 fn start(
     last: Option<Position>,
+    first_other: Option<u64>,
     info: &StreamInfo,
     options: &EngineOptions,
 ) -> (u64, Option<Position>) {
@@ -260,11 +337,11 @@ fn start(
         None => (backlog(state, options), None),
         // The records of a new stream are all new.
         Some(last) if last.created != created => (first_sequence(state), None),
-        // The stream has lost its newest records, and uses their numbers again.
-        Some(last) if last.sequence > state.last_seq => {
-            (state.last_seq + 1, Some(Position { created, sequence: state.last_seq }))
+        // The stream can have lost its newest records, and uses their numbers again.
+        Some(last) => {
+            let expected = first_other.unwrap_or(last.sequence.min(state.last_seq) + 1);
+            (expected, Some(Position { created, sequence: expected - 1 }))
         }
-        Some(last) => (last.sequence + 1, Some(last)),
     }
 }
 
@@ -310,7 +387,7 @@ mod tests {
         let check = |last: Option<(u64, u64)>, info: StreamInfo, from, kept: Option<u64>| {
             let last = last.map(|(created, sequence)| Position { created, sequence });
             let kept = kept.map(|sequence| Position { created: 9, sequence });
-            assert_eq!(start(last, &info, &options), (from, kept), "{last:?} {info:?}");
+            assert_eq!(start(last, None, &info, &options), (from, kept), "{last:?} {info:?}");
         };
         // Nothing was read: 4000 bytes are 40 records of 100.
         check(None, info(100, 10_000, 1, 100), 61, None);

@@ -52,6 +52,13 @@ impl Stream {
         delivery
     }
 
+    /// Loses all records behind this one.
+    pub fn lose_newest(&mut self, last: u64) {
+        self.last = last;
+        self.records.split_off(&(last + 1));
+        self.first = self.first.min(last + 1);
+    }
+
     /// Discards all records before this one.
     pub fn discard(&mut self, first: u64) {
         self.first = first;
@@ -87,7 +94,7 @@ impl Link {
         let from_sequence = match self.received {
             // The stream was made anew.
             Some(last) if last.created != newest.created => stream.first,
-            Some(last) => (last.sequence + 1).max(stream.first),
+            Some(last) => last.sequence + 1,
             None => stream.first.max((newest.sequence + 1).saturating_sub(rng.u64(..60))),
         };
         // Some records are read twice.
@@ -106,6 +113,14 @@ impl Link {
         if rng.u8(..4) == 0 && sequence >= stream.first {
             self.last = Some(Position { sequence: sequence - 1, ..newest });
         }
+    }
+
+    /// The stream has lost what was received behind this record.
+    pub fn lose_newest(&mut self, last: Position) {
+        self.received = self.received.map(|received| match received.created == last.created {
+            true => received.min(last),
+            false => received,
+        });
     }
 
     pub fn disconnect(&mut self, now_ms: u64) {

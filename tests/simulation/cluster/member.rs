@@ -19,6 +19,8 @@ pub struct Member {
     pub link: Link,
     /// The mark that was stored with the last messages.
     pub mark: Option<StreamMark>,
+    /// The last record that the stream still has, if it has lost the one of the mark.
+    kept: Option<Position>,
     /// The last record that was given out.
     last: Option<Position>,
     /// Whether a hole was reported, and not announced to listeners.
@@ -42,6 +44,7 @@ impl Member {
             node,
             link,
             mark: None,
+            kept: None,
             last: None,
             has_hole: false,
             needs_gap: false,
@@ -58,8 +61,10 @@ impl Member {
         let mut next = Self::new(self.name.clone());
         next.node = Node::new(name.expect("a name"), incarnation, mark);
         next.link.number = self.link.number + 1;
-        next.link.received = mark.map(|mark| mark.position);
-        next.last = next.link.received;
+        next.last = mark.map(|mark| mark.position);
+        next.kept = self.kept.filter(|_| mark.is_some());
+        // The engine finds that the record of the mark is another one now.
+        next.link.received = next.kept.or(next.last);
         next.last_tim = if is_fresh { Tim::default() } else { self.last_tim };
         (next.mark, next.incarnation) = (mark, incarnation);
         // The listeners have what the last process has sent.
@@ -95,6 +100,16 @@ impl Member {
             }
         }
         (self.last, self.mark, self.has_hole) = (Some(mark.position), Some(mark), false);
+        self.kept = None;
+    }
+
+    /// The stream has lost all records behind this one.
+    pub fn lose_newest(&mut self, last: Position) {
+        self.link.lose_newest(last);
+        let is_lost = |position: &Position| position.created == last.created && *position > last;
+        if self.mark.map(|mark| mark.position).filter(is_lost).is_some() {
+            self.kept = Some(self.kept.filter(|kept| !is_lost(kept)).unwrap_or(last));
+        }
     }
 
     /// Checks a gap that is announced.

@@ -1,6 +1,6 @@
 //! The log as it is: what every record in it means.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use wschat::chat::{ModAction, Tim, stamp};
@@ -31,6 +31,8 @@ pub struct Truth {
     locks: BTreeMap<Tim, bool>,
     /// The text of each message that was sent, by its ticket.
     pub sent: HashMap<u64, Bytes>,
+    /// The tickets of messages that the stream has lost.
+    pub lost: HashSet<u64>,
     /// Up to here no node knew the clock.
     pub uncertain_to: Position,
     pub locked: u64,
@@ -80,6 +82,17 @@ impl Truth {
         let first = first.filter(|_| has_messages);
         let (mark, has_tim) = (self.clock.mark(position), self.has_tim);
         self.places.insert(position, Place { mark, first, texts, is_act, has_tim });
+    }
+
+    /// The stream has lost all records behind this place. Not all nodes have read them, so the
+    /// `tim` there is certain only behind the next message.
+    pub fn lose_newest(&mut self, last: Position) {
+        self.has_tim = false;
+        self.uncertain_to = self.uncertain_to.min(last);
+        // Who has published them does not know that some nodes have read them.
+        for (_, place) in self.places.range(Position { sequence: last.sequence + 1, ..last }..) {
+            self.lost.extend(place.texts.iter().map(|text| ticket_of(text)));
+        }
     }
 
     pub fn place(&self, position: Position) -> &Place {

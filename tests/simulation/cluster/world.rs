@@ -94,7 +94,8 @@ impl ClusterWorld {
         }
         assert!(self.on_their_way.is_empty());
         for (ticket, refused) in &self.refused {
-            let text = self.truth.sent.get(ticket);
+            let is_lost = self.truth.lost.contains(ticket);
+            let text = self.truth.sent.get(ticket).filter(|_| !is_lost);
             assert_eq!(text, None, "{ticket} was refused: {refused:?}");
         }
         self.totals.late_records = self.truth.late;
@@ -314,7 +315,7 @@ impl ClusterWorld {
     fn trouble(&mut self) {
         let number = self.rng.usize(..self.members.len());
         let until_ms = self.now_ms + self.rng.u64(..8_000);
-        match self.rng.u8(..13) {
+        match self.rng.u8(..14) {
             0 | 1 => self.members[number].link.disconnect(self.now_ms),
             2 => self.members[number].link.delivers_from_ms = until_ms,
             3 => self.members[number].link.acknowledges_from_ms = until_ms,
@@ -336,6 +337,7 @@ impl ClusterWorld {
                 self.append(vec![("Wschat-Version".into(), "2".into())], vec![1]);
             }
             12 => self.lie(),
+            13 if self.rng.u8(..3) == 0 => self.lose_newest(),
             _ => {}
         }
     }
@@ -345,6 +347,23 @@ impl ClusterWorld {
         let time = self.stream.time(self.now_ms, &mut self.rng);
         let behind_nanos = self.truth.greatest().nanos().saturating_sub(time.nanos());
         self.stream.ahead_nanos += behind_nanos as i64 + 1_000_000;
+    }
+
+    /// Lets the stream lose its newest records, as if it was restored from a backup.
+    fn lose_newest(&mut self) {
+        let stream = &mut self.stream;
+        let lost = self.rng.u64(..12);
+        stream.lose_newest(stream.last.saturating_sub(lost).max(stream.first - 1));
+        let last = stream.newest();
+        self.totals.shortened += 1;
+        self.set_ahead();
+        self.truth.lose_newest(last);
+        // The connections end with the server.
+        self.on_their_way.clear();
+        for member in &mut self.members {
+            member.link.disconnect(self.now_ms);
+            member.lose_newest(last);
+        }
     }
 
     /// Makes another stream of the same name.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::chat::announcement;
 use crate::cluster::engine::Delivery;
 
 fn nobody_is_muted(_: &SpeakerId<'_>, _: Tim) -> Result<(), Refused> {
@@ -79,4 +80,58 @@ fn a_node_that_starts_is_away_until_the_moderation_is_known() {
     let lost = AwayReason::Unreachable("lost".into());
     node.event(EngineEvent::Away(lost.clone()), 0);
     assert_eq!(actions(&mut node), [Action::Availability(Err(lost))]);
+}
+
+/// Sends a message, and returns its record.
+fn submit(node: &mut Node<()>, now_ms: u64) -> Publish {
+    let mut text = Vec::new();
+    announcement("hello", &mut text);
+    node.submit(vec![(LoggedMessage { text, speaker: None }, ())], now_ms);
+    let mut actions = actions(node).into_iter();
+    let publish = actions.find_map(|action| match action {
+        Action::Publish(publish) => Some(publish),
+        _ => None,
+    });
+    publish.expect("a record")
+}
+
+/// Others can have read a record before the stream has lost it.
+#[test]
+fn a_record_that_the_stream_has_stored_and_lost_was_perhaps_sent() {
+    let empty_stream = || {
+        EngineEvent::Connected(Connection {
+            server: "n".into(),
+            max_payload: 1_000_000,
+            newest: at(0),
+            first_sequence: 1,
+            from_sequence: 1,
+            time: Tim::from_nanos(1_000_000_000),
+        })
+    };
+    for is_stored in [false, true] {
+        let mut nodes = ["a", "b"].map(|name| Node::new(name.parse().unwrap(), 7, None));
+        for node in &mut nodes {
+            node.event(empty_stream(), 0);
+            actions(node);
+        }
+        let [mut node, mut other] = nodes;
+        let number = submit(&mut node, 0).number;
+        if is_stored {
+            node.event(EngineEvent::Acknowledged { number, stored: Ok(1) }, 0);
+        }
+        node.event(empty_stream(), 1);
+        let Publish { headers, payload, .. } = submit(&mut other, 10_000);
+        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let time = Tim::from_nanos(20_000_000_000);
+        node.event(
+            EngineEvent::Delivered(Delivery { position: at(1), time, headers, payload }),
+            10_000,
+        );
+        let told = actions(&mut node).into_iter().find_map(|action| match action {
+            Action::Settle((), outcome) => Some(outcome.unwrap_err().refusal),
+            _ => None,
+        });
+        let want = if is_stored { Refusal::Unknown } else { Refusal::Unavailable };
+        assert_eq!(told, Some(want));
+    }
 }
