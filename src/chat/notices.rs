@@ -107,6 +107,15 @@ impl From<Refusal> for Refused {
     }
 }
 
+impl From<ModActionError> for Refused {
+    fn from(error: ModActionError) -> Self {
+        match error.refusal() {
+            Refusal::Unavailable => Self::unavailable(),
+            refusal => refusal.into(),
+        }
+    }
+}
+
 impl ModActionError {
     /// The refusal whose code the notice has.
     pub const fn refusal(self) -> Refusal {
@@ -191,11 +200,16 @@ pub fn ack(action: &ModAction, now: Tim, out: &mut Vec<u8>) {
 
 /// Appends the notice that tells a moderator why nothing was done, or that this is not known.
 pub fn nack(error: ModActionError, now: Tim, out: &mut Vec<u8>) {
-    let msg = match error {
-        ModActionError::Unknown => error.to_string(),
-        _ => format!("not done: {error}"),
-    };
-    server_message(&msg, &format!("\"err\":\"{}\",", error.refusal().code()), out);
+    let Refused { refusal, wait_secs } = error.into();
+    let (mut msg, mut wait) = (error.to_string(), String::new());
+    if refusal != Refusal::Unknown {
+        msg = format!("not done: {msg}");
+    }
+    if let Some(secs) = wait_secs {
+        msg += &format!("; wait {secs} s");
+        wait = format!("\"wait\":{secs},");
+    }
+    server_message(&msg, &format!("\"err\":\"{}\",{wait}", refusal.code()), out);
     stamp(out, now);
 }
 
@@ -285,6 +299,21 @@ mod tests {
             json!({
                 "usr": "wschat", "msg": "not done: this user or address is not muted",
                 "err": "bad-command", "tim": epoch
+            })
+        );
+        assert_eq!(
+            value(&|out| nack(ModActionError::Unavailable, Tim::default(), out)),
+            json!({
+                "usr": "wschat",
+                "msg": "not done: the cluster cannot be reached at the moment; wait 5 s",
+                "err": "unavailable", "wait": 5, "tim": epoch
+            })
+        );
+        assert_eq!(
+            value(&|out| nack(ModActionError::Unknown, Tim::default(), out)),
+            json!({
+                "usr": "wschat", "msg": "it is not known whether it was done",
+                "err": "unknown", "tim": epoch
             })
         );
         assert_eq!(

@@ -25,6 +25,7 @@ mod init;
 mod journal;
 mod lost_acts;
 mod moderation;
+mod moderators;
 mod nodes;
 mod outcomes;
 mod permissions;

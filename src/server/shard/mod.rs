@@ -238,7 +238,7 @@ impl Shard {
                 match done {
                     Ok(()) => ack(&action, now.tim, &mut text),
                     Err(error) => {
-                        refused = Some(error.refusal().into());
+                        refused = Some(error.into());
                         nack(error, now.tim, &mut text);
                     }
                 }
