@@ -93,23 +93,6 @@ fn a_message_behind_a_mute_is_sent_by_nobody() {
     assert_eq!([listener.hear(), listener.hear()], ["before", "last"]);
 }
 
-#[test]
-fn a_kick_reaches_all_nodes() {
-    let cluster = Cluster::start(1, 3);
-    let mut clients: Vec<_> = cluster.nodes[1..].iter().map(|node| node.daemon.connect()).collect();
-    for client in &mut clients {
-        assert_eq!(say(client, "bob", "hi"), "sent");
-    }
-    let (code, said) = run(&cluster.nodes[0], &["kick", "bob"]);
-    assert_eq!(code, Some(0), "{said}");
-    for client in &mut clients {
-        let (_, code, reason) = client.closed();
-        assert_eq!((code, reason.as_str()), (1008, "kicked"));
-    }
-    let (code, said) = run(&cluster.nodes[0], &["kick", "bob"]);
-    assert_eq!(code, Some(1), "{said}");
-}
-
 /// A node that cannot reach the servers refuses what would hold on all nodes.
 #[test]
 fn no_action_without_servers() {

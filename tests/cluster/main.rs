@@ -23,6 +23,7 @@ mod followers;
 mod gaps;
 mod init;
 mod journal;
+mod kicks;
 mod lost_acts;
 mod moderation;
 mod moderators;
