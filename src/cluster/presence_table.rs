@@ -116,6 +116,13 @@ impl PresenceTable {
         }
     }
 
+    /// Sets the listeners of a process that is known.
+    pub fn set_listeners(&mut self, process: &NodeProcess, listeners: u64) {
+        if let Some(seen) = self.processes.get_mut(process) {
+            seen.listeners = listeners;
+        }
+    }
+
     /// The nodes at `now`, by name. Of two processes of one name during a restart it has the
     /// newer one.
     pub fn nodes(&self, now: Instant) -> Vec<NodeStatus> {

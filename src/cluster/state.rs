@@ -151,6 +151,11 @@ impl ClusterState {
         lock(&self.presence).note(presence, Instant::now());
     }
 
+    /// This process has so many listeners now. It may not have told the other nodes yet.
+    pub fn note_listeners(&self, listeners: u64) {
+        lock(&self.presence).set_listeners(&self.process, listeners);
+    }
+
     /// Which names more than one node has since the last call, and which one node has again.
     pub fn twins_changed(&self) -> (Vec<String>, Vec<String>) {
         lock(&self.presence).twins_changed(Instant::now())
@@ -229,6 +234,8 @@ mod tests {
         assert!(!state.read_presence(b"nonsense"));
         let status = state.status();
         assert_eq!(status.nodes.len(), 2);
+        state.note_listeners(11);
+        assert_eq!(state.status().nodes[0].listeners, 11);
         assert_eq!((status.listeners_total(), status.bad_presence), (u64::MAX, 1));
     }
 }

@@ -88,8 +88,15 @@ impl Service {
             config: self.config.borrow().clone(),
             record: self.recorder.stats(),
             policy: self.policy(),
-            cluster: self.cluster.as_ref().map(|cluster| cluster.status()),
+            cluster: self.cluster(),
         })
+    }
+
+    fn cluster(&self) -> Option<ClusterStatus> {
+        let cluster = self.cluster.as_ref()?;
+        // What it tells the others follows later.
+        cluster.note_listeners(self.pool.listeners() as u64);
+        Some(cluster.status())
     }
 
     /// Whether every shard answers in time. A node whose engine is away still serves its
@@ -147,7 +154,7 @@ impl Service {
         let totals = self.pool.totals();
         let rates = lock(&self.meter).rates(Instant::now(), &totals.counters);
         let counters = totals.counters;
-        let cluster = self.cluster.as_ref().map(|cluster| cluster.status());
+        let cluster = self.cluster();
         let refused = Refusal::ALL.iter().map(|refusal| refusal.code().to_owned());
         let rejected = Rejection::ALL.iter().map(|why| why.name().to_owned());
         Status {
