@@ -23,12 +23,17 @@ pub(super) struct RoomFeed {
     /// follows. The clock of the stream can be behind: what others say until they know this
     /// `tim` was said before the room has joined.
     joined_after: Option<Tim>,
+    /// The `tim` of the last message that others have said before that and nobody here has.
+    lacks_until: Option<Tim>,
+    /// Who listens here is not told yet that messages are missing.
+    owes_gap: bool,
 }
 
 impl RoomFeed {
     pub fn new(pool: ShardPool) -> Self {
         let (messages, mark) = (EncodedMessages::default(), None);
-        Self { pool, messages, mark, has_until: None, joined_after: None }
+        let (has_until, joined_after, lacks_until, owes_gap) = (None, None, None, false);
+        Self { pool, messages, mark, has_until, joined_after, lacks_until, owes_gap }
     }
 
     /// The backlog follows, which is complete from this time on. A room in which nothing has
@@ -42,6 +47,10 @@ impl RoomFeed {
         let (last, complete_since) = room.inspect(|log, last| (last, log.complete_since()));
         let has_until = last.max(complete_since);
         (self.has_until, self.joined_after) = (Some(has_until), Some(last));
+        if !is_whole {
+            // What was said before that can have been said to others only.
+            room.lack_until(tim.min(has_until));
+        }
         if tim > has_until && !is_whole {
             self.gap(Some(has_until), None);
         }
@@ -51,12 +60,27 @@ impl RoomFeed {
     pub fn append(&mut self, messages: &[Bytes], mark: StreamMark, is_backlog: bool) {
         for text in messages {
             let has_until = if is_backlog { self.has_until } else { self.joined_after };
-            if has_until.is_none_or(|until| Tim::stamped(text).is_some_and(|tim| tim > until)) {
-                self.messages.push(|out| out.extend_from_slice(text));
-                self.joined_after = None;
+            let tim = Tim::stamped(text).unwrap_or_default();
+            if has_until.is_some_and(|until| tim <= until) {
+                self.leave_out(text, tim);
+                continue;
             }
+            if std::mem::take(&mut self.owes_gap) {
+                let last = self.pool.room().last_tim();
+                self.gap(Some(last), Some(tim).filter(|tim| tim.nanos() > last.nanos() + 1));
+            }
+            self.messages.push(|out| out.extend_from_slice(text));
+            self.joined_after = None;
         }
         self.mark = Some(mark);
+    }
+
+    /// Others have said this before the room has joined. It is missing here, unless the room was
+    /// in the cluster then.
+    fn leave_out(&mut self, text: &[u8], tim: Tim) {
+        if !self.pool.room().inspect(|log, _| log.contains(text)) {
+            (self.lacks_until, self.owes_gap) = (self.lacks_until.max(Some(tim)), true);
+        }
     }
 
     /// Carries out a moderation action at its place. Of an action in the backlog only what
@@ -104,6 +128,9 @@ impl RoomFeed {
 
     /// Appends what was read since the last call.
     pub fn flush(&mut self) {
+        if let Some(tim) = self.lacks_until.take() {
+            self.pool.room().lack_until(tim);
+        }
         if let Some(mark) = self.mark.take() {
             self.pool.append_ordered(&self.messages, mark);
             self.messages.clear();

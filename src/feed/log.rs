@@ -134,6 +134,16 @@ impl Log {
         self.complete_since
     }
 
+    /// Whether this message, with its `tim`, is in memory.
+    pub fn contains(&self, text: &[u8]) -> bool {
+        Tim::stamped(text).and_then(|tim| self.pieces.text_of(tim)) == Some(text)
+    }
+
+    /// Messages up to this time are missing.
+    pub fn lack_until(&mut self, tim: Tim) {
+        self.complete_since = self.complete_since.max(tim);
+    }
+
     /// How far the stream of a cluster was read with all messages so far; `None` without a
     /// cluster.
     pub fn stream_mark(&self) -> Option<StreamMark> {

@@ -206,6 +206,14 @@ impl Pieces {
         Some((piece.start + offset as u64, Tim::stamped(text)?))
     }
 
+    /// The text of the message with this `tim`.
+    pub(super) fn text_of(&self, tim: Tim) -> Option<&[u8]> {
+        let before = Tim::from_nanos(tim.nanos().checked_sub(1)?);
+        let first = self.0.partition_point(|piece| piece.last_tim <= before);
+        let (_, text) = encoding::first_after(&self.0.get(first)?.bytes, before)?;
+        (Tim::stamped(text) == Some(tim)).then_some(text)
+    }
+
     /// Where the notice of a gap starts that ends at `position`, and its `tim`; `None` if another
     /// message ends there.
     pub(super) fn gap_before(&self, position: u64) -> Option<(u64, Tim)> {

@@ -276,6 +276,11 @@ impl Room {
         self.sequencer.start_at(complete_since)
     }
 
+    /// Notes that messages up to this time are missing in the feed, for those who resume.
+    pub fn lack_until(&self, tim: Tim) {
+        self.sequencer.lack_until(tim);
+    }
+
     /// How far the stream that orders the messages was read.
     pub fn stream_mark(&self) -> Option<StreamMark> {
         self.inspect(|log, _| log.stream_mark())

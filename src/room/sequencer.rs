@@ -22,6 +22,8 @@ pub trait TailStore: fmt::Debug + Send {
     fn advance(&mut self, stream_mark: StreamMark);
     /// Stores since when the messages are complete, before the first one. Must not block either.
     fn start_at(&mut self, complete_since: Tim);
+    /// Stores that messages up to this time are missing. Must not block either.
+    fn lack_until(&mut self, tim: Tim);
 }
 
 #[derive(Debug)]
@@ -84,6 +86,15 @@ impl Sequencer {
             store.start_at(complete_since);
         }
         is_new
+    }
+
+    /// Messages up to this time are missing in the feed.
+    pub fn lack_until(&self, tim: Tim) {
+        let mut order = lock(&self.0);
+        order.log.lack_until(tim);
+        if let Some(store) = &mut order.tail_store {
+            store.lack_until(tim);
+        }
     }
 
     /// Adds what follows `view` to it, or what follows `start` if it is empty. Then forgets
@@ -184,6 +195,8 @@ mod tests {
         }
 
         fn start_at(&mut self, _: Tim) {}
+
+        fn lack_until(&mut self, _: Tim) {}
     }
 
     /// Messages of 40 bytes.

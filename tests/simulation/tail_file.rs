@@ -77,6 +77,8 @@ impl TailStore for Store {
         let Ok(()) = writer.append(bytes, *messages, *last_tim, stream_mark, write);
     }
 
+    fn lack_until(&mut self, _: Tim) {}
+
     fn start_at(&mut self, complete_since: Tim) {
         let Self { file, writer } = self;
         let write = |at, bytes: &[u8]| file.lock().unwrap().write(at, bytes);

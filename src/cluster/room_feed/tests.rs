@@ -75,3 +75,58 @@ async fn the_next_process_does_not_announce_a_gap_again() {
     feed.flush();
     assert_eq!(texts(&feed), ["10", "gap", "20", "gap", "30"]);
 }
+
+/// The room was in the cluster, then on one machine, and is in the cluster again.
+#[tokio::test]
+async fn what_others_have_said_meanwhile_is_missing() {
+    // The backlog of the stream, what follows it, and what that makes of the feed.
+    let cases = [
+        (&[10, 20][..], &[50][..], &["10", "20", "40", "50"][..], 1),
+        (&[10, 20, 30], &[50], &["10", "20", "40", "gap", "50"], 30),
+        (&[10, 30, 45], &[50], &["10", "20", "40", "gap", "45", "50"], 30),
+        (&[20, 39], &[45, 50], &["10", "20", "40", "gap", "45", "50"], 39),
+        // The clock of the stream is behind.
+        (&[10, 20], &[30, 42], &["10", "20", "40", "gap", "42"], 30),
+        (&[], &[50], &["10", "20", "40", "50"], 1),
+    ];
+    for (backlog, live, expected, lacks_until) in cases {
+        let mut feed = new_feed();
+        feed.pool.room().start_at(tim(1));
+        let own = [message(10), message(20), message(40)];
+        feed.append(&own, mark(1, 40), false);
+        feed.flush();
+        let mut feed = next_process(feed).await;
+        feed.complete_since(tim(1), true);
+        for (sequence, (nanos, is_backlog)) in (1..)
+            .zip(backlog.iter().map(|it| (*it, true)).chain(live.iter().map(|it| (*it, false))))
+        {
+            feed.append(&[message(nanos)], mark(sequence, nanos), is_backlog);
+        }
+        feed.flush();
+        assert_eq!(texts(&feed), expected, "{backlog:?} {live:?}");
+        let complete_since = feed.pool.room().inspect(|log, _| log.complete_since());
+        assert_eq!(complete_since, tim(lacks_until), "{backlog:?} {live:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_said_before_the_backlog_is_missing() {
+    for (since, is_whole, lacks_until, expected) in [
+        (15, false, 15, &["10", "40", "50"][..]),
+        (15, true, 1, &["10", "40", "50"]),
+        (45, false, 40, &["10", "40", "gap", "50"]),
+        (45, true, 1, &["10", "40", "50"]),
+    ] {
+        let mut feed = new_feed();
+        feed.pool.room().start_at(tim(1));
+        feed.append(&[message(10), message(40)], mark(1, 40), false);
+        feed.flush();
+        let mut feed = next_process(feed).await;
+        feed.complete_since(tim(since), is_whole);
+        feed.append(&[message(50)], mark(9, 50), true);
+        feed.flush();
+        assert_eq!(texts(&feed), expected, "{since} {is_whole}");
+        let complete_since = feed.pool.room().inspect(|log, _| log.complete_since());
+        assert_eq!(complete_since, tim(lacks_until), "{since} {is_whole}");
+    }
+}

@@ -65,6 +65,12 @@ impl TailStore for TailMemfd {
         self.check(written);
     }
 
+    fn lack_until(&mut self, tim: Tim) {
+        let write = |at, bytes: &[u8]| self.file.write_all_at(bytes, at);
+        let written = self.writer.as_mut().map(|writer| writer.lack_until(tim, write));
+        self.check(written);
+    }
+
     fn advance(&mut self, stream_mark: StreamMark) {
         let write = |at, bytes: &[u8]| self.file.write_all_at(bytes, at);
         let written = self.writer.as_mut().map(|writer| writer.advance(stream_mark, write));

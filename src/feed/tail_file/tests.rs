@@ -252,6 +252,29 @@ fn a_file_of_zeros_or_of_another_version_is_refused() {
     }
 }
 
+#[test]
+fn messages_that_are_missing_are_missing_in_the_next_process() {
+    let mut file = TestFile::new(RING_START + 600, (0, 0));
+    for (lengths, since) in [(1, 1), (2, 3), (3, 3), (40, 3), (40, 40)] {
+        file.append(&[lengths]);
+        if since == 3 {
+            let store = |at, bytes: &[u8]| {
+                file.writes.push((at, bytes.to_vec()));
+                Ok::<_, Infallible>(())
+            };
+            let Ok(()) = file.writer.lack_until(Tim::from_nanos(3), store);
+        }
+        let tail = RecoveredTail::decode(file.bytes()).unwrap();
+        assert_eq!(tail.complete_since, Tim::from_nanos(since.min(3)));
+    }
+    for number in 6..40 {
+        file.append(&[40]);
+        let tail = RecoveredTail::decode(file.bytes()).unwrap();
+        let first = 1 + tail.messages_before;
+        assert_eq!(tail.complete_since, Tim::from_nanos(first.max(3)), "{number}");
+    }
+}
+
 /// Who asks for a time within a gap gets its notice, or a new one.
 #[test]
 fn the_notice_of_a_gap_is_forgotten_with_what_follows_it() {

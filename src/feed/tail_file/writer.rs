@@ -22,6 +22,8 @@ pub struct TailFileWriter {
     places: VecDeque<Place>,
     /// Whether the newest message is the notice of a gap.
     ends_with_gap: bool,
+    /// Messages up to this time are missing.
+    lacks_until: Tim,
     /// The bytes of a record or of the mark, kept for their memory.
     buffer: Vec<u8>,
 }
@@ -52,6 +54,7 @@ impl TailFileWriter {
             mark: Mark { first: start, newest: 0, end: start, stream_mark: None },
             places: VecDeque::new(),
             ends_with_gap: false,
+            lacks_until: Tim::default(),
             buffer: Vec::new(),
         };
         writer.write_mark(write)?;
@@ -128,6 +131,20 @@ impl TailFileWriter {
         self.write_mark(write)
     }
 
+    /// Notes that messages up to this time are missing.
+    ///
+    /// # Errors
+    ///
+    /// That of `write`.
+    pub fn lack_until<E>(
+        &mut self,
+        tim: Tim,
+        write: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.lacks_until = self.lacks_until.max(tim);
+        self.write_mark(write)
+    }
+
     /// Notes that the stream of the cluster was read up to `stream_mark`, without messages.
     ///
     /// # Errors
@@ -189,6 +206,7 @@ impl TailFileWriter {
         &mut self,
         mut write: impl FnMut(u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.mark.first.tim = self.mark.first.tim.max(self.lacks_until);
         self.mark.put(&mut self.buffer);
         self.buffer.shrink_to(2 * RECORD_BYTES);
         write(0, &self.buffer)
