@@ -596,13 +596,18 @@ fn a_record_that_the_client_cannot_read_is_skipped() {
     let servers = servers_with_stream(1);
     let (mut node, _) = Node::connect(&options(&servers.addresses()), None);
     node.say("one");
-    for header in [&b"NATS/1.0\r\nWschat-By: a\rb\r\n\r\n"[..], b"NATS/1.0\r\nX: \xff\r\n\r\n"] {
-        publish_bytes(&servers, header);
-    }
+    publish_unreadable(&servers);
     publish_raw(&servers, 1, "four");
     node.read_to(4);
     assert_eq!(node.sequences(), [1, 2, 3, 4]);
     assert_eq!(node.delivered[3].payload, "four");
+}
+
+/// Publishes two records that the client of NATS cannot read.
+pub fn publish_unreadable(servers: &Servers) {
+    for header in [&b"NATS/1.0\r\nWschat-By: a\rb\r\n\r\n"[..], b"NATS/1.0\r\nX: \xff\r\n\r\n"] {
+        publish_bytes(servers, header);
+    }
 }
 
 /// Publishes a record whose header is these bytes.

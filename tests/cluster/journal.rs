@@ -3,9 +3,11 @@
 use crate::nodes::{Cluster, Node, STREAM, create_stream};
 use crate::servers::{Servers, wait_for};
 
-/// The lines of the log since `before`, without their times.
+/// The lines of the log since `before` about the cluster, and all warnings.
 fn lines_since(node: &Node, before: usize) -> Vec<String> {
-    node.daemon.log().lines().skip(before).map(str::to_owned).collect()
+    let log = node.daemon.log();
+    let is_about = |line: &&str| line.contains("cluster") || !line.contains(" INFO ");
+    log.lines().skip(before).filter(is_about).map(str::to_owned).collect()
 }
 
 #[track_caller]

@@ -153,11 +153,14 @@ impl ModerationKeeper {
         memory: &mut Memory,
     ) -> Result<(), StoreError> {
         let store = self.store(client);
-        let mut history = store.history().await?;
+        let is_before = |value: &StoredModeration| {
+            value.position.created != place.created || value.position <= place
+        };
+        let mut history = store.history(is_before).await?;
         if history.values.is_empty() && self.local != Moderation::default() {
             // All nodes go on with the same moderation: that of the first one that has some.
             store.copy(self.local.clone()).await?;
-            history = store.history().await?;
+            history = store.history(is_before).await?;
         }
         let History { mut values, is_whole } = history;
         if is_whole {

@@ -44,11 +44,9 @@ pub enum StoreError {
     /// There is no bucket.
     #[error("the key-value bucket {0} is missing; create it with wschat cluster init")]
     Missing(String),
-    /// The value cannot be read. A node that runs replaces it.
-    #[error(
-        "the value of the key {KEY} in the key-value bucket {0} cannot be read: {1}; if no other \
-         node repairs it, delete it with: nats kv del {0} {KEY}"
-    )]
+    /// The value cannot be read. A node that runs replaces it, unless it is of a later version.
+    #[error("the value of the key {KEY} in the key-value bucket {0} cannot be read: {1}; {todo}",
+        todo = repair(.0, .1))]
     Invalid(String, #[source] StoredModerationError),
     /// The value is too long for a message.
     #[error("mutes and other decisions are too long for the key-value bucket: {0} bytes")]
@@ -77,6 +75,16 @@ pub enum Written {
     Stored,
     /// A value that counts up to the same record, or to a later one, was stored already.
     Kept(StoredModeration),
+}
+
+/// What to do about a value that cannot be read.
+fn repair(bucket: &str, error: &StoredModerationError) -> String {
+    match error {
+        StoredModerationError::Version(_) => "install that version of wschat here, too".to_owned(),
+        StoredModerationError::Invalid(_) => {
+            format!("if no other node repairs it, delete it with: nats kv del {bucket} {KEY}")
+        }
+    }
 }
 
 /// What there was at a revision.
@@ -149,18 +157,25 @@ impl ModerationStore {
     }
 
     /// The values of now and before: a node that begins to read in the middle of the log needs the
-    /// one that was in force there.
+    /// one that was in force there. The first one for which `is_enough` is the oldest.
     ///
     /// # Errors
     ///
     /// Why they cannot be read.
-    pub async fn history(&self) -> Result<History, StoreError> {
+    pub async fn history(
+        &self,
+        is_enough: impl Fn(&StoredModeration) -> bool,
+    ) -> Result<History, StoreError> {
         let Entry { revision, value } = self.entry().await?;
         let mut is_whole = value.is_some() || revision == 0;
         let mut values: Vec<_> =
             value.transpose().map_err(|error| self.invalid(error))?.into_iter().collect();
         let mut bytes = 0;
         for revision in (1..revision).rev() {
+            if values.last().is_some_and(&is_enough) {
+                is_whole = false;
+                break;
+            }
             let old = self.old_value(revision).await?;
             is_whole &= old != Old::Gone;
             let Old::Value(value) = old else { continue };
@@ -210,18 +225,22 @@ impl ModerationStore {
         value: &StoredModeration,
         stored: &StoredModeration,
     ) -> Result<bool, StoreError> {
-        if value.position.created == stored.position.created {
-            return Ok(value.position.sequence > stored.position.sequence);
+        let (ours, theirs) = (value.position, stored.position);
+        let is_same = ours.created == theirs.created;
+        if is_same && ours.sequence >= theirs.sequence {
+            return Ok(ours.sequence > theirs.sequence);
         }
         // That of a room on one machine is older than every stream.
-        if stored.position.created == 0 || value.position.created == 0 {
-            return Ok(stored.position.created == 0);
+        if !is_same && (theirs.created == 0 || ours.created == 0) {
+            return Ok(theirs.created == 0);
         }
-        // One of them is from a stream that was made anew; its clock may have gone back.
+        // One of them is from a stream that was made anew, whose clock may have gone back; or the
+        // stream has lost the record up to which the stored one counts, and uses its number again.
         let stream = self.context.get_stream(self.room.as_str());
         let stream = stream.await.map_err(|error| self.engine(error))?;
-        let created = stream.cached_info().created.unix_timestamp_nanos();
-        Ok(created == i128::from(value.position.created))
+        let info = stream.cached_info();
+        let is_of_stream = info.created.unix_timestamp_nanos() == i128::from(ours.created);
+        Ok(is_of_stream && (!is_same || theirs.sequence > info.state.last_sequence))
     }
 
     /// Stores `value` if the revision is still `revision`; returns whether it was.
