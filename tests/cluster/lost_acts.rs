@@ -3,6 +3,7 @@
 use crate::acts::{done, run, say};
 use crate::engine::publish_unreadable;
 use crate::nodes::{Cluster, Node, STREAM};
+use crate::restarts::since;
 use crate::servers::{Servers, wait_for};
 
 const BUCKET: &str = "KV_room_moderation";
@@ -124,4 +125,49 @@ fn a_mute_that_one_node_alone_knows_reaches_the_others() {
     cluster.servers.purge(STREAM);
     cluster.nodes.push(Node::start(&cluster.servers, 2, ""));
     assert_eq!(bob(&cluster.nodes[2]), "muted");
+}
+
+/// A node that starts later judges each message by what was in force at its place.
+#[test]
+fn messages_before_a_mute_are_on_a_node_that_starts_later() {
+    let cluster = Cluster::start(1, 1);
+    let one = &cluster.nodes[0];
+    let mut client = one.daemon.connect();
+    client.say("ann", "first");
+    let first = client.json()["tim"].as_str().unwrap().to_owned();
+    for round in 0..3 {
+        assert_eq!(say(&mut client, "bob", &format!("before {round}")), "sent");
+        done(one, &["mute", "bob"], "muted \"bob\" until unmuted");
+        assert_eq!(say(&mut client, "bob", "never"), "muted");
+        assert_eq!(say(&mut client, "ann", &format!("behind {round}")), "sent");
+        done(one, &["unmute", "bob"], "unmuted \"bob\"");
+    }
+    let other = Node::start(&cluster.servers, 1, "");
+    other.wait_until_connected();
+    let [all, theirs] = [one, &other].map(|node| {
+        let mut client = since(&node.daemon, &first);
+        [(); 6].map(|()| client.text())
+    });
+    assert_eq!(all, theirs);
+    assert!(all[0].contains("before 0") && all[5].contains("behind 2"), "{all:?}");
+}
+
+/// What a node has to read again after a crash is bounded.
+#[test]
+fn the_bucket_is_told_when_much_was_said() {
+    let cluster = Cluster::start(1, 1);
+    assert_eq!(cluster.servers.last_sequence(BUCKET), 0);
+    for _ in 0..11 {
+        cluster.servers.ask(async |engine| {
+            let mut stored = Vec::new();
+            for _ in 0..1000 {
+                stored.push(engine.publish(STREAM, "rubbish".into()).await?);
+            }
+            for stored in stored {
+                stored.await?;
+            }
+            Ok(())
+        });
+    }
+    wait_for("it is stored", || (cluster.servers.last_sequence(BUCKET) == 1).then_some(()));
 }

@@ -52,7 +52,7 @@ fn tim(message: &Value) -> String {
 }
 
 /// A listener that comes back with this `tim`.
-fn since(daemon: &Daemon, tim: &str) -> Client {
+pub fn since(daemon: &Daemon, tim: &str) -> Client {
     let url = format!("ws://{}/?since={tim}", daemon.addr);
     Client::open(TcpStream::connect(daemon.addr).unwrap(), &url)
 }
