@@ -16,5 +16,5 @@ macro_rules! counts {
 
 counts! {
     appended sent unavailable unknown locked too_large acts holes gaps fresh_starts crashes
-    streams shortened late_records bad_records alone divergences away
+    streams shortened steps late_records bad_records alone divergences away
 }

@@ -23,6 +23,7 @@ fn every_node_sends_the_same_and_every_sender_is_told_the_truth() {
             && totals.gaps > 100
             && totals.streams > 10
             && totals.shortened > 10
+            && totals.steps > 10
             && totals.late_records > 100
     });
 }

@@ -295,3 +295,36 @@ fn what_cannot_be_judged_is_a_gap_of_a_node_that_goes_on() {
     let [(_, mark)] = records(&reads)[..] else { panic!("{reads:?}") };
     assert_eq!(mark, clocks[4].mark(log[3].position));
 }
+
+/// The clock of the stream was half a minute ahead for some time, so that all `tim` are.
+#[test]
+fn nodes_agree_although_the_clock_of_the_stream_was_far_ahead() {
+    let ahead = Step { nanos: 30_000_000_000, ..HONEST };
+    let later = Step { by_nanos: 35_000_000_000, ..HONEST };
+    let back = Step { nanos: -30_000_000_000, ..later.clone() };
+    let mut steps = vec![HONEST, ahead, HONEST, back];
+    steps.extend(vec![later; 9]);
+    let (log, clocks) = log(1, &steps, LogClock::default(), TIME);
+    for start in 0..3 {
+        let mut reader = Reader::new(None);
+        reader.connected(&connection(1, log.len() as u64, start as u64 + 1));
+        let reads = read(&mut reader, &log[start..]);
+        let records = records(&reads);
+        let own: Vec<_> = records.iter().map(|(_, mark)| LogClock::at(mark)).collect();
+        assert!(own.len() >= 10 && clocks.ends_with(&own), "{start} {own:?}");
+        assert!(records.iter().all(|(first, _)| first.is_some()), "nothing comes too late");
+    }
+}
+
+/// What a single publisher says is ignored if others know better.
+#[test]
+fn a_node_that_starts_ignores_a_time_that_is_far_ahead() {
+    let liar = Step { lie_nanos: 20_000_000_000, ..HONEST };
+    let steps = [HONEST, HONEST, liar, HONEST, HONEST];
+    let (log, clocks) = log(1, &steps, LogClock::default(), TIME);
+    let mut reader = Reader::new(None);
+    reader.connected(&connection(1, 5, 2));
+    let records = records(&read(&mut reader, &log[1..]));
+    assert!(!records.is_empty());
+    assert_eq!(records.last().map(|(_, mark)| LogClock::at(mark)), clocks.last().copied());
+}
