@@ -363,14 +363,10 @@ impl Task {
         everywhere
     }
 
-    fn settle(&self, waiter: Waiter, outcome: Result<Bytes, Refused>) {
+    fn settle(&mut self, waiter: Waiter, outcome: Result<Bytes, Refused>) {
         match waiter {
             Waiter::Sender(ticket) => {
-                let outcome = match outcome {
-                    Ok(text) => Outcome::Sent(text.into()),
-                    Err(refused) => Outcome::Refused(refused),
-                };
-                self.pool.settle(ticket, outcome);
+                self.feed.settle(ticket, outcome.map_or_else(Outcome::Refused, Outcome::Sent));
             }
             Waiter::Act(reply) => reply(Err(match outcome {
                 Err(Refused { refusal: Refusal::Unknown, .. }) | Ok(_) => ModActionError::Unknown,
@@ -434,9 +430,10 @@ impl Task {
 /// Refuses what was not submitted.
 fn refuse(pool: &ShardPool, request: Request) {
     match request {
-        Request::Messages(messages) => messages
-            .into_iter()
-            .for_each(|it| pool.settle(it.ticket, Outcome::Refused(Refused::unavailable()))),
+        Request::Messages(messages) => {
+            let outcome = || Outcome::Refused(Refused::unavailable());
+            pool.settle(messages.into_iter().map(|it| (it.ticket, outcome())));
+        }
         Request::Act(_, reply) => reply(Err(ModActionError::Unavailable)),
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::chat::{Actor, ModAction, ModActionError, Tim, announced, gap_notice, stamp};
 use crate::feed::{EncodedMessages, StreamMark};
-use crate::room::ClosedCounts;
+use crate::room::{ClosedCounts, Outcome, Ticket};
 use crate::server::ShardPool;
 
 /// The end of the feed.
@@ -27,13 +27,16 @@ pub(super) struct RoomFeed {
     lacks_until: Option<Tim>,
     /// Who listens here is not told yet that messages are missing.
     owes_gap: bool,
+    /// What senders are told after the next messages are in the feed.
+    outcomes: Vec<(Ticket, Outcome)>,
 }
 
 impl RoomFeed {
     pub fn new(pool: ShardPool) -> Self {
         let (messages, mark) = (EncodedMessages::default(), None);
         let (has_until, joined_after, lacks_until, owes_gap) = (None, None, None, false);
-        Self { pool, messages, mark, has_until, joined_after, lacks_until, owes_gap }
+        let outcomes = Vec::new();
+        Self { pool, messages, mark, has_until, joined_after, lacks_until, owes_gap, outcomes }
     }
 
     /// The backlog follows, which is complete from this time on. A room in which nothing has
@@ -126,7 +129,12 @@ impl RoomFeed {
         self.mark = room.stream_mark();
     }
 
-    /// Appends what was read since the last call.
+    /// Tells the sender of a message what became of it, at the next [`flush`](Self::flush).
+    pub fn settle(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.outcomes.push((ticket, outcome));
+    }
+
+    /// Appends what was read since the last call, and tells the senders.
     pub fn flush(&mut self) {
         if let Some(tim) = self.lacks_until.take() {
             self.pool.room().lack_until(tim);
@@ -134,6 +142,9 @@ impl RoomFeed {
         if let Some(mark) = self.mark.take() {
             self.pool.append_ordered(&self.messages, mark);
             self.messages.clear();
+        }
+        if !self.outcomes.is_empty() {
+            self.pool.settle(self.outcomes.drain(..));
         }
     }
 }

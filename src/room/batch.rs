@@ -84,7 +84,7 @@ impl Batch {
     pub(super) fn settle(&mut self) {
         let Self { messages, wanted, outcomes, .. } = self;
         let sent = |(number, id): (usize, u64)| {
-            (id, Outcome::Sent(messages.text(number).unwrap_or_default().to_vec()))
+            (id, Outcome::Sent(messages.text(number).unwrap_or_default().to_vec().into()))
         };
         outcomes.extend(wanted.drain(..).map(sent));
         messages.clear();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::chat::{Actor, LoggedMessage, ModAction, ModActionError, Refused};
@@ -41,7 +42,7 @@ pub struct Ticket {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was sent, with this text.
-    Sent(Vec<u8>),
+    Sent(Bytes),
     /// It was not sent, or it is not known whether it was.
     Refused(Refused),
 }

@@ -31,11 +31,15 @@ impl ShardPool {
         self.shared().wake_all_but(None);
     }
 
-    /// Tells the sender of a message what became of it.
-    pub fn settle(&self, ticket: Ticket, outcome: Outcome) {
+    /// Tells the senders of messages what became of these. The shards are woken once for all:
+    /// each turn of a shard costs much more than an outcome.
+    pub fn settle(&self, outcomes: impl IntoIterator<Item = (Ticket, Outcome)>) {
         let shared = self.shared();
-        shared.room.release(ticket.reserved);
-        shared.mailboxes[ticket.shard].send(ShardCommand::Settle(ticket.id, outcome));
+        for (ticket, outcome) in outcomes {
+            shared.room.release(ticket.reserved);
+            shared.mailboxes[ticket.shard].push(ShardCommand::Settle(ticket.id, outcome));
+        }
+        shared.wake_all_but(None);
     }
 
     /// Carries out a moderation action at its place among the messages, but for the message

@@ -37,7 +37,7 @@ impl<S: Stream> Table<S> {
             let with = match outcome {
                 Outcome::Sent(text) => {
                     self.counters.messages += 1;
-                    PostAnswer { refused: None, text }
+                    PostAnswer { refused: None, text: text.into() }
                 }
                 Outcome::Refused(refused) => refuse(refused, &mut self.counters, turn.now.tim),
             };

@@ -88,16 +88,15 @@ impl<T> Node<T> {
         let (mut tickets, mut sent, mut settled) = (tickets.into_iter(), Vec::new(), Vec::new());
         for (number, LoggedMessage { mut text, speaker }) in (0..).zip(messages) {
             let tim = later(first, number);
-            let outcome = match speaker.map_or(Ok(()), |speaker| check(&speaker.id(), tim)) {
-                Ok(()) => {
-                    stamp(&mut text, tim);
-                    let text = Bytes::from(text);
-                    sent.push(text.clone());
-                    Ok(text)
-                }
-                Err(refused) => Err(refused),
-            };
-            settled.extend(tickets.next().map(|ticket| Action::Settle(ticket, outcome)));
+            let outcome = speaker.map_or(Ok(()), |speaker| check(&speaker.id(), tim));
+            if outcome.is_ok() {
+                stamp(&mut text, tim);
+                sent.push(Bytes::from(text));
+            }
+            settled.extend(tickets.next().map(|ticket| {
+                let text = |()| sent.last().cloned().unwrap_or_default();
+                Action::Settle(ticket, outcome.map(text))
+            }));
         }
         self.append(sent, mark, is_backlog);
         self.actions.extend(settled);
