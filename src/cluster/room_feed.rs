@@ -9,6 +9,10 @@ use crate::feed::{EncodedMessages, StreamMark};
 use crate::room::{ClosedCounts, Outcome, Ticket};
 use crate::server::ShardPool;
 
+/// So many bytes go into the feed at once: shards send them while the next records are read, and
+/// no large buffer is needed.
+const FLUSH_BYTES: usize = 32 * 1024;
+
 /// The end of the feed.
 pub(super) struct RoomFeed {
     pool: ShardPool,
@@ -76,6 +80,9 @@ impl RoomFeed {
             self.joined_after = None;
         }
         self.mark = Some(mark);
+        if self.messages.bytes().len() >= FLUSH_BYTES {
+            self.flush();
+        }
     }
 
     /// Others have said this before the room has joined. It is missing here, unless the room was
