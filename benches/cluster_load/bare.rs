@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{DELAY_MAX_NANOS, Result, delays, nanos};
 
@@ -23,6 +23,8 @@ const RECORDS_MAX: u64 = 10_000;
 const RECORDS_BYTES_MAX: usize = 64 << 20;
 /// How long the server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait before a request is tried again.
+const RETRY: Duration = Duration::from_millis(200);
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -278,6 +280,13 @@ async fn next_record(client: &Client, deliveries: &mut async_nats::Subscriber) -
     }
 }
 
+/// A stream. The servers may be about to elect who answers.
 async fn stream(client: &Client, name: &str) -> Result<Stream> {
-    Ok(jetstream::new(client.clone()).get_stream(name).await?)
+    let begin = Instant::now();
+    loop {
+        match jetstream::new(client.clone()).get_stream(name).await {
+            Err(_) if begin.elapsed() < PATIENCE => sleep(RETRY).await,
+            found => return Ok(found?),
+        }
+    }
 }
