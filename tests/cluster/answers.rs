@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
+
 use crate::crowd::Crowd;
+use crate::harness::Client;
 use crate::nodes::{Cluster, Node};
 use crate::outcomes::{check_same, check_told};
 use crate::relay::Way;
@@ -33,13 +36,17 @@ fn a_node_without_servers_refuses_messages_at_once() {
     assert_eq!(check_told(&texts, &[told]), [1, 0, 0]);
 }
 
-/// However many messages a client sends, it learns what became of each.
+/// However many messages a client sends, it learns what became of each, also if it reads only
+/// then.
 #[test]
 fn each_message_that_cannot_be_sent_is_answered() {
     let mut servers = Servers::start(1);
     servers.kill(0);
-    let node = Node::start(&servers, 0, "");
-    let mut client = node.daemon.connect();
+    let node = Node::start(&servers, 0, "send_buffer_bytes = 4096\n");
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&node.daemon.addr.into()).unwrap();
+    let mut client = Client::open(socket.into(), "ws://room/");
     for number in 0..2000 {
         client.say("ann", &number.to_string());
     }

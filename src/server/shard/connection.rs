@@ -274,6 +274,13 @@ impl<S: Stream> Connection<S> {
         self.state != FeedState::Closing && self.outbox_mut().push(opcode, payload)
     }
 
+    /// Puts a text into the outbox, however long that is.
+    pub fn queue_answer(&mut self, text: &[u8]) {
+        if self.state != FeedState::Closing {
+            self.outbox_mut().push_always(Opcode::Text, text);
+        }
+    }
+
     /// Whether its own frames should be written before more are added.
     pub fn owes_frames(&self) -> bool {
         self.outbox.as_deref().is_some_and(Outbox::is_long)

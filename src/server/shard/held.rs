@@ -99,6 +99,20 @@ impl Held {
         self.by_priority.insert(queue.priority, id);
     }
 
+    /// Serves a connection no more, until [`unpark`](Self::unpark).
+    pub fn park(&mut self, id: u64) {
+        if let Some(queue) = self.queues.get(&id) {
+            self.by_priority.remove(&queue.priority);
+        }
+    }
+
+    /// Serves a connection again, if it has held messages.
+    pub fn unpark(&mut self, id: u64) {
+        if let Some(queue) = self.queues.get(&id) {
+            self.by_priority.insert(queue.priority, id);
+        }
+    }
+
     /// Removes all messages of a connection.
     pub fn remove(&mut self, id: u64) {
         if let Some(queue) = self.queues.remove(&id) {

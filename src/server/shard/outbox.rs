@@ -8,7 +8,8 @@ use crate::sse;
 use crate::ws::close::{AfterClose, Close};
 use crate::ws::frame::{self, Opcode};
 
-/// The most bytes that wait for a client that does not read; further frames are dropped.
+/// The most bytes that wait for a client that does not read; further frames are dropped,
+/// except answers about messages that were on their way.
 const OUTBOX_BYTES_MAX: usize = 4096;
 
 /// Frames that are to be written before anything else of the feed. A listener that gets
@@ -64,13 +65,19 @@ impl Outbox {
         // After a handover, own frames are in the rest too.
         let bytes = self.rest.len() + self.bytes.len() + payload.len();
         let fits = bytes <= OUTBOX_BYTES_MAX;
+        if fits {
+            self.push_always(opcode, payload);
+        }
+        fits
+    }
+
+    /// Adds a frame. Something else bounds how many there are.
+    pub fn push_always(&mut self, opcode: Opcode, payload: &[u8]) {
         match (self.encoding, opcode) {
-            _ if !fits => {}
             (Encoding::Frames, _) => frame::put(opcode, payload, &mut self.bytes),
             (Encoding::Events, Opcode::Text) => sse::put_data(payload, &mut self.bytes),
             (Encoding::Events, _) => sse::put_comment("", &mut self.bytes),
         }
-        fits
     }
 
     /// Adds the close frame.

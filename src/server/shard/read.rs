@@ -109,6 +109,11 @@ impl<S: Stream> Table<S> {
                 self.held.remove(id);
                 continue;
             };
+            if sender.owes_frames() {
+                // They are handled when the notices before them were written.
+                held.park(id);
+                continue;
+            }
             let (Some(text), Some(account)) = (held.peek(id), sender.account(turn)) else {
                 held.remove(id);
                 continue;
@@ -294,7 +299,6 @@ impl<S: Stream> Table<S> {
                 }
                 Event::Text(text) => {
                     let proven = sender.connection.proven;
-                    // A held message is handled when the notices before it were written.
                     waits = waits
                         || sender.connection.owes_frames()
                         || !budget.verifies(proven)

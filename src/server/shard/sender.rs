@@ -80,12 +80,17 @@ impl<S: Stream> Sender<'_, S> {
     }
 
     /// Sends a notice to the client unless it has got too many. What became of a message that
-    /// is not at fault is always told.
+    /// is not at fault is always told: as much as was on its way waits for a client that does
+    /// not read.
     pub fn notify(&mut self, refused: Refused, now: Now) {
-        let is_at_fault = !matches!(refused.refusal, Refusal::Unavailable | Refusal::Unknown);
-        // Before the text is made, so that a flood of bad messages costs no text.
-        let may = !is_at_fault || self.cold.participant.speaker_mut().take_notice(now.ms);
         let mut text = Vec::new();
+        if matches!(refused.refusal, Refusal::Unavailable | Refusal::Unknown) {
+            notice(refused, now.tim, &mut text);
+            self.connection.queue_answer(&text);
+            return;
+        }
+        // Before the text is made, so that a flood of bad messages costs no text.
+        let may = self.cold.participant.speaker_mut().take_notice(now.ms);
         if may {
             notice(refused, now.tim, &mut text);
         }
@@ -101,6 +106,14 @@ impl<S: Stream> HeldSender<'_, S> {
         match self {
             Self::Connection(sender) => Some(sender.cold.account(turn)),
             Self::Post(id, posts, _) => posts.get_mut(*id).map(|post| post.account(turn)),
+        }
+    }
+
+    /// Whether its own frames should be written before a message is handled.
+    pub fn owes_frames(&self) -> bool {
+        match self {
+            Self::Connection(sender) => sender.connection.owes_frames(),
+            Self::Post(..) => false,
         }
     }
 

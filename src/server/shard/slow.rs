@@ -71,6 +71,9 @@ impl<S: Stream> Table<S> {
             self.counters.deliveries += written.messages;
             self.counters.bytes_sent += written.feed_bytes as u64;
             let is_written = written.feed_bytes + written.own_bytes > 0;
+            if !self.held.is_empty() && !connection.owes_frames() {
+                self.held.unpark(id);
+            }
             if connection.encoding == Encoding::Events && is_written {
                 cold.postpone_comment(self.ms);
             }
