@@ -89,6 +89,11 @@ impl Moderation {
     /// The maximum size of all names of targets and actors, in bytes.
     const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+    /// That of a room which is locked because nobody knows whether it was.
+    pub fn locked() -> Self {
+        Self { locked: true, ..Self::default() }
+    }
+
     /// Whether only moderators may speak.
     pub const fn is_locked(&self) -> bool {
         self.locked

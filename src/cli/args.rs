@@ -1,6 +1,8 @@
 //! Options that several subcommands share.
 
 use std::env::var_os;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -14,6 +16,9 @@ use crate::control::{CONTROL_PATH, ControlClient, ControlRequest, ErrorCode, Req
 
 /// The default path of the configuration.
 const CONFIG_PATH: &str = "/etc/wschat.toml";
+
+/// The state directory of the packaged service.
+pub const STATE_DIR: &str = "/var/lib/wschat";
 
 /// The option of commands that read the configuration.
 #[derive(Debug, Args)]
@@ -35,6 +40,7 @@ impl ConfigArgs {
             jwt_secret: var_os("JWT_SECRET"),
             // A relative path needs a working directory.
             log_dir: var_os("LOG_DIR").and_then(|dir| std::path::absolute(dir).ok()),
+            state_dir: var_os("STATE_DIRECTORY").as_deref().and_then(first_directory),
             descriptors_max: getrlimit(Resource::Nofile).maximum,
             ..Environment::default()
         }
@@ -43,6 +49,12 @@ impl ConfigArgs {
     pub fn load(&self) -> Result<Loaded, Problems> {
         load(&self.environment())
     }
+}
+
+/// The first of the directories in a variable of systemd.exec(5), if its path is absolute.
+fn first_directory(all: &OsStr) -> Option<PathBuf> {
+    let first = all.as_bytes().split(|&byte| byte == b':').next().unwrap_or_default();
+    Some(PathBuf::from(OsStr::from_bytes(first))).filter(|path| path.is_absolute())
 }
 
 /// The option of commands that send a request to the running daemon.

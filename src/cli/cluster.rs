@@ -10,13 +10,13 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use nkeys::KeyPair;
 
-use super::args::{ConfigArgs, ControlArgs};
+use super::args::{ConfigArgs, ControlArgs, STATE_DIR};
 use super::failure::{CommandResult, Exit, Failure};
 use super::output::print;
 use crate::chat::Moderation;
 use crate::cluster::nats::{InitOptions, InitOutcome, InitReport, init, stream_bytes_min};
 use crate::cluster::options::Credentials;
-use crate::control::{ControlRequest, ErrorCode, RequestError};
+use crate::control::{CONTROL_PATH, ControlRequest, ErrorCode, RequestError};
 use crate::daemon::ModerationFile;
 use crate::file::read_file;
 
@@ -154,7 +154,9 @@ fn moderation(control: &ControlArgs) -> Result<Moderation, Failure> {
             Err(control.failure(RequestError::Daemon(error)))
         }
         Err(RequestError::NotRunning | RequestError::Daemon(_)) => {
-            ModerationFile::beside(&control.control).read().map_err(|(file, error)| {
+            let state_dir = (control.control == Path::new(CONTROL_PATH)).then_some(STATE_DIR);
+            let file = ModerationFile::new(state_dir.map(Path::new), Some(&control.control));
+            file.read().map_err(|(file, error)| {
                 Failure::new(Exit::NoInput, file.display().to_string(), error)
             })
         }

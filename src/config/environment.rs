@@ -22,6 +22,8 @@ pub struct Environment {
     pub jwt_secret: Option<OsString>,
     /// The variable `LOG_DIR`, as an absolute path; empty is none.
     pub log_dir: Option<PathBuf>,
+    /// The directory that outlives a stop, an absolute path; the service manager creates it.
+    pub state_dir: Option<PathBuf>,
     /// `--listen`: instead of `listen.addresses`, unless empty.
     pub listen: Vec<ListenAddress>,
     /// `--threads`: instead of `server.threads`.

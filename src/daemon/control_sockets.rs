@@ -26,25 +26,28 @@ pub struct ControlSockets {
 }
 
 impl ControlSockets {
-    /// Binds the control socket at `path`. If `path` is `None`, the default path may
+    /// Binds the control socket at `path`. The moderation file is in `state_dir`, or else beside
+    /// the control socket. If `path` is `None`, the default path may
     /// fail. Binds the configured address for metrics, unless systemd passed `metrics`
     /// sockets.
     pub fn bind(
         path: Option<PathBuf>,
         mut metrics: Vec<ListeningSocket>,
         config: &Config,
+        state_dir: Option<&Path>,
     ) -> Result<Self, StartError> {
         let at = path.as_deref().unwrap_or(Path::new(CONTROL_PATH));
-        let (control, moderation_file) = match ControlServer::bind(at) {
-            Ok(server) => (Some(server), ModerationFile::beside(at)),
+        let control = match ControlServer::bind(at) {
+            Ok(server) => Some(server),
             Err(error) => match path {
                 Some(path) => return Err(StartError::Control(path, error)),
                 None => {
                     log_missing(&error);
-                    (None, ModerationFile::default())
+                    None
                 }
             },
         };
+        let moderation_file = ModerationFile::new(state_dir, control.as_ref().map(|_| at));
         if let (Some(address), true) = (&config.metrics.address, metrics.is_empty()) {
             let bound = ListeningSocket::bind(address, config.is_v6_only(address));
             metrics.push(bound.map_err(|e| StartError::BindMetrics(address.clone(), e))?);

@@ -1,5 +1,5 @@
-//! The decisions of moderators and operators, in a file beside the control socket, so that
-//! they survive a crash. (A restart hands them over.)
+//! The decisions of moderators and operators, in a file, so that they outlive the process. (A
+//! restart hands them over.)
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -12,17 +12,20 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::chat::Moderation;
 use crate::file::{open_regular, read_all};
 use crate::server::ShardPool;
 
-/// The name of the file is the name of the control socket and this suffix: daemons whose
+/// The name of the file in the state directory. Beside the control socket, this was its name up
+/// to version 0.3.0, for every daemon of the directory.
+const NAME: &str = "moderation.json";
+/// Beside the control socket, its name is that of the socket and this suffix: daemons whose
 /// sockets share a directory have a file each.
 const SUFFIX: &str = ".moderation.json";
-/// The name up to version 0.3.0, for every daemon of the directory.
-const OLD_NAME: &str = "moderation.json";
+/// A file that cannot be read is kept with this suffix.
+const DAMAGED_SUFFIX: &str = ".damaged";
 /// Only the daemon's user may read it.
 const MODE: u32 = 0o600;
 /// Bytes read at most: more than the highest number of mutes takes.
@@ -30,10 +33,14 @@ const BYTES_MAX: u64 = 64 << 20;
 /// How long to wait before a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// The path of the file; `None` without a control socket, because then no directory is
-/// known to be writable.
+/// Where the decisions are.
 #[derive(Clone, Default)]
-pub struct ModerationFile(Option<PathBuf>);
+pub struct ModerationFile {
+    /// The path of the file; `None` if no directory is known to be writable.
+    path: Option<PathBuf>,
+    /// Where earlier versions kept it: read as long as there is no file at `path`.
+    earlier: Vec<PathBuf>,
+}
 
 /// A thread that writes the file, so that a disk that blocks blocks nothing else.
 pub struct ModerationWriter {
@@ -43,19 +50,31 @@ pub struct ModerationWriter {
 }
 
 impl ModerationFile {
-    /// The file beside the control socket at `socket`.
-    pub fn beside(socket: &Path) -> Self {
-        let mut name = socket.file_name().map_or_else(OsString::new, OsString::from);
-        name.push(SUFFIX);
-        Self(Some(socket.with_file_name(name)))
+    /// The file in the directory `state_dir`, which outlives a stop; without one, beside the
+    /// control socket at `socket`, where it outlives a crash.
+    pub fn new(state_dir: Option<&Path>, socket: Option<&Path>) -> Self {
+        let in_state_dir = state_dir.map(|folder| folder.join(NAME));
+        let beside = socket.map(|socket| {
+            let mut name = socket.file_name().map_or_else(OsString::new, OsString::from);
+            name.push(SUFFIX);
+            [socket.with_file_name(name), socket.with_file_name(NAME)]
+        });
+        let mut paths = in_state_dir.into_iter().chain(beside.into_iter().flatten());
+        Self { path: paths.next(), earlier: paths.collect() }
     }
 
-    /// The decisions in the file; none if it is missing or cannot be read.
+    /// The decisions in the file; none if it is missing. If it cannot be read, the room is
+    /// locked, because it may have been.
     pub fn load(&self) -> Moderation {
         self.read().unwrap_or_else(|(file, error)| {
+            let kept = keep_damaged(&file);
             let file = file.display();
-            warn!(%error, "moderation decisions are lost: {file} cannot be read: {error}");
-            Moderation::default()
+            error!(
+                %error,
+                "{file} cannot be read: {error}; its mutes are lost, and the room is locked \
+                 until 'wschat unlock'{kept}"
+            );
+            Moderation::locked()
         })
     }
 
@@ -65,13 +84,12 @@ impl ModerationFile {
     ///
     /// The file that cannot be read, and why.
     pub fn read(&self) -> Result<Moderation, (PathBuf, io::Error)> {
-        let Some(file) = &self.0 else { return Ok(Moderation::default()) };
-        // The old file is only read, because other daemons may still need it.
-        for file in [file.clone(), file.with_file_name(OLD_NAME)] {
-            match read(&file) {
+        // Earlier files are only read, because other daemons may still need them.
+        for file in self.path.iter().chain(&self.earlier) {
+            match read(file) {
                 Ok(moderation) => return Ok(moderation),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err((file, error)),
+                Err(error) => return Err((file.clone(), error)),
             }
         }
         Ok(Moderation::default())
@@ -82,7 +100,7 @@ impl ModerationFile {
     pub fn start_writer(self, pool: &ShardPool) -> io::Result<ModerationWriter> {
         let (wake, woken) = mpsc::sync_channel(1);
         let (end, ended) = mpsc::channel();
-        if let Some(file) = self.0 {
+        if let Some(file) = self.path {
             let pool = pool.clone();
             thread::Builder::new().name("decisions".to_owned()).spawn(move || {
                 write_changes(&file, &pool, &woken);
@@ -160,7 +178,17 @@ fn read(path: &Path) -> io::Result<Moderation> {
     Ok(serde_json::from_slice(&read_all(file, BYTES_MAX)?)?)
 }
 
-/// Replaces the file atomically.
+/// Renames a file that cannot be read, so that nothing overwrites it. Returns what to say of it.
+fn keep_damaged(file: &Path) -> String {
+    let mut damaged = file.as_os_str().to_owned();
+    damaged.push(DAMAGED_SUFFIX);
+    match fs::rename(file, &damaged) {
+        Ok(()) => format!("; the file is kept as {}", Path::new(&damaged).display()),
+        Err(_) => String::new(),
+    }
+}
+
+/// Replaces the file atomically, and such that it outlives a power failure.
 fn write(file: &Path, moderation: &Moderation) -> io::Result<()> {
     if *moderation == Moderation::default() && !file.exists() {
         return Ok(());
@@ -169,7 +197,10 @@ fn write(file: &Path, moderation: &Moderation) -> io::Result<()> {
     new.push(".new");
     let mut out = create(Path::new(&new))?;
     out.write_all(&serde_json::to_vec_pretty(moderation)?)?;
-    fs::rename(new, file)
+    out.sync_all()?;
+    fs::rename(new, file)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Creates a file. An existing one, left by a crash, or a symbolic link is removed, and
@@ -215,7 +246,7 @@ mod tests {
     #[test]
     fn decisions_are_written_and_loaded() {
         let folder = tempfile::tempdir().unwrap();
-        let file_of_socket = ModerationFile::beside(&folder.path().join("control.sock"));
+        let file_of_socket = ModerationFile::new(None, Some(&folder.path().join("control.sock")));
         let file = folder.path().join("control.sock.moderation.json");
         assert_eq!(file_of_socket.load(), Moderation::default());
         write(&file, &Moderation::default()).unwrap();
@@ -230,7 +261,9 @@ mod tests {
         write(&file, &Moderation::default()).unwrap();
         assert_eq!(file_of_socket.load(), Moderation::default());
         fs::write(&file, "rubbish").unwrap();
-        assert_eq!(file_of_socket.load(), Moderation::default());
+        assert_eq!(file_of_socket.load(), Moderation::locked(), "a locked room stays closed");
+        let damaged = file.with_file_name("control.sock.moderation.json.damaged");
+        assert_eq!(fs::read(damaged).unwrap(), b"rubbish");
         assert_eq!(ModerationFile::default().load(), Moderation::default());
     }
 
@@ -238,15 +271,30 @@ mod tests {
     fn each_control_socket_has_a_file_and_first_reads_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let [one, two] = ["a.sock", "a.ctl"].map(|name| ModerationFile::beside(&at(name)));
-        write(&at(OLD_NAME), &muted("bob")).unwrap();
+        let [one, two] = ["a.sock", "a.ctl"].map(|name| ModerationFile::new(None, Some(&at(name))));
+        write(&at(NAME), &muted("bob")).unwrap();
         assert_eq!((one.load(), two.load()), (muted("bob"), muted("bob")));
-        write(one.0.as_ref().unwrap(), &muted("eve")).unwrap();
+        write(one.path.as_ref().unwrap(), &muted("eve")).unwrap();
         assert_eq!((one.load(), two.load()), (muted("eve"), muted("bob")));
-        write(two.0.as_ref().unwrap(), &Moderation::default()).unwrap();
-        write(two.0.as_ref().unwrap(), &muted("ann")).unwrap();
-        write(two.0.as_ref().unwrap(), &Moderation::default()).unwrap();
+        write(two.path.as_ref().unwrap(), &Moderation::default()).unwrap();
+        write(two.path.as_ref().unwrap(), &muted("ann")).unwrap();
+        write(two.path.as_ref().unwrap(), &Moderation::default()).unwrap();
         assert_eq!((one.load(), two.load()), (muted("eve"), Moderation::default()));
+    }
+
+    #[test]
+    fn a_state_directory_is_preferred() {
+        let (state, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let socket = run.path().join("control.sock");
+        let with_both = ModerationFile::new(Some(state.path()), Some(&socket));
+        assert_eq!(with_both.load(), Moderation::default());
+        // What an earlier version has left.
+        write(&run.path().join("control.sock.moderation.json"), &muted("bob")).unwrap();
+        assert_eq!(with_both.load(), muted("bob"));
+        write(with_both.path.as_ref().unwrap(), &muted("eve")).unwrap();
+        assert_eq!(with_both.load(), muted("eve"));
+        assert_eq!(names(&state), ["moderation.json"]);
+        assert_eq!(ModerationFile::new(Some(state.path()), None).load(), muted("eve"));
     }
 
     #[test]
@@ -257,9 +305,13 @@ mod tests {
         let file = at("a.moderation.json");
         for link in ["a.moderation.json.new", "a.moderation.json"] {
             symlink(at("precious"), at(link)).unwrap();
-            assert_eq!(ModerationFile::beside(&at("a")).load(), Moderation::default());
+            let of_socket = || ModerationFile::new(None, Some(&at("a")));
+            let is_followed = link == "a.moderation.json";
+            let expected = if is_followed { Moderation::locked() } else { Moderation::default() };
+            assert_eq!(of_socket().load(), expected);
             write(&file, &muted("bob")).unwrap();
-            assert_eq!(ModerationFile::beside(&at("a")).load(), muted("bob"));
+            assert_eq!(of_socket().load(), muted("bob"));
+            let _ = fs::remove_file(at("a.moderation.json.damaged"));
             assert_eq!(fs::read(at("precious")).unwrap(), b"{}", "{link}");
             assert_eq!(names(&folder), ["a.moderation.json", "precious"]);
             fs::remove_file(&file).unwrap();

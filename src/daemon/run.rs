@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +61,7 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
         .enable_all()
         .build()
         .map_err(system("the event loop"))?;
+    let state_dir = environment.state_dir.clone();
     let mut loader = ConfigLoader::new(environment);
     let loading = signals.unless_shutdown(loader.load());
     let Ok(loaded) = runtime.block_on(loading) else { return Ok(()) };
@@ -71,8 +72,10 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
     }
     let (room, metrics, config) = (passed.room, passed.metrics, loaded.config.clone());
     // A file system may block for ever, so a thread binds sockets and reads files.
-    let opening = on_thread("start", move || open_files(control, room, metrics, &config))
-        .map_err(system("a thread for the start"))?;
+    let opening = on_thread("start", move || {
+        open_files(control, room, metrics, &config, state_dir.as_deref())
+    })
+    .map_err(system("a thread for the start"))?;
     let Ok(opened) = runtime.block_on(signals.unless_shutdown(opening)) else { return Ok(()) };
     let panicked = |_| StartError::System("the start", io::Error::other("it failed inside wschat"));
     let (control, listeners, moderation) = opened.map_err(panicked)??;
@@ -134,8 +137,9 @@ fn open_files(
     room: Vec<ListeningSocket>,
     metrics: Vec<ListeningSocket>,
     config: &Config,
+    state_dir: Option<&Path>,
 ) -> Result<(ControlSockets, Vec<ListeningSocket>, Moderation), StartError> {
-    let control = ControlSockets::bind(control, metrics, config)?;
+    let control = ControlSockets::bind(control, metrics, config, state_dir)?;
     let listeners = if room.is_empty() { bind(config)? } else { room };
     let moderation = control.moderation_file.load();
     Ok((control, listeners, moderation))

@@ -267,13 +267,15 @@ fn a_fifo_is_rejected_in_place_of_any_file() {
 }
 
 #[test]
-fn a_fifo_in_place_of_the_moderation_file_is_ignored() {
+fn a_fifo_in_place_of_the_moderation_file_locks_the_room() {
     let folder = TempDir::new().unwrap();
     fifo(&folder.path().join("c.moderation.json"));
     let control = folder.path().join("c").display().to_string();
     let daemon = Setup::new("").without_control().arg("--control").arg(&control).start();
     daemon.wait_for_log("c.moderation.json cannot be read: not a regular file");
-    check_message(&mut daemon.connect(), "hi");
+    let mut client = daemon.connect();
+    client.say("ann", "hi");
+    assert_eq!(client.json()["err"], "locked");
     check_stop(daemon);
 }
 

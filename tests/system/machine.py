@@ -1,7 +1,7 @@
 """A temporary machine: a container in which systemd has booted.
 
-The root file systems are created once, in the cache. A boot writes to an overlay in
-memory that is deleted with the machine. The process that boots a machine enters its
+The root file systems are created once, in the cache. A machine writes to an overlay in
+memory, which outlives a reboot and is deleted with the machine. The process that boots a machine enters its
 network namespace, so 127.0.0.1 is the loopback address of the machine.
 """
 
@@ -9,7 +9,9 @@ import contextlib
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,13 +19,18 @@ CACHE = Path(os.environ.get("WSCHAT_CACHE", Path.home() / ".cache/wschat-tests")
 PACKAGES = "systemd,systemd-sysv,dbus,iproute2,init-system-helpers,nginx-light,caddy,rpm"
 CLONE_NEWNET = 0x40000000
 # systemd needs the unified cgroup hierarchy; the host may have another.
-IN_CGROUP = """
+PREPARE = """
 mount --make-rprivate /
+mount -t tmpfs tmpfs "$1"
+mkdir "$1"/upper "$1"/work "$1"/root
+mount -t overlay -o lowerdir="$2",upperdir="$1"/upper,workdir="$1"/work overlay "$1"/root
 umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p /sys/fs/cgroup/"$0"
 echo $$ >/sys/fs/cgroup/"$0"/cgroup.procs
-exec "$@"
+shift 2
+# systemd-nspawn exits with 133 for a reboot.
+while "$@"; [ $? = 133 ]; do :; done
 """
 
 
@@ -60,6 +67,15 @@ def root(release):
     return path
 
 
+def child(process, name):
+    """The child of a process with this name, if there is one."""
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+            if Path(f"/proc/{child}/comm").read_text() == f"{name}\n":
+                return child
+    return None
+
+
 class Machine:
     """One boot of a release. Commands run inside; clients connect to its loopback address."""
 
@@ -67,27 +83,36 @@ class Machine:
         self.name = name
         self.release = release
         self.log = log
-        command = ["unshare", "--mount", "bash", "-c", IN_CGROUP, name]
-        command += ["systemd-nspawn", "--quiet", f"--directory={root(release)}"]
+        self.folder = tempfile.mkdtemp()
+        command = ["unshare", "--mount", "bash", "-c", PREPARE, name, self.folder, root(release)]
+        command += ["systemd-nspawn", "--quiet", f"--directory={self.folder}/root"]
         command += [f"--machine={name}", "--register=no", "--keep-unit", "--boot"]
         command += ["--console=pipe", "--link-journal=no", "--private-network"]
-        command += ["--volatile=overlay", f"--bind-ro={dist}:/srv/dist"]
+        command += [f"--bind-ro={dist}:/srv/dist"]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-        self.leader = until(self._leader, "the container starts")
+        self.leader = None
+        self._wait_until_up()
+
+    def reboot(self):
+        """Reboots. Clients then connect to the new loopback address."""
+        self.run("systemctl reboot")
+        self._wait_until_up()
+
+    def _wait_until_up(self):
+        before = self.leader
+        is_next = lambda leader: leader != before and leader
+        self.leader = until(lambda: is_next(self._leader()), "the container starts")
         until(lambda: self._up() in ("running", "degraded"), "systemd is up", 60)
         self._enter_network()
 
     def _leader(self):
         assert self.process.poll() is None, "systemd-nspawn ended"
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        for child in children.read_text().split():
-            # Before systemd-nspawn runs, the children are the commands that prepare it.
-            with contextlib.suppress(OSError):
-                if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
-                    return child
-        return None
+        return child(self._nspawn(), "systemd")
+
+    def _nspawn(self):
+        return child(self.process.pid, "systemd-nspawn")
 
     def _up(self):
         done = self.run("systemctl is-system-running", check=False)
@@ -136,12 +161,16 @@ class Machine:
 
     def stop(self):
         """Stops the machine at once and removes everything of it."""
-        self.process.terminate()
+        if nspawn := self._nspawn():
+            os.kill(int(nspawn), signal.SIGTERM)
+        else:
+            self.process.kill()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        os.rmdir(self.folder)
         # Remove the folders of its cgroup, if they are visible and empty.
         for tree in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
             for folder in sorted(Path(tree, self.name).glob("**/"), reverse=True):

@@ -2,6 +2,7 @@
 
 import json
 
+import clients
 from clients import all_receive, join
 from machine import until
 from steps import enable, journal, pid, scenario, token
@@ -36,8 +37,7 @@ def mutes_survive_restart_and_crash(box):
     assert ann.reason == "kicked"
 
     box.run("wschat lock")
-    until(lambda: '"locked": true' in box.out("cat /run/wschat/control.sock.moderation.json"), "it is saved")
-    assert "600 wschat wschat" == box.out("stat -c '%a %U %G' /run/wschat/control.sock.moderation.json")
+    until(lambda: '"locked": true' in box.out("cat /var/lib/wschat/moderation.json"), "it is saved")
     old = pid(box)
     box.run("systemctl kill -s KILL wschat.service")
     until(lambda: bob.closed, "the crash")
@@ -51,6 +51,48 @@ def mutes_survive_restart_and_crash(box):
     receives_notice(bob, "muted")
     mutes = json.loads(box.out("wschat mutes --json"))
     assert [mute["whom"] for mute in mutes["mutes"]] == ['"bob"'], mutes
+
+
+@scenario
+def decisions_survive_stop_and_reboot(box):
+    enable(box)
+    join()
+    box.run("wschat mute bob --for 1h; wschat mute eve --for 1s; wschat slow 7; wschat lock")
+
+    def are_in_force():
+        decided = json.loads(box.out("wschat mutes --json"))
+        return (
+            decided["locked"] and decided["slow_mode_secs"] == 7
+            and [mute["whom"] for mute in decided["mutes"]] == ['"bob"']
+        )
+
+    until(are_in_force, "the short mute has ended")
+    file = "/var/lib/wschat/moderation.json"
+    until(lambda: '"locked": true' in box.run(f"cat {file}", check=False).stdout, "it is saved")
+    assert box.out(f"stat -c '%a %U %G' {file} /var/lib/wschat") == "600 wschat wschat\n750 wschat wschat"
+    box.run("systemctl stop wschat.socket wschat.service; systemctl start wschat.socket")
+    (bob,) = join()
+    assert are_in_force()
+    bob.say("bob", "before the reboot")
+    receives_notice(bob, "locked")
+    for _ in range(2):
+        box.reboot()
+        # Their thread is in the network namespace of its start.
+        clients.start()
+        (bob,) = join()
+        assert are_in_force()
+    box.run("wschat unlock")
+    bob.say("bob", "unlocked, but muted")
+    receives_notice(bob, "muted")
+
+    # What nobody can read does not open the room.
+    box.run("systemctl stop wschat.socket wschat.service")
+    box.write(file, "rubbish")
+    box.run("systemctl start wschat.socket")
+    (bob,) = join()
+    bob.say("bob", "is it open?")
+    receives_notice(bob, "locked")
+    assert box.out(f"cat {file}.damaged") == "rubbish"
 
 
 @scenario
