@@ -47,7 +47,7 @@ impl ConfigArgs {
     }
 
     pub fn load(&self) -> Result<Loaded, Problems> {
-        load(&self.environment())
+        load(&self.environment())?.with_usable_keys()
     }
 }
 

@@ -125,6 +125,9 @@ fn describe(status: &Status, now: DateTime<Utc>) -> String {
     if let Some(rejected) = &status.config.rejected {
         row("", format!("rejected {}: {}", local_time(rejected.at), rejected.why));
     }
+    if let Some(why) = &status.config.no_key {
+        row("", format!("nobody can send messages: {why}"));
+    }
     let record = &status.record;
     if *record != RecordStats::default() {
         let [recorded, dropped] = [record.recorded, record.dropped].map(HumanCount);
@@ -261,7 +264,7 @@ mod tests {
             lagging: 3,
             closed_too_slow: 2,
             feed_bytes: 100,
-            config: ConfigStatus { generation: 3, loaded: at(60), rejected: None },
+            config: ConfigStatus { generation: 3, loaded: at(60), rejected: None, no_key: None },
             record: RecordStats::default(),
             restarts_survived: 2,
             policy: PolicyStats {
@@ -298,12 +301,16 @@ restarts     2 survived
 
         let why = "wschat.toml:1:1: x: unknown key".to_owned();
         status.config.rejected = Some(RejectedConfig { at: at(90), why });
+        status.config.no_key = Some("wschat.toml:2:1: auth.jwt_secret_file: gone".to_owned());
         status.refused.clear();
         let failing = Some("No space left on device (os error 28)".to_owned());
         status.record = RecordStats { recorded: 1000, dropped: 2, failing };
         let text = describe(&status, at(59));
         assert!(text.contains("\nrefused      0\n"), "{text}");
         assert!(text.contains(": wschat.toml:1:1: x: unknown key\n"), "{text}");
+        let no_key =
+            "\n             nobody can send messages: wschat.toml:2:1: auth.jwt_secret_file";
+        assert!(text.contains(no_key), "{text}");
         let record = "\nrecord       1,000 written, 2 lost\n             failing: No space left";
         assert!(text.contains(record), "{text}");
     }

@@ -46,7 +46,8 @@ impl Source {
     pub fn problem(&self, key: &str, text: impl Into<String>) -> Problem {
         match self {
             Self::File(file, position) => Problem::at(file, *position, key, text),
-            other => Problem::outside(&other.to_string(), text),
+            Self::Default => Problem::outside(key, text),
+            Self::Other(name) => Problem::outside(name, text),
         }
     }
 }

@@ -4,12 +4,18 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::environment::Environment;
-use super::problem::{Problem, Problems};
+use super::problem::{Kind, Problem, Problems};
 use super::read::{Draft, read};
+use super::restriction;
 use super::sources::{FILE_BYTES_MAX, utf8};
 use super::table::{Config, KEYS};
 use crate::descriptors;
 use crate::file::{Content, read_file};
+
+const REQUIRED: &str = "auth.required";
+const NO_KEY: &str = "there is no secret and no key, so nobody can send messages";
+const NO_KEY_LEFT: &str = "there is no secret and no key any more, so nobody can send messages; \
+     set auth.required = false if everybody may";
 
 /// A valid configuration, and what is known about it.
 #[derive(Clone, Debug)]
@@ -18,6 +24,9 @@ pub struct Loaded {
     pub config: Config,
     /// Problems that do not prevent its use.
     pub warnings: Vec<Problem>,
+    /// Keys for tokens that cannot be used, or that there is none and there was one. A room can
+    /// start nevertheless, with those who listen.
+    pub unusable_keys: Vec<Problem>,
     /// Whether there was a file; without one, all values are defaults.
     pub file_found: bool,
     /// A line for every key, with its value and where that comes from:
@@ -52,14 +61,46 @@ pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
     draft.warn_of_no_effect();
     draft.warn_of_descriptors(outside.descriptors_max);
     draft.refuse_exclusions();
-    let (config, warnings) = draft.finish()?;
-    Ok(Loaded { config, warnings, file_found, values })
+    draft.close_without_keys(outside);
+    let (config, unusable_keys, warnings) = draft.finish()?;
+    Ok(Loaded { config, warnings, unusable_keys, file_found, values })
+}
+
+impl Loaded {
+    /// Remembers in the state directory that a key is in force, if one is. If that fails, there is
+    /// a warning.
+    pub fn remember_keys(&mut self, state_dir: Option<&Path>) {
+        let Some(folder) = state_dir.filter(|_| !self.config.auth.token_keys().is_empty()) else {
+            return;
+        };
+        if let Err(error) = restriction::remember(folder) {
+            let text = format!(
+                "that a key is in force cannot be remembered in {}: {error}; without it, a lost \
+                 key would open the room",
+                folder.display()
+            );
+            let problem = Problem::outside(REQUIRED, text);
+            self.warnings.push(Problem { kind: Kind::Warning, ..problem });
+        }
+    }
+
+    /// This, unless a key for tokens cannot be used or is missing.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the keys.
+    pub fn with_usable_keys(self) -> Result<Self, Problems> {
+        if self.unusable_keys.is_empty() {
+            return Ok(self);
+        }
+        Err(Problems::new(self.unusable_keys))
+    }
 }
 
 /// Reads `text` as the content of `file`, without any other source, for `fuzz/`.
 #[doc(hidden)]
 pub fn parse(file: &Path, text: &str) -> Result<Config, Problems> {
-    read(file, text).finish().map(|(config, _)| config)
+    read(file, text).finish().map(|(config, ..)| config)
 }
 
 impl Draft {
@@ -69,6 +110,29 @@ impl Draft {
             let keys = ["auth.issuer", "auth.audience", "auth.bind_usr", "auth.moderator_claim"];
             for key in keys.into_iter().filter(|key| self.is_set(key)).collect::<Vec<_>>() {
                 self.warn(key, "it has no effect without a secret or a key");
+            }
+        }
+    }
+
+    /// Without a usable key, nobody can send messages where a token is required, and where a key
+    /// was in force once. Without a state directory nobody knows the latter: then a key that
+    /// cannot be used is an error.
+    fn close_without_keys(&mut self, outside: &Environment) {
+        let required = self.config.auth.required;
+        let has_keys = !self.config.auth.token_keys().is_empty();
+        let was_restricted =
+            || outside.state_dir.as_deref().is_some_and(restriction::is_remembered);
+        if !has_keys && !self.has(Kind::NoKey) && required.unwrap_or_else(was_restricted) {
+            self.no_key(REQUIRED, if required.is_some() { NO_KEY } else { NO_KEY_LEFT });
+        }
+        if !self.has(Kind::NoKey) {
+            return;
+        }
+        if required.unwrap_or(outside.state_dir.is_some()) {
+            self.config.auth.required = Some(true);
+        } else {
+            for problem in self.problems.iter_mut().filter(|it| it.kind == Kind::NoKey) {
+                problem.kind = Kind::Error;
             }
         }
     }

@@ -14,6 +14,7 @@ mod keys_macro;
 mod load;
 mod problem;
 mod read;
+mod restriction;
 mod rule;
 mod sources;
 mod table;

@@ -22,8 +22,19 @@ pub struct Problem {
     /// The key, or what else causes it; empty if the TOML is malformed.
     pub(super) what: String,
     pub(super) text: String,
-    /// Whether the configuration can be used nevertheless.
-    pub(super) is_warning: bool,
+    pub(super) kind: Kind,
+}
+
+/// What follows from a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The configuration cannot be used.
+    Error,
+    /// A key for tokens cannot be used, or there is none. Tokens need the others; without any,
+    /// nobody can send messages.
+    NoKey,
+    /// The configuration can be used.
+    Warning,
 }
 
 impl Problem {
@@ -32,7 +43,7 @@ impl Problem {
     }
 
     pub(super) fn outside(what: &str, text: impl Into<String>) -> Self {
-        Self { place: None, what: printable(what), text: text.into(), is_warning: false }
+        Self { place: None, what: printable(what), text: text.into(), kind: Kind::Error }
     }
 }
 
@@ -45,7 +56,7 @@ impl fmt::Display for Problem {
             None => out.write_str("wschat: ")?,
         }
         let colon = if self.what.is_empty() { "" } else { ": " };
-        let prefix = if self.is_warning && !out.alternate() { "warning: " } else { "" };
+        let prefix = if self.kind == Kind::Warning && !out.alternate() { "warning: " } else { "" };
         write!(out, "{}{colon}{prefix}{}", self.what, self.text)
     }
 }

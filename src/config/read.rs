@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::environment::Source;
-use super::problem::{FILE_PROBLEMS_MAX, Problem, Problems, Report};
+use super::problem::{FILE_PROBLEMS_MAX, Kind, Problem, Problems, Report};
 use super::rule::expected;
 use super::table::{Config, KEYS, contradictions};
 use crate::suggest::nearest;
@@ -102,14 +102,30 @@ impl Draft {
     /// Warns of the value of `key`.
     pub fn warn(&mut self, key: &str, text: impl Into<String>) {
         let problem = self.source(key).problem(key, text);
-        self.problems.push(Problem { is_warning: true, ..problem });
+        self.problems.push(Problem { kind: Kind::Warning, ..problem });
     }
 
-    /// The configuration and the warnings, if there is no other problem.
-    pub fn finish(self) -> Result<(Config, Vec<Problem>), Problems> {
+    /// Reports that `key` gives no key for tokens.
+    pub fn no_key(&mut self, key: &str, text: impl Into<String>) {
+        let problem = self.source(key).problem(key, text);
+        self.problems.push(Problem { kind: Kind::NoKey, ..problem });
+    }
+
+    /// Whether there is a problem of this kind.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.problems.iter().any(|problem| problem.kind == kind)
+    }
+
+    /// The configuration, what is wrong with keys, and the warnings, if there is no other problem.
+    pub fn finish(self) -> Result<(Config, Vec<Problem>, Vec<Problem>), Problems> {
         let all = self.problems.into_iter();
-        let (warnings, problems) = all.partition::<Vec<_>, _>(|problem| problem.is_warning);
-        if problems.is_empty() { Ok((self.config, warnings)) } else { Err(Problems::new(problems)) }
+        let (warnings, problems) =
+            all.partition::<Vec<_>, _>(|problem| problem.kind == Kind::Warning);
+        if problems.iter().all(|problem| problem.kind == Kind::NoKey) {
+            Ok((self.config, problems, warnings))
+        } else {
+            Err(Problems::new(problems))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::str;
 use toml::de::DeValue;
 
 use super::environment::{Environment, Source};
-use super::problem::{INCLUDE_PROBLEMS_MAX, Problem, Report};
+use super::problem::{INCLUDE_PROBLEMS_MAX, Kind, Problem, Report};
 use super::read::{Draft, parse};
 use super::rule::list;
 use super::tokens::revocation;
@@ -43,7 +43,7 @@ impl Draft {
             path.and_then(|path| self.secret_file(SECRET_FILE, &path))
         } else if let Some(path) = self.credential("wschat.jwt_secret", outside) {
             self.sources.insert(SECRET, Source::Other("credential wschat.jwt_secret"));
-            let content = self.file(SECRET, &path, FILE_BYTES_MAX);
+            let content = self.key_file(SECRET, &path);
             content.and_then(|content| self.secret(SECRET, content.without_newline()))
         } else if let Some(value) = &outside.jwt_secret {
             self.sources.insert(SECRET, Source::Other("environment variable JWT_SECRET"));
@@ -59,7 +59,7 @@ impl Draft {
         if folder.is_relative() {
             // Relative to the working directory, a file of another user could be the secret.
             let wrong = Problem::outside("CREDENTIALS_DIRECTORY", "not an absolute path; ignored");
-            let wrong = Problem { is_warning: true, ..wrong };
+            let wrong = Problem { kind: Kind::Warning, ..wrong };
             if !self.problems.contains(&wrong) {
                 self.problems.push(wrong);
             }
@@ -88,15 +88,25 @@ impl Draft {
 
     /// The content of the file at `path`, which `key` names.
     pub fn file(&mut self, key: &str, path: &Path, bytes_max: u64) -> Option<Content> {
-        let content = read_file(&self.beside(path), bytes_max);
+        let content = self.content(path, bytes_max);
+        content.map_err(|unreadable| self.refuse(key, unreadable)).ok()
+    }
+
+    /// The content of the file at `path`, which `key` names, and which gives keys for tokens.
+    fn key_file(&mut self, key: &str, path: &Path) -> Option<Content> {
+        let content = self.content(path, FILE_BYTES_MAX);
+        content.map_err(|unreadable| self.no_key(key, unreadable)).ok()
+    }
+
+    fn content(&self, path: &Path, bytes_max: u64) -> Result<Content, String> {
         // The path is not shown: it could be the secret, under the wrong key.
-        let refuse = |error| self.refuse(key, format!("the file cannot be read: {error}"));
-        content.map_err(refuse).ok()
+        let unreadable = |error| format!("the file cannot be read: {error}");
+        read_file(&self.beside(path), bytes_max).map_err(unreadable)
     }
 
     /// The secret in the file at `path`, which `key` names.
     fn secret_file(&mut self, key: &str, path: &Path) -> Option<Secret> {
-        let content = self.file(key, path, FILE_BYTES_MAX)?;
+        let content = self.key_file(key, path)?;
         if content.others_may_read {
             self.warn(key, OTHERS_MAY_READ);
         }
@@ -106,7 +116,7 @@ impl Draft {
     /// The secret that `key` has set to `bytes`.
     fn secret(&mut self, key: &str, bytes: Vec<u8>) -> Option<Secret> {
         let secret =
-            Secret::new(bytes).map_err(|empty| self.refuse(key, empty.to_string())).ok()?;
+            Secret::new(bytes).map_err(|empty| self.no_key(key, empty.to_string())).ok()?;
         if secret.is_short() {
             self.warn(key, "the secret is shorter than 32 bytes and may be guessed");
         }
@@ -128,9 +138,9 @@ impl Draft {
                 entry.keys = secret.and_then(token_key).into_iter().collect();
                 continue;
             }
-            let Some(content) = self.file(key, &entry.file, FILE_BYTES_MAX) else { continue };
+            let Some(content) = self.key_file(key, &entry.file) else { continue };
             match read_public_keys(kid, entry.algorithm, &content.bytes) {
-                Err(error) => self.refuse(key, error.to_string()),
+                Err(error) => self.no_key(key, error.to_string()),
                 Ok(found) => {
                     entry.keys = found.keys;
                     for unusable in found.unusable.iter().take(INCLUDE_PROBLEMS_MAX) {

@@ -36,6 +36,11 @@ keys! {
         /// `[{ kid = "2026", alg = "HS256", secret_file = "wschat.2026.secret" }]` or
         /// `[{ file = "identity.jwks.json" }]`.
         keys: Vec<KeyEntry> = Vec::new(), list(0, key_entry()), Yes;
+        /// Whether a token is needed. Without this key, one is needed if there is a secret or a key,
+        /// or if there was one once and the service has a state directory: a lost key does not open
+        /// the room. `true`: without a usable key nobody can send messages. `false`: without a key
+        /// every client can.
+        required: Option<bool> = None, optional(flag()), Yes;
         /// The issuer that a token must name in its claim `iss`.
         issuer: Option<String> = None, optional(parsed("a string that is not empty")), Yes;
         /// The audience that a token must name in its claim `aud`, alone or among others.

@@ -138,6 +138,9 @@ pub struct ConfigStatus {
     /// The configuration that the last reload rejected, if it did.
     #[serde(rename = "config_rejected")]
     pub rejected: Option<RejectedConfig>,
+    /// Why nobody can send messages: no usable key, see `auth.required`.
+    #[serde(rename = "config_no_key", default, skip_serializing_if = "Option::is_none")]
+    pub no_key: Option<String>,
 }
 
 /// Who can send messages, in numbers.

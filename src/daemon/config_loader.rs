@@ -22,20 +22,29 @@ type LoadResult = Result<Loaded, Problems>;
 #[derive(Default)]
 pub struct ConfigLoader {
     environment: Environment,
+    was_loaded: bool,
     /// The result of a thread that took longer than the timeout.
     unfinished: Option<Receiver<LoadResult>>,
 }
 
 impl ConfigLoader {
     pub fn new(environment: Environment) -> Self {
-        Self { environment, unfinished: None }
+        Self { environment, ..Self::default() }
     }
 
-    /// Loads the configuration. A file that once existed must exist later as well.
+    /// Loads the configuration. A file that once existed must exist later as well, and only the
+    /// first time a key may be unusable.
     pub async fn load(&mut self) -> LoadResult {
-        let environment = self.environment.clone();
-        let loaded = self.run(TIMEOUT, move || load(&environment)).await?;
+        let (environment, was_loaded) = (self.environment.clone(), self.was_loaded);
+        let work = move || {
+            let loaded = load(&environment)?;
+            let mut loaded = if was_loaded { loaded.with_usable_keys()? } else { loaded };
+            loaded.remember_keys(environment.state_dir.as_deref());
+            Ok(loaded)
+        };
+        let loaded = self.run(TIMEOUT, work).await?;
         self.environment.file_required |= loaded.file_found;
+        self.was_loaded = true;
         Ok(loaded)
     }
 

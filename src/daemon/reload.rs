@@ -46,8 +46,12 @@ pub fn settings(config: &Config, open_files_max: Option<u64>) -> Arc<Settings> {
 
 impl Reloader {
     /// The status of a configuration at the start.
-    pub fn start_status() -> watch::Sender<ConfigStatus> {
-        watch::Sender::new(ConfigStatus { generation: 1, loaded: Utc::now(), rejected: None })
+    pub fn start_status(loaded: &Loaded) -> watch::Sender<ConfigStatus> {
+        let has_keys = !loaded.config.auth.token_keys().is_empty();
+        let problems = loaded.unusable_keys.first().filter(|_| !has_keys);
+        let no_key = problems.map(ToString::to_string);
+        let now = Utc::now();
+        watch::Sender::new(ConfigStatus { generation: 1, loaded: now, rejected: None, no_key })
     }
 
     /// Loads and checks the whole new configuration, and only then puts it in force.
@@ -72,7 +76,9 @@ impl Reloader {
         self.recorder.set_dir(loaded.config.record.dir.clone());
         self.log_level.set(loaded.config.log.level);
         let generation = self.status.borrow().generation + 1;
-        self.status.send_replace(ConfigStatus { generation, loaded: Utc::now(), rejected: None });
+        let now = Utc::now();
+        let status = ConfigStatus { generation, loaded: now, rejected: None, no_key: None };
+        self.status.send_replace(status);
         info!("configuration loaded");
         log_warnings(&loaded);
         let needs_restart = needs_restart(&self.started, &loaded.config);
@@ -108,7 +114,13 @@ pub fn log_warnings(loaded: &Loaded) {
     for warning in &loaded.warnings {
         warn!("{warning:#}");
     }
-    if loaded.config.auth.token_keys().is_empty() {
+    for problem in &loaded.unusable_keys {
+        error!("{problem}");
+    }
+    let auth = &loaded.config.auth;
+    if auth.token_keys().is_empty() && auth.required == Some(true) {
+        error!("no usable key: nobody can send messages until it is there and wschat is reloaded");
+    } else if auth.token_keys().is_empty() {
         warn!("no secret or key is configured: every client can send messages");
     }
 }

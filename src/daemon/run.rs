@@ -108,12 +108,13 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
         .map_err(system("the record of messages"))?;
     let recorder = Arc::new(recorder);
     log_start(&loaded);
+    let status = Reloader::start_status(&loaded);
     let reloader = Reloader {
         loader,
         open_files_max,
         started: loaded.config.clone(),
         config: loaded.config,
-        status: Reloader::start_status(),
+        status,
         manager: manager.clone(),
         log_level,
         pool: pool.clone(),

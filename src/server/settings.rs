@@ -33,6 +33,7 @@ impl Settings {
         };
         let settings = AuthSettings {
             keys: auth.token_keys(),
+            is_required: auth.required == Some(true),
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
             bind_usr: auth.bind_usr.clone(),

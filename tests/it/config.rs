@@ -93,6 +93,7 @@ fn config_prints_each_value_with_its_source() {
 auth.jwt_secret_file = none  # default
 auth.algorithms = ["HS256"]  # default
 auth.keys = []  # default
+auth.required = none  # default
 auth.issuer = none  # default
 auth.audience = none  # default
 auth.check_exp = false  # default

@@ -174,7 +174,7 @@ impl Setup {
 }
 
 /// Environment variables of the test process that the daemon must not get.
-const FOREIGN_VARIABLES: [&str; 10] = [
+const FOREIGN_VARIABLES: [&str; 11] = [
     "CREDENTIALS_DIRECTORY",
     "JOURNAL_STREAM",
     "JWT_SECRET",
@@ -183,6 +183,7 @@ const FOREIGN_VARIABLES: [&str; 10] = [
     "LISTEN_PID",
     "LOG_DIR",
     "NOTIFY_SOCKET",
+    "STATE_DIRECTORY",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 ];

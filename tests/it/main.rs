@@ -16,6 +16,7 @@ mod http;
 mod imports;
 mod join;
 mod keys;
+mod lost_key;
 mod manager;
 mod manual;
 mod metrics;

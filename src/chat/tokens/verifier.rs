@@ -15,9 +15,11 @@ use crate::chat::tim::Tim;
 /// How tokens are verified.
 #[derive(Clone, Debug, Default)]
 pub struct AuthSettings {
-    /// The keys; without keys every client can send messages, and tokens are
-    /// ignored.
+    /// The keys; without keys every client can send messages, and tokens are ignored, unless a
+    /// token is required.
     pub keys: Vec<TokenKey>,
+    /// Whether a token is required even without keys: then nobody can send messages.
+    pub is_required: bool,
     /// The `iss` that a token must have.
     pub issuer: Option<String>,
     /// The audience that the `aud` of a token must contain.
@@ -65,10 +67,11 @@ pub(crate) struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier for `settings`; `None` if they have no keys.
+    /// A verifier for `settings`; `None` if no token is needed.
     pub(crate) fn new(settings: AuthSettings) -> Option<Self> {
         let settings_digest = digest_of(&settings);
-        (!settings.keys.is_empty()).then_some(Self { settings, settings_digest })
+        (settings.is_required || !settings.keys.is_empty())
+            .then_some(Self { settings, settings_digest })
     }
 
     /// Whether a token can make its bearer a moderator.

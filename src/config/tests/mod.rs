@@ -13,6 +13,7 @@ use super::*;
 mod cluster;
 mod docs;
 mod messages;
+mod required;
 mod tokens;
 
 /// A secret that is long enough for no warning.
