@@ -233,6 +233,28 @@ def needs_a_token_of_the_secret(box):
 
 
 @scenario
+def lost_key_keeps_the_room_closed(box):
+    install(box)
+    box.write("/etc/credstore/wschat.jwt_secret", SECRET)
+    needs_a_token_of_the_secret(box)
+    [ann] = join()
+    box.run("rm /etc/credstore/wschat.jwt_secret /etc/wschat.toml; systemctl restart wschat")
+    ann.say("ann", "is it open?")
+    until(lambda: ann.errors() == ["jwt-missing"], "nobody can send messages")
+    until(lambda: status_text(box).startswith("no key: "), "the status line says so")
+    assert "nobody can send messages" in box.out("wschat status")
+    assert box.run("systemctl reload wschat", check=False).returncode != 0
+    box.run("systemctl stop wschat.socket wschat.service; systemctl start wschat.socket")
+    [ann] = join()
+    ann.say("ann", "is it open now?")
+    until(lambda: ann.errors() == ["jwt-missing"], "it is not forgotten")
+    box.write("/etc/wschat.toml", "auth.required = false\n")
+    box.run("systemctl reload wschat")
+    ann.say("ann", "the operator has opened it")
+    all_receive([ann], "the operator has opened it")
+
+
+@scenario
 def messages_are_recorded_without_tokens(box):
     enable(box, f'[auth]\njwt_secret = "{SECRET}"\n[record]\ndir = "/var/log/wschat"\n')
     [ann] = join()
