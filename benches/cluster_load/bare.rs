@@ -10,6 +10,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{DELAY_MAX_NANOS, Result, delays, nanos};
@@ -26,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait before a request is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// A deadline in nanoseconds that does not pass.
+const FAR_AWAY: u64 = u64::MAX / 4;
+
 #[derive(clap::Args)]
 pub struct Options {
     /// The stream whose newest records are published
@@ -40,6 +45,9 @@ pub struct Options {
     /// Consumers of that stream, as many as the room has nodes; 0: nobody reads it
     #[arg(long, default_value_t = 0)]
     consumers: usize,
+    /// An address of each node of the room, to listen at; `to` is the stream of the room then
+    #[arg(long = "listen")]
+    listen: Vec<String>,
     /// Records per second
     #[arg(long, default_value_t = 100)]
     rate: u64,
@@ -78,6 +86,9 @@ pub async fn throughput(options: &Options) -> Result<Value> {
         let mut deliveries = consume(&client, &options.to).await?;
         tokio::spawn(async move { while next_record(&client, &mut deliveries).await.is_some() {} });
     }
+    for address in &options.listen {
+        tokio::spawn(listen(TcpStream::connect(address).await?));
+    }
     let (stored, messages, secs) = publish(&client, options, &records).await?;
     let bytes: usize = records.iter().map(|record| record.payload.len()).sum();
     Ok(json!({
@@ -86,6 +97,16 @@ pub async fn throughput(options: &Options) -> Result<Value> {
         "messages_per_record": messages as f64 / stored as f64,
         "payload_bytes_per_record": bytes as f64 / records.len() as f64,
     }))
+}
+
+/// Reads all that a node sends to a listener, and looks at nothing.
+async fn listen(mut node: TcpStream) -> std::io::Result<()> {
+    let request = "GET / HTTP/1.1\r\nHost: room\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    node.write_all(request.as_bytes()).await?;
+    let mut buffer = vec![0; 256 * 1024];
+    while node.read(&mut buffer).await? > 0 {}
+    Ok(())
 }
 
 /// Returns how many records were stored, how many messages were in them, and in how many seconds.
@@ -176,7 +197,7 @@ pub async fn flood(Flood { to, count, server }: &Flood) -> Result<Value> {
             let mut headers = HeaderMap::new();
             headers.insert("Wschat-Version", "1");
             headers.insert("Wschat-Node", format!("flood 1 {number}"));
-            headers.insert("Wschat-By", (u64::MAX / 4).to_string());
+            headers.insert("Wschat-By", FAR_AWAY.to_string());
             headers.insert("Wschat-Kind", "messages");
             put(&client, to, &inbox, headers, payload.clone()).await?;
         }
@@ -234,10 +255,12 @@ async fn newest(client: &Client, options: &Options) -> Result<Vec<Record>> {
     let (mut records, mut bytes) = (Vec::new(), 0);
     for _ in 0..count {
         let delivery = timeout(PATIENCE, deliveries.next()).await?.ok_or("no record")??.message;
-        let headers = delivery.headers.unwrap_or_default();
+        let mut headers = delivery.headers.unwrap_or_default();
         if headers.get("Wschat-Kind").is_none_or(|kind| kind.as_str() != "messages") {
             continue;
         }
+        // So that the nodes do not drop what is published to them again.
+        headers.insert("Wschat-By", FAR_AWAY.to_string());
         // The payload starts with the number of messages.
         let (messages, _) = postcard::take_from_bytes(&delivery.payload)?;
         bytes += delivery.payload.len();

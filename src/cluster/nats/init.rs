@@ -14,12 +14,12 @@ use crate::chat::Moderation;
 /// What is to be created.
 #[derive(Clone, Copy, Debug)]
 pub struct InitOptions {
-    /// How many servers keep the stream; `None` for [`REPLICAS`] if it is created, and for what
+    /// How many servers keep the stream; `None` for 3 if it is created, and for what
     /// there is otherwise.
     pub replicas: Option<u64>,
     /// Whether it is kept in memory only.
     pub is_memory: bool,
-    /// How many bytes the stream holds; `None` for [`MAX_BYTES`], or what the room needs if it
+    /// How many bytes the stream holds; `None` for 256 MiB, or what the room needs if it
     /// is more.
     pub max_bytes: Option<u64>,
     /// Whether to change what is there.
