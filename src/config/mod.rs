@@ -54,6 +54,11 @@ impl Auth {
         own.chain(self.keys.iter().flat_map(|entry| entry.keys.iter().cloned())).collect()
     }
 
+    /// Whether nobody can send messages, because there is no key and a token is required.
+    pub fn is_closed(&self) -> bool {
+        self.required == Some(true) && self.token_keys().is_empty()
+    }
+
     /// The key that new tokens are signed with: the first secret of `auth.keys`, so that a
     /// rotation begins with it, else `auth.jwt_secret`.
     pub fn signing_key(&self) -> Option<TokenKey> {

@@ -96,19 +96,22 @@ impl Draft {
 
     /// Reports that the value of `key` is wrong.
     pub fn refuse(&mut self, key: &str, text: impl Into<String>) {
-        self.problems.push(self.source(key).problem(key, text));
+        self.report(Kind::Error, key, text);
     }
 
     /// Warns of the value of `key`.
     pub fn warn(&mut self, key: &str, text: impl Into<String>) {
-        let problem = self.source(key).problem(key, text);
-        self.problems.push(Problem { kind: Kind::Warning, ..problem });
+        self.report(Kind::Warning, key, text);
     }
 
     /// Reports that `key` gives no key for tokens.
     pub fn no_key(&mut self, key: &str, text: impl Into<String>) {
+        self.report(Kind::NoKey, key, text);
+    }
+
+    fn report(&mut self, kind: Kind, key: &str, text: impl Into<String>) {
         let problem = self.source(key).problem(key, text);
-        self.problems.push(Problem { kind: Kind::NoKey, ..problem });
+        self.problems.push(Problem { kind, ..problem });
     }
 
     /// Whether there is a problem of this kind.

@@ -47,9 +47,9 @@ pub fn settings(config: &Config, open_files_max: Option<u64>) -> Arc<Settings> {
 impl Reloader {
     /// The status of a configuration at the start.
     pub fn start_status(loaded: &Loaded) -> watch::Sender<ConfigStatus> {
-        let has_keys = !loaded.config.auth.token_keys().is_empty();
-        let problems = loaded.unusable_keys.first().filter(|_| !has_keys);
-        let no_key = problems.map(ToString::to_string);
+        let is_closed = loaded.config.auth.is_closed();
+        let problem = loaded.unusable_keys.first().filter(|_| is_closed);
+        let no_key = problem.map(ToString::to_string);
         let now = Utc::now();
         watch::Sender::new(ConfigStatus { generation: 1, loaded: now, rejected: None, no_key })
     }
@@ -118,7 +118,7 @@ pub fn log_warnings(loaded: &Loaded) {
         error!("{problem}");
     }
     let auth = &loaded.config.auth;
-    if auth.token_keys().is_empty() && auth.required == Some(true) {
+    if auth.is_closed() {
         error!("no usable key: nobody can send messages until it is there and wschat is reloaded");
     } else if auth.token_keys().is_empty() {
         warn!("no secret or key is configured: every client can send messages");

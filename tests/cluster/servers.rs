@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::harness::until;
+use crate::harness::{until, within};
 
 /// Each server has a loopback address of its own, so that its ports are free at every start of
 /// it: no connection of another program gets a port there by chance. They are not the usual ones,
@@ -39,15 +39,8 @@ const START_PATIENCE: Duration = Duration::from_secs(12);
 ///
 /// It returned no value in time.
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(start.elapsed() < PATIENCE, "timeout: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
+pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, condition)
 }
 
 /// The servers; killed when dropped. The ends of their logs are printed if the test fails.

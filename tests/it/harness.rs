@@ -32,13 +32,20 @@ pub const UNLIMITED: &str = "limits.messages_per_sec = 0\n";
 /// # Panics
 ///
 /// It returned no value before the deadline.
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+#[track_caller]
+pub fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    within(DEADLINE, what, condition)
+}
+
+/// As [`until`], with another deadline.
+#[track_caller]
+pub fn within<T>(patience: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(start.elapsed() < DEADLINE, "timeout: {what}");
+        assert!(start.elapsed() < patience, "timeout: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }

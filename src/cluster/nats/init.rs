@@ -8,7 +8,8 @@ use super::super::options::EngineOptions;
 use super::api::{ApiError, STREAM_NOT_FOUND, StreamInfo, request};
 use super::connect::Link;
 use super::moderation_store::ModerationStore;
-use super::stream::{Difference, check_server, differences, stream_bytes_min};
+use super::stream::{Difference, differences, stream_bytes_min};
+use super::verify::verify_server;
 use crate::chat::Moderation;
 
 /// What is to be created.
@@ -74,9 +75,7 @@ pub async fn init(
         return Err(format!("max-bytes must be at least {least}, 4 x limits.feed_tail_bytes"));
     }
     let link = connect_to_any(options).await?;
-    let payload = link.info.max_payload as u64;
-    check_server(&link.info.version, payload, options)
-        .map_err(|why| format!("{} cannot be used: {why}", link.server))?;
+    verify_server(&link, options)?;
     let (name, bucket) = (options.stream.to_string(), options.stream.bucket());
     let stream = init_stream(&link.client, options, init).await;
     // A request that is not permitted has no answer.

@@ -12,9 +12,18 @@ use super::stream::{check_server, check_stream};
 ///
 /// What is wrong with them, and what to do.
 pub async fn verify(link: &Link, options: &EngineOptions) -> Result<StreamInfo, AwayReason> {
-    check_server(&link.info.version, link.info.max_payload as u64, options)
-        .map_err(|why| AwayReason::Unusable(format!("{} cannot be used: {why}", link.server)))?;
+    verify_server(link, options).map_err(AwayReason::Unusable)?;
     verify_stream(link, options).await
+}
+
+/// Looks whether the server is as it has to be.
+///
+/// # Errors
+///
+/// What is wrong with it, and what to do.
+pub fn verify_server(link: &Link, options: &EngineOptions) -> Result<(), String> {
+    check_server(&link.info.version, link.info.max_payload as u64, options)
+        .map_err(|why| format!("{} cannot be used: {why}", link.server))
 }
 
 /// Looks whether the stream is as it has to be.

@@ -21,7 +21,7 @@ fn with_state(toml: &str, was_restricted: bool) -> Scene {
 fn who_can_send(scene: &Scene) -> &'static str {
     let Ok(loaded) = scene.load() else { return "error" };
     let auth = &loaded.config.auth;
-    let is_closed = auth.token_keys().is_empty() && auth.required == Some(true);
+    let is_closed = auth.is_closed();
     assert_eq!(is_closed, !loaded.unusable_keys.is_empty() && auth.token_keys().is_empty());
     assert_eq!(loaded.clone().with_usable_keys().is_err(), !loaded.unusable_keys.is_empty());
     match (is_closed, auth.token_keys().is_empty()) {
