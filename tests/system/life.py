@@ -375,7 +375,7 @@ def upgrade_starts_nothing_that_was_stopped(box):
 
 
 @scenario
-def removal_stops_and_purge_deletes(box):
+def removal_stops_and_purge_leaves_the_record(box):
     enable(box)
     [ann] = join()
     box.write("/var/log/wschat/2026-01-01", "{}\n")
@@ -386,11 +386,20 @@ def removal_stops_and_purge_deletes(box):
     assert box.out("ss -Hltn sport = :8080") == ""
     assert box.out("find /etc/systemd/system -name 'wschat*'") == ""
     box.run("test -e /etc/wschat.toml && test -e /var/log/wschat/2026-01-01")
-    box.run("dpkg --purge wschat")
+    said = box.out("dpkg --purge wschat")
+    assert "/var/log/wschat, the record of messages, stays" in said, said
+    assert box.out("find /var/log/wschat") == "/var/log/wschat\n/var/log/wschat/2026-01-01"
+    box.run("rm -r /var/log/wschat")
     folders = "/etc /usr /var/lib /var/log /run"
     left = box.out(f"find {folders} -name '*wschat*' -not -path '/run/systemd/*' -not -path '/run/host/*'")
     assert left == "", left
     box.run("getent passwd wschat")
+    # Without a record, a purge says nothing.
+    enable(box)
+    join()
+    said = box.out("dpkg --purge wschat")
+    assert "record" not in said, said
+    assert box.out("find /var/log -name '*wschat*'") == ""
 
 
 @scenario
