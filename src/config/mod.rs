@@ -9,6 +9,7 @@
 
 mod cluster;
 mod credentials_file;
+mod duplicate;
 mod environment;
 mod keys_macro;
 mod load;

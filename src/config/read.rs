@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::duplicate::{DUPLICATE, LOOKED_FOR_MAX, first_place};
 use super::environment::Source;
 use super::problem::{FILE_PROBLEMS_MAX, Kind, Problem, Problems, Report};
 use super::rule::expected;
@@ -37,10 +38,20 @@ pub(super) fn read(file: &Path, text: &str) -> Draft {
 /// The text of `report` as a document; an empty one if it is malformed.
 pub(super) fn parse<'a>(report: &mut Report<'a>) -> DeTable<'a> {
     let (document, errors) = DeTable::parse_recoverable(report.text);
+    let mut looks = 0;
     for error in &errors {
         // Display of the error prints the line, which may contain the secret.
         let offset = error.span().map_or(report.text.len(), |span| span.start);
-        report.wrong(offset, error.message());
+        let is_duplicate = error.message() == DUPLICATE && looks < LOOKED_FOR_MAX;
+        looks += usize::from(is_duplicate);
+        match is_duplicate.then(|| first_place(report, offset)).flatten() {
+            None => report.wrong(offset, error.message()),
+            Some((name, first)) => {
+                let line = report.position(first).line;
+                let text = format!("{DUPLICATE}, first on line {line}; keep one of them");
+                report.below(&name, |report| report.wrong(offset, text));
+            }
+        }
     }
     if errors.is_empty() { document.into_inner() } else { DeTable::new() }
 }

@@ -55,8 +55,29 @@ jwt_secret = "hunter2
 jwt_secret = 'a'
 jwt_secret = 'b'
 [auth]
-> 3:1: duplicate key
-> 4:2: duplicate key
+> 3:1: auth.jwt_secret: duplicate key, first on line 2; keep one of them
+> 4:2: auth: duplicate key, first on line 1; keep one of them
+[limits]
+messages_burst = 5
+[log]
+level = 'info'
+[limits] # again
+"messages_burst" = 6
+> 5:2: limits: duplicate key, first on line 1; keep one of them
+> 6:1: limits.messages_burst: duplicate key, first on line 2; keep one of them
+[[auth.keys]]
+file = 'a'
+[[auth.keys]]
+file = 'b'
+file = 'c'
+> 5:1: auth.keys.file: duplicate key, first on line 4; keep one of them
+log = { level = 'info', level = 'warn' }
+> 1:25: log.level: duplicate key, first on line 1; keep one of them
+log.level = 'info'
+[log]
+level = 'warn'
+> 2:2: log: duplicate key, first on line 1; keep one of them
+> 3:1: log.level: duplicate key, first on line 1; keep one of them
 hunter2  > 1:8: key with no value, expected `=`
 [limits]
 conections_max = 5
