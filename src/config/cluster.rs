@@ -37,9 +37,8 @@ impl Draft {
         }
     }
 
-    /// Reads the files of `[cluster]`. `others_may_read` tells whether all users may read the
-    /// file of the configuration.
-    pub fn include_cluster(&mut self, others_may_read: bool) {
+    /// Reads the files of `[cluster]`.
+    pub fn include_cluster(&mut self) {
         let cluster = self.config.cluster.clone();
         if cluster.servers.is_empty() {
             let is_given =
@@ -51,7 +50,7 @@ impl Draft {
             return;
         }
         let has_login = cluster.servers.iter().any(|server| server.login().is_some());
-        if has_login && others_may_read {
+        if has_login && self.is_in_open_file(SERVERS) {
             self.warn(SERVERS, OTHERS_MAY_READ);
         }
         if cluster.servers.iter().all(|server| server.login().is_some())
@@ -82,7 +81,7 @@ impl Draft {
             if let Err(text) = check_certificates(&content.bytes) {
                 self.refuse(CA_FILE, text);
             }
-            self.config.cluster.tls_ca_file = Some(self.beside(&path));
+            self.config.cluster.tls_ca_file = Some(self.beside(CA_FILE, &path));
         }
     }
 }

@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::problem::{Position, Problem};
+use super::problem::{Position, Problem, printable};
 use crate::address::ListenAddress;
 
 /// Everything that a configuration is made of, with secrets: it cannot be printed.
 #[derive(Clone, Default)]
 pub struct Environment {
-    /// The configuration file.
+    /// The configuration file; its drop-ins are beside it.
     pub file: PathBuf,
     /// Whether it is an error if that file is missing.
     pub file_required: bool,
@@ -56,7 +56,9 @@ impl fmt::Display for Source {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => out.write_str("default"),
-            Self::File(path, position) => write!(out, "{}:{}", path.display(), position.line),
+            Self::File(path, position) => {
+                write!(out, "{}:{}", printable(&path.display().to_string()), position.line)
+            }
             Self::Other(name) => out.write_str(name),
         }
     }

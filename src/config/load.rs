@@ -1,16 +1,15 @@
 //! Makes a [`Config`] of all its sources.
 
-use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
-use super::problem::{Kind, Problem, Problems};
-use super::read::{Draft, read};
+use super::files::{ConfigFile, read_files};
+use super::problem::{FILE_PROBLEMS_MAX, INCLUDE_PROBLEMS_MAX, Kind, Problem, Problems};
+use super::read::Draft;
 use super::restriction;
-use super::sources::{FILE_BYTES_MAX, utf8};
+use super::sources::utf8;
 use super::table::{Config, KEYS};
 use crate::descriptors;
-use crate::file::{Content, read_file};
 
 const REQUIRED: &str = "auth.required";
 const NO_KEY: &str = "there is no secret and no key, so nobody can send messages";
@@ -27,8 +26,12 @@ pub struct Loaded {
     /// Keys for tokens that cannot be used, or that there is none and there was one. A room can
     /// start nevertheless, with those who listen.
     pub unusable_keys: Vec<Problem>,
-    /// Whether there was a file; without one, all values are defaults.
+    /// Whether there was the file that drop-ins are beside.
     pub file_found: bool,
+    /// The files that were read, in this order: a value replaces that of an earlier file.
+    pub files: Vec<PathBuf>,
+    /// Whether there are drop-ins among them.
+    pub has_drop_ins: bool,
     /// A line for every key, with its value and where that comes from:
     /// `limits.connections_max = 100000  # default`.
     pub values: Vec<String>,
@@ -40,30 +43,18 @@ pub struct Loaded {
 ///
 /// Every problem that it has.
 pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
-    let file = &outside.file;
-    let (file_found, content) = match read_file(file, FILE_BYTES_MAX) {
-        Ok(content) => (true, content),
-        Err(error) if error.kind() == ErrorKind::NotFound && !outside.file_required => {
-            (false, Content::default())
-        }
-        Err(error) => return Err(Problems::unreadable(file.display(), error)),
-    };
-    let text = utf8(file, &content.bytes).map_err(|problem| Problems::new(vec![problem]))?;
-    let mut draft = read(file, text);
-    draft.include_secret(content.others_may_read, outside);
-    draft.include_keys();
-    draft.override_from(outside);
-    draft.complete_cluster(outside);
-    let line = |name, shown| format!("{name} = {shown}  # {}", draft.source(name));
-    let values = KEYS.iter().map(|key| line(key.name, (key.show)(&draft.config))).collect();
-    draft.include_revoked();
-    draft.include_cluster(content.others_may_read);
-    draft.warn_of_no_effect();
-    draft.warn_of_descriptors(outside.descriptors_max);
-    draft.refuse_exclusions();
-    draft.close_without_keys(outside);
+    let files = read_files(outside)?;
+    let mut draft = Draft::default();
+    for file in &files {
+        draft.read_file(file);
+    }
+    // If a file is malformed, what the others contain may contradict values that are not known.
+    let values = if draft.is_malformed { Vec::new() } else { draft.complete(outside) };
     let (config, unusable_keys, warnings) = draft.finish()?;
-    Ok(Loaded { config, warnings, unusable_keys, file_found, values })
+    let file_found = files.iter().any(|file| !file.is_drop_in);
+    let has_drop_ins = files.iter().any(|file| file.is_drop_in);
+    let files = files.into_iter().map(|file| file.path).collect();
+    Ok(Loaded { config, warnings, unusable_keys, file_found, files, has_drop_ins, values })
 }
 
 impl Loaded {
@@ -93,17 +84,53 @@ impl Loaded {
         if self.unusable_keys.is_empty() {
             return Ok(self);
         }
-        Err(Problems::new(self.unusable_keys))
+        Err(Problems { list: self.unusable_keys, unreadable: false })
     }
 }
 
 /// Reads `text` as the content of `file`, without any other source, for `fuzz/`.
 #[doc(hidden)]
 pub fn parse(file: &Path, text: &str) -> Result<Config, Problems> {
-    read(file, text).finish().map(|(config, ..)| config)
+    let mut draft = Draft::default();
+    draft.read(file, text, FILE_PROBLEMS_MAX);
+    draft.check_contradictions();
+    draft.finish().map(|(config, ..)| config)
 }
 
 impl Draft {
+    fn read_file(&mut self, file: &ConfigFile) {
+        let shown_max = if file.is_drop_in { INCLUDE_PROBLEMS_MAX } else { FILE_PROBLEMS_MAX };
+        match utf8(&file.path, &file.content.bytes) {
+            Ok(text) => self.read(&file.path, text, shown_max),
+            Err(problem) => {
+                self.is_malformed = true;
+                self.problems.push(problem);
+            }
+        }
+        if file.content.others_may_read {
+            self.open_files.push(file.path.clone());
+        }
+    }
+
+    /// Adds all that is not in the files, and checks everything together. Returns a line for
+    /// every key.
+    fn complete(&mut self, outside: &Environment) -> Vec<String> {
+        self.check_contradictions();
+        self.include_secret(outside);
+        self.include_keys();
+        self.override_from(outside);
+        self.complete_cluster(outside);
+        let line = |name, shown| format!("{name} = {shown}  # {}", self.source(name));
+        let values = KEYS.iter().map(|key| line(key.name, (key.show)(&self.config))).collect();
+        self.include_revoked();
+        self.include_cluster();
+        self.warn_of_no_effect();
+        self.warn_of_descriptors(outside.descriptors_max);
+        self.refuse_exclusions();
+        self.close_without_keys(outside);
+        values
+    }
+
     /// Warns of keys about tokens if no token is needed.
     fn warn_of_no_effect(&mut self) {
         if self.config.auth.token_keys().is_empty() {
@@ -160,8 +187,9 @@ impl Draft {
         let all: Vec<_> = room.chain(metrics).collect();
         for (index, (key, address)) in all.iter().enumerate() {
             let mut before = all.iter().take(index);
-            if let Some((_, other)) = before.find(|(_, other)| other.excludes(address)) {
-                self.refuse(key, format!("cannot listen at both {other} and {address}"));
+            if let Some((other_key, other)) = before.find(|(_, other)| other.excludes(address)) {
+                let text = format!("cannot listen at both {other} and {address}");
+                self.refuse_both(key, other_key, text);
             }
         }
     }

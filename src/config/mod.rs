@@ -1,8 +1,8 @@
-//! The configuration: one [`Config`] without invalid values is made of `/etc/wschat.toml`, the
-//! other sources of the secret and the command line.
+//! The configuration: one [`Config`] without invalid values is made of `/etc/wschat.toml`, its
+//! drop-ins, the other sources of the secret and the command line.
 //!
-//! `table` defines the keys, `read` reads the file, `sources` the files that it names and the
-//! [`Environment`]. All problems are reported together.
+//! `table` defines the keys, `files` finds the files, `read` reads their texts, `sources` the
+//! files that they name and the [`Environment`]. All problems are reported together.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -11,6 +11,7 @@ mod cluster;
 mod credentials_file;
 mod duplicate;
 mod environment;
+mod files;
 mod keys_macro;
 mod load;
 mod problem;

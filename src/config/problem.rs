@@ -61,12 +61,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why there is no configuration: every problem, in the order of the file.
+/// Why there is no configuration: every problem, in the order of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     /// At least one.
     pub list: Vec<Problem>,
-    /// Whether the file could not be read, so that nothing is known about its content.
+    /// Whether a file could not be read, so that nothing is known about its content.
     pub unreadable: bool,
 }
 
@@ -74,11 +74,6 @@ impl Problems {
     /// Nothing could be read, because of `what`.
     pub fn unreadable(what: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self { list: vec![Problem::outside(&what.to_string(), why.to_string())], unreadable: true }
-    }
-
-    pub(super) fn new(mut list: Vec<Problem>) -> Self {
-        list.sort_by_key(|problem| problem.place.as_ref().map(|(_, position)| *position));
-        Self { list, unreadable: false }
     }
 }
 
@@ -90,14 +85,14 @@ impl fmt::Display for Problems {
 }
 
 /// `name` without control characters and of limited length.
-fn printable(name: &str) -> String {
+pub(super) fn printable(name: &str) -> String {
     const CHARS_MAX: usize = 200;
     let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let end = if name.chars().nth(CHARS_MAX).is_some() { "…" } else { "" };
     name.chars().take(CHARS_MAX).map(printable).chain(end.chars()).collect()
 }
 
-/// The most problems of the configuration, and of a file that it names, that are shown.
+/// The most problems that are shown of the first file, and of a drop-in or a file that is named.
 pub(super) const FILE_PROBLEMS_MAX: usize = 1_000;
 pub(super) const INCLUDE_PROBLEMS_MAX: usize = 20;
 

@@ -1,4 +1,4 @@
-//! The text of the file into a [`Draft`], by the table of keys. No file is opened here.
+//! The texts of the files into a [`Draft`], by the table of keys. No file is opened here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use toml::de::DeTable;
 
 use super::duplicate::{DUPLICATE, LOOKED_FOR_MAX, first_place};
 use super::environment::Source;
-use super::problem::{FILE_PROBLEMS_MAX, Kind, Problem, Problems, Report};
+use super::problem::{Kind, Position, Problem, Problems, Report, printable};
 use super::rule::expected;
 use super::table::{Config, KEYS, contradictions};
 use crate::suggest::nearest;
@@ -15,24 +15,18 @@ use crate::suggest::nearest;
 /// A configuration that is being made.
 #[derive(Default)]
 pub(super) struct Draft {
-    /// The file that is read first.
-    pub file: PathBuf,
+    /// The files that were read, in this order: a value replaces that of an earlier file.
+    pub files: Vec<PathBuf>,
+    /// Those of them that all users may read.
+    pub open_files: Vec<PathBuf>,
+    /// Whether a file is malformed, so that none of its values is known.
+    pub is_malformed: bool,
     /// The defaults, replaced by all that has been read.
     pub config: Config,
     /// The sources of all values that are not defaults, also of wrong values.
     pub sources: BTreeMap<&'static str, Source>,
     /// Problems and warnings.
     pub problems: Vec<Problem>,
-}
-
-/// Reads `text`, the content of `file`.
-pub(super) fn read(file: &Path, text: &str) -> Draft {
-    let mut draft = Draft { file: file.to_owned(), ..Draft::default() };
-    let mut report = Report::new(file, text, FILE_PROBLEMS_MAX);
-    draft.table(&parse(&mut report), &mut report);
-    draft.problems = report.finish();
-    draft.check_contradictions();
-    draft
 }
 
 /// The text of `report` as a document; an empty one if it is malformed.
@@ -57,21 +51,31 @@ pub(super) fn parse<'a>(report: &mut Report<'a>) -> DeTable<'a> {
 }
 
 impl Draft {
-    /// Reads the values of a table; its name is in the `report`.
-    fn table(&mut self, table: &DeTable<'_>, report: &mut Report<'_>) {
+    /// Reads `text`, the content of `file`, of which at most `shown_max` problems are shown.
+    pub fn read(&mut self, file: &Path, text: &str, shown_max: usize) {
+        self.files.push(file.to_owned());
+        let mut report = Report::new(file, text, shown_max);
+        let document = parse(&mut report);
+        self.is_malformed |= report.count > 0;
+        self.table(&document, file, &mut report);
+        self.problems.extend(report.finish());
+    }
+
+    /// Reads the values of a table of `file`; its name is in the `report`.
+    fn table(&mut self, table: &DeTable<'_>, file: &Path, report: &mut Report<'_>) {
         for (name, value) in table {
             report.below(name.get_ref(), |report| {
                 let offset = value.span().start;
                 if let Some(key) = KEYS.iter().find(|key| key.name == report.key) {
                     let place = report.position(offset);
-                    self.sources.insert(key.name, Source::File(self.file.clone(), place));
+                    self.sources.insert(key.name, Source::File(file.to_owned(), place));
                     (key.read)(&mut self.config, value, report);
                 } else if !KEYS.iter().any(|key| key.section == report.key) {
                     let what = if value.get_ref().is_table() { "section" } else { "key" };
                     let text = format!("unknown {what}{}", suggestion(&report.key));
                     report.wrong(name.span().start, text);
                 } else if let Some(table) = value.get_ref().as_table() {
-                    self.table(table, report);
+                    self.table(table, file, report);
                 } else {
                     report.wrong(offset, expected("table", value.get_ref()));
                 }
@@ -82,17 +86,33 @@ impl Draft {
     /// Reports each contradiction at the first of its keys that is set, unless the value of
     /// one of them is wrong: then the default says nothing about the other.
     /// Two sources of the secret contradict each other whatever their values.
-    fn check_contradictions(&mut self) {
+    pub fn check_contradictions(&mut self) {
         if self.is_set("auth.jwt_secret") && self.is_set("auth.jwt_secret_file") {
-            self.refuse("auth.jwt_secret_file", "jwt_secret is set too; keep one of them");
+            let text = "jwt_secret is set too; keep one of them";
+            self.refuse_both("auth.jwt_secret_file", "auth.jwt_secret", text);
         }
-        for (keys, text) in contradictions(&self.config) {
-            let is_wrong = |problem: &Problem| keys.contains(&problem.what.as_str());
-            let first = keys.iter().find(|key| self.is_set(key));
-            if let Some(key) = first.filter(|_| !self.problems.iter().any(is_wrong)) {
-                self.refuse(key, text);
+        for ([one, two], text) in contradictions(&self.config) {
+            let is_wrong = |problem: &Problem| [one, two].contains(&problem.what.as_str());
+            if self.problems.iter().any(is_wrong) {
+                continue;
             }
+            let (key, other) = if self.is_set(one) { (one, two) } else { (two, one) };
+            self.refuse_both(key, other, text);
         }
+    }
+
+    /// Reports that the value of `key` contradicts that of `other`, with the place of the latter
+    /// if it stands in another file.
+    pub fn refuse_both(&mut self, key: &str, other: &str, text: impl Into<String>) {
+        let mut text = text.into();
+        if let (Source::File(file, _), Source::File(other_file, Position { line, column })) =
+            (self.source(key), self.source(other))
+            && file != other_file
+        {
+            let other_file = printable(&other_file.display().to_string());
+            text += &format!(" ({other}: {other_file}:{line}:{column})");
+        }
+        self.refuse(key, text);
     }
 
     /// Whether anything sets `key`, even to a wrong value.
@@ -131,14 +151,22 @@ impl Draft {
     }
 
     /// The configuration, what is wrong with keys, and the warnings, if there is no other problem.
-    pub fn finish(self) -> Result<(Config, Vec<Problem>, Vec<Problem>), Problems> {
+    /// Problems are in the order of the files; those outside of them come first.
+    pub fn finish(mut self) -> Result<(Config, Vec<Problem>, Vec<Problem>), Problems> {
+        let files = &self.files;
+        self.problems.sort_by_key(|problem| {
+            let place = problem.place.as_ref();
+            // A file that the configuration names comes after it.
+            let number = |file| files.iter().position(|it| it == file).unwrap_or(files.len());
+            place.map(|(file, position)| (number(file), *position))
+        });
         let all = self.problems.into_iter();
         let (warnings, problems) =
             all.partition::<Vec<_>, _>(|problem| problem.kind == Kind::Warning);
         if problems.iter().all(|problem| problem.kind == Kind::NoKey) {
             Ok((self.config, problems, warnings))
         } else {
-            Err(Problems::new(problems))
+            Err(Problems { list: problems, unreadable: false })
         }
     }
 }

@@ -105,7 +105,7 @@ pub(super) fn secret() -> Rule<Secret> {
     Rule { show: Box::new(|_| "set".to_owned()), ..rule }
 }
 
-/// A path that may be relative to the folder of the configuration.
+/// A path that may be relative to the folder of the file that contains it.
 pub(super) fn path(allowed: &str) -> Rule<PathBuf> {
     text(allowed, |path| Ok(path.into()), |path: &PathBuf| path.to_string_lossy().into_owned())
 }

@@ -28,12 +28,11 @@ pub(super) const OTHERS_MAY_READ: &str =
     "all users of this machine can read the secret; chmod o= the file";
 
 impl Draft {
-    /// Takes the secret from the first source that has it. `others_may_read` tells whether all
-    /// users may read the file of the configuration.
-    pub fn include_secret(&mut self, others_may_read: bool, outside: &Environment) {
+    /// Takes the secret from the first source that has it.
+    pub fn include_secret(&mut self, outside: &Environment) {
         let written = self.config.auth.secret.take().map(|secret| secret.bytes().to_vec());
         self.config.auth.secret = if self.is_set(SECRET) {
-            if others_may_read {
+            if self.is_in_open_file(SECRET) {
                 self.warn(SECRET, OTHERS_MAY_READ);
             }
             written.and_then(|bytes| self.secret(SECRET, bytes))
@@ -88,20 +87,20 @@ impl Draft {
 
     /// The content of the file at `path`, which `key` names.
     pub fn file(&mut self, key: &str, path: &Path, bytes_max: u64) -> Option<Content> {
-        let content = self.content(path, bytes_max);
+        let content = self.content(key, path, bytes_max);
         content.map_err(|unreadable| self.refuse(key, unreadable)).ok()
     }
 
     /// The content of the file at `path`, which `key` names, and which gives keys for tokens.
     fn key_file(&mut self, key: &str, path: &Path) -> Option<Content> {
-        let content = self.content(path, FILE_BYTES_MAX);
+        let content = self.content(key, path, FILE_BYTES_MAX);
         content.map_err(|unreadable| self.no_key(key, unreadable)).ok()
     }
 
-    fn content(&self, path: &Path, bytes_max: u64) -> Result<Content, String> {
+    fn content(&self, key: &str, path: &Path, bytes_max: u64) -> Result<Content, String> {
         // The path is not shown: it could be the secret, under the wrong key.
         let unreadable = |error| format!("the file cannot be read: {error}");
-        read_file(&self.beside(path), bytes_max).map_err(unreadable)
+        read_file(&self.beside(key, path), bytes_max).map_err(unreadable)
     }
 
     /// The secret in the file at `path`, which `key` names.
@@ -126,11 +125,12 @@ impl Draft {
     /// Reads the files of `auth.keys`.
     pub fn include_keys(&mut self) {
         let mut entries = take(&mut self.config.auth.keys);
+        let Source::File(file, _) = self.source("auth.keys") else { return };
         for entry in &mut entries {
             let is_secret = entry.column == "secret_file";
             let key = if is_secret { "auth.keys.secret_file" } else { "auth.keys.file" };
             // Messages about this entry show its own place.
-            self.sources.insert(key, Source::File(self.file.clone(), entry.position));
+            self.sources.insert(key, Source::File(file.clone(), entry.position));
             let kid = entry.kid.as_deref();
             if let Some(algorithm) = entry.algorithm.filter(|_| is_secret) {
                 let token_key = |s: Secret| TokenKey::secret(kid, algorithm, s.bytes()).ok();
@@ -164,7 +164,7 @@ impl Draft {
         let Some(path) = self.config.auth.revoked_file.clone() else { return };
         let key = "auth.revoked_file";
         let Some(content) = self.file(key, &path, REVOKED_BYTES_MAX) else { return };
-        let path = self.beside(&path);
+        let path = self.beside(key, &path);
         let text = utf8(&path, &content.bytes).map_err(|problem| vec![problem]);
         match text.and_then(|text| read_revoked(&path, text)) {
             Ok(revoked) => self.config.auth.revoked.extend(revoked),
@@ -172,9 +172,17 @@ impl Draft {
         }
     }
 
-    /// `path`, if relative then to the folder of the configuration.
-    pub fn beside(&self, path: &Path) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(path)
+    /// `path`, if relative then to the folder of the file that sets `key` to it.
+    pub fn beside(&self, key: &str, path: &Path) -> PathBuf {
+        match self.source(key) {
+            Source::File(file, _) => file.parent().unwrap_or(Path::new("")).join(path),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// Whether all users may read the file that sets `key`.
+    pub fn is_in_open_file(&self, key: &str) -> bool {
+        matches!(self.source(key), Source::File(file, _) if self.open_files.contains(&file))
     }
 }
 

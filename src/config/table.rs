@@ -27,7 +27,7 @@ keys! {
         /// or a key, every client can send messages. Use 32 bytes or more (`openssl rand -hex 32`).
         secret as "jwt_secret": Option<Secret> = None, optional(secret()), Yes;
         /// A file with the secret, instead of `jwt_secret`. A newline at its end is not part of the
-        /// secret. A relative path starts at the folder of the configuration file.
+        /// secret. A relative path starts at the folder of the file that has this key.
         secret_file as "jwt_secret_file": Option<PathBuf> = None,
             optional(path("the path of a file that is not empty")), Yes;
         /// The algorithms that a token may use with the secret. `wschat token` uses the first.
@@ -164,7 +164,7 @@ keys! {
             parsed("1 to 64 letters, digits, - and _, of which the first is a letter or a digit"), No;
         /// A file with the credentials for the servers: a `.creds` file, or the seed of an nkey. If
         /// it is not set, the systemd credential `wschat.nats` is used. A relative path starts at
-        /// the folder of the configuration file.
+        /// the folder of the file that has this key.
         credentials_file: Option<CredentialsFile> = None, optional(credentials_file()), No;
         /// A file in PEM with the only certificates of authorities that are trusted; TLS is required
         /// with it. Without this key, those of the system are trusted.

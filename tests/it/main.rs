@@ -7,6 +7,7 @@ mod bench;
 mod config;
 mod control;
 mod crash;
+mod drop_ins;
 mod events;
 mod fanout;
 mod handover;

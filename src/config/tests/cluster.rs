@@ -115,8 +115,8 @@ stream = 'lobby'
 node = 'web1'
 credentials_file = 'gone'
 > 2:10: cluster.stream: warning: it has no effect without cluster.servers
-> 4:20: cluster.credentials_file: warning: it has no effect without cluster.servers
 > 3:8: cluster.node: warning: it has no effect without cluster.servers
+> 4:20: cluster.credentials_file: warning: it has no effect without cluster.servers
 [cluster]
 servers = ['nats://a']
 credentials_file = 'gone'

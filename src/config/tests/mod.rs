@@ -12,6 +12,7 @@ use super::*;
 
 mod cluster;
 mod docs;
+mod drop_ins;
 mod messages;
 mod required;
 mod tokens;
