@@ -9,7 +9,7 @@ use crate::control::{ControlRequest, ErrorCode, ReloadReport, RequestError};
 /// Tells the daemon to reload its configuration. Prints the warnings, or the problems
 /// of a rejected configuration.
 pub fn run(args: &ControlArgs) -> CommandResult {
-    match args.try_ask::<ReloadReport>(&ControlRequest::Reload {}) {
+    match args.try_ask::<ReloadReport>(&ControlRequest::Reload { problems: Vec::new() }) {
         Ok(reloaded) => {
             for warning in reloaded.warnings {
                 eprintln!("{warning}");

@@ -32,7 +32,7 @@ pub use protocol::{
 };
 pub use rates::{RateMeter, Rates};
 pub use server::ControlServer;
-pub use service::{ReloadSender, Service};
+pub use service::{ReloadRequest, Service};
 
 /// The default path of the control socket.
 pub const CONTROL_PATH: &str = "/run/wschat/control.sock";

@@ -34,7 +34,12 @@ pub enum ControlRequest {
     Status {},
     /// Reload the configuration. The reply is a [`ReloadReport`] when the new
     /// configuration is in force, or a [`ControlError`] with all problems.
-    Reload {},
+    Reload {
+        /// What the caller knows against the new configuration, and the daemon cannot see: it
+        /// is then rejected.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        problems: Vec<String>,
+    },
     /// List clients. The reply is [`Clients`].
     Clients {
         /// The order.
@@ -328,7 +333,11 @@ mod tests {
     fn valid_requests() {
         for (line, want) in [
             (r#"{"do":"status"}"#, ControlRequest::Status {}),
-            (r#" {"do" : "reload" } "#, ControlRequest::Reload {}),
+            (r#" {"do" : "reload" } "#, ControlRequest::Reload { problems: Vec::new() }),
+            (
+                r#"{"do":"reload","problems":["a"]}"#,
+                ControlRequest::Reload { problems: vec!["a".to_owned()] },
+            ),
             (r#"{"do":"metrics"}"#, ControlRequest::Metrics {}),
             (r#"{"do":"clients"}"#, clients(SortKey::Id, 100)),
             (r#"{"sort":"behind","do":"clients","limit":10000}"#, clients(SortKey::Behind, 10_000)),

@@ -28,15 +28,20 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a shard may take to answer a health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the daemon's main loop sends the result of a reload that was asked for here.
-pub type ReloadSender = oneshot::Sender<Result<ReloadReport, ControlError>>;
+/// A reload that was asked for here, for the daemon's main loop.
+pub struct ReloadRequest {
+    /// What the caller knows against the new configuration.
+    pub problems: Vec<String>,
+    /// Where the result is sent.
+    pub reply: oneshot::Sender<Result<ReloadReport, ControlError>>,
+}
 
 /// Carries out requests.
 pub struct Service {
     pool: ShardPool,
     recorder: Arc<Recorder>,
     config: watch::Receiver<ConfigStatus>,
-    reloads: mpsc::Sender<ReloadSender>,
+    reloads: mpsc::Sender<ReloadRequest>,
     cluster: Option<Arc<ClusterState>>,
     meter: Mutex<RateMeter>,
     /// A list of a huge room takes much memory, so there is one at a time.
@@ -50,7 +55,7 @@ impl Service {
         pool: ShardPool,
         recorder: Arc<Recorder>,
         config: watch::Receiver<ConfigStatus>,
-        reloads: mpsc::Sender<ReloadSender>,
+        reloads: mpsc::Sender<ReloadRequest>,
         cluster: Option<Arc<ClusterState>>,
     ) -> Arc<Self> {
         let (meter, lists) = (Mutex::new(RateMeter::new(SAMPLES_MAX)), Semaphore::new(1));
@@ -108,10 +113,11 @@ impl Service {
     async fn carry_out(&self, request: ControlRequest, uid: u32) -> Result<String, ControlError> {
         match request {
             ControlRequest::Status {} => Ok(ok_reply(&self.status())),
-            ControlRequest::Reload {} => {
+            ControlRequest::Reload { problems } => {
                 let stopping = || unavailable("wschat is stopping");
-                let (sender, result) = oneshot::channel();
-                self.reloads.send(sender).await.map_err(|_| stopping())?;
+                let (reply, result) = oneshot::channel();
+                let request = ReloadRequest { problems, reply };
+                self.reloads.send(request).await.map_err(|_| stopping())?;
                 result.await.map_err(|_| stopping())?.map(|report| ok_reply(&report))
             }
             ControlRequest::Clients { sort, reverse, offset, limit } => {

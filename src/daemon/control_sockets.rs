@@ -12,7 +12,7 @@ use super::moderation_file::ModerationFile;
 use super::reload::Reloader;
 use super::start_error::StartError;
 use crate::config::Config;
-use crate::control::{CONTROL_PATH, ControlServer, ReloadSender, Service, serve_metrics};
+use crate::control::{CONTROL_PATH, ControlServer, ReloadRequest, Service, serve_metrics};
 use crate::server::ListeningSocket;
 
 /// Reloads that may wait for the main loop.
@@ -61,7 +61,7 @@ impl ControlSockets {
         self,
         reloader: &Reloader,
         tasks: &mut JoinSet<()>,
-    ) -> mpsc::Receiver<ReloadSender> {
+    ) -> mpsc::Receiver<ReloadRequest> {
         let (sender, reloads) = mpsc::channel(RELOADS_MAX);
         let Reloader { pool, recorder, status, cluster, .. } = reloader;
         let (pool, recorder, cluster) = (pool.clone(), recorder.clone(), cluster.clone());

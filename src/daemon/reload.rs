@@ -10,9 +10,9 @@ use super::config_loader::ConfigLoader;
 use super::logging::LogLevel;
 use super::notify::ServiceManager;
 use crate::cluster::ClusterState;
-use crate::config::{Config, Loaded, Problems, needs_restart};
+use crate::config::{Config, Loaded, needs_restart};
 use crate::control::{
-    ConfigStatus, ControlError, ErrorCode, RejectedConfig, ReloadReport, ReloadSender,
+    ConfigStatus, ControlError, ErrorCode, RejectedConfig, ReloadReport, ReloadRequest,
 };
 use crate::descriptors;
 use crate::record::Recorder;
@@ -55,16 +55,22 @@ impl Reloader {
     }
 
     /// Loads and checks the whole new configuration, and only then puts it in force.
-    /// Reports the result to the service manager, the log, the status line and `reply`.
+    /// Reports the result to the service manager, the log, the status line and to who sent the
+    /// `request`, unless it was a signal.
     /// May be dropped at any time if the daemon shuts down meanwhile.
-    pub async fn reload(&mut self, reply: Option<ReloadSender>) {
+    pub async fn reload(&mut self, request: Option<ReloadRequest>) {
         self.manager.reloading();
+        let found = request.as_ref().map_or(&[][..], |request| &request.problems);
         let result = match self.loader.load().await {
+            Err(problems) => {
+                let problems: Vec<_> = problems.list.iter().map(ToString::to_string).collect();
+                Err(self.reject(problems))
+            }
+            Ok(_) if !found.is_empty() => Err(self.reject(found.to_vec())),
             Ok(loaded) => Ok(self.apply(loaded).await),
-            Err(problems) => Err(self.reject(&problems)),
         };
         self.manager.ready();
-        if let Some(reply) = reply {
+        if let Some(ReloadRequest { reply, .. }) = request {
             // The operator may have disconnected.
             let _ = reply.send(result);
         }
@@ -93,8 +99,7 @@ impl Reloader {
         }
     }
 
-    fn reject(&self, problems: &Problems) -> ControlError {
-        let problems: Vec<_> = problems.list.iter().map(ToString::to_string).collect();
+    fn reject(&self, problems: Vec<String>) -> ControlError {
         for problem in &problems {
             error!("{problem}");
         }

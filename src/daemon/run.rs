@@ -28,7 +28,7 @@ use crate::address::ListenAddress;
 use crate::chat::Moderation;
 use crate::cluster::ClusterNode;
 use crate::config::{Config, Environment, Loaded};
-use crate::control::ReloadSender;
+use crate::control::ReloadRequest;
 use crate::record::Recorder;
 use crate::server::{Acceptor, HttpServer, ListeningSocket};
 use crate::worker::on_thread;
@@ -225,19 +225,19 @@ async fn serve(
 /// Reloads whenever a signal or the control socket requests it, until a signal ends the room.
 async fn reload_until_shutdown(
     signals: &mut Signals,
-    reloads: &mut mpsc::Receiver<ReloadSender>,
+    reloads: &mut mpsc::Receiver<ReloadRequest>,
     reloader: &mut Reloader,
 ) -> Shutdown {
     loop {
-        let reply = tokio::select! {
+        let request = tokio::select! {
             signal = signals.next() => match signal {
                 Some(shutdown) => return shutdown,
                 None => None,
             },
-            Some(reply) = reloads.recv() => Some(reply),
+            Some(request) = reloads.recv() => Some(request),
         };
         // A file may block the reload, but must not delay a shutdown.
-        if let Err(shutdown) = signals.unless_shutdown(reloader.reload(reply)).await {
+        if let Err(shutdown) = signals.unless_shutdown(reloader.reload(request)).await {
             return shutdown;
         }
     }

@@ -227,6 +227,24 @@ fn reload_waits_for_the_result() {
 }
 
 #[test]
+fn what_the_caller_has_found_rejects_a_reload() {
+    let daemon = Daemon::start("[log]\nlevel = 'info'\n");
+    daemon.configure("[log]\nlevel = 'debug'\n");
+    let mut line = Line::open(&daemon);
+    line.write(b"{\"do\":\"reload\",\"problems\":[\"wschat: a: b\"]}\n");
+    let reply = line.read();
+    assert_eq!(reply["err"], "config-rejected", "{reply}");
+    assert_eq!(reply["problems"], json!(["wschat: a: b"]), "{reply}");
+    daemon.wait_for_log("ERROR wschat: a: b");
+    assert_eq!(status(&daemon)["config_generation"], 1);
+    // What the daemon sees itself comes first.
+    daemon.configure("log.level = 5\n");
+    line.write(b"{\"do\":\"reload\",\"problems\":[\"wschat: a: b\"]}\n");
+    let problem = line.read()["problems"][0].to_string();
+    assert!(problem.contains("log.level"), "{problem}");
+}
+
+#[test]
 fn clients_are_listed_in_pages() {
     const CLIENTS: usize = 700;
     let daemon = Setup::new("").arg("--threads").arg("2").start();
