@@ -131,13 +131,17 @@ impl Draft {
         values
     }
 
-    /// Warns of keys about tokens if no token is needed.
+    /// Warns of keys about tokens if no token is needed, and about a record that is not there.
     fn warn_of_no_effect(&mut self) {
         if self.config.auth.token_keys().is_empty() {
             let keys = ["auth.issuer", "auth.audience", "auth.bind_usr", "auth.moderator_claim"];
             for key in keys.into_iter().filter(|key| self.is_set(key)).collect::<Vec<_>>() {
                 self.warn(key, "it has no effect without a secret or a key");
             }
+        }
+        let record = &self.config.record;
+        if record.keep_days > 0 && record.dir.is_none() {
+            self.warn("record.keep_days", "it has no effect without record.dir");
         }
     }
 

@@ -136,6 +136,9 @@ keys! {
         /// JSON each, in a file `YYYY-MM-DD` for each day (UTC). Without this key, `LOG_DIR` in the
         /// environment names it. The packaged service can write to `/var/log/wschat`.
         dir: Option<PathBuf> = None, optional(absolute_path()), Yes;
+        /// How many days the record is kept, besides today (UTC). Files of earlier days are deleted
+        /// at the start, at a reload and when a day begins. 0 keeps all.
+        keep_days: u32 = 0, integer(0..=36_500), Yes;
     }
 
     /// The log.

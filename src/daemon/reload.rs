@@ -79,7 +79,7 @@ impl Reloader {
     async fn apply(&mut self, loaded: Loaded) -> ReloadReport {
         let settings = settings(&loaded.config, self.open_files_max);
         self.pool.reload(settings).await;
-        self.recorder.set_dir(loaded.config.record.dir.clone());
+        self.recorder.set(&loaded.config.record);
         self.log_level.set(loaded.config.log.level);
         let generation = self.status.borrow().generation + 1;
         let now = Utc::now();

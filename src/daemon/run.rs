@@ -104,7 +104,7 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
         .map_err(system("shards"))?;
     let moderation_writer =
         moderation_file.start_writer(&pool).map_err(system("the moderation file"))?;
-    let recorder = Recorder::start(pool.room(), loaded.config.record.dir.clone())
+    let recorder = Recorder::start(pool.room(), &loaded.config.record)
         .map_err(system("the record of messages"))?;
     let recorder = Arc::new(recorder);
     log_start(&loaded);

@@ -68,12 +68,15 @@ pub(super) struct Whole {
 }
 
 fn day(payload: &[u8]) -> Option<Day> {
-    stamped_tim(payload)?.first_chunk().copied().filter(|day: &Day| {
-        // It becomes a file name.
-        day.iter().enumerate().all(|(at, byte)| match at {
-            4 | 7 => *byte == b'-',
-            _ => byte.is_ascii_digit(),
-        })
+    // It becomes a file name.
+    stamped_tim(payload)?.first_chunk().copied().filter(is_day)
+}
+
+/// Whether `day` has the form `2020-08-11`.
+pub(super) fn is_day(day: &Day) -> bool {
+    day.iter().enumerate().all(|(at, byte)| match at {
+        4 | 7 => *byte == b'-',
+        _ => byte.is_ascii_digit(),
     })
 }
 

@@ -9,6 +9,8 @@
 //! counted, and the recorder continues with the oldest message that is left. So no disk
 //! can delay a listener.
 //!
+//! Old files are deleted by another thread (`keep.rs`).
+//!
 //! A line is the message as listeners received it. Each batch of lines is one `write`;
 //! the kernel decides when it reaches the disk.
 
@@ -16,6 +18,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod file;
+mod keep;
 mod lines;
 
 use std::io::{self, ErrorKind};
@@ -28,10 +31,12 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use crate::config::Record;
 use crate::feed::Pieces;
 use crate::mutex::lock;
 use crate::room::Room;
 use file::DayFile;
+use keep::Keeper;
 use lines::Lines;
 
 /// The approximate size of a batch: large enough for its system call, and the most
@@ -52,6 +57,7 @@ pub struct Recorder {
     stats: Arc<Mutex<RecordStats>>,
     commands: Sender<Command>,
     thread: Thread,
+    keeper: Keeper,
 }
 
 /// What was recorded so far.
@@ -93,14 +99,14 @@ impl Position {
 }
 
 impl Recorder {
-    /// Starts the thread. It records the messages that this process sends in `dir`, or
-    /// none until [`Recorder::set_dir`].
+    /// Starts the threads. They record the messages that this process sends in the directory of
+    /// `record`, or none until [`Recorder::set`], and delete its old files.
     ///
     /// # Errors
     ///
     /// The system has no thread left. A directory that cannot be written to is no error
     /// here, because that may change.
-    pub fn start(room: Arc<Room>, dir: Option<PathBuf>) -> io::Result<Self> {
+    pub fn start(room: Arc<Room>, record: &Record) -> io::Result<Self> {
         let stats = Arc::<Mutex<RecordStats>>::default();
         let (commands, received) = mpsc::channel();
         let writer = Writer::new(Arc::clone(&room), Arc::clone(&stats));
@@ -108,14 +114,20 @@ impl Recorder {
             .name("record".to_owned())
             .spawn(move || writer.run(&received))?;
         let (cursor, messages) = room.start();
-        let recorder = Self { room, stats, commands, thread: handle.thread().clone() };
-        recorder.send(Command::SetDir(dir, Position { cursor, messages }));
+        let (thread, keeper) = (handle.thread().clone(), Keeper::start()?);
+        let recorder = Self { room, stats, commands, thread, keeper };
+        recorder.set_from(record, Position { cursor, messages });
         Ok(recorder)
     }
 
-    /// Records later messages in `dir`, or none.
-    pub fn set_dir(&self, dir: Option<PathBuf>) {
-        self.send(Command::SetDir(dir, Position::end_of(&self.room)));
+    /// Records later messages in the directory of `record`, or none, and deletes its old files.
+    pub fn set(&self, record: &Record) {
+        self.set_from(record, Position::end_of(&self.room));
+    }
+
+    fn set_from(&self, record: &Record, from: Position) {
+        self.send(Command::SetDir(record.dir.clone(), from));
+        self.keeper.set(record);
     }
 
     /// What was recorded so far.

@@ -15,6 +15,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const EVENING: u64 = 1_597_190_399_000_000_000;
 const DAY: &str = "2020-08-11";
 
+fn in_dir(folder: &TempDir) -> Record {
+    Record { dir: Some(folder.path().to_owned()), ..Record::default() }
+}
+
 struct TestRoom {
     room: Arc<Room>,
     folder: TempDir,
@@ -26,13 +30,13 @@ impl TestRoom {
     /// A feed with this tail, and a recorder without a directory.
     fn new(tail_bytes: usize) -> Self {
         let room = Arc::new(Room::new(1, tail_bytes));
-        let recorder = Recorder::start(Arc::clone(&room), None).unwrap();
+        let recorder = Recorder::start(Arc::clone(&room), &Record::default()).unwrap();
         Self { room, folder: TempDir::new().unwrap(), recorder, sent: 0 }
     }
 
     fn recording(tail_bytes: usize) -> Self {
         let room = Self::new(tail_bytes);
-        room.recorder.set_dir(Some(room.folder.path().to_owned()));
+        room.recorder.set(&in_dir(&room.folder));
         room
     }
 
@@ -108,12 +112,12 @@ fn messages_go_into_the_file_of_their_day() {
 fn messages_sent_without_a_directory_are_not_recorded() {
     let mut room = TestRoom::new(1 << 20);
     room.publish(1, EVENING);
-    room.recorder.set_dir(Some(room.folder.path().to_owned()));
+    room.recorder.set(&in_dir(&room.folder));
     room.publish(1, EVENING);
-    room.recorder.set_dir(None);
+    room.recorder.set(&Record::default());
     room.publish(1, EVENING);
     let other = TempDir::new().unwrap();
-    room.recorder.set_dir(Some(other.path().to_owned()));
+    room.recorder.set(&in_dir(&other));
     room.publish(1, EVENING);
     room.recorder.finish(DEADLINE);
     assert_eq!(room.recorded(DAY), [1]);

@@ -121,6 +121,7 @@ limits.slow_mode_secs = 0  # default
 limits.repeat_secs = 0  # default
 page.enabled = true  # default
 record.dir = none  # default
+record.keep_days = 0  # default
 log.level = "info"  # default
 metrics.address = none  # default
 cluster.servers = []  # default

@@ -130,6 +130,45 @@ fn a_reload_starts_moves_and_stops_the_record() {
 }
 
 #[test]
+fn old_days_are_deleted() {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let today = chrono::Utc::now().date_naive();
+    let day = |ago: u64| (today - chrono::Days::new(ago)).to_string();
+    let others = ["2020-01-01.gz", "notes", "2999-01-01"].map(str::to_owned);
+    for name in others.iter().cloned().chain((0..40).map(day)) {
+        fs::write(at(&name), "").unwrap();
+    }
+    let has = |days: u64| (0..40).all(|ago| at(&day(ago)).exists() == (ago <= days));
+    let keep = |days: u64| format!("{}record.keep_days = {days}\n", config(dir.path()));
+
+    // Only what the key says.
+    let daemon = Daemon::start(&keep(30));
+    until("files of 30 days", || has(30).then_some(()));
+    daemon.reload(&config(dir.path()));
+    daemon.reload(&keep(7));
+    until("files of 7 days", || has(7).then_some(()));
+    assert_eq!(daemon.log().matches("old files of the record").count(), 2);
+    say(&mut daemon.connect(), ["still recorded".to_owned()]);
+    until("the record", || (fs::metadata(at(&day(0))).unwrap().len() > 0).then_some(()));
+
+    // Files from before a long pause stay.
+    let ago = std::time::SystemTime::now() - std::time::Duration::from_secs(190 * 86_400);
+    let old = fs::File::create(at("2019-12-31")).unwrap();
+    old.set_modified(ago).unwrap();
+    daemon.reload(&keep(6));
+    let line = daemon.wait_for_log("are not deleted");
+    assert!(line.contains("1 old files in "), "{line}");
+    until("files of 6 days", || has(6).then_some(()));
+    assert!(at("2019-12-31").exists() && others.iter().all(|name| at(name).exists()));
+
+    // What cannot be deleted delays nothing.
+    daemon.reload(&format!("record.dir = '{}'\nrecord.keep_days = 1\n", at("none").display()));
+    daemon.wait_for_log("cannot look for old files in ");
+    say(&mut daemon.connect(), ["still sent".to_owned()]);
+}
+
+#[test]
 fn a_full_disk_is_logged_once_and_loses_nothing() {
     let dir = TempDir::new().unwrap();
     // A limit of file sizes acts as a disk that is full in the middle of a line, and has

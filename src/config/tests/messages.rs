@@ -160,6 +160,7 @@ listen.trusted_proxies = ['unix', 'localhost']
 listen.origins = ['chat.example']
 > 1:35: listen.trusted_proxies: not a proxy, which is IP, IP/BITS or unix
 > 2:19: listen.origins: not an origin, which is http://HOST[:PORT] or https://HOST[:PORT]
+record.keep_days = 7  > 1:20: record.keep_days: warning: it has no effect without record.dir
 record.dir = 'log'  > 1:14: record.dir: not an absolute path
 record.dir = '~/log'  > 1:14: record.dir: not an absolute path
 record.dir = "/a\u0000"  > 1:14: record.dir: not an absolute path
@@ -198,10 +199,11 @@ fn every_number_at_its_bounds() {
         let allowed = (key.allowed)();
         let bounds = allowed.split_once(" to ").map(|(min, max)| (min.parse(), max.parse()));
         let Some((Ok::<i64, _>(min), Ok::<i64, _>(max))) = bounds else { continue };
-        // The other key of a contradiction allows both bounds.
+        // The other key of a contradiction allows both bounds, or gives it an effect.
         let other = match key.name {
             "limits.ping_interval_secs" => "limits.idle_timeout_secs = 7200",
             "limits.idle_timeout_secs" => "limits.ping_interval_secs = 1",
+            "record.keep_days" => "record.dir = '/var/log/wschat'",
             _ => "",
         };
         for (number, is_good) in [(min - 1, false), (min, true), (max, true), (max + 1, false)] {
