@@ -66,14 +66,17 @@ impl From<StartError> for Failure {
     }
 }
 
-const ROOM_UNIT: &str = "wschat.socket";
-const METRICS_UNIT: &str = "a socket unit with FileDescriptorName=metrics";
+/// In the sandbox of the service only these units can open network sockets. A socket unit that
+/// was changed passes none until it is restarted.
+const ROOM_UNIT: &str =
+    "wschat.socket can open it, and it passed no socket: systemctl restart wschat.socket";
+const METRICS_UNIT: &str = "wschat-metrics.socket can open it: \
+    systemctl enable wschat-metrics.socket && systemctl restart wschat";
 
-/// An address that the daemon cannot bind. In the sandbox of the service only `unit`
-/// can open network sockets.
+/// An address that the daemon cannot bind. `unit` says which unit can, and how.
 fn bind(address: String, error: &io::Error, unit: &str) -> Failure {
     if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) {
-        let why = format!("{error}; in this sandbox only {unit} can open it");
+        let why = format!("{error}; in this sandbox only {unit}");
         return Failure::new(Exit::NoPermission, address, why);
     }
     let exit = match error.kind() {
@@ -97,7 +100,7 @@ mod tests {
             (StartError::BindMetrics(address(), sandboxed()), METRICS_UNIT),
         ] {
             let failure = Failure::from(error).to_string();
-            let want = format!("; in this sandbox only {unit} can open it");
+            let want = format!("; in this sandbox only {unit}");
             assert!(failure.ends_with(&want), "{failure}");
         }
     }

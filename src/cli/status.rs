@@ -128,6 +128,9 @@ fn describe(status: &Status, now: DateTime<Utc>) -> String {
     if let Some(why) = &status.config.no_key {
         row("", format!("nobody can send messages: {why}"));
     }
+    if let Some(problem) = &status.config.listen_problem {
+        row("", problem.clone());
+    }
     let record = &status.record;
     if *record != RecordStats::default() {
         let [recorded, dropped] = [record.recorded, record.dropped].map(HumanCount);
@@ -264,7 +267,13 @@ mod tests {
             lagging: 3,
             closed_too_slow: 2,
             feed_bytes: 100,
-            config: ConfigStatus { generation: 3, loaded: at(60), rejected: None, no_key: None },
+            config: ConfigStatus {
+                generation: 3,
+                loaded: at(60),
+                rejected: None,
+                no_key: None,
+                listen_problem: None,
+            },
             record: RecordStats::default(),
             restarts_survived: 2,
             policy: PolicyStats {

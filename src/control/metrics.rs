@@ -170,7 +170,13 @@ mod tests {
         let text = text(&MetricsSnapshot {
             totals,
             connections_max: 1000,
-            config: ConfigStatus { generation: 2, loaded, rejected: None, no_key: None },
+            config: ConfigStatus {
+                generation: 2,
+                loaded,
+                rejected: None,
+                no_key: None,
+                listen_problem: None,
+            },
             record: RecordStats::default(),
             policy: PolicyStats { mutes: 3, ..PolicyStats::default() },
             cluster: None,

@@ -39,7 +39,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 ///
 /// The system's, if the listener cannot be polled.
 pub async fn serve_metrics(listener: ListeningSocket, service: Arc<Service>) -> io::Result<()> {
-    let acceptor = Acceptor::new(listener)?;
+    let mut acceptor = Acceptor::new(listener)?;
     let slots = Arc::<HandshakeSlots>::default();
     let mut connections = JoinSet::new();
     loop {

@@ -146,6 +146,9 @@ pub struct ConfigStatus {
     /// Why nobody can send messages: no usable key, see `auth.required`.
     #[serde(rename = "config_no_key", default, skip_serializing_if = "Option::is_none")]
     pub no_key: Option<String>,
+    /// Why the room does not listen where its socket unit says, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_problem: Option<String>,
 }
 
 /// Who can send messages, in numbers.

@@ -60,7 +60,7 @@ impl ControlServer {
     ///
     /// The system's, if the socket cannot be polled.
     pub async fn serve(self, service: Arc<Service>) -> io::Result<()> {
-        let acceptor = Acceptor::new(self.listener)?;
+        let mut acceptor = Acceptor::new(self.listener)?;
         let path: Arc<Path> = self.path.into();
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();

@@ -38,6 +38,8 @@ pub struct Stored {
     pub handover: BTreeMap<u32, UnixStream>,
     /// Tail files.
     pub tails: BTreeMap<u32, io::Result<File>>,
+    /// Sockets where the room listened.
+    pub listeners: BTreeMap<u32, io::Result<ListeningSocket>>,
 }
 
 /// Takes the passed descriptors, by name: their order is not stable across units. Must be
@@ -55,20 +57,24 @@ pub fn passed_descriptors() -> io::Result<PassedDescriptors> {
     for index in 0..descriptors.len() {
         let name = names.next().unwrap_or_default();
         let number = |prefix| name.strip_prefix(prefix).and_then(|number| number.parse().ok());
-        let listeners = match (name, number(fd_store::NAME), number(fd_store::TAIL_NAME)) {
-            (METRICS, ..) => &mut passed.metrics,
-            (name, ..) if is_room(name) => &mut passed.room,
-            (_, Some(number), _) => {
-                let receiver = take_stored(&mut descriptors, index)?;
-                passed.stored.handover.extend(receiver.map(|receiver| (number, receiver)));
-                continue;
-            }
-            (_, _, Some(number)) => {
-                let file = take_tail(&mut descriptors, index);
-                passed.stored.tails.insert(number, file);
-                continue;
-            }
-            (unknown, None, None) => {
+        if let Some(number) = number(fd_store::NAME) {
+            let receiver = take_stored(&mut descriptors, index)?;
+            passed.stored.handover.extend(receiver.map(|receiver| (number, receiver)));
+            continue;
+        }
+        if let Some(number) = number(fd_store::TAIL_NAME) {
+            passed.stored.tails.insert(number, take_tail(&mut descriptors, index));
+            continue;
+        }
+        if let Some(number) = number(fd_store::LISTENER_NAME) {
+            let listener = take_listener(&mut descriptors, index);
+            passed.stored.listeners.extend(listener.transpose().map(|socket| (number, socket)));
+            continue;
+        }
+        let listeners = match name {
+            METRICS => &mut passed.metrics,
+            name if is_room(name) => &mut passed.room,
+            unknown => {
                 passed.unknown.push(unknown.to_owned());
                 continue;
             }

@@ -17,6 +17,7 @@ mod notify;
 mod open_files;
 mod open_room;
 mod reload;
+mod room_listeners;
 mod run;
 mod signals;
 mod start_error;

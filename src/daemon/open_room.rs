@@ -31,7 +31,7 @@ pub fn open_room(
     remote: Option<Arc<dyn RemoteOrder>>,
 ) -> io::Result<ShardPool> {
     let tail_bytes = settings.limits.feed_tail_bytes;
-    let Stored { handover, tails } = stored;
+    let Stored { handover, tails, .. } = stored;
     let found = match handover.is_empty() {
         true => Inheritance::default(),
         false => Inheritance::receive(handover.values(), tail_bytes),
@@ -63,7 +63,7 @@ pub fn open_room(
     if is_resumed {
         info!(listeners, "took over the room, listeners: {listeners}");
     }
-    fd_store::remove(manager, handover.keys().copied());
+    fd_store::remove(manager, fd_store::NAME, handover.keys().copied());
     Ok(pool)
 }
 
@@ -93,11 +93,11 @@ fn store_tail(
         let memfd = TailMemfd::create(log, tail_bytes)?;
         // The old one must stay until systemd has the new one.
         let number = (0..).find(|number| !old.contains(number)).unwrap_or_default();
-        fd_store::store_tail(manager, number, memfd.as_fd())?;
+        fd_store::store_one(manager, fd_store::TAIL_NAME, number, memfd.as_fd())?;
         Ok::<_, io::Error>(memfd)
     };
     let created = fd_store::exists(manager).then(create);
-    fd_store::remove_tails(manager, old.iter().copied());
+    fd_store::remove(manager, fd_store::TAIL_NAME, old.iter().copied());
     match created? {
         Ok(memfd) => Some(Box::new(memfd)),
         Err(error) => {

@@ -45,13 +45,23 @@ pub fn settings(config: &Config, open_files_max: Option<u64>) -> Arc<Settings> {
 }
 
 impl Reloader {
-    /// The status of a configuration at the start.
-    pub fn start_status(loaded: &Loaded) -> watch::Sender<ConfigStatus> {
+    /// The status of a configuration at the start. `listen_problem`: where the room listens is
+    /// not what is configured.
+    pub fn start_status(
+        loaded: &Loaded,
+        listen_problem: Option<String>,
+    ) -> watch::Sender<ConfigStatus> {
         let is_closed = loaded.config.auth.is_closed();
         let problem = loaded.unusable_keys.first().filter(|_| is_closed);
         let no_key = problem.map(ToString::to_string);
         let now = Utc::now();
-        watch::Sender::new(ConfigStatus { generation: 1, loaded: now, rejected: None, no_key })
+        watch::Sender::new(ConfigStatus {
+            generation: 1,
+            loaded: now,
+            rejected: None,
+            no_key,
+            listen_problem,
+        })
     }
 
     /// Loads and checks the whole new configuration, and only then puts it in force.
@@ -81,10 +91,13 @@ impl Reloader {
         self.pool.reload(settings).await;
         self.recorder.set(&loaded.config.record);
         self.log_level.set(loaded.config.log.level);
-        let generation = self.status.borrow().generation + 1;
-        let now = Utc::now();
-        let status = ConfigStatus { generation, loaded: now, rejected: None, no_key: None };
-        self.status.send_replace(status);
+        self.status.send_modify(|status| {
+            let generation = status.generation + 1;
+            // A reload opens no socket.
+            let listen_problem = status.listen_problem.take();
+            let (loaded, rejected, no_key) = (Utc::now(), None, None);
+            *status = ConfigStatus { generation, loaded, rejected, no_key, listen_problem };
+        });
         info!("configuration loaded");
         log_warnings(&loaded);
         let needs_restart = needs_restart(&self.started, &loaded.config);
@@ -93,7 +106,7 @@ impl Reloader {
         }
         self.config = loaded.config;
         ReloadReport {
-            generation,
+            generation: self.status.borrow().generation,
             warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
             needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
         }

@@ -2,7 +2,8 @@
 
 use std::env;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::mem;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,16 +22,15 @@ use super::notify::ServiceManager;
 use super::open_files;
 use super::open_room::open_room;
 use super::reload::{self, Reloader};
+use super::room_listeners::RoomListeners;
 use super::signals::{Shutdown, Signals};
 use super::start_error::StartError;
 use super::{status_line, watchdog};
-use crate::address::ListenAddress;
-use crate::chat::Moderation;
 use crate::cluster::ClusterNode;
-use crate::config::{Config, Environment, Loaded};
+use crate::config::{Environment, Loaded};
 use crate::control::ReloadRequest;
 use crate::record::Recorder;
-use crate::server::{Acceptor, HttpServer, ListeningSocket};
+use crate::server::{Acceptor, HttpServer};
 use crate::worker::on_thread;
 use crate::ws::close::{GOING_AWAY, RESTART};
 
@@ -51,9 +51,18 @@ const VERIFY_TIMEOUT_ROOM: Duration = Duration::from_millis(250);
 /// Why it did not start. After the start there is none.
 pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), StartError> {
     let system = StartError::system;
-    let passed = activation::passed_descriptors().map_err(system("inherited sockets"))?;
-    if !environment.listen.is_empty() && !passed.room.is_empty() {
-        return Err(StartError::ListenTwice);
+    let mut passed = activation::passed_descriptors().map_err(system("inherited sockets"))?;
+    let manager = ServiceManager::new(env::var_os("NOTIFY_SOCKET"));
+    let kept = mem::take(&mut passed.stored.listeners);
+    let kept_numbers: Vec<u32> = kept.keys().copied().collect();
+    let mut kept: Vec<_> = kept.into_values().flatten().collect();
+    if !environment.listen.is_empty() {
+        if !passed.room.is_empty() {
+            return Err(StartError::ListenTwice);
+        }
+        // They may have an address that is to be bound.
+        fd_store::remove(&manager, fd_store::LISTENER_NAME, kept_numbers.iter().copied());
+        kept.clear();
     }
     let mut signals = Signals::catch().map_err(system("signals"))?;
     let open_files_max = open_files::raise_limit().map_err(system("the limit of open files"))?;
@@ -73,20 +82,28 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
     let (room, metrics, config) = (passed.room, passed.metrics, loaded.config.clone());
     // A file system may block for ever, so a thread binds sockets and reads files.
     let opening = on_thread("start", move || {
-        open_files(control, room, metrics, &config, state_dir.as_deref())
+        let listeners = RoomListeners::open(room, kept, &config)?;
+        let control = ControlSockets::bind(control, metrics, &config, state_dir.as_deref())?;
+        let moderation = control.moderation_file.load();
+        Ok((control, listeners, moderation))
     })
     .map_err(system("a thread for the start"))?;
     let Ok(opened) = runtime.block_on(signals.unless_shutdown(opening)) else { return Ok(()) };
     let panicked = |_| StartError::System("the start", io::Error::other("it failed inside wschat"));
     let (control, listeners, moderation) = opened.map_err(panicked)??;
     let moderation_file = control.moderation_file.clone();
+    listeners.store(&manager, &kept_numbers);
+    let listen_problem = listeners.problem();
     // Before the room of the previous process is taken: a start that fails here leaves it
     // in the store.
     let acceptors = {
         let _guard = runtime.enter();
-        listeners.into_iter().map(Acceptor::new).collect::<io::Result<_>>()
+        listeners.sockets.into_iter().map(Acceptor::new).collect::<io::Result<Vec<_>>>()
     };
-    let acceptors = acceptors.map_err(system("a listener"))?;
+    let mut acceptors = acceptors.map_err(system("a listener"))?;
+    if let Some(first) = acceptors.first_mut() {
+        first.empty_first(listeners.former);
+    }
 
     let node = loaded.config.engine_options().map(ClusterNode::new);
     if let Some(node) = &node {
@@ -97,7 +114,6 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
         verified.map_err(StartError::Cluster)?;
     }
 
-    let manager = ServiceManager::new(env::var_os("NOTIFY_SOCKET"));
     let settings = reload::settings(&loaded.config, open_files_max);
     let remote = node.as_ref().map(ClusterNode::remote_order);
     let pool = open_room(&manager, &loaded.config, &settings, passed.stored, moderation, remote)
@@ -108,7 +124,10 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
         .map_err(system("the record of messages"))?;
     let recorder = Arc::new(recorder);
     log_start(&loaded);
-    let status = Reloader::start_status(&loaded);
+    if let Some(problem) = &listen_problem {
+        warn!("systemd passed no socket: {problem}");
+    }
+    let status = Reloader::start_status(&loaded, listen_problem);
     let reloader = Reloader {
         loader,
         open_files_max,
@@ -130,28 +149,6 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
     recorder.finish(RECORD_TIMEOUT);
     info!("stopped");
     Ok(())
-}
-
-/// Binds all sockets and reads the moderation file.
-fn open_files(
-    control: Option<PathBuf>,
-    room: Vec<ListeningSocket>,
-    metrics: Vec<ListeningSocket>,
-    config: &Config,
-    state_dir: Option<&Path>,
-) -> Result<(ControlSockets, Vec<ListeningSocket>, Moderation), StartError> {
-    let control = ControlSockets::bind(control, metrics, config, state_dir)?;
-    let listeners = if room.is_empty() { bind(config)? } else { room };
-    let moderation = control.moderation_file.load();
-    Ok((control, listeners, moderation))
-}
-
-fn bind(config: &Config) -> Result<Vec<ListeningSocket>, StartError> {
-    let bind = |address: &ListenAddress| {
-        let bound = ListeningSocket::bind(address, config.is_v6_only(address));
-        bound.map_err(|error| StartError::Bind(address.clone(), error))
-    };
-    config.listen.addresses.iter().map(bind).collect()
 }
 
 fn log_start(loaded: &Loaded) {

@@ -59,8 +59,9 @@ fn text(
         format!("no messages can be sent since {}: {why}; ", time(since))
     });
     let no_key = config.no_key.as_ref().map_or_else(String::new, |why| format!("no key: {why}; "));
+    let listen = config.listen_problem.as_ref().map_or_else(String::new, |why| format!("{why}; "));
     let line = format!(
-        "{no_key}{away}{listeners} listener{plural}, {:.0} messages/s, configuration loaded {loaded}",
+        "{no_key}{listen}{away}{listeners} listener{plural}, {:.0} messages/s, configuration loaded {loaded}",
         messages_per_sec.round()
     );
     match &config.rejected {
@@ -84,8 +85,13 @@ mod tests {
     #[test]
     fn the_text_of_the_line() {
         let at = |secs| Local.with_ymd_and_hms(2026, 1, 2, 10, 41, secs).unwrap().to_utc();
-        let mut config =
-            ConfigStatus { generation: 1, loaded: at(7), rejected: None, no_key: None };
+        let mut config = ConfigStatus {
+            generation: 1,
+            loaded: at(7),
+            rejected: None,
+            no_key: None,
+            listen_problem: None,
+        };
         let want = "412 listeners, 36 messages/s, configuration loaded 10:41:07";
         assert_eq!(text(412, 35.5, &config, None), want);
         let away = Some((at(9), "no server answers".to_owned()));
@@ -99,6 +105,9 @@ mod tests {
              rejected 10:41:30: wschat.toml:1:1: x: unknown key"
         );
         config.rejected = None;
+        config.listen_problem = Some("restart wschat.socket".to_owned());
+        assert!(text(1, 0.0, &config, None).starts_with("restart wschat.socket; 1 listener, "));
+        config.listen_problem = None;
         config.no_key = Some("wschat: auth.required: nobody can send".to_owned());
         let line = text(1, 0.0, &config, None);
         assert!(line.starts_with("no key: wschat: auth.required: nobody can send; 1 listener,"));

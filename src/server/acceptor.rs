@@ -23,6 +23,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Acceptor {
     socket: AsyncFd<ListeningSocket>,
+    /// Sockets whose waiting connections are accepted first.
+    former: Vec<ListeningSocket>,
     log_limit: LogLimit,
 }
 
@@ -35,7 +37,12 @@ impl Acceptor {
     #[expect(deprecated, reason = "the successor is unsafe; the socket keeps its descriptor")]
     pub fn new(socket: ListeningSocket) -> io::Result<Self> {
         let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
-        Ok(Self { socket, log_limit: LogLimit::new(LOG_INTERVAL) })
+        Ok(Self { socket, former: Vec::new(), log_limit: LogLimit::new(LOG_INTERVAL) })
+    }
+
+    /// First accepts the connections that wait at these sockets, and then closes them.
+    pub fn empty_first(&mut self, former: Vec<ListeningSocket>) {
+        self.former = former;
     }
 
     /// Waits for the next connection. Its socket does not block, and is registered with no
@@ -44,7 +51,15 @@ impl Acceptor {
     /// An error of one connection affects only that connection. If descriptors or memory have
     /// run out, `free_resources` is called, new connections stay in the kernel's backlog, and
     /// accepting is tried again ten times a second.
-    pub async fn accept(&self, free_resources: impl Fn()) -> (Socket, Peer) {
+    pub async fn accept(&mut self, free_resources: impl Fn()) -> (Socket, Peer) {
+        while let Some(former) = self.former.last() {
+            match former.accept() {
+                Ok(accepted) => return accepted,
+                Err(error) if is_of_one_connection(&error) => {}
+                // None waits any more.
+                Err(_) => drop(self.former.pop()),
+            }
+        }
         loop {
             match self.socket.async_io(Interest::READABLE, ListeningSocket::accept).await {
                 Ok(accepted) => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -74,6 +74,17 @@ impl ListeningSocket {
         Ok(Self { socket, name, _file: None })
     }
 
+    /// Whether systemd can bind the address once more while this socket listens, as it has to
+    /// if its socket unit is restarted: it replaces the file of a Unix socket.
+    pub fn leaves_address_free(&self) -> bool {
+        match self.socket.local_addr() {
+            Ok(address) if address.is_ipv4() || address.is_ipv6() => {
+                self.socket.reuse_port().unwrap_or(false)
+            }
+            address => address.is_ok_and(|address| address.as_pathname().is_some()),
+        }
+    }
+
     /// Accepts a waiting connection. Its socket does not block, and is registered with no
     /// epoll instance: that takes a watch, and there may be none left.
     ///
@@ -94,6 +105,12 @@ impl ListeningSocket {
 impl fmt::Display for ListeningSocket {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.name)
+    }
+}
+
+impl AsFd for ListeningSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

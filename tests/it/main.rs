@@ -17,6 +17,7 @@ mod http;
 mod imports;
 mod join;
 mod keys;
+mod listeners;
 mod lost_key;
 mod manager;
 mod manual;

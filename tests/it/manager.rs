@@ -22,6 +22,7 @@ const CONFIG: &str = "limits.messages_per_sec = 0\n[server]\nthreads = 2\n";
 /// The prefixes of the names of stored descriptors.
 const HANDOVER: &str = "wschat-handover-";
 const TAIL: &str = "wschat-tail-";
+pub const LISTENER: &str = "wschat-listener-";
 
 /// Descriptors with their names.
 type Store = Arc<Mutex<Vec<(String, OwnedFd)>>>;
@@ -34,6 +35,8 @@ pub struct Manager {
     store: Store,
     /// The room's listener.
     pub listener: TcpListener,
+    /// Whether it passes the listener; if not, the stored one.
+    pub passes_listener: bool,
 }
 
 impl Manager {
@@ -55,7 +58,7 @@ impl Manager {
         let kept = Arc::clone(&store);
         thread::spawn(move || while handle_notification(&socket, &kept, places) {});
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { config: CONFIG.to_owned(), folder, store, listener }
+        Self { config: CONFIG.to_owned(), folder, store, listener, passes_listener: true }
     }
 
     /// Starts a daemon with the room's listener and all stored descriptors. Like systemd,
@@ -66,12 +69,15 @@ impl Manager {
 
     /// A daemon to be started.
     pub fn setup(&self) -> Setup {
-        let mut sockets = vec![OwnedFd::from(self.listener.try_clone().unwrap())];
-        let mut names = vec!["wschat".to_owned()];
-        let mut files = Vec::new();
-        for (name, descriptor) in
-            self.store().iter().filter(|stored| stored.0.starts_with(HANDOVER))
-        {
+        let (mut sockets, mut names, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        if self.passes_listener {
+            sockets.push(OwnedFd::from(self.listener.try_clone().unwrap()));
+            names.push("wschat".to_owned());
+        }
+        let is_passed = |name: &str| {
+            name.starts_with(HANDOVER) || (name.starts_with(LISTENER) && !self.passes_listener)
+        };
+        for (name, descriptor) in self.store().iter().filter(|stored| is_passed(&stored.0)) {
             names.push(name.clone());
             sockets.push(descriptor.try_clone().unwrap());
         }

@@ -93,7 +93,7 @@ def drop_in_changes_the_listening_address(box):
 def service_without_its_socket_unit_cannot_listen(box):
     install(box)
     box.run(
-        "sed 's/^\\(Requires\\|After\\)=.*//; s/^Restart=.*//'"
+        "sed 's/^\\(Wants\\|PartOf\\|After\\)=.*//; s/^Restart=.*//'"
         " /lib/systemd/system/wschat.service >/etc/systemd/system/alone.service;"
         "systemctl daemon-reload; systemctl start alone.service",
         check=False,

@@ -13,6 +13,8 @@ use crate::daemon::notify::ServiceManager;
 pub const NAME: &str = "wschat-handover-";
 /// The prefix of the name of the tail file, which a number follows.
 pub const TAIL_NAME: &str = "wschat-tail-";
+/// The prefix of the names of the room's listening sockets, which a number follows.
+pub const LISTENER_NAME: &str = "wschat-listener-";
 
 /// How long systemd may take to store all descriptors.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,20 +41,20 @@ pub fn store<'fd>(
     barrier(manager, deadline)
 }
 
-/// Removes the descriptors with these numbers.
-pub fn remove(manager: &ServiceManager, numbers: impl Iterator<Item = u32>) {
-    numbers.for_each(|number| manager.remove_stored(format!("{NAME}{number}")));
+/// Stores a descriptor under this prefix and number. Does not wait: systemd handles it before
+/// it learns that the process has ended.
+pub fn store_one(
+    manager: &ServiceManager,
+    prefix: &str,
+    number: u32,
+    descriptor: BorrowedFd<'_>,
+) -> io::Result<()> {
+    send(manager, Instant::now() + STORE_TIMEOUT, &format!("{prefix}{number}"), descriptor)
 }
 
-/// Stores the tail file under this number. Does not wait: systemd handles it before it learns
-/// that the process has ended.
-pub fn store_tail(manager: &ServiceManager, number: u32, file: BorrowedFd<'_>) -> io::Result<()> {
-    send(manager, Instant::now() + STORE_TIMEOUT, &format!("{TAIL_NAME}{number}"), file)
-}
-
-/// Removes the tail files with these numbers.
-pub fn remove_tails(manager: &ServiceManager, numbers: impl Iterator<Item = u32>) {
-    numbers.for_each(|number| manager.remove_stored(format!("{TAIL_NAME}{number}")));
+/// Removes the descriptors with this prefix and these numbers.
+pub fn remove(manager: &ServiceManager, prefix: &str, numbers: impl Iterator<Item = u32>) {
+    numbers.for_each(|number| manager.remove_stored(format!("{prefix}{number}")));
 }
 
 fn send(

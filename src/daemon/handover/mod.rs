@@ -69,7 +69,7 @@ pub fn give(
         }
     };
     if stored.is_err() {
-        fd_store::remove(manager, numbers);
+        fd_store::remove(manager, fd_store::NAME, numbers);
     }
     stored
 }

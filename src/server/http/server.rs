@@ -74,7 +74,7 @@ impl HttpServer {
 
     /// Serves the connections of `acceptor` until the server is closed; then waits a moment
     /// for handshakes. Dropping this closes all connections that are no WebSockets yet.
-    pub async fn serve(self: Arc<Self>, acceptor: Acceptor) {
+    pub async fn serve(self: Arc<Self>, mut acceptor: Acceptor) {
         let mut handshakes = JoinSet::new();
         let mut closed_at = self.closed_at.subscribe();
         let mut admitted = 0_u64;
