@@ -1,5 +1,5 @@
 //! The table of keys: one entry defines all about a key. [`Config`], its defaults, the checks,
-//! `wschat config`, `etc/wschat.toml` and the keys in `man/wschat.toml.5` are made from it.
+//! `wschat config`, `etc/wschat.toml.reference` and the keys in `man/wschat.toml.5` are made from it.
 
 use std::path::PathBuf;
 use std::time::Duration;

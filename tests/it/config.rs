@@ -61,6 +61,7 @@ fn credentials_are_read_from_absolute_folders_only() {
 fn check_prints_nothing_for_a_valid_file() {
     Run::new("", CHECK).check(0, "", "");
     Run::new(include_str!("../../etc/wschat.toml"), CHECK).check(0, "", "");
+    Run::new(include_str!("../../etc/wschat.toml.reference"), CHECK).check(0, "", "");
 }
 
 #[test]

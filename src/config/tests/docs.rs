@@ -1,6 +1,8 @@
-//! `etc/wschat.toml` and the list of keys in `man/wschat.toml.5` are made from the table of
-//! keys. `WSCHAT_BLESS=1 cargo test --lib config::tests::docs` writes them.
+//! `etc/wschat.toml.reference` and the list of keys in `man/wschat.toml.5` are made from the
+//! table of keys. `WSCHAT_BLESS=1 cargo test --lib config::tests::docs` writes them.
+//! `etc/wschat.toml` has the most important keys, with texts of its own.
 
+use std::path::Path;
 use std::{env, fmt, fs};
 
 use super::super::*;
@@ -19,8 +21,8 @@ fn check(path: &str, make: fn(&str) -> String) {
 }
 
 #[test]
-fn the_shipped_file_is_made_from_the_table() {
-    check("etc/wschat.toml", |old| {
+fn the_reference_is_made_from_the_table() {
+    check("etc/wschat.toml.reference", |old| {
         let mut file = old[..=old.find("\n[").unwrap()].to_owned();
         for (section, keys) in sections() {
             file += &format!("[{section}]\n");
@@ -34,6 +36,36 @@ fn the_shipped_file_is_made_from_the_table() {
         }
         file.trim_end().to_owned() + "\n"
     });
+}
+
+#[test]
+fn the_shipped_file_has_comments_that_can_be_used() {
+    const FILE: &str = include_str!("../../../etc/wschat.toml");
+    let (file, mut section, mut keys) = (Path::new("f"), "", 0);
+    let mut all = String::new();
+    for line in FILE.lines() {
+        assert!(line.len() <= 96, "{line}");
+        let name = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'));
+        section = name.unwrap_or(section);
+        let value = line.strip_prefix('#').filter(|text| text.starts_with(|c| c != ' '));
+        let used = value.unwrap_or(line);
+        all += &format!("{used}\n");
+        let Some(value) = value else { continue };
+        keys += 1;
+        let config = parse(file, &FILE.replace(line, value)).unwrap();
+        let (leaf, value) = value.split_once(" = ").unwrap();
+        let is_it = |key: &&Key| key.name == format!("{section}.{leaf}");
+        let key = KEYS.iter().find(is_it).unwrap_or_else(|| panic!("{section}.{leaf}"));
+        assert_eq!((key.show)(&config), value, "{leaf}: its value as wschat config shows it");
+        let default = (key.show)(&Config::default());
+        let says_none = FILE.split(line).next().unwrap().rsplit("\n\n").next().unwrap();
+        let says_none = says_none.replace("\n# ", " ").contains("No default");
+        assert_eq!(says_none, default == "none", "{leaf}");
+        assert!(says_none || default == value, "{leaf}: the default is {default}");
+    }
+    assert_eq!(keys, 10);
+    assert_eq!(parse(file, FILE).unwrap(), Config::default());
+    parse(file, &all).unwrap();
 }
 
 /// Stands before what an entry of the manual has beyond the table.

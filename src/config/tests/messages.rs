@@ -263,8 +263,8 @@ proptest::proptest! {
 }
 
 #[test]
-fn the_shipped_file_cut_anywhere_is_read() {
-    let text = include_str!("../../../etc/wschat.toml").replace("\n#", "\n");
+fn the_reference_cut_anywhere_is_read() {
+    let text = include_str!("../../../etc/wschat.toml.reference").replace("\n#", "\n");
     for (offset, _) in text.char_indices() {
         let _ = parse(Path::new("f"), &text[..offset]);
     }
