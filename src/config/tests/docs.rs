@@ -120,9 +120,13 @@ fn lines(prefix: &str, text: &str) -> String {
 /// `text` in mdoc(7): a line for each sentence, and a macro for code.
 fn mdoc(text: &str) -> String {
     let mut page = String::new();
-    for (n, part) in text.trim().replace('\n', "").split('`').enumerate() {
+    // Code in parentheses takes them with it.
+    let text = text.trim().replace('\n', "").replace("(`", "`(").replace("`)", ")`");
+    for (n, part) in text.split('`').enumerate() {
         if n % 2 == 1 {
-            page += &format!(".Li \"{}\"", part.replace('"', "\"\""));
+            let inner = part.strip_prefix('(').and_then(|part| part.strip_suffix(')'));
+            let macros = if inner.is_some() { ".Pq Li" } else { ".Li" };
+            page += &format!("{macros} \"{}\"", inner.unwrap_or(part).replace('"', "\"\""));
             continue;
         }
         let rest = part.trim_start_matches(['.', ',', ';', ':']);
