@@ -1,13 +1,14 @@
 //! The metrics in the Prometheus text format. No label comes from a client: no name, no
 //! address, no message.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use crate::chat::ModAction;
 use crate::cluster::ClusterStatus;
+use crate::control::process::ProcessStats;
 use crate::control::protocol::{ConfigStatus, PolicyStats};
 use crate::record::RecordStats;
-use crate::server::{Counter, Totals};
+use crate::server::{Counter, Histogram, HistogramKind, Totals};
 
 /// The media type of [`text`].
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,11 +22,14 @@ pub struct MetricsSnapshot {
     pub record: RecordStats,
     pub policy: PolicyStats,
     pub cluster: Option<ClusterStatus>,
+    /// What the process uses, if that is known.
+    pub process: Option<ProcessStats>,
 }
 
 /// The metrics in the Prometheus text format 0.0.4.
 pub fn text(snapshot: &MetricsSnapshot) -> String {
-    let MetricsSnapshot { totals, connections_max, config, record, policy, cluster } = snapshot;
+    let MetricsSnapshot { totals, connections_max, config, record, policy, cluster, process } =
+        snapshot;
     let mut out = MetricsText(String::new());
 
     let version = [(env!("CARGO_PKG_VERSION"), 1)];
@@ -49,6 +53,8 @@ pub fn text(snapshot: &MetricsSnapshot) -> String {
         *connections_max as u64,
     );
     out.add("lagging_listeners", "Listeners whose socket would block.", totals.lagging as u64);
+    let help = "Bytes that the lagging listener that is furthest behind lacks.";
+    out.add("furthest_behind_bytes", help, totals.furthest_behind_bytes);
     out.add("feed_bytes", "Bytes of the feed in memory.", totals.feed_bytes);
 
     for counters in totals.counters.all().chunk_by(|a, b| a.metric == b.metric) {
@@ -60,6 +66,10 @@ pub fn text(snapshot: &MetricsSnapshot) -> String {
                 out.add_each(metric, help, label, values);
             }
         }
+    }
+
+    for (kind, histogram) in totals.counters.histograms.all() {
+        out.add_histogram(&kind, histogram);
     }
 
     out.add_each(
@@ -91,6 +101,9 @@ pub fn text(snapshot: &MetricsSnapshot) -> String {
     if let Some(cluster) = cluster {
         out.add_cluster(cluster);
     }
+    if let Some(process) = process {
+        out.add_process(process);
+    }
     out.0
 }
 
@@ -100,8 +113,44 @@ struct MetricsText(String);
 impl MetricsText {
     /// Adds a metric without labels.
     fn add(&mut self, name: &str, help: &str, value: u64) {
-        self.head(name, help);
-        self.line(format_args!("wschat_{name} {value}"));
+        self.add_value(&format!("wschat_{name}"), help, value);
+    }
+
+    /// The same for a metric with this whole name.
+    fn add_value(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, help, kind(name));
+        self.line(format_args!("{name} {value}"));
+    }
+
+    fn add_histogram(&mut self, kind: &HistogramKind, histogram: &Histogram) {
+        let name = format!("wschat_{}", kind.metric);
+        self.head(&name, kind.help, "histogram");
+        let counts = histogram.cumulative();
+        let in_units = |value: u64| value as f64 / f64::from(kind.per_unit);
+        for (bound, count) in kind.bounds.iter().zip(counts) {
+            let bound = in_units(*bound);
+            self.line(format_args!("{name}_bucket{{le=\"{bound}\"}} {count}"));
+        }
+        let count = counts.last().copied().unwrap_or_default();
+        self.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
+        self.line(format_args!("{name}_sum {}", in_units(histogram.sum())));
+        self.line(format_args!("{name}_count {count}"));
+    }
+
+    /// Adds what the process uses.
+    fn add_process(&mut self, process: &ProcessStats) {
+        let help = "Total user and system CPU time spent in seconds.";
+        self.add_value("process_cpu_seconds_total", help, process.cpu_secs);
+        let help = "Resident memory size in bytes.";
+        self.add_value("process_resident_memory_bytes", help, process.resident_bytes);
+        let help = "Virtual memory size in bytes.";
+        self.add_value("process_virtual_memory_bytes", help, process.virtual_bytes);
+        self.add_value("process_open_fds", "Number of open file descriptors.", process.open_fds);
+        if let Some(max) = process.max_fds {
+            self.add_value("process_max_fds", "Maximum number of open file descriptors.", max);
+        }
+        let help = "Start time of the process since unix epoch in seconds.";
+        self.add_value("process_start_time_seconds", help, process.start_secs);
     }
 
     /// Adds a metric with one label, and its value for each value of the label.
@@ -112,9 +161,10 @@ impl MetricsText {
         label: &str,
         values: impl IntoIterator<Item = (&'a str, u64)>,
     ) {
-        self.head(name, help);
+        let name = format!("wschat_{name}");
+        self.head(&name, help, kind(&name));
         for (of, value) in values {
-            self.line(format_args!("wschat_{name}{{{label}=\"{of}\"}} {value}"));
+            self.line(format_args!("{name}{{{label}=\"{of}\"}} {value}"));
         }
     }
 
@@ -139,16 +189,19 @@ impl MetricsText {
         self.add("cluster_listeners", help, cluster.listeners_total());
     }
 
-    /// Every name of a counter ends with `_total`, and no other name does.
-    fn head(&mut self, name: &str, help: &str) {
-        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-        self.line(format_args!("# HELP wschat_{name} {help}\n# TYPE wschat_{name} {kind}"));
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
     }
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "{line}");
     }
+}
+
+/// Every name of a counter ends with `_total`, and no other name does.
+fn kind(name: &str) -> &'static str {
+    if name.ends_with("_total") { "counter" } else { "gauge" }
 }
 
 #[cfg(test)]
@@ -165,6 +218,8 @@ mod tests {
         let mut totals = Totals { listeners: 412, restarts_survived: 1, ..Totals::default() };
         totals.counters.messages = 7;
         totals.counters.refused[Refusal::JwtInvalid as usize] = 3;
+        totals.counters.histograms.sweep_us(400, 2);
+        totals.counters.histograms.sweep_us(3_000_000, 1);
         totals.counters.rejected[Rejection::AddressFull as usize] = 5;
         let loaded = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let text = text(&MetricsSnapshot {
@@ -180,6 +235,7 @@ mod tests {
             record: RecordStats::default(),
             policy: PolicyStats { mutes: 3, ..PolicyStats::default() },
             cluster: None,
+            process: None,
         });
         assert!(!text.contains("cluster"), "a room on one machine has no such metrics");
         for line in [
@@ -197,6 +253,17 @@ mod tests {
             "wschat_restarts_survived_total 1",
             r#"wschat_moderation_acts_total{act="mute"} 0"#,
             "wschat_mutes 3",
+            "# TYPE wschat_sweep_duration_seconds histogram",
+            r#"wschat_sweep_duration_seconds_bucket{le="0.00025"} 0"#,
+            r#"wschat_sweep_duration_seconds_bucket{le="0.0005"} 2"#,
+            r#"wschat_sweep_duration_seconds_bucket{le="2.5"} 2"#,
+            r#"wschat_sweep_duration_seconds_bucket{le="+Inf"} 3"#,
+            "wschat_sweep_duration_seconds_sum 3.0008",
+            "wschat_sweep_duration_seconds_count 3",
+            r#"wschat_message_size_bytes_bucket{le="1048576"} 0"#,
+            "wschat_message_size_bytes_sum 0",
+            r#"wschat_accepted_connections_total{transport="sse"} 0"#,
+            r#"wschat_reloads_total{result="rejected"} 0"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -92,7 +92,7 @@ async fn response(request: &Request<Incoming>, service: &Service) -> Response<Fu
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             response
         }
-        "/metrics" => build(StatusCode::OK, MEDIA_TYPE, service.metrics().into()),
+        "/metrics" => build(StatusCode::OK, MEDIA_TYPE, service.metrics().await.into()),
         "/healthz" => match service.is_healthy().await {
             true => plain(StatusCode::OK, "ok"),
             false => plain(StatusCode::SERVICE_UNAVAILABLE, "A shard does not answer."),

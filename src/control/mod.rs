@@ -18,6 +18,7 @@ mod client;
 mod error;
 mod metrics;
 mod metrics_http;
+mod process;
 mod protocol;
 mod rates;
 mod server;

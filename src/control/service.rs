@@ -12,6 +12,7 @@ use crate::chat::{Actor, ModActionError, Moderation, Mute, Refusal, Tim};
 use crate::cluster::{ClusterState, ClusterStatus};
 use crate::control::error::{ControlError, ErrorCode};
 use crate::control::metrics::{self, MetricsSnapshot};
+use crate::control::process::ProcessStats;
 use crate::control::protocol::{
     Clients, ConfigStatus, ControlRequest, ModerateReply, ModerationStatus, Muted, PolicyStats,
     ReloadReport, Status, error_reply, ok_reply,
@@ -86,7 +87,12 @@ impl Service {
     }
 
     /// The metrics in the Prometheus text format.
-    pub fn metrics(&self) -> String {
+    pub async fn metrics(&self) -> String {
+        // Counting a million descriptors takes long. Without a thread, these metrics are missing.
+        let process = match on_thread("process", ProcessStats::read) {
+            Ok(read) => read.await.ok().and_then(Result::ok),
+            Err(_) => None,
+        };
         metrics::text(&MetricsSnapshot {
             totals: self.pool.totals(),
             connections_max: self.pool.settings().borrow().limits.connections_max,
@@ -94,6 +100,7 @@ impl Service {
             record: self.recorder.stats(),
             policy: self.policy(),
             cluster: self.cluster(),
+            process,
         })
     }
 
@@ -137,7 +144,7 @@ impl Service {
                 let moderation = self.pool.moderation().clone();
                 Ok(ok_reply(&moderation))
             }
-            ControlRequest::Metrics {} => Ok(ok_reply(&self.metrics())),
+            ControlRequest::Metrics {} => Ok(ok_reply(&self.metrics().await)),
         }
     }
 

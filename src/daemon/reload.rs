@@ -79,6 +79,7 @@ impl Reloader {
             Ok(_) if !found.is_empty() => Err(self.reject(found.to_vec())),
             Ok(loaded) => Ok(self.apply(loaded).await),
         };
+        self.pool.count_reload(result.is_ok());
         self.manager.ready();
         if let Some(ReloadRequest { reply, .. }) = request {
             // The operator may have disconnected.

@@ -147,6 +147,7 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
     drop(runtime);
     moderation_writer.finish(MODERATION_TIMEOUT);
     recorder.finish(RECORD_TIMEOUT);
+    pool.finish_client_log();
     info!("stopped");
     Ok(())
 }
@@ -185,6 +186,7 @@ async fn serve(
     if let Some(timeout) = sd_notify::watchdog_enabled() {
         tasks.spawn(watchdog::reset(manager.clone(), pool.clone(), timeout));
     }
+    tasks.spawn(pool.clone().log_clients());
     let mut reloads = control.serve(&reloader, &mut tasks);
     manager.ready();
 

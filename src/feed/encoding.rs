@@ -51,6 +51,11 @@ impl EncodedMessages {
         self.ends.push(self.frames.len());
     }
 
+    /// The size of the message that was encoded last.
+    pub fn newest_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Gives every message its `tim`: `stamp` gets the bytes that end with its text.
     pub fn stamp(&mut self, mut stamp: impl FnMut(&mut [u8])) {
         for &end in &self.ends {

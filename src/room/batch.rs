@@ -36,8 +36,9 @@ impl Batch {
         Self { shard, senders: is_remote.then(Vec::new), ..Self::default() }
     }
 
-    /// Adds the message that `encode` writes, with a placeholder for its `tim`.
-    pub fn push(&mut self, sender: MessageSender<'_>, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// Adds the message that `encode` writes, with a placeholder for its `tim`. Returns its
+    /// size in bytes.
+    pub fn push(&mut self, sender: MessageSender<'_>, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
         let MessageSender { id, wants_text, speaker } = sender;
         if let Some(senders) = &mut self.senders {
             senders.push((id, speaker.into()));
@@ -45,6 +46,7 @@ impl Batch {
             self.wanted.push((self.messages.len(), id));
         }
         self.messages.push(encode);
+        self.messages.newest_bytes()
     }
 
     /// Adds a message of the server, which nobody waits for.

@@ -1,10 +1,11 @@
-//! What the daemon counts: one table from which the struct, the names in a handover
+//! What the daemon counts: histograms, and one table from which the struct, the names in a handover
 //! and the metrics follow.
 
 use std::slice;
 
 use crate::chat::Refusal;
 use crate::server::admission::rejection::Rejection;
+use crate::server::histogram::Histograms;
 
 /// One number of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ macro_rules! counters {
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Counters {
             $(#[doc = $help] pub $field: $type,)*
+            /// The histograms.
+            pub histograms: Histograms,
         }
 
         impl Counters {
@@ -50,8 +53,15 @@ macro_rules! counters {
                 all
             }
 
-            /// Adds to the counter of this name. A name that is not known is ignored.
+            /// Every number with its name in a handover.
+            pub fn stored(&self) -> Vec<(String, u64)> {
+                let counters = self.all().into_iter().map(|it| (it.name.to_owned(), it.value));
+                counters.chain(self.histograms.stored()).collect()
+            }
+
+            /// Adds to the number of this name. A name that is not known is ignored.
             pub fn add(&mut self, name: &str, count: u64) {
+                self.histograms.add(name, count);
                 $(
                     for ((known, _), value) in $names.into_iter().zip(self.$field.cells_mut()) {
                         *value += if known == name { count } else { 0 };
@@ -61,6 +71,7 @@ macro_rules! counters {
 
             /// Adds all counters of `other`.
             pub fn merge(&mut self, other: &Self) {
+                self.histograms.merge(&other.histograms);
                 $(
                     let pairs = self.$field.cells_mut().iter_mut().zip(other.$field.cells());
                     pairs.for_each(|(to, more)| *to += more);
@@ -82,6 +93,9 @@ counters! {
         "Messages that were not sent, by the code of their notice.";
     notices_dropped: u64, "dropped_notices_total", "", [("notices_dropped", "")],
         "Notices that were not sent, because there were too many.";
+    accepted: [u64; 2], "accepted_connections_total", "transport",
+        [("accepted_ws", "ws"), ("accepted_sse", "sse")],
+        "Connections that became listeners, by transport.";
     probes: u64, "probes_total", "", [("probes", "")],
         "Empty messages, which pages send to test their connection.";
     rejected: [u64; Rejection::ALL.len()], "refused_connections_total", "reason",
@@ -95,6 +109,9 @@ counters! {
         "Connections closed because the client violated RFC 6455.";
     kicked: u64, "closed_connections_total", "reason", [("kicked", "kicked")],
         "Connections closed by a moderator or an operator.";
+    reloads: [u64; 2], "reloads_total", "result",
+        [("reloads_applied", "applied"), ("reloads_rejected", "rejected")],
+        "Reloads of the configuration, by result.";
 }
 
 /// The name of a refusal in a handover. A rejected connection has the name of its code too.

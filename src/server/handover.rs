@@ -28,13 +28,12 @@ impl ShardPool {
             all.extend(more);
         }
         let totals = self.totals();
-        let counters = totals.counters.all().into_iter();
         let mut snapshot = Snapshot {
             next_id: shared.next_id.load(Ordering::Relaxed),
             listeners_peak: totals.listeners_peak as u64,
             restarts_survived: totals.restarts_survived + 1,
             started_secs: totals.started_secs,
-            counters: counters.map(|it| (it.name.to_owned(), it.value)).collect(),
+            counters: totals.counters.stored(),
             account_snapshots: shared.room.account_snapshots(pace, shared.now().ms),
             ..Snapshot::default()
         };

@@ -19,7 +19,10 @@
 //! - `moderate`: carries out moderation actions
 //! - `ordered`: what a log of several machines does with the room
 //! - `client_list`: the rows and pages of `wschat clients`
+//! - `client_log`: log lines about clients that are refused or disconnected
 //! - `counters`: the figures of status and metrics
+//! - `reporting`: what the HTTP server and the daemon add to them, and to the log about clients
+//! - `histogram`: its histograms
 //! - `snapshot`, `handover`: the room on its way to the next process
 
 #![deny(clippy::unwrap_used, clippy::expect_used)]
@@ -28,14 +31,17 @@
 mod acceptor;
 mod admission;
 mod client_list;
+mod client_log;
 mod counters;
 mod handover;
+mod histogram;
 mod http;
 mod listening_socket;
 mod moderate;
 mod ordered;
 mod pool;
 mod posting;
+mod reporting;
 mod settings;
 mod shard;
 mod shared;
@@ -48,7 +54,9 @@ pub use admission::epoll_watches::{EpollWatches, WatchUse};
 pub(crate) use admission::handshake_slots::HandshakeSlots;
 pub use admission::rejection::Rejection;
 pub use client_list::{ClientChunk, ClientRow, Page, SortKey};
+pub use client_log::{ClientEvent, ClientLog, CloseReason};
 pub use counters::{Counter, Counters};
+pub use histogram::{Histogram, HistogramKind, Histograms};
 pub(crate) use http::handshake_stream::register_socket;
 pub(crate) use http::host_check::check_host;
 pub(crate) use http::http11_reader::Http11Reader;

@@ -42,6 +42,8 @@ pub struct Totals {
     pub listeners_peak: usize,
     /// Connections whose socket would block.
     pub lagging: usize,
+    /// How many bytes of the feed the lagging connection that is furthest behind lacks.
+    pub furthest_behind_bytes: u64,
     /// Bytes of the feed in memory.
     pub feed_bytes: u64,
     /// How many handovers there were.
@@ -231,11 +233,6 @@ impl ShardPool {
         &self.0.watches
     }
 
-    /// Counts a connection that did not become a WebSocket.
-    pub fn count_rejection(&self, rejection: Rejection) {
-        self.0.count_rejection(rejection);
-    }
-
     /// Gives an admitted connection to its shard, with the bytes that followed the request.
     /// The shard sees it at the next [`Self::wake_adopters`].
     pub fn adopt(&self, connection: NewConnection, socket: Socket, received: Vec<u8>) {
@@ -266,6 +263,7 @@ impl ShardPool {
         if settings.limits.connects_per_address_per_sec == 0 {
             self.0.connections.forget_rates();
         }
+        self.0.client_log.set_proxies(&settings.trusted_proxies);
         self.0.settings.send_replace(settings);
         self.run_on_all(ShardCommand::ReloadSettings).await;
     }
@@ -403,6 +401,7 @@ impl ShardPool {
             listeners: shared.connections.open(),
             listeners_peak: shared.connections.peak(),
             lagging: 0,
+            furthest_behind_bytes: 0,
             feed_bytes: shared.room.feed_bytes(),
             restarts_survived: shared.restarts_survived,
             started_secs: shared.started_secs,
@@ -410,9 +409,12 @@ impl ShardPool {
             speakers: shared.room.speakers(),
             counters: lock(&shared.counters).clone(),
         };
+        let end = shared.room.end();
         for mailbox in &shared.mailboxes {
             let report = lock(&mailbox.report);
             totals.lagging += report.lagging;
+            let behind = report.oldest_lagging.map_or(0, |cursor| end.saturating_sub(cursor));
+            totals.furthest_behind_bytes = totals.furthest_behind_bytes.max(behind);
             totals.counters.merge(&report.counters);
         }
         totals

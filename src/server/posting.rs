@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use crate::chat::{Refusal, Refused};
 use crate::config::Limits;
 use crate::server::admission::rejection::Rejection;
+use crate::server::client_log::ClientEvent;
 use crate::server::pool::ShardPool;
 use crate::server::shard::command::ShardCommand;
 use crate::server::shard::post::{Post, PostAnswer, PostClaim};
@@ -38,15 +39,17 @@ impl ShardPool {
     ///
     /// # Errors
     ///
-    /// That the address is too fast.
+    /// That the address is too fast; counts that as a rejection.
     pub(crate) fn check_post_rate(&self, peer: Peer, limits: &Limits) -> Result<(), Rejection> {
         let shared = self.shared();
-        shared.connections.check_rate(peer, limits, shared.elapsed_us())
+        let checked = shared.connections.check_rate(peer, limits, shared.elapsed_us());
+        checked.inspect_err(|rejection| shared.count_rejection(*rejection))
     }
 
-    /// The answer to a message that does not reach a shard. Counts it.
-    pub(crate) fn refuse_post(&self, refused: Refused) -> PostAnswer {
+    /// The answer to a message of `peer` that does not reach a shard. Counts and logs it.
+    pub(crate) fn refuse_post(&self, refused: Refused, peer: Peer) -> PostAnswer {
         self.shared().count_refusal(refused.refusal);
+        self.shared().log_client(ClientEvent::Refused(refused.refusal), peer);
         PostAnswer::refused(refused, self.now())
     }
 

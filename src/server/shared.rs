@@ -14,10 +14,12 @@ use crate::room::Room;
 use crate::server::admission::connection_counts::ConnectionCounts;
 use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::Rejection;
+use crate::server::client_log::{ClientEvent, ClientLog};
 use crate::server::counters::Counters;
 use crate::server::settings::Settings;
 use crate::server::shard::mailbox::Mailbox;
 use crate::server::snapshot::Snapshot;
+use crate::server::socket::Peer;
 
 /// The clock of the shards starts here, so that a message from before a handover has a time
 /// on it too. The longest slow mode needs no more.
@@ -33,6 +35,7 @@ pub(crate) struct Shared {
     pub watches: EpollWatches,
     /// The counters of earlier processes, and the rejections of this one.
     pub counters: Mutex<Counters>,
+    pub client_log: ClientLog,
     pub next_id: AtomicU64,
     /// The number of the newest health check.
     pub health_check: AtomicU64,
@@ -59,6 +62,8 @@ impl Shared {
         connections.set_peak(snapshot.listeners_peak as usize);
         let mut counters = Counters::default();
         snapshot.counters.iter().for_each(|(name, count)| counters.add(name, *count));
+        let client_log = ClientLog::default();
+        client_log.set_proxies(&settings.trusted_proxies);
         Self {
             room: Arc::new(room),
             settings: watch::Sender::new(settings),
@@ -66,6 +71,7 @@ impl Shared {
             connections,
             watches: EpollWatches::default(),
             counters: Mutex::new(counters),
+            client_log,
             next_id: snapshot.next_id.into(),
             health_check: 0.into(),
             restarts_survived: snapshot.restarts_survived,
@@ -79,8 +85,12 @@ impl Shared {
 
     /// The time of the shards' clock, and the time of day.
     pub fn now(&self) -> Now {
-        let ms = CLOCK_START_MS + self.clock.elapsed().as_millis() as u64;
-        Now { ms, tim: time_of_day() }
+        Now { ms: self.now_ms(), tim: time_of_day() }
+    }
+
+    /// The time of the shards' clock.
+    pub fn now_ms(&self) -> u64 {
+        CLOCK_START_MS + self.clock.elapsed().as_millis() as u64
     }
 
     /// Microseconds since the pool was started.
@@ -112,6 +122,11 @@ impl Shared {
     /// Counts a message that did not reach a shard.
     pub fn count_refusal(&self, refusal: Refusal) {
         lock(&self.counters).refused[refusal as usize] += 1;
+    }
+
+    /// Logs an event of a client without an open connection.
+    pub fn log_client(&self, event: ClientEvent, peer: Peer) {
+        self.client_log.note(event, peer, None, self.now_ms());
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A socket of any kind, TCP or Unix.
 pub use socket2::Socket;
 
+use crate::address::TrustedProxy;
 use crate::chat::AddressBlock;
 
 /// The client's end of a connection.
@@ -31,6 +32,14 @@ impl Peer {
     /// ```
     pub fn tcp(address: SocketAddr) -> Self {
         Self::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+
+    /// Whether it is one of these proxies.
+    pub(crate) fn is_any_of(&self, proxies: &[TrustedProxy]) -> bool {
+        proxies.iter().any(|proxy| match self {
+            Self::Tcp(address) => proxy.contains(address.ip()),
+            Self::Unix => *proxy == TrustedProxy::Unix,
+        })
     }
 
     /// The block of addresses that this peer is counted in.

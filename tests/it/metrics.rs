@@ -11,6 +11,9 @@ use crate::harness::{DEADLINE, Daemon};
 const DASHBOARD: &str = include_str!("../../packaging/examples/wschat-dashboard.json");
 const RULES: &str = include_str!("../../packaging/examples/wschat.rules.yml");
 
+const HISTOGRAMS: [&str; 3] =
+    ["wschat_sweep_duration_seconds", "wschat_delivery_delay_seconds", "wschat_message_size_bytes"];
+
 /// Prints the name, the type and the labels of each family.
 const PARSE: &str = "
 import sys
@@ -35,7 +38,32 @@ fn metrics() -> String {
 /// Every name of the daemon's metrics in a text.
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| word.starts_with("wschat_")).collect()
+    words
+        .filter(|it| it.starts_with("wschat_") || it.starts_with("process_"))
+        .filter(is_metric)
+        .collect()
+}
+
+/// Not the name of a histogram, of which there are only `_bucket`, `_sum` and `_count`.
+fn is_metric(name: &&str) -> bool {
+    !HISTOGRAMS.contains(name)
+}
+
+/// The linter of Prometheus, which knows its conventions.
+#[test]
+fn promtool_has_nothing_to_say() {
+    let promtool = |words: &[&str], input: &str| {
+        let mut command = Command::new("promtool");
+        let command = command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.stderr(Stdio::piped()).spawn().expect("promtool is installed");
+        process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    assert_eq!(promtool(&["check", "metrics"], &metrics()), "");
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/examples/wschat.rules.yml");
+    assert!(promtool(&["check", "rules", rules], "").contains("SUCCESS"));
 }
 
 #[test]
@@ -57,14 +85,31 @@ fn the_official_parser_accepts_the_metrics() {
         let mut words = family.split(' ');
         let (name, kind) = (words.next().unwrap(), words.next().unwrap());
         assert_eq!(kind == "counter", name.ends_with("_total"), "{family}");
-        assert!(
-            words.all(|label| ["act", "code", "reason", "version"].contains(&label)),
-            "{family}"
-        );
+        assert_eq!(kind == "histogram", name.ends_with("_bucket"), "{family}");
+        let known = ["act", "code", "le", "reason", "result", "transport", "version"];
+        assert!(words.all(|label| known.contains(&label)), "{family}");
         found.insert(name);
+        if let Some(name) = name.strip_suffix("_bucket") {
+            assert!(["_sum", "_count"].iter().all(|it| text.contains(&format!("\n{name}{it} "))));
+        }
     }
+    found.extend(
+        names(&text).into_iter().filter(|it| it.ends_with("_sum") || it.ends_with("_count")),
+    );
     assert_eq!(found, names(&text));
     assert!(!text.contains("mallory") && !text.contains("127.0.0.1"), "{text}");
+}
+
+#[test]
+fn the_manual_explains_every_metric() {
+    let manual = include_str!("../../man/wschat.8");
+    let section = manual.split("\n.Sh ").find(|section| section.starts_with("METRICS\n")).unwrap();
+    let items = section.lines().filter_map(|line| line.strip_prefix(".It Li "));
+    let explained: BTreeSet<_> = items.flat_map(|names| names.split(" , ")).collect();
+    let histogram = |name: &str| HISTOGRAMS.into_iter().find(|it| name.starts_with(it));
+    let text = metrics();
+    let exposed = names(&text).into_iter().map(|name| histogram(name).unwrap_or(name));
+    assert_eq!(explained, exposed.collect());
 }
 
 #[test]

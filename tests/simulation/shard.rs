@@ -7,7 +7,8 @@ use std::rc::Rc;
 use wschat::chat::{Now, Target, ack, nack};
 use wschat::room::{Batch, Room};
 use wschat::server::{
-    ConnectionPermit, ConnectionSnapshot, NewConnection, PendingAction, Settings, Table, Turn,
+    ClientLog, ConnectionPermit, ConnectionSnapshot, NewConnection, PendingAction, Settings, Table,
+    Turn,
 };
 use wschat::ws::close::Close;
 
@@ -146,6 +147,9 @@ impl Shard {
     ) -> T {
         let Self { settings, table, batch, pending, .. } = self;
         let (rules, limits) = (&settings.rules, &settings.limits);
-        act(table, &mut Turn { now, clock_us: &|| 0, room, rules, limits, batch, pending })
+        let (clock_us, time_of_day, client_log) = (&|| 0, &|| now.tim, &ClientLog::default());
+        let mut turn =
+            Turn { now, clock_us, time_of_day, room, rules, limits, batch, pending, client_log };
+        act(table, &mut turn)
     }
 }

@@ -15,14 +15,6 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// trusted: every client can send this field.
 pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Whether `peer` is in `listen.trusted_proxies`.
-pub(crate) fn is_trusted(proxies: &[TrustedProxy], peer: Peer) -> bool {
-    proxies.iter().any(|proxy| match peer {
-        Peer::Tcp(address) => proxy.contains(address.ip()),
-        Peer::Unix => *proxy == TrustedProxy::Unix,
-    })
-}
-
 /// The client that sent a request with these `headers` through `peer`.
 ///
 /// That is the rightmost address in `X-Forwarded-For` that is not a trusted proxy: each proxy
@@ -33,7 +25,7 @@ pub(crate) fn client(headers: &HeaderMap, peer: Peer, proxies: &[TrustedProxy]) 
     // As bytes, since the part that a client made up need not be UTF-8.
     let mut entries = fields.flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b','));
     let mut client = peer;
-    while is_trusted(proxies, client) {
+    while client.is_any_of(proxies) {
         let Some(previous) = entries.next().and_then(parse) else { break };
         client = previous;
     }
@@ -79,7 +71,7 @@ pub(crate) fn warn_if_ignored(
 }
 
 fn is_ignored(headers: &HeaderMap, peer: Peer, proxies: &[TrustedProxy]) -> bool {
-    headers.contains_key(FORWARDED_FOR) && !is_trusted(proxies, peer)
+    headers.contains_key(FORWARDED_FOR) && !peer.is_any_of(proxies)
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl PostContext<'_> {
         let expects_continue = request.headers().contains_key(EXPECT);
         let response = match self.check_head(&request) {
             Err(refused) => {
-                let response = response(self.shards.refuse_post(refused));
+                let response = response(self.shards.refuse_post(refused, self.client));
                 let hides_next = matches!(refused.refusal, Refusal::BadRequest | Refusal::TooLarge);
                 // Where the next request begins is not known, or far away.
                 if hides_next || expects_continue { last(response) } else { response }
@@ -72,10 +72,9 @@ impl PostContext<'_> {
         if !is_json(headers) {
             return Err(Refusal::MediaType.into());
         }
-        self.shards.check_post_rate(self.client, limits).map_err(|rejection| {
-            self.shards.count_rejection(rejection);
-            Refused { refusal: Refusal::RateLimited, wait_secs: Some(RATE_WAIT_SECS) }
-        })?;
+        let checked = self.shards.check_post_rate(self.client, limits);
+        let wait_secs = Some(RATE_WAIT_SECS);
+        checked.map_err(|_| Refused { refusal: Refusal::RateLimited, wait_secs })?;
         Ok(bearer)
     }
 
@@ -93,9 +92,9 @@ impl PostContext<'_> {
         match text {
             // After a part of a body, the next request cannot be found.
             Err(refusal @ (Refusal::TooLarge | Refusal::BadRequest)) => {
-                last(response(self.shards.refuse_post(refusal.into())))
+                last(response(self.shards.refuse_post(refusal.into(), self.client)))
             }
-            Err(refusal) => response(self.shards.refuse_post(refusal.into())),
+            Err(refusal) => response(self.shards.refuse_post(refusal.into(), self.client)),
             Ok(text) => self.send(text, bearer).await,
         }
     }
@@ -148,7 +147,7 @@ pub(crate) fn unavailable(shards: &ShardPool) -> FullResponse {
     last(response(shards.post_unavailable()))
 }
 
-/// The response to a POST whose length hyper cannot read.
-pub(crate) fn bad_request(shards: &ShardPool) -> FullResponse {
-    last(response(shards.refuse_post(Refusal::BadRequest.into())))
+/// The response to a POST of `peer` whose length hyper cannot read.
+pub(crate) fn bad_request(shards: &ShardPool, peer: Peer) -> FullResponse {
+    last(response(shards.refuse_post(Refusal::BadRequest.into(), peer)))
 }

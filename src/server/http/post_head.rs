@@ -27,6 +27,12 @@ impl PostHead {
         lock(&self.0).bytes.starts_with(METHOD)
     }
 
+    /// Whether a request has begun. Browsers open connections that they may not need.
+    pub fn has_begun(&self) -> bool {
+        let recorded = lock(&self.0);
+        recorded.is_complete || !recorded.bytes.is_empty()
+    }
+
     /// Its header fields, as far as they are valid.
     pub fn headers(&self) -> HeaderMap {
         let recorded = lock(&self.0);
@@ -79,6 +85,7 @@ mod tests {
         for size in 1..=bytes.len() {
             let head = PostHead::default();
             bytes.as_bytes().chunks(size).for_each(|piece| head.record(piece));
+            assert!(head.has_begun());
             assert_eq!(head.is_post(), is_post, "{bytes:?}");
             assert_eq!(head.take_has_two_lengths(), has_two_lengths, "{bytes:?}");
         }
@@ -104,6 +111,8 @@ mod tests {
     #[test]
     fn a_request_that_is_forgotten_was_a_post() {
         let head = PostHead::default();
+        head.record(b"\r\n");
+        assert!(!head.has_begun());
         head.record(b"POST / HTTP/1.1\r\n");
         assert!(!head.take_has_two_lengths());
         head.record(b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n");

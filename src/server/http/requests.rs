@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::cors::Cors;
 use super::error_filter::{ErrorFilter, FilteredError};
-use super::forwarded_for::{self, is_trusted};
+use super::forwarded_for;
 use super::handshake_stream::HandshakeStream;
 use super::http11_reader::Http11Reader;
 use super::lease::Lease;
@@ -40,6 +40,14 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 #[error("the request is for a shard")]
 struct NotForHyper;
 
+/// A request does not lead to a listener.
+pub(super) struct NotAdmitted {
+    /// Why its client is rejected, if it is.
+    why: Option<Rejection>,
+    /// The client, which is behind the trusted proxies.
+    client: Peer,
+}
+
 impl HttpServer {
     /// Serves requests until the connection ends. If its client is admitted, returns the bytes
     /// that hyper has read after the request as well.
@@ -55,7 +63,7 @@ impl HttpServer {
         head: &PostHead,
         lease: &Lease,
     ) -> io::Result<Option<(NewConnection, Bytes)>> {
-        let is_trusted = is_trusted(&self.settings.borrow().trusted_proxies, peer);
+        let is_trusted = peer.is_any_of(&self.settings.borrow().trusted_proxies);
         if is_trusted {
             peer = read_proxy_header(stream, peer).await?;
         }
@@ -74,7 +82,7 @@ impl HttpServer {
         let served = poll_fn(|context| connection.poll_without_shutdown(context)).await;
         let received = connection.into_parts().read_buf;
         if let Some(status) = error.take() {
-            let response = self.unreadable(status, head);
+            let response = self.unreadable(status, head, peer);
             stream.write_all(&fast_path::encode(&response)).await?;
         }
         let Some((admitted, response)) = lock(&admitted).take() else {
@@ -105,8 +113,13 @@ impl HttpServer {
                 *lock(admitted) = Some((client, response));
                 return Err(NotForHyper);
             }
-            Err(Some(rejection)) => self.shards.count_rejection(rejection),
-            Err(None) => {}
+            Err(NotAdmitted { why, client }) => match why {
+                Some(rejection) => self.shards.count_rejection(rejection, Some(client)),
+                None if response.status() == StatusCode::BAD_REQUEST => {
+                    self.shards.log_bad_request(client);
+                }
+                None => {}
+            },
         }
         Ok(response.map(Full::new))
     }
@@ -133,10 +146,11 @@ impl HttpServer {
     }
 
     /// The response to a request that hyper cannot read, instead of its own with this status.
-    fn unreadable(&self, status: StatusCode, head: &PostHead) -> FullResponse {
+    fn unreadable(&self, status: StatusCode, head: &PostHead, peer: Peer) -> FullResponse {
         let mut response = if head.is_post() {
-            post::bad_request(&self.shards)
+            post::bad_request(&self.shards, peer)
         } else {
+            self.shards.log_bad_request(peer);
             error_response::unreadable(status)
         };
         *response.status_mut() = status;
@@ -162,15 +176,14 @@ impl HttpServer {
         Cors::with(&head.headers(), None, &self.settings.borrow().origins)
     }
 
-    /// The response to a request of `peer`, and the client if it listens, or else the
-    /// rejection if there is one. A client gets its permit before the response is sent, so that
+    /// The response to a request of `peer`, and the client if it listens. A client gets its permit before the response is sent, so that
     /// it receives every message from then on.
     pub(super) fn respond(
         &self,
         request: &Request<impl Body>,
         peer: Peer,
         settings: &Settings,
-    ) -> (FullResponse, Result<NewConnection, Option<Rejection>>) {
+    ) -> (FullResponse, Result<NewConnection, NotAdmitted>) {
         let cors = Cors::new(request, &settings.origins);
         let (mut response, result) = self.respond_without_cors(request, peer, settings);
         cors.add_to(&mut response);
@@ -182,26 +195,27 @@ impl HttpServer {
         request: &Request<impl Body>,
         peer: Peer,
         settings: &Settings,
-    ) -> (FullResponse, Result<NewConnection, Option<Rejection>>) {
+    ) -> (FullResponse, Result<NewConnection, NotAdmitted>) {
         let Settings { page, limits, trusted_proxies, origins, .. } = settings;
         let headers = request.headers();
         let is_allowed = origin_check::is_allowed(headers, origins);
+        let client = forwarded_for::client(headers, peer, trusted_proxies);
+        let not_admitted = |response, why| (response, Err(NotAdmitted { why, client }));
         let outcome = routes::respond(request, page.enabled, limits.message_bytes_max);
         let (response, encoding, start) = match outcome {
             Outcome::ListenerHead(_) if !is_allowed => {
-                return (error_response::rejected(Rejection::Origin), Err(None));
+                return not_admitted(error_response::rejected(Rejection::Origin), None);
             }
             Outcome::Response(response) | Outcome::ListenerHead(response) => {
-                return (response, Err(None));
+                return not_admitted(response, None);
             }
             Outcome::Listener { response, encoding, start } => (response, encoding, start),
         };
-        let rejected = |rejection| (error_response::rejected(rejection), Err(Some(rejection)));
+        let rejected = |why| not_admitted(error_response::rejected(why), Some(why));
         if !is_allowed {
             return rejected(Rejection::Origin);
         }
         forwarded_for::warn_if_ignored(headers, peer, trusted_proxies, &self.forwarded_for_log);
-        let client = forwarded_for::client(headers, peer, trusted_proxies);
         match self.shards.admit(client, encoding, start, limits) {
             Ok(connection) => (response, Ok(connection)),
             Err(rejection) => rejected(rejection),

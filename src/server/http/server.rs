@@ -112,7 +112,7 @@ impl HttpServer {
                     () = &mut handshake => return,
                     () = slot.evicted() => {}
                 }
-                server.shards.count_rejection(Rejection::Crowded);
+                server.shards.count_rejection(Rejection::Crowded, Some(peer));
                 lease.revoke();
                 let _ = timeout(REVOKED_TIMEOUT, handshake).await;
                 // The connection may already be with a shard.
@@ -164,7 +164,7 @@ impl HttpServer {
             Ok(stream) => stream,
             Err((socket, error)) => {
                 debug!(%error, "cannot register the socket of {peer}: {error}");
-                self.shards.count_rejection(Rejection::System);
+                self.shards.count_rejection(Rejection::System, Some(peer));
                 self.slots.evict_oldest();
                 let response = error_response::rejected(Rejection::System);
                 return fast_path::reject(&socket, &response);
@@ -205,7 +205,7 @@ impl HttpServer {
             }
             None if lease.has_served() => {}
             None => {
-                self.shards.count_rejection(Rejection::Late);
+                self.shards.count_rejection(Rejection::Late, head.has_begun().then_some(peer));
                 debug!("handshake with {peer} timed out");
             }
         }

@@ -24,6 +24,8 @@ pub(crate) struct Mailbox {
 #[derive(Default)]
 pub(crate) struct ShardReport {
     pub lagging: usize,
+    /// The oldest cursor of the lagging connections.
+    pub oldest_lagging: Option<u64>,
     pub counters: Counters,
 }
 

@@ -45,7 +45,7 @@ use crate::server::shard::command::{Done, ShardCommand};
 use crate::server::shard::connection::Stream;
 use crate::server::shard::mailbox::Mailbox;
 use crate::server::shard::table::{PendingAction, Table, Turn};
-use crate::server::shared::Shared;
+use crate::server::shared::{Shared, time_of_day};
 use crate::server::snapshot::ConnectionSnapshot;
 use crate::server::socket::Socket;
 use crate::ws::close;
@@ -324,14 +324,18 @@ impl Shard {
         }
         let mut report = lock(&self.shared.mailboxes[self.number].report);
         report.lagging = self.table.lagging();
+        report.oldest_lagging = self.table.oldest_lagging();
         report.counters.clone_from(self.table.counters());
     }
 
     fn with_table(&mut self, now: Now, act: impl FnOnce(&mut Table<Socket>, &mut Turn<'_>)) {
         let Self { shared, settings, table, batch, pending, .. } = self;
-        let (room, rules, limits) = (&shared.room, &settings.rules, &settings.limits);
-        let clock_us = &|| shared.elapsed_us();
-        act(table, &mut Turn { now, clock_us, room, rules, limits, batch, pending });
+        let (room, client_log) = (&shared.room, &shared.client_log);
+        let (rules, limits) = (&settings.rules, &settings.limits);
+        let (clock_us, time_of_day) = (&|| shared.elapsed_us(), &time_of_day);
+        let mut turn =
+            Turn { now, clock_us, time_of_day, room, rules, limits, batch, pending, client_log };
+        act(table, &mut turn);
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 
-use crate::chat::{AddressBlock, Refusal, Refused, Tim, notice};
+use crate::chat::{AddressBlock, Now, Refusal, Refused, Tim, notice};
 use crate::room::Participant;
+use crate::server::client_log::{ClientEvent, ClientLog};
 use crate::server::counters::Counters;
 use crate::server::socket::Peer;
 
@@ -45,7 +46,7 @@ pub(super) struct Posts {
     /// The messages of each address.
     lines: BTreeSet<(AddressBlock, u64)>,
     /// Those that were handled, and whose outcome is not known yet.
-    handled: HashMap<u64, oneshot::Sender<PostAnswer>>,
+    handled: HashMap<u64, (Peer, oneshot::Sender<PostAnswer>)>,
 }
 
 /// A message that is not answered.
@@ -149,22 +150,31 @@ impl Posts {
 
     /// The message was handled: it is answered when its outcome is known.
     pub fn await_outcome(&mut self, id: u64) {
-        let sender = self.pending.get_mut(&id).and_then(|post| post.answer.take());
-        self.handled.extend(sender.map(|sender| (id, sender)));
+        let post = self.pending.get_mut(&id);
+        let handled = post.and_then(|post| Some((post.peer, post.answer.take()?)));
+        self.handled.extend(handled.map(|handled| (id, handled)));
     }
 
-    /// Where the answer to a message goes that was handled, if it came by POST.
-    pub fn take_handled(&mut self, id: u64) -> Option<oneshot::Sender<PostAnswer>> {
+    /// Whose message was handled, if it came by POST, and where its answer goes.
+    pub fn take_handled(&mut self, id: u64) -> Option<(Peer, oneshot::Sender<PostAnswer>)> {
         self.handled.remove(&id)
     }
 }
 
-/// Counts a refusal. The HTTP server counts what is unavailable, because it decides that too.
-pub(super) fn refuse(refused: Refused, counters: &mut Counters, now: Tim) -> PostAnswer {
+/// Counts and logs a refusal. The HTTP server counts what is unavailable, because it decides
+/// that too.
+pub(super) fn refuse(
+    refused: Refused,
+    peer: Peer,
+    counters: &mut Counters,
+    client_log: &ClientLog,
+    now: Now,
+) -> PostAnswer {
     if refused.refusal != Refusal::Unavailable {
         counters.refused[refused.refusal as usize] += 1;
     }
-    PostAnswer::refused(refused, now)
+    client_log.note(ClientEvent::Refused(refused.refusal), peer, None, now.ms);
+    PostAnswer::refused(refused, now.tim)
 }
 
 pub(super) fn answer(sender: oneshot::Sender<PostAnswer>, with: PostAnswer) {

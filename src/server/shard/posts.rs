@@ -33,13 +33,15 @@ impl<S: Stream> Table<S> {
     /// Counts what became of a message that is in the feed, or will not be, and tells its
     /// sender. The sender of a message in the feed has it from there, unless it came by POST.
     pub fn settle(&mut self, id: u64, outcome: Outcome, turn: &mut Turn<'_>) {
-        if let Some(sender) = self.posts.take_handled(id) {
+        if let Some((peer, sender)) = self.posts.take_handled(id) {
             let with = match outcome {
                 Outcome::Sent(text) => {
                     self.counters.messages += 1;
                     PostAnswer { refused: None, text: text.into() }
                 }
-                Outcome::Refused(refused) => refuse(refused, &mut self.counters, turn.now.tim),
+                Outcome::Refused(refused) => {
+                    refuse(refused, peer, &mut self.counters, turn.client_log, turn.now)
+                }
             };
             return answer(sender, with);
         }
@@ -51,7 +53,7 @@ impl<S: Stream> Table<S> {
         match outcome {
             Outcome::Sent(_) => sender.count_sent(),
             Outcome::Refused(refused) => {
-                sender.refuse(refused, turn.now);
+                sender.refuse(refused, turn);
                 self.write_own_frames(id, turn);
             }
         }
@@ -67,7 +69,7 @@ impl<S: Stream> Table<S> {
         turn: &mut Turn<'_>,
     ) {
         match self.posts.take_handled(id) {
-            Some(sender) => answer(sender, PostAnswer { refused, text }),
+            Some((_, sender)) => answer(sender, PostAnswer { refused, text }),
             None => self.send_notice(id, &text, turn),
         }
     }

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use crate::chat::Refusal;
 use crate::feed::Encoding;
+use crate::server::client_log::CloseReason;
 use crate::server::shard::cold_state::NEVER;
 use crate::server::shard::connection::{Readiness, Stream};
 use crate::server::shard::held::Held;
@@ -260,6 +261,7 @@ impl<S: Stream> Table<S> {
             Ok(Some(answer)) => self.close(row, &answer, AfterClose::Drop),
             Err(violation) => {
                 self.counters.violations += 1;
+                self.log_close(row, CloseReason::Protocol, turn);
                 self.close(row, &violation.close, AfterClose::AwaitEnd);
             }
         }
@@ -311,7 +313,7 @@ impl<S: Stream> Table<S> {
                         budget.charge(proven, turn);
                     }
                 }
-                Event::Binary(_) => sender.refuse(Refusal::Binary.into(), turn.now),
+                Event::Binary(_) => sender.refuse(Refusal::Binary.into(), turn),
                 Event::Ping(payload) => {
                     sender.connection.queue_frame(Opcode::Pong, payload);
                 }

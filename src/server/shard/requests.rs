@@ -6,6 +6,7 @@ use crate::chat::Target;
 use crate::config::Limits;
 use crate::feed::Encoding;
 use crate::server::client_list::{ClientChunk, ClientRow};
+use crate::server::client_log::CloseReason;
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{Connection, FeedState, Stream};
 use crate::server::shard::held::Held;
@@ -59,6 +60,7 @@ impl<S: Stream> Table<S> {
                 && self.connections[row].closing().is_none()
             {
                 kicked += 1;
+                self.log_close(row, CloseReason::Kicked, turn);
                 self.held.remove(id);
                 self.read_deferred(row);
                 self.close(row, &close::KICKED, AfterClose::AwaitClose);

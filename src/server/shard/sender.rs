@@ -2,6 +2,7 @@
 
 use crate::chat::{Actor, Admission, ChatRequest, Now, Refusal, Refused, notice};
 use crate::room::{Account, MessageSender, Participant};
+use crate::server::client_log::ClientEvent;
 use crate::server::counters::Counters;
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{Connection, Stream};
@@ -53,7 +54,8 @@ impl<S: Stream> Sender<'_, S> {
             Ok(ChatRequest::Say(message)) => {
                 let speaker = cold.participant.speaker().id(message.usr(), peer.block());
                 let sender = MessageSender { id: cold.id, wants_text: false, speaker };
-                turn.batch.push(sender, |out| message.encode(out));
+                let bytes = turn.batch.push(sender, |out| message.encode(out));
+                self.counters.histograms.message_bytes(bytes as u64, 1);
                 if !turn.batch.is_remote() {
                     self.count_sent();
                 }
@@ -62,7 +64,7 @@ impl<S: Stream> Sender<'_, S> {
                 let actor = moderator(&cold.participant);
                 turn.pending.push(PendingAction { id: cold.id, action, actor });
             }
-            Err(refused) => self.refuse(refused, turn.now),
+            Err(refused) => self.refuse(refused, turn),
         }
         token_verified
     }
@@ -73,10 +75,12 @@ impl<S: Stream> Sender<'_, S> {
         self.counters.messages += 1;
     }
 
-    /// Counts a message that is not sent, and tells the client why.
-    pub fn refuse(&mut self, refused: Refused, now: Now) {
+    /// Counts and logs a message that is not sent, and tells the client why.
+    pub fn refuse(&mut self, refused: Refused, turn: &Turn<'_>) {
         self.counters.refused[refused.refusal as usize] += 1;
-        self.notify(refused, now);
+        let (event, id) = (ClientEvent::Refused(refused.refusal), self.cold.id);
+        turn.client_log.note(event, self.cold.peer(), Some(id), turn.now.ms);
+        self.notify(refused, turn.now);
     }
 
     /// Sends a notice to the client unless it has got too many. What became of a message that
@@ -158,7 +162,8 @@ fn handle_post(
         Ok(ChatRequest::Say(message)) => {
             let speaker = participant.speaker().id(message.usr(), peer.block());
             let sender = MessageSender { id, wants_text: true, speaker };
-            turn.batch.push(sender, |out| message.encode(out));
+            let bytes = turn.batch.push(sender, |out| message.encode(out));
+            counters.histograms.message_bytes(bytes as u64, 1);
             posts.await_outcome(id);
         }
         Ok(ChatRequest::Moderate(action)) => {
@@ -167,7 +172,8 @@ fn handle_post(
             posts.await_outcome(id);
         }
         Err(refused) => {
-            post.answer(refuse(refused, counters, turn.now.tim));
+            let answer = refuse(refused, *peer, counters, turn.client_log, turn.now);
+            post.answer(answer);
         }
     }
     token_verified

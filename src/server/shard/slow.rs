@@ -3,6 +3,7 @@
 
 use crate::chat::Tim;
 use crate::feed::{Encoding, Pieces};
+use crate::server::client_log::CloseReason;
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{FeedState, Stream};
 use crate::server::shard::outbox::Closing;
@@ -195,6 +196,7 @@ impl<S: Stream> Table<S> {
         connection.detach(pieces);
         if connection.closing().is_none() {
             self.counters.too_slow += 1;
+            self.log_close(row, CloseReason::TooSlow, turn);
             self.close(row, &Close::too_slow(behind), AfterClose::AwaitClose);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::feed::{Encoding, Pieces, Progress, Slices};
+use crate::feed::{Encoding, Piece, Pieces, Progress, Slices};
 use crate::server::shard::connection::{FeedState, Stream};
 use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
 use crate::server::snapshot::DETACHED;
@@ -38,7 +38,7 @@ impl<S: Stream> Table<S> {
         self.close_passed(floor, turn);
         turn.room.gate().retain_from(self.shard, floor);
         if self.sweep_end.is_none() {
-            self.start_sweep();
+            self.start_sweep(turn);
         }
     }
 
@@ -111,11 +111,12 @@ impl<S: Stream> Table<S> {
         }
         if sweep_end > self.swept {
             self.swept_ms = self.ms;
+            self.measure(sweep_end, turn);
         }
         self.swept = sweep_end;
         self.view.forget_before(sweep_end);
         self.sweep_end = None;
-        self.start_sweep();
+        self.start_sweep(turn);
     }
 
     /// Closes those of the rows that have the whole feed.
@@ -130,10 +131,28 @@ impl<S: Stream> Table<S> {
     }
 
     /// Starts a sweep if the view holds something that was not swept yet.
-    fn start_sweep(&mut self) {
+    fn start_sweep(&mut self, turn: &Turn<'_>) {
         if self.view_end() > self.swept {
             self.sweep_row = 0;
             self.sweep_end = Some(self.view_end());
+            self.sweep_began_us = (turn.clock_us)();
+        }
+    }
+
+    /// Measures the sweep that has just ended.
+    fn measure(&mut self, sweep_end: u64, turn: &Turn<'_>) {
+        if self.connections.is_empty() {
+            return;
+        }
+        let sweep_us = (turn.clock_us)().saturating_sub(self.sweep_began_us);
+        self.counters.histograms.sweep_us(sweep_us, 1);
+        let now_ns = (turn.time_of_day)().nanos();
+        let swept = self.swept;
+        let is_new = |piece: &&Piece| piece.start >= swept && piece.end() <= sweep_end;
+        for piece in self.view.iter().filter(is_new) {
+            // The messages of a piece were stamped together.
+            let delay_us = now_ns.saturating_sub(piece.last_tim.nanos()) / 1000;
+            self.counters.histograms.delivery_us(delay_us, piece.messages.into());
         }
     }
 }

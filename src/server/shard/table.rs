@@ -9,10 +9,11 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 
-use crate::chat::{Actor, ModAction, Now, Rules};
+use crate::chat::{Actor, ModAction, Now, Rules, Tim};
 use crate::config::Limits;
 use crate::feed::{Encoding, Pieces};
 use crate::room::{Batch, Room};
+use crate::server::client_log::{ClientEvent, ClientLog, CloseReason};
 use crate::server::counters::Counters;
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{Connection, FeedState, Readiness, Stream};
@@ -34,6 +35,8 @@ pub struct Turn<'a> {
     pub now: Now,
     /// A clock in microseconds that never steps back, for measuring.
     pub clock_us: &'a dyn Fn() -> u64,
+    /// The time of day, for measuring how old a message is.
+    pub time_of_day: &'a dyn Fn() -> Tim,
     /// The room, which gives messages their order.
     pub room: &'a Room,
     /// Which messages are accepted.
@@ -44,6 +47,8 @@ pub struct Turn<'a> {
     pub batch: &'a mut Batch,
     /// The moderation actions that were requested in this turn.
     pub pending: &'a mut Vec<PendingAction>,
+    /// The log of what happens to clients.
+    pub client_log: &'a ClientLog,
 }
 
 /// A moderation action that a moderator has requested. The shard carries it out and sends
@@ -97,6 +102,8 @@ pub struct Table<S> {
     pub(super) sweep_row: usize,
     /// The end of the view when the sweep started; `None` while there is no sweep.
     pub(super) sweep_end: Option<u64>,
+    /// When the sweep started, by the clock in microseconds.
+    pub(super) sweep_began_us: u64,
     /// The clock of pings, idle clients and deadlines. It stops while the shard stands still.
     pub(super) ms: u64,
     /// The time of the last [`Table::tick`].
@@ -134,6 +141,7 @@ impl<S: Stream> Table<S> {
             swept: room.end(),
             sweep_row: 0,
             sweep_end: None,
+            sweep_began_us: 0,
             ms: 0,
             ticked_ms: 0,
             swept_ms: 0,
@@ -159,6 +167,11 @@ impl<S: Stream> Table<S> {
     /// The number of lagging connections.
     pub fn lagging(&self) -> usize {
         self.lagging.len()
+    }
+
+    /// The oldest cursor of the lagging connections.
+    pub fn oldest_lagging(&self) -> Option<u64> {
+        self.lagging.first().map(|(cursor, _)| *cursor)
     }
 
     /// The events so far.
@@ -213,6 +226,12 @@ impl<S: Stream> Table<S> {
         self.connections.push(connection);
         self.cold.push(cold);
         row
+    }
+
+    /// Logs that a connection is closed.
+    pub(super) fn log_close(&self, row: usize, reason: CloseReason, turn: &Turn<'_>) {
+        let cold = &self.cold[row];
+        turn.client_log.note(ClientEvent::Closed(reason), cold.peer(), Some(cold.id), turn.now.ms);
     }
 
     /// Starts to close a connection, or changes what follows. The time limit counts from the

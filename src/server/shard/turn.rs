@@ -38,6 +38,7 @@ impl<S: Stream> Table<S> {
         let mut cold = ColdState::new(new, self.ms);
         cold.spread_ping(turn.limits.ping_interval.as_millis() as u64, self.ms);
         cold.start_lagging(self.ms);
+        self.counters.accepted[connection.encoding as usize] += 1;
         let row = self.insert(connection, cold);
         if let Some(after) = after {
             self.wait_for_later(row, after);

@@ -16,8 +16,8 @@ use wschat::config::Config;
 use wschat::feed::Encoding;
 use wschat::room::{Batch, Room, Start};
 use wschat::server::{
-    ConnectionCounts, ConnectionSnapshot, FeedState, NewConnection, Peer, PendingAction, Settings,
-    Table, Turn,
+    ClientLog, ConnectionCounts, ConnectionSnapshot, FeedState, NewConnection, Peer, PendingAction,
+    Settings, Table, Turn,
 };
 use wschat::ws::frame::{self, client_frame};
 
@@ -175,14 +175,17 @@ impl Bench {
             self.clock_us.set(self.clock_us.get() + self.look_us);
             self.clock_us.get()
         };
+        let now = Now { ms: self.ms, tim: self.tim() };
         let mut turn = Turn {
             clock_us: &clock_us,
-            now: Now { ms: self.ms, tim: self.tim() },
+            time_of_day: &|| now.tim,
+            now,
             room: &self.room,
             rules: &self.settings.rules,
             limits: &self.settings.limits,
             batch: &mut Batch::default(),
             pending: &mut self.pending,
+            client_log: &ClientLog::default(),
         };
         act(&mut self.tables[shard], &mut turn, &mut self.read_buffer)
     }

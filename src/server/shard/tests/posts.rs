@@ -6,6 +6,7 @@ use tokio::sync::oneshot::{self, Receiver};
 use crate::chat::{Now, Refusal, Rules, Tim};
 use crate::config::{Config, Limits};
 use crate::room::{Batch, Room};
+use crate::server::client_log::ClientLog;
 use crate::server::shard::post::{Post, PostAnswer, PostClaim};
 use crate::server::shard::table::{PendingAction, Table, Turn};
 use crate::server::socket::{Peer, Socket};
@@ -42,7 +43,10 @@ impl Shard {
     fn with<T>(&mut self, act: impl FnOnce(&mut Table<Socket>, &mut Turn<'_>) -> T) -> T {
         let now = Now { ms: self.ms, tim: Tim::from_nanos(self.ms * 1_000_000) };
         let Self { room, rules, limits, table, batch, pending, .. } = self;
-        act(table, &mut Turn { now, clock_us: &|| 0, room, rules, limits, batch, pending })
+        let (clock_us, time_of_day, client_log) = (&|| 0, &|| now.tim, &ClientLog::default());
+        let mut turn =
+            Turn { now, clock_us, time_of_day, room, rules, limits, batch, pending, client_log };
+        act(table, &mut turn)
     }
 
     /// Adds a message. Returns its id, its claim and its answer.
