@@ -35,7 +35,9 @@ impl Keeper {
     /// The system has no thread left.
     pub fn start() -> io::Result<Self> {
         let (sender, received) = mpsc::channel();
-        thread::Builder::new().name("record-keep".to_owned()).spawn(move || run(&received))?;
+        thread::Builder::new().name("record-keep".to_owned()).spawn(move || {
+            run(&received, LOOK_INTERVAL, Utc::now);
+        })?;
         Ok(Self(sender))
     }
 
@@ -46,12 +48,12 @@ impl Keeper {
     }
 }
 
-fn run(received: &Receiver<Record>) {
+fn run(received: &Receiver<Record>, interval: Duration, now: impl Fn() -> DateTime<Utc>) {
     let mut record = Record::default();
     let mut report = Report::default();
     let mut day = None;
     loop {
-        match received.recv_timeout(LOOK_INTERVAL) {
+        match received.recv_timeout(interval) {
             Ok(new) => {
                 record = new;
                 report = Report::default();
@@ -60,7 +62,7 @@ fn run(received: &Receiver<Record>) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let now = Utc::now();
+        let now = now();
         let (Some(dir), 1..) = (&record.dir, record.keep_days) else { continue };
         if day != Some(now.date_naive()) {
             day = Some(now.date_naive());
@@ -200,6 +202,7 @@ fn old(mut files: Vec<RecordedDay>, keep_days: u32, now: DateTime<Utc>) -> Old {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
     use std::collections::BTreeSet;
     use std::os::unix::fs::symlink;
 
@@ -295,6 +298,32 @@ mod tests {
         assert!(left.remove("2020-01-01") && left.remove("1999-12-31"));
         assert_eq!(names(), left);
         assert!(delete_old(&at("none"), 1, now).is_err());
+    }
+
+    #[test]
+    fn a_new_day_deletes_the_next_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Utc::now() - Days::new(20);
+        let day = |number: u64| (first + Days::new(number)).date_naive().to_string();
+        for number in 0..20 {
+            fs::write(folder.path().join(day(number)), "").unwrap();
+        }
+        let record = Record { dir: Some(folder.path().to_owned()), keep_days: 5 };
+        let (sender, received) = mpsc::channel();
+        sender.send(record).unwrap();
+        let (days, sender) = (RefCell::new(5..20u64), Cell::new(Some(sender)));
+        // A day passes between two looks at the clock.
+        run(&received, Duration::ZERO, || {
+            let Some(today) = days.borrow_mut().next() else {
+                sender.take();
+                return first;
+            };
+            let oldest = today.saturating_sub(6);
+            assert!(folder.path().join(day(oldest)).exists(), "before day {today}");
+            assert!(oldest == 0 || !folder.path().join(day(oldest - 1)).exists());
+            first + Days::new(today)
+        });
+        assert!(!folder.path().join(day(13)).exists() && folder.path().join(day(14)).exists());
     }
 
     #[test]
