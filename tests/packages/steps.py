@@ -1,6 +1,9 @@
 """Steps that several tests share."""
 
 import subprocess
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
 
 
 def run(*command, check=True, **options):
