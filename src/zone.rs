@@ -31,15 +31,19 @@ impl Zone {
     /// A time in this time zone.
     pub fn convert(&self, time: DateTime<Utc>) -> NaiveDateTime {
         let utc = time.naive_utc();
-        let offset = match self {
-            Self::System => Local.offset_from_utc_datetime(&utc).fix(),
+        utc.checked_add_offset(self.offset(time)).unwrap_or(utc)
+    }
+
+    /// How far this time zone is ahead of UTC at a time.
+    pub fn offset(&self, time: DateTime<Utc>) -> FixedOffset {
+        match self {
+            Self::System => Local.offset_from_utc_datetime(&time.naive_utc()).fix(),
             Self::Rule(zone) => {
                 let found = zone.find_local_time_type(time.timestamp()).ok();
                 let offset = found.and_then(|found| FixedOffset::east_opt(found.ut_offset()));
                 offset.unwrap_or_else(|| Utc.fix())
             }
-        };
-        utc.checked_add_offset(offset).unwrap_or(utc)
+        }
     }
 }
 

@@ -16,7 +16,13 @@ mod output;
 mod reload;
 mod serve;
 mod status;
+mod status_text;
+mod table;
 mod token;
+mod top;
+mod top_text;
+mod unit_state;
+mod units;
 
 use std::process::ExitCode;
 
@@ -55,10 +61,12 @@ enum CliCommand {
     Config(ConfigArgs),
     /// Tell the running daemon to reload its configuration and wait for the result
     Reload(ControlArgs),
-    /// Show the status of the room; exits 3 if the daemon is not running
+    /// Show the status of the room; exits 3 if nothing listens
     Status(status::StatusArgs),
     /// List the connected clients
     Clients(clients::ClientsArgs),
+    /// Show which addresses and clients send most, are refused most or lag most
+    Top(top::TopArgs),
     /// Print the metrics in the Prometheus text format
     Metrics(ControlArgs),
     #[command(flatten)]
@@ -102,6 +110,7 @@ pub fn run() -> CommandResult {
         CliCommand::Reload(args) => reload::run(&args),
         CliCommand::Status(args) => status::run(&args),
         CliCommand::Clients(args) => clients::run(&args),
+        CliCommand::Top(args) => top::run(&args),
         CliCommand::Metrics(args) => metrics::run(&args),
         CliCommand::Moderate(command) => moderate::run(command),
         CliCommand::Mutes(args) => mutes::run(&args),

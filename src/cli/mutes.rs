@@ -66,10 +66,14 @@ mod tests {
         };
         assert_eq!(
             describe(&all),
-            "\"bob\" since 2026-01-02 10:41:05 until unmuted, by uid 0\n\
-             192.0.2.7 since 2026-01-02 10:41:05 until 2026-01-02 10:41:59, by uid 0\n\
-             the room is locked: only moderators can send messages\n\
-             slow mode: 30 s between two messages\n"
+            format!(
+                "\"bob\" since {0} until unmuted, by uid 0\n\
+                 192.0.2.7 since {0} until {1}, by uid 0\n\
+                 the room is locked: only moderators can send messages\n\
+                 slow mode: 30 s between two messages\n",
+                local_time(at(5)),
+                local_time(at(59))
+            )
         );
     }
 }

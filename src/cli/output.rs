@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, FixedOffset, Utc};
 use serde::Serialize;
 
 use super::failure::{CommandResult, Exit, Failure};
@@ -31,7 +31,28 @@ pub fn json_line(answer: &impl Serialize) -> Result<String, Failure> {
     Ok(json.map_err(|error| Failure::new(Exit::Unavailable, "answer", error))? + "\n")
 }
 
-/// Date and time in the local time zone.
+/// Date, time and time zone: those of the local time zone.
 pub fn local_time(time: DateTime<Utc>) -> String {
-    Zone::local().convert(time).format("%F %T").to_string()
+    let zone = Zone::local();
+    format!("{} {}", zone.convert(time).format("%F %T"), zone_name(zone.offset(time)))
+}
+
+/// A time zone as `date` reads it.
+fn zone_name(offset: FixedOffset) -> String {
+    match offset.local_minus_utc() {
+        0 => "UTC".to_owned(),
+        _ => offset.to_string().replace(':', ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_zones() {
+        for (secs, want) in [(0, "UTC"), (3600, "+0100"), (-12_600, "-0330"), (20_700, "+0545")] {
+            assert_eq!(zone_name(FixedOffset::east_opt(secs).unwrap()), want);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::fmt::{Display, Write};
 use crate::chat::ModAction;
 use crate::cluster::ClusterStatus;
 use crate::control::process::ProcessStats;
-use crate::control::protocol::{ConfigStatus, PolicyStats};
+use crate::control::replies::{ConfigStatus, PolicyStats};
 use crate::record::RecordStats;
 use crate::server::{Counter, Histogram, HistogramKind, Totals};
 
@@ -54,7 +54,8 @@ pub fn text(snapshot: &MetricsSnapshot) -> String {
     );
     out.add("lagging_listeners", "Listeners whose socket would block.", totals.lagging as u64);
     let help = "Bytes that the lagging listener that is furthest behind lacks.";
-    out.add("furthest_behind_bytes", help, totals.furthest_behind_bytes);
+    let behind_bytes = totals.slowest.map_or(0, |slowest| slowest.behind_bytes);
+    out.add("furthest_behind_bytes", help, behind_bytes);
     out.add("feed_bytes", "Bytes of the feed in memory.", totals.feed_bytes);
 
     for counters in totals.counters.all().chunk_by(|a, b| a.metric == b.metric) {

@@ -21,17 +21,19 @@ mod metrics_http;
 mod process;
 mod protocol;
 mod rates;
+mod replies;
 mod server;
 mod service;
 
 pub use client::{ControlClient, RequestError};
 pub use error::{ControlError, ErrorCode};
 pub use metrics_http::serve_metrics;
-pub use protocol::{
-    Clients, ConfigStatus, ControlRequest, ModerateReply, ModerationStatus, Muted, PolicyStats,
-    RejectedConfig, ReloadReport, Status, parse_request,
-};
+pub use protocol::{ControlRequest, parse_request};
 pub use rates::{RateMeter, Rates};
+pub use replies::{
+    Clients, ConfigStatus, ModerateReply, ModerationStatus, Muted, PolicyStats, RejectedConfig,
+    ReloadReport, Status, Top,
+};
 pub use server::ControlServer;
 pub use service::{ReloadRequest, Service};
 

@@ -54,6 +54,14 @@ impl ProcessStats {
     }
 }
 
+/// The memory of this process that is in RAM; `None` if the system does not tell. The kernel
+/// has this figure at hand.
+pub fn resident_bytes() -> Option<u64> {
+    let pages = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = pages.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * page_size() as u64)
+}
+
 /// The number of open descriptors.
 fn open_fds() -> io::Result<u64> {
     // Since Linux 6.2 it is the size of the directory, which costs nothing.
@@ -88,6 +96,7 @@ mod tests {
     fn the_values_are_those_of_this_process() {
         let files: Vec<_> = (0..50).map(|_| File::open("/proc/self/stat").unwrap()).collect();
         let stats = ProcessStats::read().unwrap();
+        assert!(resident_bytes().is_some_and(|bytes| bytes > 1 << 16));
         assert!(stats.open_fds > files.len() as u64, "{stats:?}");
         assert!(stats.max_fds.is_none_or(|max| max >= stats.open_fds), "{stats:?}");
         assert!(stats.cpu_secs > 0.0 && stats.resident_bytes > 100_000, "{stats:?}");

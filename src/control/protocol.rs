@@ -9,19 +9,13 @@
 //! {"ok":{"done":"muted \"bob\" for 600 s","connections":0}}
 //! ```
 
-use std::collections::BTreeMap;
-
-use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::chat::{ModAction, Tim};
-use crate::cluster::ClusterStatus;
 use crate::control::error::{ControlError, ErrorCode};
-use crate::control::rates::Rates;
-use crate::record::RecordStats;
-use crate::server::{ClientRow, SortKey};
+use crate::server::{ClientFilter, SortKey, TopKey};
 
 /// The longest request, in bytes, without its newline.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -30,9 +24,9 @@ pub const LINE_BYTES_MAX: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ControlRequest {
-    /// Report the state of the room. The reply is a [`Status`].
+    /// Report the state of the room. The reply is a [`Status`](crate::control::Status).
     Status {},
-    /// Reload the configuration. The reply is a [`ReloadReport`] when the new
+    /// Reload the configuration. The reply is a [`ReloadReport`](crate::control::ReloadReport) when the new
     /// configuration is in force, or a [`ControlError`] with all problems.
     Reload {
         /// What the caller knows against the new configuration, and the daemon cannot see: it
@@ -40,7 +34,7 @@ pub enum ControlRequest {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         problems: Vec<String>,
     },
-    /// List clients. The reply is [`Clients`].
+    /// List clients. The reply is [`Clients`](crate::control::Clients).
     Clients {
         /// The order.
         #[serde(default)]
@@ -54,15 +48,28 @@ pub enum ControlRequest {
         /// How many clients to list then; at most [`ControlRequest::CLIENTS_MAX`].
         #[serde(default = "ControlRequest::clients_by_default")]
         limit: usize,
+        /// Which clients.
+        #[serde(default, skip_serializing_if = "ClientFilter::is_empty")]
+        filter: ClientFilter,
+    },
+    /// Report which addresses and clients send most, are refused most or lag most. The reply
+    /// is [`Top`](crate::control::Top).
+    Top {
+        /// The order.
+        #[serde(default)]
+        sort: TopKey,
+        /// How many addresses, and how many clients; at most [`ControlRequest::CLIENTS_MAX`].
+        #[serde(default = "ControlRequest::top_by_default")]
+        limit: usize,
     },
     /// The reply is the metrics, as one string in the Prometheus text format.
     Metrics {},
-    /// Moderate the room. The reply is a [`ModerateReply`].
+    /// Moderate the room. The reply is a [`ModerateReply`](crate::control::ModerateReply).
     Moderate {
         /// The action.
         act: ModAction,
     },
-    /// List mutes and other decisions of moderation. The reply is a [`ModerationStatus`].
+    /// List mutes and other decisions of moderation. The reply is a [`ModerationStatus`](crate::control::ModerationStatus).
     Mutes {},
     /// Report what moderators and operators have decided, for another room. The reply is a
     /// [`Moderation`](crate::chat::Moderation).
@@ -76,164 +83,10 @@ impl ControlRequest {
     fn clients_by_default() -> usize {
         100
     }
-}
 
-/// The state of the room.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// The version of the daemon.
-    pub version: String,
-    /// When the room was opened; a handover does not change it.
-    pub started: DateTime<Utc>,
-    /// Open WebSockets.
-    pub listeners: usize,
-    /// The highest number of open WebSockets and event streams so far.
-    pub listeners_peak: usize,
-    /// Messages published in the room.
-    pub messages: u64,
-    /// Messages completely written to a socket.
-    pub deliveries: u64,
-    /// Bytes of messages written to sockets.
-    pub bytes_sent: u64,
-    /// Rates over the last ten seconds.
-    #[serde(flatten)]
-    pub rates: Rates,
-    /// Refused messages, by the code of their notice.
-    pub refused: BTreeMap<String, u64>,
-    /// Rejected connections, by reason.
-    pub refused_connections: BTreeMap<String, u64>,
-    /// Listeners whose socket would block now.
-    pub lagging: usize,
-    /// Connections closed because they were too far behind.
-    pub closed_too_slow: u64,
-    /// Bytes of the feed in memory.
-    pub feed_bytes: u64,
-    /// The configuration in force.
-    #[serde(flatten)]
-    pub config: ConfigStatus,
-    /// The record of messages.
-    pub record: RecordStats,
-    /// How many restarts the connections have survived.
-    pub restarts_survived: u64,
-    /// Who can send messages.
-    #[serde(flatten)]
-    pub policy: PolicyStats,
-    /// Messages per second that a speaker can send on average; 0 is no limit.
-    pub messages_per_sec_max: u32,
-    /// Connections closed by moderation.
-    pub kicked: u64,
-    /// The other machines of the room and what orders their messages; missing in a room on
-    /// one machine, as the next one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<ClusterStatus>,
-    /// The listeners of all nodes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub listeners_total: Option<u64>,
-}
-
-/// The configuration in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConfigStatus {
-    /// 1 at the start; every reload adds 1.
-    #[serde(rename = "config_generation")]
-    pub generation: u64,
-    /// When it was loaded.
-    #[serde(rename = "config_loaded")]
-    pub loaded: DateTime<Utc>,
-    /// The configuration that the last reload rejected, if it did.
-    #[serde(rename = "config_rejected")]
-    pub rejected: Option<RejectedConfig>,
-    /// Why nobody can send messages: no usable key, see `auth.required`.
-    #[serde(rename = "config_no_key", default, skip_serializing_if = "Option::is_none")]
-    pub no_key: Option<String>,
-    /// Why the room does not listen where its socket unit says, and what to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub listen_problem: Option<String>,
-}
-
-/// Who can send messages, in numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyStats {
-    /// Keys that verify tokens; without any, every client can send messages.
-    pub keys: usize,
-    /// Revoked tokens and speakers.
-    pub revocations: usize,
-    /// Muted names and addresses.
-    pub mutes: usize,
-    /// Whether only moderators can send messages.
-    pub locked: bool,
-    /// Seconds between two messages of a speaker; 0 is no slow mode.
-    pub slow_mode_secs: u64,
-}
-
-/// A configuration that was rejected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RejectedConfig {
-    /// When.
-    pub at: DateTime<Utc>,
-    /// Its first problem.
-    pub why: String,
-}
-
-/// The result of a successful reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReloadReport {
-    /// The generation of the configuration now in force.
-    pub generation: u64,
-    /// Warnings about it, one line each.
-    pub warnings: Vec<String>,
-    /// Changed keys that take effect only after a restart.
-    pub needs_restart: Vec<String>,
-}
-
-/// One page of the list of clients.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Clients {
-    /// The number of all clients.
-    pub total: usize,
-    /// The requested page.
-    pub clients: Vec<ClientRow>,
-}
-
-/// The result of a moderation action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModerateReply {
-    /// What was done, for people.
-    pub done: String,
-    /// Connections closed by it, in a cluster on all nodes that have told so in time.
-    pub connections: u64,
-    /// Nodes of the cluster that have not.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub silent_nodes: usize,
-}
-
-/// The decisions of moderation in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModerationStatus {
-    /// Whether only moderators can send messages.
-    pub locked: bool,
-    /// Seconds between two messages; `None` if the configuration decides.
-    pub slow_mode_secs: Option<u32>,
-    /// All mutes, oldest first.
-    pub mutes: Vec<Muted>,
-}
-
-/// A mute.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Muted {
-    /// A name, in quotes and escaped, or an address.
-    pub whom: String,
-    /// When it began.
-    pub since: DateTime<Utc>,
-    /// When it ends; `None` if only an unmute ends it.
-    pub until: Option<DateTime<Utc>>,
-    /// The actor of the mute.
-    pub by: String,
-}
-
-/// Whether a field is left out.
-const fn is_zero(number: &usize) -> bool {
-    *number == 0
+    fn top_by_default() -> usize {
+        10
+    }
 }
 
 /// Parses one line.
@@ -263,6 +116,9 @@ pub fn parse_request(line: &[u8]) -> Result<ControlRequest, ControlError> {
         ControlRequest::Clients { limit, .. } if limit > ControlRequest::CLIENTS_MAX => {
             bad("limit is over 10000; ask for the rest with offset")
         }
+        ControlRequest::Top { limit, .. } if limit > ControlRequest::CLIENTS_MAX => {
+            bad("limit is over 10000")
+        }
         ControlRequest::Moderate { act } => match act.check() {
             Ok(()) => Ok(ControlRequest::Moderate { act }),
             Err(error) => bad(&error.to_string()),
@@ -277,7 +133,12 @@ fn why_invalid(line: &[u8]) -> String {
     let text = |pointer| request.pointer(pointer).and_then(Value::as_str);
     match (text("/do"), text("/act/retract/tim").map(str::parse::<Tim>)) {
         (Some("moderate"), Some(Err(error))) => format!("tim: {error}"),
-        (Some(name @ ("status" | "reload" | "clients" | "metrics" | "moderate" | "mutes")), _) => {
+        (
+            Some(
+                name @ ("status" | "reload" | "clients" | "top" | "metrics" | "moderate" | "mutes"),
+            ),
+            _,
+        ) => {
             format!("a field of the request {name} is missing, unknown or invalid; see wschat(8)")
         }
         _ => "no such request; see wschat(8)".to_owned(),
@@ -329,7 +190,8 @@ mod tests {
     use super::*;
 
     fn clients(sort: SortKey, limit: usize) -> ControlRequest {
-        ControlRequest::Clients { sort, reverse: false, offset: 0, limit }
+        let filter = ClientFilter::default();
+        ControlRequest::Clients { sort, reverse: false, offset: 0, limit, filter }
     }
 
     #[test]
@@ -344,6 +206,21 @@ mod tests {
             (r#"{"do":"metrics"}"#, ControlRequest::Metrics {}),
             (r#"{"do":"clients"}"#, clients(SortKey::Id, 100)),
             (r#"{"sort":"behind","do":"clients","limit":10000}"#, clients(SortKey::Behind, 10_000)),
+            (r#"{"do":"top"}"#, ControlRequest::Top { sort: TopKey::Messages, limit: 10 }),
+            (
+                r#"{"do":"clients","limit":7,"filter":{"address":"unix","behind_bytes":1}}"#,
+                ControlRequest::Clients {
+                    sort: SortKey::Id,
+                    reverse: false,
+                    offset: 0,
+                    limit: 7,
+                    filter: ClientFilter {
+                        address: Some("unix".parse().unwrap()),
+                        behind_bytes: Some(1),
+                        ..ClientFilter::default()
+                    },
+                },
+            ),
             (
                 r#"{"do":"moderate","act":"lock"}"#,
                 ControlRequest::Moderate { act: ModAction::Lock },
@@ -374,6 +251,9 @@ mod tests {
             r#"{"do":"moderate","act":{"retract":{"tim":"hunter2"}}}"#,
             r#"{"do":"clients","limit":10001}"#,
             r#"{"do":"clients","sort":"hunter2"}"#,
+            r#"{"do":"clients","filter":{"address":"hunter2"}}"#,
+            r#"{"do":"clients","filter":{"hunter2":1}}"#,
+            r#"{"do":"top","limit":10001}"#,
             "\u{0}",
             &long,
             &deep,
@@ -401,6 +281,7 @@ mod tests {
             (r#"{"do":"metrics","x":1}"#, field("metrics")),
             (r#"{"do":"mutes","x":1}"#, field("mutes")),
             (r#"{"do":"clients","sort":"x"}"#, field("clients")),
+            (r#"{"do":"top","sort":"x"}"#, field("top")),
             (r#"{"do":"moderate","act":"dance"}"#, field("moderate")),
             (r#"{"do":"moderate","act":{"retract":{"tim":1}}}"#, field("moderate")),
             (r#"{"do":"moderate","act":{"retract":{"tim":"now"}}}"#, tim()),

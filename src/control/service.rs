@@ -1,6 +1,7 @@
 //! Carries out control requests, and reads the state of the room for status and metrics.
 
 use std::io;
+use std::process;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,16 +13,17 @@ use crate::chat::{Actor, ModActionError, Moderation, Mute, Refusal, Tim};
 use crate::cluster::{ClusterState, ClusterStatus};
 use crate::control::error::{ControlError, ErrorCode};
 use crate::control::metrics::{self, MetricsSnapshot};
-use crate::control::process::ProcessStats;
-use crate::control::protocol::{
-    Clients, ConfigStatus, ControlRequest, ModerateReply, ModerationStatus, Muted, PolicyStats,
-    ReloadReport, Status, error_reply, ok_reply,
-};
+use crate::control::process::{ProcessStats, resident_bytes};
+use crate::control::protocol::{ControlRequest, error_reply, ok_reply};
 use crate::control::rates::{RateMeter, SAMPLE_INTERVAL, SAMPLES_MAX};
+use crate::control::replies::{
+    Clients, ConfigStatus, ModerateReply, ModerationStatus, Muted, PolicyStats, ReloadReport,
+    Status, Top,
+};
 use crate::mutex::lock;
 use crate::record::Recorder;
 use crate::room::Closed;
-use crate::server::{EpollWatches, Page, Rejection, ShardPool};
+use crate::server::{ClientRow, EpollWatches, Page, Rejection, ShardPool, TopKey};
 use crate::worker::on_thread;
 
 /// How long a request may take; a list of a huge room takes longest.
@@ -44,13 +46,15 @@ pub struct Service {
     config: watch::Receiver<ConfigStatus>,
     reloads: mpsc::Sender<ReloadRequest>,
     cluster: Option<Arc<ClusterState>>,
+    listening: Vec<String>,
     meter: Mutex<RateMeter>,
     /// A list of a huge room takes much memory, so there is one at a time.
     lists: Semaphore,
 }
 
 impl Service {
-    /// A service for the room of `pool`, which is one of `cluster` if it is on several machines.
+    /// A service for the room of `pool`, which is one of `cluster` if it is on several machines,
+    /// and which is `listening` on these addresses.
     /// The receiver of `reloads` reloads the configuration.
     pub fn new(
         pool: ShardPool,
@@ -58,9 +62,10 @@ impl Service {
         config: watch::Receiver<ConfigStatus>,
         reloads: mpsc::Sender<ReloadRequest>,
         cluster: Option<Arc<ClusterState>>,
+        listening: Vec<String>,
     ) -> Arc<Self> {
         let (meter, lists) = (Mutex::new(RateMeter::new(SAMPLES_MAX)), Semaphore::new(1));
-        Arc::new(Self { pool, recorder, config, reloads, cluster, meter, lists })
+        Arc::new(Self { pool, recorder, config, reloads, cluster, listening, meter, lists })
     }
 
     /// The epoll watches of this process.
@@ -127,9 +132,10 @@ impl Service {
                 self.reloads.send(request).await.map_err(|_| stopping())?;
                 result.await.map_err(|_| stopping())?.map(|report| ok_reply(&report))
             }
-            ControlRequest::Clients { sort, reverse, offset, limit } => {
-                self.clients(Page { key: sort, reverse, offset, limit }).await
+            ControlRequest::Clients { sort, reverse, offset, limit, filter } => {
+                self.clients(&Page { key: sort, reverse, offset, limit, filter }).await
             }
+            ControlRequest::Top { sort, limit } => self.top(sort, limit).await,
             ControlRequest::Moderate { act } => {
                 let moderated = self.pool.moderate(&act, &Actor::Operator { uid }).await;
                 let Closed { connections, silent_nodes } = moderated.map_err(not_done)?;
@@ -148,15 +154,30 @@ impl Service {
         }
     }
 
-    async fn clients(&self, page: Page) -> Result<String, ControlError> {
+    async fn clients(&self, page: &Page) -> Result<String, ControlError> {
         // The semaphore is never closed.
         let _permit = self.lists.acquire().await;
-        let (total, mut clients) = self.pool.clients(page).await;
+        let (total, clients) = self.pool.clients(page).await;
+        self.list(clients, move |clients| ok_reply(&Clients { total, clients })).await
+    }
+
+    async fn top(&self, key: TopKey, limit: usize) -> Result<String, ControlError> {
+        let _permit = self.lists.acquire().await;
+        let (addresses, clients) = self.pool.top(key, limit).await;
+        self.list(clients, move |clients| ok_reply(&Top { addresses, clients })).await
+    }
+
+    /// The `reply` with these clients, which have to be looked up in the mutes.
+    async fn list(
+        &self,
+        mut clients: Vec<ClientRow>,
+        reply: impl FnOnce(Vec<ClientRow>) -> String + Send + 'static,
+    ) -> Result<String, ControlError> {
         let (moderation, now) = (self.pool.moderation().clone(), self.pool.now());
         // Ten thousand clients take milliseconds, so a thread does it.
         let list = move || {
             clients.iter_mut().for_each(|client| client.set_muted(&moderation, now));
-            ok_reply(&Clients { total, clients })
+            reply(clients)
         };
         let no_thread = |error: io::Error| unavailable(format!("no thread for the list: {error}"));
         let list = on_thread("clients", list).map_err(no_thread)?;
@@ -173,6 +194,9 @@ impl Service {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: date(totals.started_secs),
+            pid: process::id(),
+            memory_bytes: resident_bytes(),
+            listening: self.listening.clone(),
             listeners: totals.listeners,
             listeners_peak: totals.listeners_peak,
             messages: counters.messages,
@@ -182,11 +206,13 @@ impl Service {
             refused: refused.zip(counters.refused).collect(),
             refused_connections: rejected.zip(counters.rejected).collect(),
             lagging: totals.lagging,
+            slowest: totals.slowest,
             closed_too_slow: counters.too_slow,
             feed_bytes: totals.feed_bytes,
             config: self.config.borrow().clone(),
             record: self.recorder.stats(),
             restarts_survived: totals.restarts_survived,
+            crashes_survived: totals.crashes_survived,
             policy: self.policy(),
             messages_per_sec_max: self.pool.settings().borrow().rules.rate_limit().per_sec,
             kicked: counters.kicked,

@@ -55,17 +55,19 @@ impl ControlSockets {
         Ok(Self { control, metrics, moderation_file })
     }
 
-    /// Spawns tasks that serve the sockets. Reloads, which only the main loop can do,
+    /// Spawns tasks that serve the sockets of a room that is `listening` on these addresses.
+    /// Reloads, which only the main loop can do,
     /// come out of the receiver.
     pub fn serve(
         self,
         reloader: &Reloader,
+        listening: Vec<String>,
         tasks: &mut JoinSet<()>,
     ) -> mpsc::Receiver<ReloadRequest> {
         let (sender, reloads) = mpsc::channel(RELOADS_MAX);
         let Reloader { pool, recorder, status, cluster, .. } = reloader;
         let (pool, recorder, cluster) = (pool.clone(), recorder.clone(), cluster.clone());
-        let service = Service::new(pool, recorder, status.subscribe(), sender, cluster);
+        let service = Service::new(pool, recorder, status.subscribe(), sender, cluster, listening);
         tasks.spawn(Arc::clone(&service).sample_rates());
         if let Some(control) = self.control {
             let serving = control.serve(Arc::clone(&service));

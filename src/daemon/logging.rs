@@ -102,8 +102,12 @@ fn log_panics(queue: LogQueue) {
 
 /// The journal, if stderr is connected to it and its socket exists.
 fn journal() -> Option<JournalSocket> {
-    let is_journal = env::var_os("JOURNAL_STREAM").is_some_and(|stream| is_stderr(&stream));
-    if is_journal { JournalSocket::open().ok() } else { None }
+    if is_journal_stderr() { JournalSocket::open().ok() } else { None }
+}
+
+/// Whether stderr is connected to the journal, as that of a unit is.
+pub fn is_journal_stderr() -> bool {
+    env::var_os("JOURNAL_STREAM").is_some_and(|stream| is_stderr(&stream))
 }
 
 /// Whether `stream`, as systemd sets it (systemd.exec(5)), identifies stderr. A shell in a

@@ -24,7 +24,7 @@ mod start_error;
 mod status_line;
 mod watchdog;
 
-pub use logging::write_last_line;
+pub use logging::{is_journal_stderr, write_last_line};
 pub use moderation_file::ModerationFile;
 pub use run::run;
 pub use start_error::StartError;

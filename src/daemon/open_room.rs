@@ -13,7 +13,7 @@ use super::handover::{self, Inheritance, fd_store};
 use super::notify::ServiceManager;
 use crate::chat::Moderation;
 use crate::config::Config;
-use crate::feed::{Log, RecoveredTail};
+use crate::feed::{Log, RecoveredTail, RoomHistory};
 use crate::room::{RemoteOrder, TailStore};
 use crate::server::{Settings, ShardPool};
 use crate::ws::close::RESTART;
@@ -21,7 +21,8 @@ use crate::ws::close::RESTART;
 /// Resumes the room that the previous process handed over. After a crash there is none; then
 /// continues with the messages that this process has stored, or else opens a new room, with
 /// the decisions of the moderation file. `remote` orders the messages of a room on several
-/// machines.
+/// machines. Also returns how many listeners were taken over, if it is the room of the previous
+/// process.
 pub fn open_room(
     manager: &ServiceManager,
     config: &Config,
@@ -29,7 +30,7 @@ pub fn open_room(
     stored: Stored,
     moderation: Moderation,
     remote: Option<Arc<dyn RemoteOrder>>,
-) -> io::Result<ShardPool> {
+) -> io::Result<(ShardPool, Option<usize>)> {
     let tail_bytes = settings.limits.feed_tail_bytes;
     let Stored { handover, tails, .. } = stored;
     let found = match handover.is_empty() {
@@ -47,24 +48,24 @@ pub fn open_room(
     let is_resumed = found.room.is_some();
     let (mut snapshot, connections) = found.room.unwrap_or_else(|| {
         let mut snapshot = ShardPool::new_room(moderation);
+        let has_crashed = !tails.is_empty();
         if let Some(tail) = recovered(recover(tails.into_values())) {
             snapshot.set_tail(tail);
         }
+        snapshot.crashes_survived += u64::from(has_crashed);
         (snapshot, Vec::new())
     });
     if remote.is_none() {
         // What this process orders itself is not in the stream, so its feed is at no place there.
         snapshot.stream_mark = None;
     }
-    let listeners = connections.len();
-    let store = |log: &Log| store_tail(manager, log, tail_bytes, &old_tails);
+    let taken_over = is_resumed.then_some(connections.len());
+    let history = snapshot.history();
+    let store = |log: &Log| store_tail(manager, log, tail_bytes, history, &old_tails);
     let (shards, settings) = (config.server.shards(), Arc::clone(settings));
     let pool = ShardPool::resume(shards, settings, &snapshot, connections, store, remote)?;
-    if is_resumed {
-        info!(listeners, "took over the room, listeners: {listeners}");
-    }
     fd_store::remove(manager, fd_store::NAME, handover.keys().copied());
-    Ok(pool)
+    Ok((pool, taken_over))
 }
 
 /// Logs what is recovered after a crash.
@@ -87,10 +88,11 @@ fn store_tail(
     manager: &ServiceManager,
     log: &Log,
     tail_bytes: usize,
+    history: RoomHistory,
     old: &[u32],
 ) -> Option<Box<dyn TailStore>> {
     let create = || {
-        let memfd = TailMemfd::create(log, tail_bytes)?;
+        let memfd = TailMemfd::create(log, tail_bytes, history)?;
         // The old one must stay until systemd has the new one.
         let number = (0..).find(|number| !old.contains(number)).unwrap_or_default();
         fd_store::store_one(manager, fd_store::TAIL_NAME, number, memfd.as_fd())?;

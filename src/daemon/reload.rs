@@ -73,8 +73,11 @@ impl Reloader {
         let found = request.as_ref().map_or(&[][..], |request| &request.problems);
         let result = match self.loader.load().await {
             Err(problems) => {
-                let problems: Vec<_> = problems.list.iter().map(ToString::to_string).collect();
-                Err(self.reject(problems))
+                let mut all: Vec<_> = problems.list.iter().map(ToString::to_string).collect();
+                let others: Vec<_> =
+                    found.iter().filter(|problem| !all.contains(problem)).cloned().collect();
+                all.extend(others);
+                Err(self.reject(all))
             }
             Ok(_) if !found.is_empty() => Err(self.reject(found.to_vec())),
             Ok(loaded) => Ok(self.apply(loaded).await),
@@ -100,7 +103,7 @@ impl Reloader {
             *status = ConfigStatus { generation, loaded, rejected, no_key, listen_problem };
         });
         info!("configuration loaded");
-        log_warnings(&loaded);
+        log_warnings(&loaded, is_open(&self.config));
         let needs_restart = needs_restart(&self.started, &loaded.config);
         for key in &needs_restart {
             warn!(key, "{key} has changed and takes effect after a restart");
@@ -118,7 +121,8 @@ impl Reloader {
             error!("{problem}");
         }
         let why = problems.first().cloned().unwrap_or_default();
-        let rejected = Some(RejectedConfig { at: Utc::now(), why });
+        let others = problems.len().saturating_sub(1);
+        let rejected = Some(RejectedConfig { at: Utc::now(), why, others });
         self.status.send_modify(|status| status.rejected = rejected);
         let loaded =
             self.status.borrow().loaded.with_timezone(&Local).format("%H:%M:%S").to_string();
@@ -128,8 +132,9 @@ impl Reloader {
     }
 }
 
-/// Logs the warnings about a configuration.
-pub fn log_warnings(loaded: &Loaded) {
+/// Logs the warnings about a configuration. That the room is open is logged unless it `was_open`
+/// before, and unless the configuration says that it is meant to be.
+pub fn log_warnings(loaded: &Loaded, was_open: bool) {
     for warning in &loaded.warnings {
         warn!("{warning:#}");
     }
@@ -139,7 +144,15 @@ pub fn log_warnings(loaded: &Loaded) {
     let auth = &loaded.config.auth;
     if auth.is_closed() {
         error!("no usable key: nobody can send messages until it is there and wschat is reloaded");
-    } else if auth.token_keys().is_empty() {
-        warn!("no secret or key is configured: every client can send messages");
+    } else if is_open(&loaded.config) && !was_open && auth.required.is_none() {
+        warn!(
+            "no secret or key is configured: every client can send messages; if that is meant, \
+             set auth.required = false"
+        );
     }
+}
+
+/// Whether every client can send messages.
+fn is_open(config: &Config) -> bool {
+    !config.auth.is_closed() && config.auth.token_keys().is_empty()
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::activation::{self, ROOM};
 use super::config_loader::ConfigLoader;
@@ -27,7 +27,7 @@ use super::signals::{Shutdown, Signals};
 use super::start_error::StartError;
 use super::{status_line, watchdog};
 use crate::cluster::ClusterNode;
-use crate::config::{Environment, Loaded};
+use crate::config::Environment;
 use crate::control::ReloadRequest;
 use crate::record::Recorder;
 use crate::server::{Acceptor, HttpServer};
@@ -116,14 +116,15 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
 
     let settings = reload::settings(&loaded.config, open_files_max);
     let remote = node.as_ref().map(ClusterNode::remote_order);
-    let pool = open_room(&manager, &loaded.config, &settings, passed.stored, moderation, remote)
-        .map_err(system("shards"))?;
+    let (pool, taken_over) =
+        open_room(&manager, &loaded.config, &settings, passed.stored, moderation, remote)
+            .map_err(system("shards"))?;
     let moderation_writer =
         moderation_file.start_writer(&pool).map_err(system("the moderation file"))?;
     let recorder = Recorder::start(pool.room(), &loaded.config.record)
         .map_err(system("the record of messages"))?;
     let recorder = Arc::new(recorder);
-    log_start(&loaded);
+    reload::log_warnings(&loaded, false);
     if let Some(problem) = &listen_problem {
         warn!("systemd passed no socket: {problem}");
     }
@@ -142,21 +143,33 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
     };
     runtime.spawn(moderation_writer.wake_on_change());
     runtime.spawn(manager.clone().send_queued());
-    runtime.block_on(serve(acceptors, control, reloader, node, signals));
+    runtime.block_on(serve(acceptors, control, reloader, node, taken_over, signals));
     // This drops all tasks: no message or decision follows.
     drop(runtime);
     moderation_writer.finish(MODERATION_TIMEOUT);
     recorder.finish(RECORD_TIMEOUT);
     pool.finish_client_log();
-    info!("stopped");
+    debug!("stopped");
     Ok(())
 }
 
-fn log_start(loaded: &Loaded) {
-    let version = env!("CARGO_PKG_VERSION");
-    let shards = loaded.config.server.shards();
-    info!(version, shards, "wschat {version}, shards: {shards}");
-    reload::log_warnings(loaded);
+/// Logs the start as one line.
+fn log_start(listening: &[String], taken_over: Option<usize>, shards: usize) {
+    let (version, listener) = (env!("CARGO_PKG_VERSION"), listening.join(", "));
+    match taken_over {
+        None => info!(
+            version,
+            shards, listener, "wschat {version}, shards: {shards}, listening on {listener}"
+        ),
+        Some(listeners) => info!(
+            version,
+            listeners,
+            shards,
+            listener,
+            "wschat {version} took over the room, listeners: {listeners}, shards: {shards}, \
+             listening on {listener}"
+        ),
+    }
 }
 
 /// Serves the room until a signal ends it.
@@ -165,6 +178,7 @@ async fn serve(
     control: ControlSockets,
     mut reloader: Reloader,
     node: Option<ClusterNode>,
+    taken_over: Option<usize>,
     mut signals: Signals,
 ) {
     let (pool, manager) = (reloader.pool.clone(), reloader.manager.clone());
@@ -174,20 +188,27 @@ async fn serve(
         shutdown = signals.unless_shutdown(node.ready()).await.err();
     }
     let http = HttpServer::new(pool.clone());
-    let mut accepting = JoinSet::new();
+    let (mut accepting, mut listening) = (JoinSet::new(), Vec::new());
     for acceptor in acceptors {
         let name = acceptor.to_string();
         accepting.spawn(Arc::clone(&http).serve(acceptor));
-        info!(listener = name, "listening on {name}");
+        listening.push(name);
     }
+    log_start(&listening, taken_over, reloader.config.server.shards());
     let mut tasks = JoinSet::new();
     let (config, cluster) = (reloader.status.subscribe(), reloader.cluster.clone());
-    tasks.spawn(status_line::update(manager.clone(), pool.clone(), config, cluster));
+    tasks.spawn(status_line::update(
+        manager.clone(),
+        pool.clone(),
+        config,
+        cluster,
+        Arc::clone(&reloader.recorder),
+    ));
     if let Some(timeout) = sd_notify::watchdog_enabled() {
         tasks.spawn(watchdog::reset(manager.clone(), pool.clone(), timeout));
     }
     tasks.spawn(pool.clone().log_clients());
-    let mut reloads = control.serve(&reloader, &mut tasks);
+    let mut reloads = control.serve(&reloader, listening, &mut tasks);
     manager.ready();
 
     let shutdown = match shutdown {
@@ -214,7 +235,8 @@ async fn serve(
             RESTART
         }
         Shutdown::Stop => {
-            info!("stopping");
+            let listeners = pool.listeners();
+            info!(listeners, "stopping, listeners: {listeners}");
             GOING_AWAY
         }
     };

@@ -9,7 +9,8 @@ use tokio::time::sleep;
 
 use super::notify::ServiceManager;
 use crate::cluster::ClusterState;
-use crate::control::{ConfigStatus, RateMeter, RejectedConfig};
+use crate::control::{ConfigStatus, RateMeter};
+use crate::record::Recorder;
 use crate::server::ShardPool;
 
 /// How often the line may change.
@@ -23,6 +24,7 @@ pub async fn update(
     pool: ShardPool,
     config: watch::Receiver<ConfigStatus>,
     cluster: Option<Arc<ClusterState>>,
+    recorder: Arc<Recorder>,
 ) {
     let mut sent = None;
     let mut meter = RateMeter::new(1);
@@ -31,7 +33,8 @@ pub async fn update(
         let messages_per_sec = meter.rates(now, &totals.counters).messages_per_sec;
         meter.sample(now, totals.counters);
         let away = cluster.as_ref().and_then(|cluster| cluster.away_since());
-        let text = text(totals.listeners, messages_per_sec, &config.borrow(), away);
+        let not_recorded = recorder.stats().failing;
+        let text = text(totals.listeners, messages_per_sec, &config.borrow(), away, not_recorded);
         let line = one_line(&text);
         send(&manager, line, &mut sent);
         sleep(INTERVAL).await;
@@ -45,12 +48,14 @@ fn send(manager: &ServiceManager, line: String, sent: &mut Option<String>) {
     }
 }
 
-/// `away` is since when and why no message can be sent.
+/// `away` is since when and why no message can be sent, `not_recorded` why none is recorded.
+/// What is wrong comes first.
 fn text(
     listeners: usize,
     messages_per_sec: f64,
     config: &ConfigStatus,
     away: Option<(DateTime<Utc>, String)>,
+    not_recorded: Option<String>,
 ) -> String {
     let plural = if listeners == 1 { "" } else { "s" };
     let time = |at: DateTime<Utc>| at.with_timezone(&Local).format("%H:%M:%S").to_string();
@@ -60,14 +65,15 @@ fn text(
     });
     let no_key = config.no_key.as_ref().map_or_else(String::new, |why| format!("no key: {why}; "));
     let listen = config.listen_problem.as_ref().map_or_else(String::new, |why| format!("{why}; "));
-    let line = format!(
-        "{no_key}{listen}{away}{listeners} listener{plural}, {:.0} messages/s, configuration loaded {loaded}",
+    let rejected = config.rejected.as_ref().map_or_else(String::new, |rejected| {
+        format!("configuration rejected {}: {rejected}; ", time(rejected.at))
+    });
+    let not_recorded =
+        not_recorded.map_or_else(String::new, |why| format!("messages are not recorded: {why}; "));
+    format!(
+        "{no_key}{listen}{away}{not_recorded}{rejected}{listeners} listener{plural}, {:.0} messages/s, configuration loaded {loaded}",
         messages_per_sec.round()
-    );
-    match &config.rejected {
-        None => line,
-        Some(RejectedConfig { at, why }) => format!("{line}, rejected {}: {why}", time(*at)),
-    }
+    )
 }
 
 /// Replaces control characters: a newline would begin another assignment, and a terminal
@@ -81,6 +87,7 @@ mod tests {
     use chrono::TimeZone;
 
     use super::*;
+    use crate::control::RejectedConfig;
 
     #[test]
     fn the_text_of_the_line() {
@@ -93,23 +100,30 @@ mod tests {
             listen_problem: None,
         };
         let want = "412 listeners, 36 messages/s, configuration loaded 10:41:07";
-        assert_eq!(text(412, 35.5, &config, None), want);
+        assert_eq!(text(412, 35.5, &config, None, None), want);
         let away = Some((at(9), "no server answers".to_owned()));
         let want = format!("no messages can be sent since 10:41:09: no server answers; {want}");
-        assert_eq!(text(412, 35.5, &config, away), want);
+        assert_eq!(text(412, 35.5, &config, away, None), want);
+        let full = Some("No space left on device".to_owned());
+        assert!(
+            text(1, 0.0, &config, None, full)
+                .starts_with("messages are not recorded: No space left on device; 1 listener, ")
+        );
         let why = "wschat.toml:1:1: x: unknown key".to_owned();
-        config.rejected = Some(RejectedConfig { at: at(30), why });
+        config.rejected = Some(RejectedConfig { at: at(30), why, others: 0 });
         assert_eq!(
-            text(1, 0.0, &config, None),
-            "1 listener, 0 messages/s, configuration loaded 10:41:07, \
-             rejected 10:41:30: wschat.toml:1:1: x: unknown key"
+            text(1, 0.0, &config, None, None),
+            "configuration rejected 10:41:30: wschat.toml:1:1: x: unknown key; \
+             1 listener, 0 messages/s, configuration loaded 10:41:07"
         );
         config.rejected = None;
         config.listen_problem = Some("restart wschat.socket".to_owned());
-        assert!(text(1, 0.0, &config, None).starts_with("restart wschat.socket; 1 listener, "));
+        assert!(
+            text(1, 0.0, &config, None, None).starts_with("restart wschat.socket; 1 listener, ")
+        );
         config.listen_problem = None;
         config.no_key = Some("wschat: auth.required: nobody can send".to_owned());
-        let line = text(1, 0.0, &config, None);
+        let line = text(1, 0.0, &config, None, None);
         assert!(line.starts_with("no key: wschat: auth.required: nobody can send; 1 listener,"));
     }
 

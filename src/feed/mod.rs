@@ -18,4 +18,4 @@ pub use encoding::{EncodedMessages, Encoding};
 pub use log::Log;
 pub use pieces::{Piece, Pieces, Progress, SLICES_MAX, Slices};
 pub use stream_mark::{Position, StreamMark};
-pub use tail_file::{RecoveredTail, TailFileError, TailFileWriter};
+pub use tail_file::{RecoveredTail, RoomHistory, TailFileError, TailFileWriter};

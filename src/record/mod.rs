@@ -69,6 +69,9 @@ pub struct RecordStats {
     pub dropped: u64,
     /// Why nothing can be written now; `None` without an error.
     pub failing: Option<String>,
+    /// The folder; `None` if nothing is recorded.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
 }
 
 fn change<T>(stats: &Mutex<RecordStats>, change: impl FnOnce(&mut RecordStats) -> T) -> T {
@@ -219,6 +222,7 @@ impl Writer {
             Some(dir) => info!(dir = %dir.display(), "recording messages in {}", dir.display()),
             None => info!("recording of messages stopped"),
         }
+        change(&self.stats, |stats| stats.dir.clone_from(&dir));
         self.dir = dir;
         self.file = None;
     }

@@ -102,7 +102,9 @@ fn messages_go_into_the_file_of_their_day() {
     room.recorder.finish(DEADLINE);
     assert_eq!(room.recorded(DAY), [0, 1, 2]);
     assert_eq!(room.recorded("2020-08-12"), [3, 4, 5]);
-    assert_eq!(room.recorder.stats(), RecordStats { recorded: 6, dropped: 0, failing: None });
+    let dir = Some(room.folder.path().to_owned());
+    let want = RecordStats { recorded: 6, dropped: 0, failing: None, dir };
+    assert_eq!(room.recorder.stats(), want);
     let first = fs::read_to_string(room.path(DAY)).unwrap();
     let line = r#"{"usr":"a","msg":"0","tim":"2020-08-11T23:59:59.000000000Z"}"#;
     assert_eq!(first.lines().next(), Some(line));

@@ -13,6 +13,7 @@
 //! | `accounts.rs` | the accounts of speakers |
 //! | `participant.rs` | a connection as the room knows it |
 //! | `start.rs` | where a new listener starts, and whether messages are missing |
+//! | `traffic.rs` | what a client sends, in figures |
 
 #![deny(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
 
@@ -25,6 +26,7 @@ mod sequencer;
 mod start;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::Thread;
@@ -40,6 +42,7 @@ pub use remote::{ActReply, Closed, ClosedCounts, Outcome, RemoteOrder, Submissio
 use sequencer::Sequencer;
 pub use sequencer::TailStore;
 pub use start::{Gap, Start, StartPoint};
+pub use traffic::{Traffic, TrafficRates, TrafficTotals};
 
 /// The state that all shards share.
 #[derive(Debug)]

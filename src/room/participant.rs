@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::accounts::{Account, AccountKey};
+use super::traffic::Traffic;
 use crate::chat::{AddressBlock, Speaker};
 
-/// The speaker of a connection and its account. A connection that only listens has
-/// neither, and this takes the space of a pointer.
+/// The speaker of a connection, its account and what it has sent. A connection that only
+/// listens has none of them, and this takes the space of a pointer.
 #[derive(Default)]
 pub struct Participant(Option<Box<ParticipantState>>);
 
@@ -14,12 +15,13 @@ pub struct Participant(Option<Box<ParticipantState>>);
 struct ParticipantState {
     speaker: Speaker,
     account: Option<Arc<Account>>,
+    traffic: Traffic,
 }
 
 impl Participant {
     /// A participant that continues with this speaker.
     pub fn resume(speaker: Speaker) -> Self {
-        Self(Some(Box::new(ParticipantState { speaker, account: None })))
+        Self(Some(Box::new(ParticipantState { speaker, ..ParticipantState::default() })))
     }
 
     /// The speaker.
@@ -33,6 +35,22 @@ impl Participant {
         &mut self.0.get_or_insert_default().speaker
     }
 
+    /// Whether it has sent something.
+    pub fn is_sender(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What it has sent.
+    pub fn traffic(&self) -> &Traffic {
+        const NONE: &Traffic = &Traffic::NONE;
+        self.0.as_ref().map_or(NONE, |state| &state.traffic)
+    }
+
+    /// What it has sent, for a connection that sends.
+    pub fn traffic_mut(&mut self) -> &mut Traffic {
+        &mut self.0.get_or_insert_default().traffic
+    }
+
     /// The account of the speaker at this address. `find` gives the account if the
     /// speaker has another one than before.
     pub(super) fn account(
@@ -40,7 +58,7 @@ impl Participant {
         address: AddressBlock,
         find: impl FnOnce(&AccountKey) -> Arc<Account>,
     ) -> &Account {
-        let ParticipantState { speaker, account } = &mut **self.0.get_or_insert_default();
+        let ParticipantState { speaker, account, .. } = &mut **self.0.get_or_insert_default();
         let is_same = |key: &AccountKey| match (key, speaker.sub()) {
             (AccountKey::Sub(own), Some(sub)) => **own == *sub,
             (AccountKey::Address(own), None) => *own == address,

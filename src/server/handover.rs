@@ -32,6 +32,7 @@ impl ShardPool {
             next_id: shared.next_id.load(Ordering::Relaxed),
             listeners_peak: totals.listeners_peak as u64,
             restarts_survived: totals.restarts_survived + 1,
+            crashes_survived: totals.crashes_survived,
             started_secs: totals.started_secs,
             counters: totals.counters.stored(),
             account_snapshots: shared.room.account_snapshots(pace, shared.now().ms),

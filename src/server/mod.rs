@@ -18,7 +18,8 @@
 //! - `settings`: what a reload changes
 //! - `moderate`: carries out moderation actions
 //! - `ordered`: what a log of several machines does with the room
-//! - `client_list`: the rows and pages of `wschat clients`
+//! - `client_list`, `client_filter`, `client_page`, `top_list`, `listing`: the rows of
+//!   `wschat clients` and `wschat top`
 //! - `client_log`: log lines about clients that are refused or disconnected
 //! - `counters`: the figures of status and metrics
 //! - `reporting`: what the HTTP server and the daemon add to them, and to the log about clients
@@ -30,13 +31,16 @@
 
 mod acceptor;
 mod admission;
+mod client_filter;
 mod client_list;
 mod client_log;
+mod client_page;
 mod counters;
 mod handover;
 mod histogram;
 mod http;
 mod listening_socket;
+mod listing;
 mod moderate;
 mod ordered;
 mod pool;
@@ -47,14 +51,17 @@ mod shard;
 mod shared;
 mod snapshot;
 mod socket;
+mod top_list;
 
 pub use acceptor::Acceptor;
 pub use admission::connection_counts::{ConnectionCounts, ConnectionPermit};
 pub use admission::epoll_watches::{EpollWatches, WatchUse};
 pub(crate) use admission::handshake_slots::HandshakeSlots;
 pub use admission::rejection::Rejection;
-pub use client_list::{ClientChunk, ClientRow, Page, SortKey};
+pub use client_filter::{AddressFilter, AddressFilterError, ClientFilter};
+pub use client_list::{ClientChunk, ClientRow};
 pub use client_log::{ClientEvent, ClientLog, CloseReason};
+pub use client_page::{Page, SortKey};
 pub use counters::{Counter, Counters};
 pub use histogram::{Histogram, HistogramKind, Histograms};
 pub(crate) use http::handshake_stream::register_socket;
@@ -62,10 +69,11 @@ pub(crate) use http::host_check::check_host;
 pub(crate) use http::http11_reader::Http11Reader;
 pub use http::server::HttpServer;
 pub use listening_socket::ListeningSocket;
-pub use pool::{ShardPool, Totals};
+pub use pool::{ShardPool, SlowestListener, Totals};
 pub use settings::Settings;
 pub use shard::cold_state::NewConnection;
 pub use shard::connection::{FeedState, Stream};
 pub use shard::table::{FeedPosition, PendingAction, Table, Turn};
 pub use snapshot::{ConnectionSnapshot, Snapshot, SnapshotError};
 pub use socket::{Peer, Socket};
+pub use top_list::{AddressRow, AddressSum, TopKey};

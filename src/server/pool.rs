@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLockReadGuard};
 use std::thread;
 
 use mio::{Poll, Waker};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::chat::{Actor, ModAction, ModActionError, Moderation, Stamper, Tim, gap_notice};
@@ -18,7 +19,6 @@ use crate::room::{
 };
 use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::Rejection;
-use crate::server::client_list::{ClientRow, Page, PageSelection};
 use crate::server::counters::Counters;
 use crate::server::settings::Settings;
 use crate::server::shard::cold_state::NewConnection;
@@ -26,7 +26,7 @@ use crate::server::shard::command::{Done, ShardCommand};
 use crate::server::shard::{Shard, WAKER};
 use crate::server::shared::{CLOCK_START_MS, Shared, time_of_day};
 use crate::server::snapshot::{ConnectionSnapshot, Snapshot};
-use crate::server::socket::{Peer, Socket};
+use crate::server::socket::{self, Peer, Socket};
 use crate::ws::close::Close;
 
 /// A handle on the running shards; clones are cheap.
@@ -42,12 +42,14 @@ pub struct Totals {
     pub listeners_peak: usize,
     /// Connections whose socket would block.
     pub lagging: usize,
-    /// How many bytes of the feed the lagging connection that is furthest behind lacks.
-    pub furthest_behind_bytes: u64,
+    /// The connection that is furthest behind, if one is.
+    pub slowest: Option<SlowestListener>,
     /// Bytes of the feed in memory.
     pub feed_bytes: u64,
     /// How many handovers there were.
     pub restarts_survived: u64,
+    /// How many crashes there were.
+    pub crashes_survived: u64,
     /// When the room was first opened, in seconds since the Unix epoch.
     pub started_secs: u64,
     /// How many moderation actions were carried out, by their verb.
@@ -56,6 +58,18 @@ pub struct Totals {
     pub speakers: usize,
     /// The counters.
     pub counters: Counters,
+}
+
+/// The listener that is furthest behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlowestListener {
+    /// Its id.
+    pub id: u64,
+    /// Its address.
+    #[serde(with = "socket::peer_text")]
+    pub address: Peer,
+    /// Bytes of the feed that it lacks.
+    pub behind_bytes: u64,
 }
 
 /// What shards do with the messages of clients.
@@ -281,45 +295,6 @@ impl ShardPool {
         self.run_on_all(ShardCommand::Barrier).await;
     }
 
-    /// How many clients there are, and those on `page`. The shards are asked twice, for the
-    /// order and for the rows, because a list of all rows could take as much memory as the
-    /// room itself. A client that stays is listed once, at its position.
-    pub async fn clients(&self, page: Page) -> (usize, Vec<ClientRow>) {
-        let mut selection = PageSelection::new(page);
-        let total = self.for_each_client(|client| selection.add(&client)).await;
-        let mut positions = selection.positions();
-        let mut clients = BTreeMap::new();
-        self.for_each_client(|client| {
-            if let Some(position) = positions.remove(&client.id) {
-                clients.insert(position, client);
-            }
-        })
-        .await;
-        (total, clients.into_values().collect())
-    }
-
-    /// Calls `each` for every client, for some perhaps twice, and returns how many there are.
-    /// Each shard lists a chunk between two of its turns, so that a long list does not delay
-    /// the room.
-    async fn for_each_client(&self, mut each: impl FnMut(ClientRow)) -> usize {
-        let mut total = 0;
-        for mailbox in &self.0.mailboxes {
-            let mut before = usize::MAX;
-            while before > 0 {
-                let (answer, chunk) = oneshot::channel();
-                mailbox.send(ShardCommand::List { before, answer });
-                // A shard that panics ends the process.
-                let Ok(chunk) = chunk.await else { break };
-                if before == usize::MAX {
-                    total += chunk.before + chunk.clients.len();
-                }
-                chunk.clients.into_iter().for_each(&mut each);
-                before = chunk.before;
-            }
-        }
-        total
-    }
-
     /// Sends a command to each shard, and waits until all have carried it out.
     pub(crate) async fn run_on_all(&self, command: impl Fn(Done) -> ShardCommand) {
         let (done, mut all) = mpsc::channel(1);
@@ -401,9 +376,10 @@ impl ShardPool {
             listeners: shared.connections.open(),
             listeners_peak: shared.connections.peak(),
             lagging: 0,
-            furthest_behind_bytes: 0,
+            slowest: None,
             feed_bytes: shared.room.feed_bytes(),
             restarts_survived: shared.restarts_survived,
+            crashes_survived: shared.crashes_survived,
             started_secs: shared.started_secs,
             acts: lock(&shared.actions).clone(),
             speakers: shared.room.speakers(),
@@ -413,8 +389,16 @@ impl ShardPool {
         for mailbox in &shared.mailboxes {
             let report = lock(&mailbox.report);
             totals.lagging += report.lagging;
-            let behind = report.oldest_lagging.map_or(0, |cursor| end.saturating_sub(cursor));
-            totals.furthest_behind_bytes = totals.furthest_behind_bytes.max(behind);
+            let slowest = report.slowest.map(|(cursor, id, address)| SlowestListener {
+                id,
+                address,
+                behind_bytes: end.saturating_sub(cursor),
+            });
+            totals.slowest = [totals.slowest, slowest]
+                .into_iter()
+                .flatten()
+                .filter(|it| it.behind_bytes > 0)
+                .max_by_key(|it| it.behind_bytes);
             totals.counters.merge(&report.counters);
         }
         totals

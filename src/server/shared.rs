@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     /// The number of the newest health check.
     pub health_check: AtomicU64,
     pub restarts_survived: u64,
+    /// How many crashes there were.
+    pub crashes_survived: u64,
     pub started_secs: u64,
     clock: Instant,
     /// Notified of each decision of moderation that has to be stored.
@@ -75,6 +77,7 @@ impl Shared {
             next_id: snapshot.next_id.into(),
             health_check: 0.into(),
             restarts_survived: snapshot.restarts_survived,
+            crashes_survived: snapshot.crashes_survived,
             started_secs: snapshot.started_secs,
             clock: Instant::now(),
             moderation_changed: watch::Sender::new(()),

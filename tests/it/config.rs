@@ -176,7 +176,7 @@ fn the_daemon_listens_on_ipv4_and_ipv6_of_one_port() {
             let config = format!("listen.addresses = ['{one}', '{two}']\n");
             let mut daemon = Setup::new(&config).without_listen().spawn();
             let listens = until("its start", || {
-                let listens = daemon.log().contains(&format!("listening on {two}"));
+                let listens = daemon.log().contains(&format!("listening on {one}, {two}"));
                 (listens || daemon.has_ended()).then_some(listens)
             });
             if !listens {

@@ -75,6 +75,12 @@ fn status_shows_the_room() {
         ("config_generation", json!(1)),
         ("config_rejected", json!(null)),
         ("restarts_survived", json!(0)),
+        ("crashes_survived", json!(0)),
+        ("state", json!("running")),
+        ("pid", json!(daemon.pid())),
+        ("listening", json!([daemon.addr.to_string()])),
+        ("slowest", json!(null)),
+        ("record", json!({ "recorded": 0, "dropped": 0, "failing": null, "dir": null })),
     ] {
         assert_eq!(fresh[key], want, "{key}");
     }
@@ -102,6 +108,7 @@ fn status_shows_the_room() {
         "messages",
         "deliveries",
         "bytes_sent",
+        "memory_bytes",
         "messages_per_sec",
         "deliveries_per_sec",
         "refused",
@@ -174,7 +181,7 @@ fn status_watch_redraws_a_terminal() {
     let _client = daemon.connect();
     let screen = shows("listeners    1 now, 1 at most, 0 lagging");
     assert!(screen[0].starts_with("wschat "), "{screen:?}");
-    assert_eq!(screen.len(), 13, "{screen:?}");
+    assert_eq!(screen.len(), 16, "{screen:?}");
     drop(daemon);
     tmux.wait_for_rows(&["wschat is not running"]);
 }
@@ -274,7 +281,18 @@ fn clients_are_listed_in_pages() {
     assert_eq!(out.lines().count(), 4, "{out}");
     assert!(out.lines().all(|line| line.split("  ").count() >= 6), "{out}");
     assert_eq!(err, "3 of 700 clients; see --offset 3\n");
-    assert_eq!(run(&daemon, &["clients", "--limit", "10001"]).0, Some(64));
+    let filtered = clients(&daemon, &["--address", &address]);
+    assert_eq!((filtered.len(), &filtered[0]["usr"]), (1, &json!("ann")));
+    assert_eq!(clients(&daemon, &["--name", "ANN", "--limit", "20000"]), filtered);
+    assert_eq!(clients(&daemon, &["--address", "127.0.0.0/8", "--limit", "20000"]).len(), CLIENTS);
+    let (_, _, err) = run(&daemon, &["clients", "--state", "swept", "--limit", "1"]);
+    assert_eq!(err, "1 of 700 clients; see --offset 1\n");
+    for nobody in [["--name", "eve"], ["--address", "unix"], ["--state", "closing"]] {
+        assert_eq!(clients(&daemon, &nobody), [Value::Null; 0], "{nobody:?}");
+    }
+    for bad in [["--address", "localhost"], ["--behind", "1X"], ["--state", "x"], ["--name", " "]] {
+        assert_eq!(run(&daemon, &["clients", bad[0], bad[1]]).0, Some(64), "{bad:?}");
+    }
 
     drop(room);
     until("an empty room", || clients(&daemon, &[]).is_empty().then_some(()));
@@ -290,10 +308,176 @@ fn a_client_that_does_not_read_is_listed_as_lagging() {
         ann.hear();
         let first = clients(&daemon, &["--sort", "behind", "--limit", "1"]).swap_remove(0);
         // It reads now and then until its kernel buffers are full.
-        let lagging = first["state"] == "lagging" && status(&daemon)["lagging"] == 1;
+        let is_stuck = first["behind_bytes"].as_u64().unwrap() > 50_000;
+        let lagging = is_stuck && first["state"] == "lagging" && status(&daemon)["lagging"] == 1;
         lagging.then_some(first)
     });
     assert!(behind["behind_bytes"].as_u64().unwrap() > 0);
+    let slowest = until("the slowest listener", || {
+        let slowest = status(&daemon)["slowest"].take();
+        (!slowest.is_null()).then_some(slowest)
+    });
+    assert_eq!((&slowest["id"], &slowest["address"]), (&behind["id"], &behind["address"]));
+    let shown = run(&daemon, &["status"]).1;
+    assert!(shown.contains(&format!(" behind: id {}, 127.0.0.1:", behind["id"])), "{shown}");
+    let ids = |words: &[&str]| -> Vec<Value> {
+        clients(&daemon, words).into_iter().map(|client| client["id"].clone()).collect()
+    };
+    assert_eq!(ids(&["--behind", "1"]), [behind["id"].clone()]);
+    assert_eq!(ids(&["--state", "lagging"]), [behind["id"].clone()]);
+    assert_eq!(ids(&["--behind", "1T"]), [Value::Null; 0]);
+    assert_eq!(top(&daemon, &["--sort", "behind"])["clients"][0]["id"], behind["id"]);
+}
+
+#[test]
+fn what_a_client_sends_is_counted() {
+    let config = "limits.messages_per_sec = 1\nlimits.messages_burst = 2\n";
+    let daemon = Daemon::start(config);
+    let (mut ann, idle) = (daemon.connect(), daemon.connect());
+    ann.send("nonsense");
+    for number in 0..5 {
+        ann.say("ann", &number.to_string());
+    }
+    let counted = until("the counts", || {
+        let most = clients(&daemon, &["--sort", "refused", "--limit", "1"]).swap_remove(0);
+        let total = most["messages"].as_u64().unwrap() + most["refused"].as_u64().unwrap();
+        (total == 6).then_some(most)
+    });
+    let figure = |name: &str| counted[name].as_f64().unwrap();
+    assert!(figure("rate_limited") >= 1.0, "{counted}");
+    assert_eq!(figure("refused"), figure("rate_limited") + 1.0, "{counted}");
+    assert!(figure("received_bytes") > 5.0 * 20.0, "{counted}");
+    assert!(figure("messages_per_sec") > 0.0 && figure("refused_per_sec") > 0.0, "{counted}");
+    let by_bytes = clients(&daemon, &["--sort", "received"]);
+    assert_eq!(by_bytes[0]["id"], counted["id"]);
+    assert_eq!((&by_bytes[1]["refused"], &by_bytes[1]["received_bytes"]), (&json!(0), &json!(0)));
+    let table = run(&daemon, &["clients"]).1;
+    let head = "ID  ADDRESS";
+    assert!(table.starts_with(head), "{table}");
+    for column in ["MESSAGES", "REFUSED", "RATE-LIMITED", "RECEIVED", "BEHIND", "STATE", "NAME"] {
+        assert!(table.lines().next().unwrap().contains(column), "{table}");
+    }
+    assert!(table.contains(" B  ") && table.contains(" UTC  "), "{table}");
+
+    // Clients that are gone, and those that post, count for their address.
+    drop((ann, idle));
+    until("an empty room", || clients(&daemon, &[]).is_empty().then_some(()));
+    let answer = daemon.http(
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n\
+         Content-Length: 1\r\nConnection: close\r\n\r\n1",
+    );
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    let shown = until("the address", || {
+        let shown = top(&daemon, &["--sort", "refused", "--limit", "1"]);
+        (shown["addresses"][0]["refused"] == figure("refused") as u64 + 1).then_some(shown)
+    });
+    let address = &shown["addresses"][0];
+    assert_eq!((&address["address"], &address["clients"]), (&json!("127.0.0.1"), &json!(0)));
+    assert_eq!(address["messages"], counted["messages"]);
+    assert_eq!(shown["clients"], json!([]));
+}
+
+fn top(daemon: &Daemon, words: &[&str]) -> Value {
+    let (code, out, err) = run(daemon, &[&["top", "--json"], words].concat());
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    serde_json::from_str(&out).unwrap()
+}
+
+#[test]
+fn top_prints_one_picture_without_a_terminal() {
+    let daemon = Daemon::start("");
+    let mut ann = daemon.connect();
+    ann.send(r#"{"usr":"a\u001b[2Jnn\u202e","msg":"hi"}"#);
+    let shown = until("the sender", || {
+        let (code, out, err) = run(&daemon, &["top"]);
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        out.contains("[2Jnn").then_some(out)
+    });
+    assert!(shown.starts_with("Top by messages; listeners: 1, lagging: 0, "), "{shown}");
+    assert!(shown.contains("\n127.0.0.1 "), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "{shown}");
+    assert_eq!(run(&daemon, &["top", "--limit", "0"]).0, Some(64));
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
+    command.args(["top", "--control"]).arg(folder.path().join("none"));
+    assert_eq!(outcome(command.output().unwrap()).0, Some(69));
+}
+
+#[test]
+fn top_redraws_a_terminal_and_restores_it() {
+    let daemon = Daemon::start("");
+    let _ann = daemon.connect();
+    let command = daemon.command(&["top", "--interval", "1"]);
+    let words: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
+    let line = format!(
+        "echo before; {} {}; echo \"after $?\"; stty -a | tr ' ' '\n' | grep -x -e -icanon -e -echo",
+        env!("CARGO_BIN_EXE_wschat"),
+        words.join(" ")
+    );
+    for end in ["q", "C-c", "TERM", "HUP", "INT", "QUIT"] {
+        let tmux = Tmux::start(60, 20, &[], &["sh", "-c", &line]);
+        let shows =
+            |text: &str| tmux.wait_for(text, |screen| screen.iter().any(|row| row.contains(text)));
+        let screen = shows("Top by messages; ");
+        assert!(screen.iter().all(|row| row.chars().count() <= 60), "{screen:?}");
+        assert!(screen.iter().any(|row| row.starts_with("127.0.0.1")), "{screen:?}");
+        tmux.keys(&["r"]);
+        shows("Top by refused messages; ");
+        match end {
+            "q" | "C-c" => tmux.keys(&[end]),
+            signal => kill_top(&daemon, signal),
+        }
+        let screen = shows("after ");
+        assert_eq!(screen[0], "before", "{end}: {screen:?}");
+        let modes =
+            tmux.wait_for("the end", |screen| screen.iter().any(|row| row.starts_with("ended: ")));
+        assert!(!modes.iter().any(|row| row == "-icanon" || row == "-echo"), "{end}: {modes:?}");
+    }
+}
+
+/// Sends a signal to the `wschat top` that asks this daemon.
+fn kill_top(daemon: &Daemon, signal: &str) {
+    let control = daemon.control();
+    let is_top = |pid: &str| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<_> = words.split(|byte| *byte == 0).collect();
+        words.get(1).is_some_and(|word| word == b"top")
+            && words.iter().any(|word| *word == control.as_os_str().as_encoded_bytes())
+    };
+    let all = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
+    let pid = all.map(|name| name.into_string().unwrap()).find(|pid| is_top(pid)).unwrap();
+    assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+}
+
+#[test]
+fn status_says_that_the_socket_unit_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let systemctl = folder.path().join("systemctl");
+    let ask = |socket: &str, service: &str, words: &[&str]| {
+        let script = format!(
+            "#!/bin/sh\nprintf '%s\\n' Id=wschat.socket ActiveState={socket} \
+             'Listen=127.0.0.1:8080 (Stream)' '' Id=wschat.service ActiveState={service}\n"
+        );
+        fs::write(&systemctl, script).unwrap();
+        fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wschat"));
+        outcome(command.args(words).env("PATH", path).output().unwrap())
+    };
+    let text = "wschat waits for the first client on 127.0.0.1:8080\n";
+    let nothing = String::new;
+    let waiting = || (Some(0), text.to_owned(), nothing());
+    assert_eq!(ask("active", "inactive", &["status"]), waiting());
+    let json = "{\"state\":\"waiting\",\"listening\":[\"127.0.0.1:8080\"]}\n".to_owned();
+    assert_eq!(ask("active", "inactive", &["status", "--json"]), (Some(0), json, nothing()));
+    let failed = "wschat: wschat.service has failed; see 'journalctl -u wschat'\n".to_owned();
+    assert_eq!(ask("active", "failed", &["status"]), (Some(3), nothing(), failed));
+    let (code, _, why) = ask("inactive", "inactive", &["status"]);
+    assert_eq!(code, Some(3));
+    assert!(why.contains("wschat is not running"), "{why}");
+    // It is not about a daemon with another control socket.
+    let (code, ..) = ask("active", "inactive", &["status", "--control", "/nonexistent/x"]);
+    assert_eq!(code, Some(3));
 }
 
 #[test]

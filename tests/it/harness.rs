@@ -301,7 +301,7 @@ impl Daemon {
         const WORDS: &str = "listening on ";
         let line = self.log.wait_for(WORDS);
         let at = line.find(WORDS).unwrap() + WORDS.len();
-        let address = line[at..].trim_end();
+        let address = line[at..].split(',').next().unwrap().trim_end();
         address.parse().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 }

@@ -196,6 +196,9 @@ mod tests {
             encoding: Encoding::Frames,
             event_bytes: 0,
             after_tim: 0,
+            refused: 0,
+            rate_limited: 0,
+            received_bytes: 0,
         }
     }
 

@@ -9,7 +9,7 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_sea
 use tracing::warn;
 
 use crate::chat::Tim;
-use crate::feed::{Log, Piece, RecoveredTail, StreamMark, TailFileWriter};
+use crate::feed::{Log, Piece, RecoveredTail, RoomHistory, StreamMark, TailFileWriter};
 use crate::room::TailStore;
 
 /// A memory file with the tail of the feed. Its memory is used as far as it is written.
@@ -21,8 +21,9 @@ pub struct TailMemfd {
 }
 
 impl TailMemfd {
-    /// A file for the newest `tail_bytes` bytes of the feed, with what is in `log`.
-    pub fn create(log: &Log, tail_bytes: usize) -> io::Result<Self> {
+    /// A file for the newest `tail_bytes` bytes of the feed, with what is in `log`, of a room
+    /// with this history.
+    pub fn create(log: &Log, tail_bytes: usize, history: RoomHistory) -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(memfd_create("wschat-tail", flags)?);
         let bytes = TailFileWriter::file_bytes(tail_bytes);
@@ -31,6 +32,8 @@ impl TailMemfd {
         let first = log.pieces().iter().next();
         let start = first.map_or((log.end(), log.messages()), |it| (it.start, it.messages_before));
         let write = |at, bytes: &[u8]| file.write_all_at(bytes, at);
+        let (at, history) = history.encode();
+        write(at, &history)?;
         let mut writer = TailFileWriter::new(bytes, start, log.complete_since(), write)?;
         for piece in log.pieces().iter() {
             writer.append(&piece.bytes, piece.messages, piece.last_tim, None, write)?;
@@ -118,6 +121,8 @@ mod tests {
     use crate::chat::stamp;
     use crate::feed::EncodedMessages;
 
+    const HISTORY: RoomHistory = RoomHistory { restarts: 3, crashes: 2 };
+
     /// Appends a message to both.
     fn send(log: &mut Log, memfd: &mut TailMemfd, secs: u64) {
         let mut message = EncodedMessages::default();
@@ -140,15 +145,15 @@ mod tests {
     #[test]
     fn the_next_process_has_the_tail_and_passes_it_on() {
         let mut log = Log::resume(65_536, 700, 7, Tim::from_nanos(5));
-        let mut memfd = TailMemfd::create(&log, 65_536).unwrap();
+        let mut memfd = TailMemfd::create(&log, 65_536, HISTORY).unwrap();
         (1..4).for_each(|secs| send(&mut log, &mut memfd, secs));
-        let mut next = TailMemfd::create(&log, 65_536).unwrap();
+        let mut next = TailMemfd::create(&log, 65_536, HISTORY).unwrap();
         send(&mut log, &mut next, 4);
         // Both are there if the process ends before it has removed the first.
         let files = [&next, &memfd].map(reopened);
         let tail = recover(files.into_iter()).unwrap().unwrap();
         assert_eq!((tail.start, tail.messages_before), (700, 7));
-        assert_eq!(tail.complete_since, Tim::from_nanos(5));
+        assert_eq!((tail.complete_since, tail.history), (Tim::from_nanos(5), HISTORY));
         assert_eq!(tail.last_tim.whole_secs(), 4);
         let all: Vec<u8> = log.pieces().iter().flat_map(|piece| piece.bytes.to_vec()).collect();
         assert!(frames(&tail) == all);
@@ -156,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_file_has_a_fixed_size() {
-        let memfd = TailMemfd::create(&Log::new(65_536), 65_536).unwrap();
+        let memfd = TailMemfd::create(&Log::new(65_536), 65_536, HISTORY).unwrap();
         let size = memfd.file.metadata().unwrap().len();
         assert!(memfd.file.set_len(size + 1).is_err() && memfd.file.set_len(0).is_err());
         assert!(memfd.file.write_all_at(b"x", size).is_err());
@@ -165,7 +170,7 @@ mod tests {
     #[test]
     fn nothing_is_recovered_after_an_error() {
         let mut log = Log::new(65_536);
-        let mut memfd = TailMemfd::create(&log, 65_536).unwrap();
+        let mut memfd = TailMemfd::create(&log, 65_536, HISTORY).unwrap();
         send(&mut log, &mut memfd, 1);
         let not_writable = reopened(&memfd).unwrap();
         let writable = std::mem::replace(&mut memfd.file, not_writable);

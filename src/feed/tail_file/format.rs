@@ -8,6 +8,11 @@ use crate::ws::frame::{self, Opcode};
 
 /// Where the ring starts: the mark has a page of its own.
 pub const RING_START: usize = 4096;
+/// Where the history of the room is, behind the mark.
+const HISTORY_START: usize = 2048;
+const HISTORY_MAGIC: [u8; 8] = *b"wschatH\x01";
+const HISTORY_BYTES: usize = HISTORY_MAGIC.len() + 2 * size_of::<u64>() + size_of::<u32>();
+
 /// What the length of a record exceeds that of its frames by.
 pub const RECORD_HEADER_BYTES: usize = 3 * size_of::<u32>();
 
@@ -22,6 +27,40 @@ const STREAM_NUMBERS: usize = 5;
 pub const MARK_BYTES: usize = mark_bytes(NUMBERS + STREAM_NUMBERS);
 /// No feed gets this far in ten thousand years.
 const NUMBER_MAX: u64 = 1 << 62;
+
+/// What the room has survived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomHistory {
+    /// Restarts.
+    pub restarts: u64,
+    /// Crashes.
+    pub crashes: u64,
+}
+
+impl RoomHistory {
+    /// Where it is in the file, and its bytes.
+    pub fn encode(&self) -> (u64, Vec<u8>) {
+        let mut out = HISTORY_MAGIC.to_vec();
+        out.extend_from_slice(&self.restarts.to_le_bytes());
+        out.extend_from_slice(&self.crashes.to_le_bytes());
+        let checksum = crc32fast::hash(&out);
+        out.extend_from_slice(&checksum.to_le_bytes());
+        (HISTORY_START as u64, out)
+    }
+
+    /// What is in `file`. Older versions write none; then, or if it is damaged, nothing is known.
+    pub fn decode(file: &[u8]) -> Option<Self> {
+        let bytes = file.get(HISTORY_START..HISTORY_START + HISTORY_BYTES)?;
+        let (body, checksum) = bytes.split_last_chunk()?;
+        if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
+            return None;
+        }
+        let (restarts, crashes) = body.strip_prefix(&HISTORY_MAGIC)?.split_first_chunk()?;
+        let number = |bytes: [u8; 8]| u64::from_le_bytes(bytes).min(NUMBER_MAX);
+        let crashes = number(*crashes.first_chunk()?);
+        Some(Self { restarts: number(*restarts), crashes })
+    }
+}
 
 /// A place between two records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

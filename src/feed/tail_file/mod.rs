@@ -2,9 +2,10 @@
 //! after a crash. The caller stores the bytes.
 //!
 //! ```text
-//! mark | ring of records
+//! mark | history | ring of records
 //! mark:    magic, where the oldest record starts, where the newest one ends and starts, how far
 //!          the stream of a cluster was read, CRC-32
+//! history: what the room has survived, written once, CRC-32
 //! record:  length u32, number of messages u32, CRC-32, WebSocket frames
 //! ```
 //!
@@ -26,5 +27,6 @@ mod recovered;
 mod tests;
 mod writer;
 
+pub use format::RoomHistory;
 pub use recovered::{RecoveredTail, TailFileError};
 pub use writer::TailFileWriter;

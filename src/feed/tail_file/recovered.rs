@@ -1,6 +1,6 @@
 //! Reads a tail file.
 
-use super::format::{Mark, RING_START, split_record};
+use super::format::{Mark, RING_START, RoomHistory, split_record};
 use crate::chat::Tim;
 use crate::feed::StreamMark;
 
@@ -21,6 +21,8 @@ pub struct RecoveredTail {
     pub records: Vec<(u32, Vec<u8>)>,
     /// The newest record was damaged and is not here.
     pub lacks_newest: bool,
+    /// What the room had survived.
+    pub history: RoomHistory,
 }
 
 /// Why a tail file cannot be used.
@@ -44,6 +46,7 @@ impl RecoveredTail {
         let ring_bytes = file.len().saturating_sub(RING_START);
         let mark = Mark::decode(&file, ring_bytes as u64).ok_or(TailFileError::Mark)?;
         let Mark { first, newest, end, stream_mark } = mark;
+        let history = RoomHistory::decode(&file).unwrap_or_default();
         // After this the ring begins with the oldest record.
         let ring = file.get_mut(RING_START..).unwrap_or_default();
         let oldest = first.offset.checked_rem(ring_bytes as u64).unwrap_or_default();
@@ -55,6 +58,7 @@ impl RecoveredTail {
             complete_since: first.tim,
             last_tim: end.tim,
             stream_mark,
+            history,
             ..Self::default()
         };
         let (mut at, mut rest) = (first, &*ring);

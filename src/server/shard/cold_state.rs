@@ -2,10 +2,14 @@
 
 use crate::chat::{Bucket, Speaker, Tim};
 use crate::feed::Encoding;
-use crate::room::Participant;
+use crate::room::{Participant, Traffic, TrafficTotals};
 use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::snapshot::ConnectionSnapshot;
 use crate::server::socket::Peer;
+
+/// So many bytes a client may send without messages before it has counters of its own: the pongs
+/// of years.
+const IDLE_BYTES_MAX: u32 = 1 << 20;
 
 /// A time that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -38,8 +42,8 @@ pub(crate) struct ColdState {
     /// When it joined, in seconds since the Unix epoch, until 2106.
     pub since_secs: u32,
     pub message_bytes_max: u32,
-    /// How many of its messages were sent to the room.
-    pub messages: u32,
+    /// The bytes that were received while it had no counters of its own.
+    idle_bytes: u32,
     /// When the last whole frame arrived.
     pub last_frame_ms: u64,
     pub ping_due_ms: u64,
@@ -62,7 +66,7 @@ impl ColdState {
             permit,
             since_secs: u32::try_from(since_secs).unwrap_or(u32::MAX),
             message_bytes_max,
-            messages: 0,
+            idle_bytes: 0,
             last_frame_ms: ms,
             ping_due_ms: 0,
             pinged_ms: NEVER,
@@ -81,27 +85,59 @@ impl ColdState {
         ms: u64,
         now_ms: u64,
     ) -> Self {
+        let mut participant = match (snapshot.notices_whole_in_ms, &*snapshot.name) {
+            (0, "") => Participant::default(),
+            (full_in_ms, name) => {
+                let notices = Bucket::resume(now_ms * 1000, full_in_ms.saturating_mul(1000));
+                let has_sent = snapshot.messages > 0;
+                Participant::resume(Speaker::resume(notices, name.to_owned(), has_sent))
+            }
+        };
+        let totals = snapshot.totals();
+        let mut idle_bytes = u32::try_from(totals.received_bytes).unwrap_or(u32::MAX);
+        let is_idle = totals
+            == TrafficTotals { received_bytes: idle_bytes.into(), ..TrafficTotals::default() };
+        if participant.is_sender() || !is_idle || idle_bytes > IDLE_BYTES_MAX {
+            *participant.traffic_mut() = Traffic::resume(totals);
+            idle_bytes = 0;
+        }
         Self {
             id: snapshot.id,
             permit,
             since_secs: u32::try_from(snapshot.since_secs).unwrap_or(u32::MAX),
             message_bytes_max: snapshot.message_bytes_max,
-            messages: snapshot.messages,
+            idle_bytes,
             last_frame_ms: ms.saturating_sub(snapshot.last_frame_ago_ms),
             ping_due_ms: ms.saturating_add(snapshot.ping_in_ms),
             pinged_ms: NEVER,
             reads_until_ms: 0,
             ended: false,
             is_far_back: false,
-            participant: match (snapshot.notices_whole_in_ms, &*snapshot.name) {
-                (0, "") => Participant::default(),
-                (full_in_ms, name) => {
-                    let notices = Bucket::resume(now_ms * 1000, full_in_ms.saturating_mul(1000));
-                    let has_sent = snapshot.messages > 0;
-                    Participant::resume(Speaker::resume(notices, name.to_owned(), has_sent))
-                }
-            },
+            participant,
         }
+    }
+
+    /// Counts bytes that were received. Returns how many are now counted as those of a sender.
+    pub fn add_received(&mut self, bytes: usize, now_ms: u64) -> u64 {
+        let sum = u64::from(self.idle_bytes) + bytes as u64;
+        match u32::try_from(sum) {
+            Ok(sum) if sum <= IDLE_BYTES_MAX && !self.participant.is_sender() => {
+                self.idle_bytes = sum;
+                0
+            }
+            _ => {
+                self.idle_bytes = 0;
+                self.participant.traffic_mut().add_received(sum, now_ms);
+                sum
+            }
+        }
+    }
+
+    /// What the client has sent so far.
+    pub fn totals(&self) -> TrafficTotals {
+        let mut totals = self.participant.traffic().totals();
+        totals.received_bytes += u64::from(self.idle_bytes);
+        totals
     }
 
     /// The address of the client.
@@ -113,6 +149,31 @@ impl ColdState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counting_received_bytes_costs_an_idle_connection_nothing() {
+        let counts = crate::server::ConnectionCounts::new(1);
+        let permit = counts.admit(Peer::Unix, Encoding::Frames, None, 0).unwrap();
+        let mut cold = ColdState::new(
+            NewConnection {
+                id: 1,
+                encoding: Encoding::Frames,
+                cursor: 0,
+                after: None,
+                notice: None,
+                permit,
+                since_secs: 0,
+                message_bytes_max: 0,
+            },
+            0,
+        );
+        assert_eq!(cold.add_received(IDLE_BYTES_MAX as usize - 1, 0), 0);
+        assert!(!cold.participant.is_sender());
+        assert_eq!(cold.add_received(2, 0), u64::from(IDLE_BYTES_MAX) + 1);
+        assert!(cold.participant.is_sender(), "so many pongs are a flood");
+        assert_eq!(cold.add_received(5, 0), 5);
+        assert_eq!(cold.totals().received_bytes, u64::from(IDLE_BYTES_MAX) + 6);
+    }
 
     #[test]
     fn an_idle_connection_is_small() {

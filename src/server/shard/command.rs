@@ -2,8 +2,8 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::chat::{ModAction, ModActionError, Target};
-use crate::room::{Closed, Outcome};
+use crate::chat::{AddressBlock, ModAction, ModActionError, Target};
+use crate::room::{Closed, Outcome, TrafficRates, TrafficTotals};
 use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::client_list::ClientChunk;
 use crate::server::shard::cold_state::NewConnection;
@@ -45,4 +45,6 @@ pub(crate) enum ShardCommand {
     Kick { target: Target, before: usize, closed: mpsc::UnboundedSender<Closed> },
     /// Lists some of the connections in the rows before `before`.
     List { before: usize, answer: oneshot::Sender<ClientChunk> },
+    /// Reports what the addresses send.
+    Traffic(oneshot::Sender<Vec<(AddressBlock, TrafficTotals, TrafficRates)>>),
 }

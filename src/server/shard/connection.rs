@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::feed::{Encoding, Pieces, Progress, Slices};
@@ -46,7 +47,7 @@ pub(crate) struct Connection<S> {
 }
 
 /// How a connection gets the feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum FeedState {
     /// Each sweep writes to it.
@@ -140,14 +141,14 @@ impl<S: Stream> Connection<S> {
         let left = |closing: Closing| (closing.deadline_ms.saturating_sub(ms), closing.then);
         // A client that got its close frame needs nothing more of the feed.
         let has_close = outbox.closing.is_some() && !outbox.is_pending();
-        let speaker = cold.participant.speaker();
+        let (speaker, totals) = (cold.participant.speaker(), cold.totals());
         let snapshot = ConnectionSnapshot {
             id: cold.id,
             cursor: if has_close { DETACHED } else { self.cursor },
             peer: cold.peer(),
             since_secs: cold.since_secs.into(),
             message_bytes_max: cold.message_bytes_max,
-            messages: cold.messages,
+            messages: u32::try_from(totals.messages).unwrap_or(u32::MAX),
             last_frame_ago_ms: ms.saturating_sub(cold.last_frame_ms),
             ping_in_ms: cold.ping_due_ms.saturating_sub(ms),
             held,
@@ -160,6 +161,9 @@ impl<S: Stream> Connection<S> {
             encoding: self.encoding,
             event_bytes: outbox.event_bytes as u32,
             after_tim: 0,
+            refused: totals.refused,
+            rate_limited: totals.rate_limited,
+            received_bytes: totals.received_bytes,
         };
         (snapshot, self.stream)
     }

@@ -8,6 +8,7 @@ use mio::Waker;
 use crate::mutex::lock;
 use crate::server::counters::Counters;
 use crate::server::shard::command::ShardCommand;
+use crate::server::socket::Peer;
 
 /// The commands for a shard, and what it reports after each turn.
 pub(crate) struct Mailbox {
@@ -24,8 +25,8 @@ pub(crate) struct Mailbox {
 #[derive(Default)]
 pub(crate) struct ShardReport {
     pub lagging: usize,
-    /// The oldest cursor of the lagging connections.
-    pub oldest_lagging: Option<u64>,
+    /// The cursor, the id and the address of the connection that is furthest behind.
+    pub slowest: Option<(u64, u64, Peer)>,
     pub counters: Counters,
 }
 

@@ -20,6 +20,7 @@ mod sender;
 mod slow;
 mod sweep;
 pub(crate) mod table;
+pub(crate) mod tally;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -272,7 +273,10 @@ impl Shard {
             }
             ShardCommand::List { before, answer } => {
                 // The receiver may have stopped waiting.
-                let _ = answer.send(self.table.list(before, self.shared.room.end()));
+                let _ = answer.send(self.table.list(before, self.shared.room.end(), now.ms));
+            }
+            ShardCommand::Traffic(answer) => {
+                let _ = answer.send(self.table.traffic(now.ms));
             }
         }
     }
@@ -324,7 +328,7 @@ impl Shard {
         }
         let mut report = lock(&self.shared.mailboxes[self.number].report);
         report.lagging = self.table.lagging();
-        report.oldest_lagging = self.table.oldest_lagging();
+        report.slowest = self.table.slowest();
         report.counters.clone_from(self.table.counters());
     }
 

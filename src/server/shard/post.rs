@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 
-use crate::chat::{AddressBlock, Now, Refusal, Refused, Tim, notice};
+use crate::chat::{AddressBlock, Refused, Tim, notice};
 use crate::room::Participant;
-use crate::server::client_log::{ClientEvent, ClientLog};
-use crate::server::counters::Counters;
 use crate::server::socket::Peer;
 
 /// A message for a shard.
@@ -159,22 +157,6 @@ impl Posts {
     pub fn take_handled(&mut self, id: u64) -> Option<(Peer, oneshot::Sender<PostAnswer>)> {
         self.handled.remove(&id)
     }
-}
-
-/// Counts and logs a refusal. The HTTP server counts what is unavailable, because it decides
-/// that too.
-pub(super) fn refuse(
-    refused: Refused,
-    peer: Peer,
-    counters: &mut Counters,
-    client_log: &ClientLog,
-    now: Now,
-) -> PostAnswer {
-    if refused.refusal != Refusal::Unavailable {
-        counters.refused[refused.refusal as usize] += 1;
-    }
-    client_log.note(ClientEvent::Refused(refused.refusal), peer, None, now.ms);
-    PostAnswer::refused(refused, now.tim)
 }
 
 pub(super) fn answer(sender: oneshot::Sender<PostAnswer>, with: PostAnswer) {

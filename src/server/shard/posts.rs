@@ -3,7 +3,7 @@
 use crate::chat::{Refused, Tim};
 use crate::room::Outcome;
 use crate::server::shard::connection::Stream;
-use crate::server::shard::post::{Post, PostAnswer, answer, refuse};
+use crate::server::shard::post::{Post, PostAnswer, answer};
 use crate::server::shard::table::{Table, Turn};
 
 impl<S: Stream> Table<S> {
@@ -33,14 +33,16 @@ impl<S: Stream> Table<S> {
     /// Counts what became of a message that is in the feed, or will not be, and tells its
     /// sender. The sender of a message in the feed has it from there, unless it came by POST.
     pub fn settle(&mut self, id: u64, outcome: Outcome, turn: &mut Turn<'_>) {
+        let now = turn.now;
         if let Some((peer, sender)) = self.posts.take_handled(id) {
+            let mut tally = self.tally();
             let with = match outcome {
                 Outcome::Sent(text) => {
-                    self.counters.messages += 1;
+                    tally.sent(peer.block(), now.ms);
                     PostAnswer { refused: None, text: text.into() }
                 }
                 Outcome::Refused(refused) => {
-                    refuse(refused, peer, &mut self.counters, turn.client_log, turn.now)
+                    tally.refused_post(refused, peer, turn.client_log, now)
                 }
             };
             return answer(sender, with);
@@ -51,7 +53,7 @@ impl<S: Stream> Table<S> {
         };
         let (_, mut sender) = self.sender(row);
         match outcome {
-            Outcome::Sent(_) => sender.count_sent(),
+            Outcome::Sent(_) => sender.count_sent(now),
             Outcome::Refused(refused) => {
                 sender.refuse(refused, turn);
                 self.write_own_frames(id, turn);

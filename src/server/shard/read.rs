@@ -10,6 +10,7 @@ use crate::server::shard::connection::{Readiness, Stream};
 use crate::server::shard::held::Held;
 use crate::server::shard::sender::{HeldSender, Sender};
 use crate::server::shard::table::{Table, Turn};
+use crate::server::shard::tally::Tally;
 use crate::ws::close::{AfterClose, Close};
 use crate::ws::frame::{self, Opcode};
 use crate::ws::{Event, Violation};
@@ -252,6 +253,12 @@ impl<S: Stream> Table<S> {
         budget: &mut TurnBudget,
         turn: &mut Turn<'_>,
     ) {
+        let cold = &mut self.cold[row];
+        let counted_bytes = cold.add_received(bytes.len(), turn.now.ms);
+        if counted_bytes > 0 {
+            let address = cold.peer().block();
+            self.addresses.of(address, turn.now.ms).add_received(counted_bytes, turn.now.ms);
+        }
         // What follows the request for an event stream has no meaning.
         if self.connections[row].encoding == Encoding::Events {
             return;
@@ -296,7 +303,7 @@ impl<S: Stream> Table<S> {
                 // A browser cannot send a ping. Its page sends an empty message instead
                 // to test the connection; the notice is the answer.
                 Event::Text("") => {
-                    sender.counters.probes += 1;
+                    sender.tally.counters.probes += 1;
                     sender.notify(Refusal::BadJson.into(), turn.now);
                 }
                 Event::Text(text) => {
@@ -332,13 +339,15 @@ impl<S: Stream> Table<S> {
             return Some((held, HeldSender::Connection(sender)));
         }
         self.posts.get_mut(id)?;
-        Some((&mut self.held, HeldSender::Post(id, &mut self.posts, &mut self.counters)))
+        let tally = Tally { counters: &mut self.counters, addresses: &mut self.addresses };
+        Some((&mut self.held, HeldSender::Post(id, &mut self.posts, tally)))
     }
 
     /// The connection in a row as the sender of messages, and those that are held.
     pub(super) fn sender(&mut self, row: usize) -> (&mut Held, Sender<'_, S>) {
         let (connection, cold) = (&mut self.connections[row], &mut self.cold[row]);
-        (&mut self.held, Sender { connection, cold, counters: &mut self.counters })
+        let tally = Tally { counters: &mut self.counters, addresses: &mut self.addresses };
+        (&mut self.held, Sender { connection, cold, tally })
     }
 }
 

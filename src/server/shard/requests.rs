@@ -2,9 +2,10 @@
 
 use chrono::DateTime;
 
-use crate::chat::Target;
+use crate::chat::{AddressBlock, Target};
 use crate::config::Limits;
 use crate::feed::Encoding;
+use crate::room::{TrafficRates, TrafficTotals};
 use crate::server::client_list::{ClientChunk, ClientRow};
 use crate::server::client_log::CloseReason;
 use crate::server::shard::cold_state::ColdState;
@@ -16,8 +17,8 @@ use crate::ws::frame::Opcode;
 
 impl<S: Stream> Table<S> {
     /// Lists some of the connections in the rows before `before`, while the feed ends at
-    /// `end`.
-    pub fn list(&self, before: usize, end: u64) -> ClientChunk {
+    /// `end`. `now_ms` is the clock of the shards.
+    pub fn list(&self, before: usize, end: u64, now_ms: u64) -> ClientChunk {
         let before = before.min(self.connections.len());
         let start = before.saturating_sub(ROWS_PER_TURN);
         let rows = self.connections[start..before].iter().zip(&self.cold[start..before]);
@@ -31,7 +32,8 @@ impl<S: Stream> Table<S> {
                 moderator: speaker.is_moderator(),
                 muted: false,
                 since: DateTime::from_timestamp(cold.since_secs.into(), 0).unwrap_or_default(),
-                messages: cold.messages,
+                totals: cold.totals(),
+                rates: cold.participant.traffic().rates(now_ms),
                 transport: connection.encoding,
                 behind_bytes: match connection.state {
                     FeedState::Early => 0,
@@ -41,6 +43,12 @@ impl<S: Stream> Table<S> {
             }
         };
         ClientChunk { clients: rows.map(client).collect(), before: start }
+    }
+
+    /// What the addresses have sent, and send.
+    pub fn traffic(&self, now_ms: u64) -> Vec<(AddressBlock, TrafficTotals, TrafficRates)> {
+        let all = self.addresses.iter();
+        all.map(|(address, it)| (address, it.totals(), it.rates(now_ms))).collect()
     }
 
     /// Closes the connections of `target` among some of the rows before `before`. Returns

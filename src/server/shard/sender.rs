@@ -3,11 +3,11 @@
 use crate::chat::{Actor, Admission, ChatRequest, Now, Refusal, Refused, notice};
 use crate::room::{Account, MessageSender, Participant};
 use crate::server::client_log::ClientEvent;
-use crate::server::counters::Counters;
 use crate::server::shard::cold_state::ColdState;
 use crate::server::shard::connection::{Connection, Stream};
-use crate::server::shard::post::{PendingPost, Posts, refuse};
+use crate::server::shard::post::{PendingPost, Posts};
 use crate::server::shard::table::{PendingAction, Turn};
+use crate::server::shard::tally::{Tally, add_refused};
 use crate::server::socket::Peer;
 use crate::ws::frame::Opcode;
 
@@ -15,14 +15,14 @@ use crate::ws::frame::Opcode;
 pub(super) struct Sender<'a, S> {
     pub connection: &'a mut Connection<S>,
     pub cold: &'a mut ColdState,
-    pub counters: &'a mut Counters,
+    pub tally: Tally<'a>,
 }
 
 /// The sender of a held message.
 pub(super) enum HeldSender<'a, S> {
     Connection(Sender<'a, S>),
     /// The message came by POST and has this id.
-    Post(u64, &'a mut Posts, &'a mut Counters),
+    Post(u64, &'a mut Posts, Tally<'a>),
 }
 
 impl ColdState {
@@ -55,9 +55,9 @@ impl<S: Stream> Sender<'_, S> {
                 let speaker = cold.participant.speaker().id(message.usr(), peer.block());
                 let sender = MessageSender { id: cold.id, wants_text: false, speaker };
                 let bytes = turn.batch.push(sender, |out| message.encode(out));
-                self.counters.histograms.message_bytes(bytes as u64, 1);
+                self.tally.counters.histograms.message_bytes(bytes as u64, 1);
                 if !turn.batch.is_remote() {
-                    self.count_sent();
+                    self.count_sent(turn.now);
                 }
             }
             Ok(ChatRequest::Moderate(action)) => {
@@ -70,16 +70,17 @@ impl<S: Stream> Sender<'_, S> {
     }
 
     /// Counts a message that is sent.
-    pub fn count_sent(&mut self) {
-        self.cold.messages = self.cold.messages.wrapping_add(1);
-        self.counters.messages += 1;
+    pub fn count_sent(&mut self, now: Now) {
+        self.cold.participant.traffic_mut().add_message(now.ms);
+        self.tally.sent(self.cold.peer().block(), now.ms);
     }
 
     /// Counts and logs a message that is not sent, and tells the client why.
     pub fn refuse(&mut self, refused: Refused, turn: &Turn<'_>) {
-        self.counters.refused[refused.refusal as usize] += 1;
-        let (event, id) = (ClientEvent::Refused(refused.refusal), self.cold.id);
-        turn.client_log.note(event, self.cold.peer(), Some(id), turn.now.ms);
+        let (peer, id) = (self.cold.peer(), self.cold.id);
+        add_refused(&mut self.cold.participant, refused, turn.now.ms);
+        self.tally.refused(refused, peer.block(), turn.now.ms);
+        turn.client_log.note(ClientEvent::Refused(refused.refusal), peer, Some(id), turn.now.ms);
         self.notify(refused, turn.now);
     }
 
@@ -99,7 +100,7 @@ impl<S: Stream> Sender<'_, S> {
             notice(refused, now.tim, &mut text);
         }
         if !may || !self.connection.queue_frame(Opcode::Text, &text) {
-            self.counters.notices_dropped += 1;
+            self.tally.counters.notices_dropped += 1;
         }
     }
 }
@@ -141,7 +142,7 @@ impl<S: Stream> HeldSender<'_, S> {
     pub fn handle(&mut self, text: &str, turn: &mut Turn<'_>) -> bool {
         match self {
             Self::Connection(sender) => sender.handle(text, turn),
-            Self::Post(id, posts, counters) => handle_post(text, *id, posts, counters, turn),
+            Self::Post(id, posts, tally) => handle_post(text, *id, posts, tally, turn),
         }
     }
 }
@@ -152,18 +153,20 @@ fn handle_post(
     text: &str,
     id: u64,
     posts: &mut Posts,
-    counters: &mut Counters,
+    tally: &mut Tally<'_>,
     turn: &mut Turn<'_>,
 ) -> bool {
     let Some(post) = posts.get_mut(id) else { return false };
     let PendingPost { peer, participant, bearer, .. } = post;
+    let address = peer.block();
+    tally.addresses.of(address, turn.now.ms).add_received(text.len() as u64, turn.now.ms);
     let (request, token_verified) = check(text, bearer.as_deref(), participant, *peer, turn);
     match request {
         Ok(ChatRequest::Say(message)) => {
-            let speaker = participant.speaker().id(message.usr(), peer.block());
+            let speaker = participant.speaker().id(message.usr(), address);
             let sender = MessageSender { id, wants_text: true, speaker };
             let bytes = turn.batch.push(sender, |out| message.encode(out));
-            counters.histograms.message_bytes(bytes as u64, 1);
+            tally.counters.histograms.message_bytes(bytes as u64, 1);
             posts.await_outcome(id);
         }
         Ok(ChatRequest::Moderate(action)) => {
@@ -172,7 +175,7 @@ fn handle_post(
             posts.await_outcome(id);
         }
         Err(refused) => {
-            let answer = refuse(refused, *peer, counters, turn.client_log, turn.now);
+            let answer = tally.refused_post(refused, *peer, turn.client_log, turn.now);
             post.answer(answer);
         }
     }

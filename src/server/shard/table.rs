@@ -21,7 +21,9 @@ use crate::server::shard::early::Early;
 use crate::server::shard::held::Held;
 use crate::server::shard::outbox::Closing;
 use crate::server::shard::post::Posts;
+use crate::server::shard::tally::{AddressTraffic, Tally};
 use crate::server::snapshot::DETACHED;
+use crate::server::socket::Peer;
 use crate::ws::close::{AfterClose, Close};
 
 /// The most connections that one turn visits, so that a sweep does not delay senders.
@@ -121,6 +123,7 @@ pub struct Table<S> {
     /// The number of this shard in the room.
     pub(super) shard: usize,
     pub(super) counters: Counters,
+    pub(super) addresses: AddressTraffic,
 }
 
 impl<S: Stream> Table<S> {
@@ -151,6 +154,7 @@ impl<S: Stream> Table<S> {
             close_reason: None,
             shard,
             counters: Counters::default(),
+            addresses: AddressTraffic::default(),
         }
     }
 
@@ -169,14 +173,21 @@ impl<S: Stream> Table<S> {
         self.lagging.len()
     }
 
-    /// The oldest cursor of the lagging connections.
-    pub fn oldest_lagging(&self) -> Option<u64> {
-        self.lagging.first().map(|(cursor, _)| *cursor)
+    /// The cursor, the id and the address of the connection that is furthest behind.
+    pub fn slowest(&self) -> Option<(u64, u64, Peer)> {
+        let &(cursor, id) = self.lagging.first()?;
+        let cold = self.cold.get(*self.rows.get(&id)?)?;
+        Some((cursor, id, cold.peer()))
     }
 
     /// The events so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Where messages are counted.
+    pub(super) fn tally(&mut self) -> Tally<'_> {
+        Tally { counters: &mut self.counters, addresses: &mut self.addresses }
     }
 
     /// The position of each connection, row by row, for tests.

@@ -61,6 +61,9 @@ impl<S: Stream> Table<S> {
         let connection = Connection::resume(stream, snapshot, self.ms);
         let mut cold = ColdState::resume(snapshot, permit, self.ms, turn.now.ms);
         cold.start_lagging(self.ms);
+        if cold.participant.is_sender() {
+            self.addresses.of(cold.peer().block(), turn.now.ms).add_totals(&snapshot.totals());
+        }
         let row = self.insert(connection, cold);
         if snapshot.after_tim > 0 {
             self.wait_for_later(row, Tim::from_nanos(snapshot.after_tim));

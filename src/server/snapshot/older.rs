@@ -36,13 +36,26 @@ pub(super) fn decode_v3(body: &[u8]) -> postcard::Result<Snapshot> {
     decode_later(body, |(head, held, tail, name)| connection(head, held, tail, name))
 }
 
-/// Version 4: every room is on one machine. The connections are those of today.
+/// Version 4: every room is on one machine. The connections are those of version 5.
 pub(super) fn decode_v4(body: &[u8]) -> postcard::Result<Snapshot> {
     type Later = (Room, Moderation, Vec<AccountSnapshot>, Vec<Vec<u8>>, u64);
     let (room, moderation, account_snapshots, rows, complete_since): Later =
         postcard::from_bytes(body)?;
-    let room = snapshot(room, rows);
+    let room = snapshot(room, with_zeros(rows));
     Ok(Snapshot { moderation, account_snapshots, complete_since, ..room })
+}
+
+/// Version 5: nothing is known of crashes, of refused messages and of received bytes. These are
+/// the last fields, so they follow as zeros.
+pub(super) fn decode_v5(body: &[u8]) -> postcard::Result<Snapshot> {
+    let snapshot: Snapshot = postcard::from_bytes(&[body, &[0]].concat())?;
+    Ok(Snapshot { rows: with_zeros(snapshot.rows), ..snapshot })
+}
+
+/// Connections of version 5 with the fields that it lacks.
+fn with_zeros(mut rows: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    rows.iter_mut().for_each(|row| row.extend([0; 3]));
+    rows
 }
 
 fn decode_later<Row: DeserializeOwned>(
@@ -109,5 +122,8 @@ fn connection(head: Head, held: Vec<u8>, tail: Tail, name: String) -> Connection
         encoding: Encoding::Frames,
         event_bytes: 0,
         after_tim: 0,
+        refused: 0,
+        rate_limited: 0,
+        received_bytes: 0,
     }
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{Moderation, Tim};
-use crate::feed::{Encoding, Log, Piece, Progress, RecoveredTail, StreamMark};
-use crate::room::AccountSnapshot;
+use crate::feed::{Encoding, Log, Piece, Progress, RecoveredTail, RoomHistory, StreamMark};
+use crate::room::{AccountSnapshot, TrafficTotals};
 use crate::server::socket::Peer;
 use crate::sse;
 use crate::ws::DecoderState;
@@ -49,6 +49,8 @@ pub struct Snapshot {
     /// How far the stream of a cluster was read with all messages up to the end of the tail;
     /// `None` without a cluster.
     pub stream_mark: Option<StreamMark>,
+    /// How many crashes there were.
+    pub crashes_survived: u64,
 }
 
 /// One connection.
@@ -93,6 +95,12 @@ pub struct ConnectionSnapshot {
     pub event_bytes: u32,
     /// It gets messages with a greater `tim` only, in nanoseconds since the Unix epoch.
     pub after_tim: u64,
+    /// How many of its messages were refused,
+    pub refused: u64,
+    /// and how many of those because it was too fast.
+    pub rate_limited: u64,
+    /// How many bytes it has sent.
+    pub received_bytes: u64,
 }
 
 impl Snapshot {
@@ -112,6 +120,13 @@ impl Snapshot {
         self.complete_since = tail.complete_since.nanos();
         self.tail = tail.records;
         self.stream_mark = tail.stream_mark;
+        self.restarts_survived = tail.history.restarts;
+        self.crashes_survived = tail.history.crashes;
+    }
+
+    /// What the room has survived.
+    pub fn history(&self) -> RoomHistory {
+        RoomHistory { restarts: self.restarts_survived, crashes: self.crashes_survived }
     }
 
     /// Stores the tail of `log`.
@@ -167,6 +182,16 @@ impl ConnectionSnapshot {
                 let rest = log.pieces().rest_of_message(Encoding::Events, at);
                 self.is_at_frame_boundary(log) && !rest.is_empty()
             }
+        }
+    }
+
+    /// What it has sent.
+    pub fn totals(&self) -> TrafficTotals {
+        TrafficTotals {
+            messages: self.messages.into(),
+            refused: self.refused,
+            rate_limited: self.rate_limited,
+            received_bytes: self.received_bytes,
         }
     }
 

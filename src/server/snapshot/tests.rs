@@ -31,6 +31,9 @@ fn connection() -> ConnectionSnapshot {
         encoding: Encoding::Frames,
         event_bytes: 0,
         after_tim: 0,
+        refused: 5,
+        rate_limited: 3,
+        received_bytes: 4000,
     }
 }
 
@@ -107,6 +110,7 @@ fn recorded() -> Snapshot {
             tim: Tim::from_nanos(1_785_000_000_000_000_001),
             newest: Tim::from_nanos(1_785_000_000_000_000_002),
         }),
+        crashes_survived: 2,
         ..Snapshot::default()
     };
     for action in [
@@ -151,7 +155,14 @@ fn known_to(version: u32, mut snapshot: Snapshot) -> Snapshot {
         if version < 3 {
             connection.held.clear();
         }
+        if version < 6 {
+            connection =
+                ConnectionSnapshot { refused: 0, rate_limited: 0, received_bytes: 0, ..connection };
+        }
         *bytes = connection.encode();
+    }
+    if version < 6 {
+        snapshot.crashes_survived = 0;
     }
     if version < 5 {
         snapshot.stream_mark = None;

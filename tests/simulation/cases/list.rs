@@ -13,7 +13,7 @@ fn a_client_that_stays_is_listed() {
     let mut random = fastrand::Rng::with_seed(7);
     let (mut listed, mut before) = (BTreeSet::new(), usize::MAX);
     while before > 0 {
-        let chunk = bench.tables[0].list(before, bench.room.end());
+        let chunk = bench.tables[0].list(before, bench.room.end(), 0);
         assert!(chunk.clients.len() <= 256, "a chunk is bounded");
         listed.extend(chunk.clients.iter().map(|client| client.id));
         before = chunk.before;

@@ -1,0 +1,195 @@
+//! `wschat top`.
+
+use std::io::{self, IsTerminal, Write, stdout};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use crossterm::event::{Event, KeyCode, KeyModifiers, poll, read};
+use crossterm::terminal::{disable_raw_mode, enable_raw_mode, size};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+use super::args::ControlArgs;
+use super::failure::{CommandResult, Exit, Failure};
+use super::output::{json_line, print};
+use super::top_text::{picture, text};
+use crate::control::{ControlClient, ControlRequest, RequestError, Status, Top};
+use crate::server::TopKey;
+
+/// How many addresses and clients are requested for a terminal: more rows than it has.
+const ROWS_MAX: usize = 200;
+/// The screen of its own, without a cursor and without line breaks of the terminal.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Rates are averages of the last ten seconds. MSG/S are messages that arrive, sent or
+refused. The figures of an address include connections that are gone and messages by
+POST. On a terminal the picture is redrawn; if standard output is none, or with --once
+or --json, it is printed once. Keys: m, r, b, l sort by messages, refused messages,
+received bytes and lag; the space bar redraws; q ends.
+
+    wschat top --once --sort refused --limit 3")]
+pub struct TopArgs {
+    /// Who is first
+    #[arg(long, value_enum, default_value_t)]
+    sort: TopKey,
+    /// Print at most this number of addresses and of clients
+    #[arg(long, value_name = "N", default_value_t = 10,
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+    limit: usize,
+    /// Redraw after so many seconds
+    #[arg(long, value_name = "SECS", default_value_t = 2,
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    interval: u64,
+    /// Print one picture and end
+    #[arg(long)]
+    once: bool,
+    /// Print one line of JSON and end
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    control: ControlArgs,
+}
+
+/// Shows the first addresses and clients, once or until a key ends it.
+pub fn run(args: &TopArgs) -> CommandResult {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    if args.once || args.json || is_dumb || !stdout().is_terminal() {
+        let mut call = None;
+        let (status, top) = ask(&mut call, args, args.sort, args.limit)
+            .map_err(|error| args.control.failure(error))?;
+        return print(&if args.json { json_line(&top)? } else { text(&status, &top, args.sort) });
+    }
+    let os_error = |error| Failure::new(Exit::OsError, "terminal", error);
+    redraw(args).map_err(os_error)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Redraws the picture until a key ends it.
+fn redraw(args: &TopArgs) -> io::Result<()> {
+    let _screen = Screen::enter()?;
+    let (mut call, mut sort) = (None, args.sort);
+    let interval = Duration::from_secs(args.interval);
+    loop {
+        let reply = ask(&mut call, args, sort, ROWS_MAX);
+        let due = Instant::now() + interval;
+        loop {
+            let (columns, rows) = size().unwrap_or((80, 24));
+            let lines = match &reply {
+                Ok((status, top)) => picture(status, top, sort, columns.into(), rows.into()),
+                Err(RequestError::NotRunning | RequestError::Connection(_)) => {
+                    vec!["wschat is not running".to_owned()]
+                }
+                Err(error) => vec![error.to_string()],
+            };
+            draw(&lines)?;
+            match next_key(due)? {
+                Key::Quit => return Ok(()),
+                Key::Sort(key) => sort = key,
+                Key::Resized => continue,
+                Key::Redraw => {}
+            }
+            break;
+        }
+    }
+}
+
+/// What happens next.
+enum Key {
+    Quit,
+    Sort(TopKey),
+    Resized,
+    /// A key asks for it, or it is due.
+    Redraw,
+}
+
+/// Waits for a key until the next picture is due.
+fn next_key(due: Instant) -> io::Result<Key> {
+    loop {
+        let left = due.saturating_duration_since(Instant::now());
+        if !poll(left)? {
+            return Ok(Key::Redraw);
+        }
+        let key = match read()? {
+            Event::Resize(..) => return Ok(Key::Resized),
+            Event::Key(key) => key,
+            _ => continue,
+        };
+        let has_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            KeyCode::Char('c' | 'd') if has_control => return Ok(Key::Quit),
+            KeyCode::Char('q' | 'Q') | KeyCode::Esc => return Ok(Key::Quit),
+            KeyCode::Char('m') => return Ok(Key::Sort(TopKey::Messages)),
+            KeyCode::Char('r') => return Ok(Key::Sort(TopKey::Refused)),
+            KeyCode::Char('b') => return Ok(Key::Sort(TopKey::Received)),
+            KeyCode::Char('l') => return Ok(Key::Sort(TopKey::Behind)),
+            KeyCode::Char(' ') | KeyCode::Enter => return Ok(Key::Redraw),
+            _ => {}
+        }
+    }
+}
+
+/// Uses one connection until it breaks.
+fn ask(
+    call: &mut Option<ControlClient>,
+    args: &TopArgs,
+    sort: TopKey,
+    limit: usize,
+) -> Result<(Status, Top), RequestError> {
+    let mut open = match call.take() {
+        Some(open) => open,
+        None => ControlClient::connect(&args.control.control)?,
+    };
+    let top = open.ask(&ControlRequest::Top { sort, limit })?;
+    let status = open.ask(&ControlRequest::Status {})?;
+    *call = Some(open);
+    Ok((status, top))
+}
+
+/// Overwrites the screen line by line, so that it does not flicker.
+fn draw(lines: &[String]) -> io::Result<()> {
+    let lines = lines.join("\x1b[K\r\n");
+    write(&format!("\x1b[H{lines}\x1b[K\x1b[J"))
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut stdout = stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// The terminal while it shows pictures; dropping this restores it, and so does a signal.
+struct Screen(());
+
+impl Screen {
+    fn enter() -> io::Result<Self> {
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in signals.forever() {
+                // Nothing is written after this: the lock is held until the end.
+                let mut stdout = stdout().lock();
+                let _ = stdout.write_all(LEAVE.as_bytes()).and_then(|()| stdout.flush());
+                let _ = disable_raw_mode();
+                let _ = emulate_default_handler(signal);
+            }
+        })?;
+        enable_raw_mode()?;
+        let screen = Self(());
+        write(ENTER)?;
+        Ok(screen)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // If the terminal is gone there is nothing to restore.
+        let _ = write(LEAVE);
+        let _ = disable_raw_mode();
+    }
+}

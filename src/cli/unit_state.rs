@@ -1,0 +1,93 @@
+//! What systemd knows of the units of the package while no daemon answers.
+
+use std::process::{Command, Stdio};
+
+const PROPERTIES: &str = "--property=Id,ActiveState,SubState,Listen";
+
+/// The state of the units.
+#[derive(Debug, PartialEq, Eq)]
+pub enum UnitState {
+    /// The socket unit listens on these addresses, and starts the service with the first client.
+    Waiting { listening: Vec<String> },
+    /// Something else, for people.
+    Other(&'static str),
+}
+
+/// Asks systemd. `None` if there is none, or if it knows nothing that explains more.
+pub fn unit_state() -> Option<UnitState> {
+    let mut command = Command::new("systemctl");
+    command.args(["show", PROPERTIES, "wschat.socket", "wschat.service"]);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The state in the output of `systemctl show`: a paragraph of properties for each unit.
+fn parse(shown: &str) -> Option<UnitState> {
+    let unit = |name: &str| {
+        let id = format!("Id={name}");
+        shown.split("\n\n").find(|unit| unit.lines().any(|line| line == id)).unwrap_or_default()
+    };
+    let values = |unit: &'_ str, name: &str| -> Vec<String> {
+        let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+        unit.lines().filter_map(value).collect()
+    };
+    let state = |unit: &str, name: &str| values(unit, name).pop().unwrap_or_default();
+    let (socket, service) = (unit("wschat.socket"), unit("wschat.service"));
+    let states = [state(service, "ActiveState"), state(service, "SubState")];
+    match [&*states[0], &*states[1]] {
+        ["activating", "auto-restart"] => Some(UnitState::Other(
+            "wschat.service does not start, and systemd tries again; see 'journalctl -u wschat'",
+        )),
+        ["activating", _] => Some(UnitState::Other("wschat.service is starting")),
+        ["deactivating", _] => Some(UnitState::Other("wschat.service is stopping")),
+        ["failed", _] => {
+            Some(UnitState::Other("wschat.service has failed; see 'journalctl -u wschat'"))
+        }
+        ["active", _] => None,
+        _ => match &*state(socket, "ActiveState") {
+            "active" => {
+                let address = |value: String| value.split(' ').next().map(str::to_owned);
+                let listening = values(socket, "Listen").into_iter().filter_map(address).collect();
+                Some(UnitState::Waiting { listening })
+            }
+            "failed" => Some(UnitState::Other(
+                "wschat.socket has failed; see 'journalctl -u wschat.socket'",
+            )),
+            _ => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_of_the_units() {
+        let check = |socket: &str, service: [&str; 2], want: Option<&str>| {
+            let shown = format!(
+                "Id=wschat.socket\nActiveState={socket}\nListen=127.0.0.1:8080 (Stream)\n\
+                 Listen=[::1]:8080 (Stream)\n\nActiveState={}\nSubState={}\nId=wschat.service\n",
+                service[0], service[1]
+            );
+            let got = parse(&shown).map(|state| match state {
+                UnitState::Waiting { listening } => format!("waits on {}", listening.join(" ")),
+                UnitState::Other(text) => text.to_owned(),
+            });
+            let is_as_wanted = match (&got, want) {
+                (Some(got), Some(want)) => got.contains(want),
+                (got, want) => got.is_none() && want.is_none(),
+            };
+            assert!(is_as_wanted, "{socket} {service:?}: {got:?}, not {want:?}");
+        };
+        check("active", ["inactive", "dead"], Some("waits on 127.0.0.1:8080 [::1]:8080"));
+        check("active", ["activating", "auto-restart"], Some("does not start"));
+        check("active", ["activating", "start"], Some("is starting"));
+        check("active", ["failed", "failed"], Some("wschat.service has failed"));
+        check("active", ["active", "running"], None);
+        check("failed", ["inactive", "dead"], Some("wschat.socket has failed"));
+        check("inactive", ["inactive", "dead"], None);
+        assert_eq!(parse(""), None);
+        assert_eq!(parse("Failed to connect to bus"), None);
+    }
+}
