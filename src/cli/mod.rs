@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod failure;
 mod join;
+mod licences;
 mod metrics;
 mod moderate;
 mod mutes;
@@ -80,6 +81,9 @@ enum CliCommand {
     Join(join::JoinArgs),
     /// Print a new token
     Token(token::TokenArgs),
+    /// Print the licences of the program and of the crates in it
+    #[command(alias = "licenses")]
+    Licences,
     /// Print the completions of a shell, for packages
     #[command(hide = true)]
     Completions(completions::CompletionsArgs),
@@ -117,6 +121,7 @@ pub fn run() -> CommandResult {
         CliCommand::Cluster(command) => cluster::run(command),
         CliCommand::Join(args) => join::run(args),
         CliCommand::Token(args) => token::run(args),
+        CliCommand::Licences => licences::run(),
         CliCommand::Completions(args) => completions::run(&args, Cli::command()),
         CliCommand::Bench(args) => bench::run(args),
     }

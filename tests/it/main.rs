@@ -19,6 +19,7 @@ mod imports;
 mod join;
 mod journal_fields;
 mod keys;
+mod licences;
 mod listeners;
 mod lost_key;
 mod manager;
