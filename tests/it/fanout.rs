@@ -143,6 +143,8 @@ fn a_listener_that_does_not_read_gets_whole_frames_and_a_close() {
     }
     let (texts, code, reason) = stalled.closed();
     assert_eq!(code, 1013, "{reason}");
+    let line = daemon.wait_for_log("closed a connection from 127.0.0.1, id ");
+    assert!(line.ends_with(": too-slow"), "{line}");
     for (number, text) in texts.iter().enumerate() {
         assert!(text.contains(&format!(r#""msg":"{number} "#)), "{number}");
     }

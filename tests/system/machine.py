@@ -7,6 +7,7 @@ network namespace, so 127.0.0.1 is the loopback address of the machine.
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 
 CACHE = Path(os.environ.get("WSCHAT_CACHE", Path.home() / ".cache/wschat-tests"))
-PACKAGES = "systemd,systemd-sysv,dbus,iproute2,init-system-helpers,nginx-light,caddy,rpm"
+PACKAGES = "systemd,systemd-sysv,dbus,iproute2,init-system-helpers,nginx-light,caddy,rpm,fail2ban,iptables,python3-systemd"
 CLONE_NEWNET = 0x40000000
 # systemd needs the unified cgroup hierarchy; the host may have another.
 PREPARE = """
@@ -46,7 +47,8 @@ def until(condition, what, secs=30.0):
 
 def root(release):
     """The root file system of a Debian release; created if it is not in the cache."""
-    path = CACHE / f"root-{release}"
+    # Another checkout may need other packages at the same time.
+    path = CACHE / f"root-{release}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:8]}"
     recipe = path / "recipe"
     if recipe.exists() and recipe.read_text() == PACKAGES:
         return path
@@ -59,7 +61,7 @@ def root(release):
     # Each boot has its own machine id, and starts only what a scenario starts.
     (path / "etc/machine-id").write_text("")
     (path / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-    for unit in ("nginx", "caddy"):
+    for unit in ("nginx", "caddy", "fail2ban"):
         # The links are absolute, so they are broken outside of the machine.
         for wants in path.glob("etc/systemd/system/*.wants"):
             (wants / f"{unit}.service").unlink(missing_ok=True)
