@@ -170,6 +170,16 @@ impl ModAction {
         }
     }
 
+    /// How the room is if the action changes nothing.
+    pub const fn unchanged(&self) -> &'static str {
+        match self {
+            Self::Lock => "the room is locked already",
+            Self::Unlock => "the room is not locked",
+            Self::Slow { .. } => "slow mode is as requested already",
+            _ => "nothing has changed",
+        }
+    }
+
     /// Whether it changes who can send messages from now on.
     pub const fn is_lasting(&self) -> bool {
         match self {
@@ -300,7 +310,27 @@ pub enum Actor {
     Operator {
         /// The user id.
         uid: u32,
+        /// The name of the user, if it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The machine, in a room on several ones.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
     },
+}
+
+impl Actor {
+    /// The operator with this user id.
+    pub const fn operator(uid: u32) -> Self {
+        Self::Operator { uid, name: None, node: None }
+    }
+
+    /// Says on which machine an operator is.
+    pub fn set_node(&mut self, name: &str) {
+        if let Self::Operator { node, .. } = self {
+            *node = Some(name.to_owned());
+        }
+    }
 }
 
 /// The actor in a log and a list. Text from a client is escaped.
@@ -309,7 +339,13 @@ impl fmt::Display for Actor {
         match self {
             Self::Moderator { usr, sub: None } => write!(out, "{usr:?}"),
             Self::Moderator { usr, sub: Some(sub) } => write!(out, "{usr:?} (sub {sub:?})"),
-            Self::Operator { uid } => write!(out, "uid {uid}"),
+            Self::Operator { uid, name, node } => {
+                match name {
+                    Some(name) => write!(out, "{} (uid {uid})", name.escape_debug())?,
+                    None => write!(out, "uid {uid}")?,
+                }
+                node.iter().try_for_each(|node| write!(out, " on {}", node.escape_debug()))
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! contains them), so their times are those of the system clock.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -110,7 +111,8 @@ impl Moderation {
         self.mutes.values().filter(move |mute| !mute.is_over(now_secs))
     }
 
-    /// Applies the lasting part of an action.
+    /// Applies the lasting part of an action. Returns whether the action changes anything, as
+    /// far as that is known here: who is kicked is not.
     ///
     /// # Errors
     ///
@@ -120,7 +122,7 @@ impl Moderation {
     ///
     /// ```
     /// use wschat::chat::{ModAction, Actor, Moderation, Target, Tim};
-    /// let (mut moderation, by) = (Moderation::default(), Actor::Operator { uid: 0 });
+    /// let (mut moderation, by) = (Moderation::default(), Actor::operator(0));
     /// let mute = ModAction::Mute { target: Target::name("bob"), secs: Some(600) };
     /// moderation.apply(&mute, &by, Tim::default()).unwrap();
     /// assert_eq!(moderation.mutes(Tim::default()).count(), 1);
@@ -131,7 +133,7 @@ impl Moderation {
         action: &ModAction,
         by: &Actor,
         now: Tim,
-    ) -> Result<(), ModActionError> {
+    ) -> Result<bool, ModActionError> {
         let now_secs = now.whole_secs();
         self.mutes.retain(|_, mute| !mute.is_over(now_secs));
         match action {
@@ -149,12 +151,14 @@ impl Moderation {
                 self.mutes.insert(key, mute);
             }
             ModAction::Unmute { target } => self.unmute(target)?,
-            ModAction::Lock => self.locked = true,
-            ModAction::Unlock => self.locked = false,
-            ModAction::Slow { secs } => self.slow_secs = *secs,
+            ModAction::Lock => return Ok(!mem::replace(&mut self.locked, true)),
+            ModAction::Unlock => return Ok(mem::replace(&mut self.locked, false)),
+            ModAction::Slow { secs } => {
+                return Ok(mem::replace(&mut self.slow_secs, *secs) != *secs);
+            }
             ModAction::Kick { .. } | ModAction::Retract { .. } | ModAction::Say { .. } => {}
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The rate limit for speakers who are not moderators, where `configured` is that

@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn descriptions() {
         let mut locked = Moderation::default();
-        locked.apply(&ModAction::Lock, &Actor::Operator { uid: 0 }, Tim::default()).unwrap();
+        locked.apply(&ModAction::Lock, &Actor::operator(0), Tim::default()).unwrap();
         let report = |stream, bucket, is_copied| InitReport {
             parts: [("room".into(), stream), ("room_moderation".into(), bucket)],
             is_copied,

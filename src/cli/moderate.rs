@@ -118,7 +118,11 @@ pub fn run(command: ModerateCommand) -> CommandResult {
         0 => String::new(),
         nodes => format!(", nodes that did not answer: {nodes}"),
     };
-    print(&format!("{done}, connections: {connections}{silent}\n"))?;
+    let closed = match connections {
+        0 => String::new(),
+        connections => format!(", connections: {connections}"),
+    };
+    print(&format!("{done}{closed}{silent}\n"))?;
     Ok(ExitCode::from(u8::from(connections == 0)))
 }
 

@@ -26,7 +26,7 @@ use crate::chat::{Actor, ModAction, ModActionError, Refusal, Refused, Tim};
 use crate::feed::{Position, StreamMark};
 use crate::log_limit::LogLimit;
 use crate::room::{
-    ActReply, Closed, ClosedCounts, OrderState, Outcome, RemoteOrder, Submission, Ticket,
+    ActDone, ActReply, Closed, ClosedCounts, OrderState, Outcome, RemoteOrder, Submission, Ticket,
 };
 use crate::server::ShardPool;
 
@@ -336,7 +336,10 @@ impl Task {
         }
         self.moderation.read_up_to(position);
         if is_kick && !is_backlog {
-            done = done.map(|here| self.kick(here, position, ticket.is_some()));
+            done = done.map(|done| {
+                let closed = self.kick(done.closed, position, ticket.is_some());
+                ActDone { closed, ..done }
+            });
         }
         if let Some(Waiter::Act(reply)) = ticket {
             reply(done);

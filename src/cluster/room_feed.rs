@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::chat::{Actor, ModAction, ModActionError, Tim, announced, gap_notice, stamp};
 use crate::feed::{EncodedMessages, StreamMark};
-use crate::room::{ClosedCounts, Outcome, Ticket};
+use crate::room::{ActDone, Outcome, Ticket};
 use crate::server::ShardPool;
 
 /// So many bytes go into the feed at once: shards send them while the next records are read, and
@@ -102,14 +102,14 @@ impl RoomFeed {
         mark: StreamMark,
         is_backlog: bool,
         is_new: bool,
-    ) -> Result<ClosedCounts, ModActionError> {
+    ) -> Result<ActDone, ModActionError> {
         // What is said before must not be judged by what follows.
         self.flush();
-        let nothing_closed = || mpsc::unbounded_channel().1;
+        let in_force = || ActDone { changed: true, closed: mpsc::unbounded_channel().1 };
         let done = if action.is_lasting() && !is_new {
-            Ok(nothing_closed())
+            Ok(in_force())
         } else if is_backlog {
-            self.pool.replay(action, actor, mark.tim).map(|()| nothing_closed())
+            self.pool.replay(action, actor, mark.tim).map(|()| in_force())
         } else {
             self.pool.carry_out(action, actor, mark.tim)
         };

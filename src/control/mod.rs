@@ -24,6 +24,7 @@ mod rates;
 mod replies;
 mod server;
 mod service;
+mod user_names;
 
 pub use client::{ControlClient, RequestError};
 pub use error::{ControlError, ErrorCode};

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::chat::{Actor, ModActionError, Moderation, Mute, Refusal, Tim};
+use crate::chat::{Actor, ModAction, ModActionError, Moderation, Mute, Refusal, Tim};
 use crate::cluster::{ClusterState, ClusterStatus};
 use crate::control::error::{ControlError, ErrorCode};
 use crate::control::metrics::{self, MetricsSnapshot};
@@ -20,6 +20,7 @@ use crate::control::replies::{
     Clients, ConfigStatus, ModerateReply, ModerationStatus, Muted, PolicyStats, ReloadReport,
     Status, Top,
 };
+use crate::control::user_names::UserNames;
 use crate::mutex::lock;
 use crate::record::Recorder;
 use crate::room::Closed;
@@ -50,6 +51,7 @@ pub struct Service {
     meter: Mutex<RateMeter>,
     /// A list of a huge room takes much memory, so there is one at a time.
     lists: Semaphore,
+    user_names: UserNames,
 }
 
 impl Service {
@@ -65,7 +67,18 @@ impl Service {
         listening: Vec<String>,
     ) -> Arc<Self> {
         let (meter, lists) = (Mutex::new(RateMeter::new(SAMPLES_MAX)), Semaphore::new(1));
-        Arc::new(Self { pool, recorder, config, reloads, cluster, listening, meter, lists })
+        let user_names = UserNames::default();
+        Arc::new(Self {
+            pool,
+            recorder,
+            config,
+            reloads,
+            cluster,
+            listening,
+            meter,
+            lists,
+            user_names,
+        })
     }
 
     /// The epoll watches of this process.
@@ -137,9 +150,18 @@ impl Service {
             }
             ControlRequest::Top { sort, limit } => self.top(sort, limit).await,
             ControlRequest::Moderate { act } => {
-                let moderated = self.pool.moderate(&act, &Actor::Operator { uid }).await;
-                let Closed { connections, silent_nodes } = moderated.map_err(not_done)?;
-                let done = act.to_string();
+                let name = self.user_names.name(uid).await;
+                let actor = Actor::Operator { uid, name, node: None };
+                let moderated = self.pool.moderate(&act, &actor).await;
+                let (changed, Closed { connections, silent_nodes }) =
+                    moderated.map_err(not_done)?;
+                let done = match &act {
+                    ModAction::Kick { target } if connections == 0 => {
+                        format!("{target} is not connected")
+                    }
+                    act if !changed => act.unchanged().to_owned(),
+                    act => act.to_string(),
+                };
                 Ok(ok_reply(&ModerateReply { done, connections, silent_nodes }))
             }
             ControlRequest::Mutes {} => {

@@ -227,10 +227,8 @@ mod tests {
 
     fn muted(name: &str) -> Moderation {
         let mut moderation = Moderation::default();
-        let (act, by) = (
-            ModAction::Mute { target: Target::name(name), secs: None },
-            Actor::Operator { uid: 0 },
-        );
+        let (act, by) =
+            (ModAction::Mute { target: Target::name(name), secs: None }, Actor::operator(0));
         moderation.apply(&act, &by, Tim::default()).unwrap();
         moderation
     }

@@ -38,7 +38,9 @@ pub use accounts::{Account, AccountKey, AccountSnapshot, Accounts};
 pub use batch::{Batch, MessageSender};
 pub use gate::{Gate, OrderState};
 pub use participant::Participant;
-pub use remote::{ActReply, Closed, ClosedCounts, Outcome, RemoteOrder, Submission, Ticket};
+pub use remote::{
+    ActDone, ActReply, Closed, ClosedCounts, Outcome, RemoteOrder, Submission, Ticket,
+};
 use sequencer::Sequencer;
 pub use sequencer::TailStore;
 pub use start::{Gap, Start, StartPoint};
@@ -172,14 +174,17 @@ impl Room {
         Ok(())
     }
 
-    /// Carries out what lasts of a moderation action: mutes, the lock, slow mode.
+    /// Carries out what lasts of a moderation action: mutes, the lock, slow mode. Returns whether
+    /// that changes anything; see [`Moderation::apply`].
     ///
     /// # Errors
     ///
     /// Why the action is not valid; then nothing has changed.
-    pub fn decide(&self, act: &ModAction, by: &Actor, now: Tim) -> Result<(), ModActionError> {
+    pub fn decide(&self, act: &ModAction, by: &Actor, now: Tim) -> Result<bool, ModActionError> {
+        // Nodes of a cluster must agree, and keep different numbers of messages.
+        let is_alone = self.remote.is_none();
         if let ModAction::Retract { tim } = act
-            && *tim > self.inspect(|_, last| last)
+            && self.inspect(|log, last| *tim > last || is_alone && log.never_had(*tim))
         {
             return Err(ModActionError::NoMessage);
         }

@@ -47,9 +47,17 @@ pub enum Outcome {
     Refused(Refused),
 }
 
-/// Receives what became of a moderation action: its part for the connections that it closes,
-/// or why it was not carried out.
-pub type ActReply = Box<dyn FnOnce(Result<ClosedCounts, ModActionError>) + Send>;
+/// Receives what became of a moderation action, or why it was not carried out.
+pub type ActReply = Box<dyn FnOnce(Result<ActDone, ModActionError>) + Send>;
+
+/// What became of a moderation action.
+#[derive(Debug)]
+pub struct ActDone {
+    /// Whether it changes anything. Of a kick, `closed` tells that.
+    pub changed: bool,
+    /// The connections that it closes.
+    pub closed: ClosedCounts,
+}
 
 /// How many connections a moderation action closes, part by part.
 pub type ClosedCounts = mpsc::UnboundedReceiver<Closed>;

@@ -71,7 +71,7 @@ fn the_lock_the_mutes_and_the_limits_are_checked() {
         let request = rules.admit(&text, None, participant.speaker_mut(), now.tim).request.unwrap();
         room.check_now(&request, &mut participant, AddressBlock::UNIX, &limit, now)
     };
-    let decide = |act: ModAction| room.decide(&act, &Actor::Operator { uid: 0 }, Tim::default());
+    let decide = |act: ModAction| room.decide(&act, &Actor::operator(0), Tim::default());
     let waits = |refusal, secs| Err(Refused { refusal, wait_secs: Some(secs) });
 
     decide(ModAction::Lock).unwrap();
@@ -95,7 +95,10 @@ fn the_lock_the_mutes_and_the_limits_are_checked() {
     let never = ModAction::Retract { tim: Tim::from_nanos(1) };
     assert_eq!(decide(never.clone()), Err(ModActionError::NoMessage));
     room.publish(&mut batch(1), Tim::from_nanos(1));
-    assert_eq!(decide(never), Ok(()));
+    assert_eq!(decide(never), Ok(true));
+    room.publish(&mut batch(1), Tim::from_nanos(3));
+    let between = ModAction::Retract { tim: Tim::from_nanos(2) };
+    assert_eq!(decide(between), Err(ModActionError::NoMessage), "no message has this time");
 }
 
 /// Sends `hi` as `usr`, from an address of its own.
@@ -115,7 +118,7 @@ fn slow_mode_is_the_same_in_the_next_process() {
     let limit = RateLimit { repeat_ms: 7_000_000, ..RateLimit::default() };
     for (slow_secs, before, after) in [(30, 20, 9), (20_000, 10_000, 9_999)] {
         let room = Room::new(1, 4_000);
-        let by = Actor::Operator { uid: 0 };
+        let by = Actor::operator(0);
         // Slow mode also counts messages from before it.
         assert_eq!(send(&room, "ann", &limit, 100), Ok(()));
         room.decide(&ModAction::Slow { secs: Some(slow_secs) }, &by, Tim::default()).unwrap();
@@ -136,7 +139,7 @@ fn slow_mode_is_the_same_in_the_next_process() {
 #[test]
 fn an_account_in_slow_mode_is_not_removed_for_others() {
     let (room, limit) = (Room::new(1, 4_000), RateLimit::default());
-    let by = Actor::Operator { uid: 0 };
+    let by = Actor::operator(0);
     room.decide(&ModAction::Slow { secs: Some(30) }, &by, Tim::default()).unwrap();
     assert_eq!(send(&room, "ann", &limit, 100), Ok(()));
     for number in 0..3_000u128 {

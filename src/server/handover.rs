@@ -158,7 +158,7 @@ mod tests {
         let account = AccountSnapshot { key, full_in_us: 0, sent_ago: vec![(300 * DAY_MS, 7)] };
         let mut snapshot = Snapshot { account_snapshots: vec![account], ..Snapshot::default() };
         let slow = ModAction::Slow { secs: Some(SECS_MAX) };
-        let operator = Actor::Operator { uid: 0 };
+        let operator = Actor::operator(0);
         snapshot.moderation.apply(&slow, &operator, Default::default()).unwrap();
         for _ in 0..2 {
             let pool =

@@ -39,6 +39,7 @@ mod counters;
 mod handover;
 mod histogram;
 mod http;
+mod kick;
 mod listening_socket;
 mod listing;
 mod moderate;

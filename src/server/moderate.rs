@@ -1,12 +1,15 @@
 //! Carries out moderation actions, of moderators in the room and of operators at the
 //! control socket alike.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::chat::{Actor, ModAction, ModActionError, Now, Target, Tim, announced};
 use crate::mutex::lock;
-use crate::room::{ActReply, Batch, ClosedCounts};
+use crate::room::{ActDone, ActReply, Batch};
+use crate::server::kick::Kick;
 use crate::server::shard::command::ShardCommand;
 use crate::server::shared::Shared;
 
@@ -28,8 +31,8 @@ impl Shared {
         reply(done);
     }
 
-    /// Carries out `action` but for the message that announces it, logs it and counts it. The shards
-    /// close connections at their next turns, and report the numbers to the receiver.
+    /// Carries out `action` but for the message that announces it. Logs it, and counts it if it
+    /// changes anything. The shards close connections at their next turns.
     ///
     /// # Errors
     ///
@@ -39,28 +42,29 @@ impl Shared {
         action: &ModAction,
         actor: &Actor,
         now: Tim,
-    ) -> Result<ClosedCounts, ModActionError> {
-        self.room.decide(action, actor, now)?;
-        let (verb, whom) = (action.verb(), action.target().map(ToString::to_string));
-        info!(act = verb, by = actor.to_string(), whom, secs = action.secs(), "{actor} {action}");
-        let (closed, numbers) = mpsc::unbounded_channel();
-        match action {
-            ModAction::Kick { target } => {
-                for mailbox in &self.mailboxes {
-                    let (target, closed) = (target.clone(), closed.clone());
-                    mailbox.send(ShardCommand::Kick { target, before: usize::MAX, closed });
-                }
+    ) -> Result<ActDone, ModActionError> {
+        let changed = self.room.decide(action, actor, now)?;
+        if let ModAction::Kick { target } = action {
+            let actions = Arc::clone(&self.actions);
+            let (kick, closed) = Kick::new(target.clone(), actor.clone(), actions);
+            let kick = Arc::new(kick);
+            for mailbox in &self.mailboxes {
+                let kick = Arc::clone(&kick);
+                mailbox.send(ShardCommand::Kick { kick, before: usize::MAX });
             }
-            ModAction::Retract { .. } | ModAction::Say { .. } => {}
-            ModAction::Mute { .. }
-            | ModAction::Unmute { .. }
-            | ModAction::Lock
-            | ModAction::Unlock
-            | ModAction::Slow { .. } => {
-                self.moderation_changed.send_replace(());
-            }
+            return Ok(ActDone { changed, closed });
         }
-        *lock(&self.actions).entry(verb).or_default() += 1;
-        Ok(numbers)
+        let (verb, by) = (action.verb(), actor.to_string());
+        if changed {
+            let whom = action.target().map(ToString::to_string);
+            info!(act = verb, by, whom, secs = action.secs(), "{actor} {action}");
+            *lock(&self.actions).entry(verb).or_default() += 1;
+        } else {
+            info!(asked = verb, by, "{actor} asked for {verb}, but {}", action.unchanged());
+        }
+        if changed && action.is_lasting() {
+            self.moderation_changed.send_replace(());
+        }
+        Ok(ActDone { changed, closed: mpsc::unbounded_channel().1 })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::chat::{Actor, ModAction, ModActionError, Moderation, Tim};
 use crate::feed::{EncodedMessages, StreamMark};
-use crate::room::{ClosedCounts, OrderState, Outcome, Ticket};
+use crate::room::{ActDone, OrderState, Outcome, Ticket};
 use crate::server::pool::ShardPool;
 use crate::server::shard::command::ShardCommand;
 
@@ -53,7 +53,7 @@ impl ShardPool {
         action: &ModAction,
         actor: &Actor,
         tim: Tim,
-    ) -> Result<ClosedCounts, ModActionError> {
+    ) -> Result<ActDone, ModActionError> {
         self.shared().carry_out(action, actor, tim)
     }
 

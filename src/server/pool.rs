@@ -15,7 +15,7 @@ use crate::config::Limits;
 use crate::feed::{Encoding, Log};
 use crate::mutex::lock;
 use crate::room::{
-    Accounts, Closed, Gap, RemoteOrder, Room, RoomState, Start, StartPoint, TailStore,
+    Accounts, ActDone, Closed, Gap, RemoteOrder, Room, RoomState, Start, StartPoint, TailStore,
 };
 use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::Rejection;
@@ -315,19 +315,19 @@ impl ShardPool {
         &self,
         action: &ModAction,
         actor: &Actor,
-    ) -> Result<Closed, ModActionError> {
+    ) -> Result<(bool, Closed), ModActionError> {
         let (sender, done) = oneshot::channel();
         // The caller may have stopped waiting.
         let reply = Box::new(|result| drop(sender.send(result)));
         self.0.moderate(action.clone(), actor.clone(), self.0.now(), reply);
         // What orders the messages answers each action, unless the process ends.
-        let mut closed = done.await.unwrap_or(Err(ModActionError::Unknown))?;
+        let ActDone { changed, mut closed } = done.await.unwrap_or(Err(ModActionError::Unknown))?;
         let mut total = Closed::default();
         while let Some(part) = closed.recv().await {
             total.connections = total.connections.saturating_add(part.connections);
             total.silent_nodes += part.silent_nodes;
         }
-        Ok(total)
+        Ok((changed, total))
     }
 
     /// The decisions in force. Until this is dropped, new decisions wait, and then all

@@ -1,6 +1,5 @@
 //! What the pool and its shards share.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -16,6 +15,7 @@ use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::Rejection;
 use crate::server::client_log::{ClientEvent, ClientLog};
 use crate::server::counters::Counters;
+use crate::server::kick::ActionCounts;
 use crate::server::settings::Settings;
 use crate::server::shard::mailbox::Mailbox;
 use crate::server::snapshot::Snapshot;
@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     /// Notified when a room on several machines may be able to append messages.
     pub gate_opened: Notify,
     /// How many moderation actions were carried out, by their verb.
-    pub actions: Mutex<BTreeMap<&'static str, u64>>,
+    pub actions: Arc<ActionCounts>,
 }
 
 impl Shared {
@@ -82,7 +82,7 @@ impl Shared {
             clock: Instant::now(),
             moderation_changed: watch::Sender::new(()),
             gate_opened: Notify::new(),
-            actions: Mutex::default(),
+            actions: Arc::default(),
         }
     }
 

@@ -47,7 +47,10 @@ fn a_kick_by_name_or_address_reaches_all_nodes() {
     let mut others = clients(&cluster.nodes, "ann");
     check(one, &["kick", "bob"], 0, "kicked \"bob\", connections: 2");
     assert_kicked(bobs);
-    check(one, &["kick", "bob"], 1, "kicked \"bob\", connections: 0");
+    check(one, &["kick", "bob"], 1, "\"bob\" is not connected");
+    // The log says who did it where, and what it met on this node.
+    one.daemon.wait_for_log("asked for kick, but \"bob\" is not connected here");
+    cluster.nodes[1].daemon.wait_for_log(" on node-0 kicked \"bob\", connections: 1");
     assert_eq!(say(&mut others[0], "ann", "still here"), "sent");
     let kick = ["kick", "--address", "127.0.0.1"];
     check(one, &kick, 0, "kicked 127.0.0.1, connections: 3");

@@ -188,10 +188,10 @@ fn the_number_of_replicas_changes_when_it_is_asked_for() {
 fn values_are_those_of_the_room() {
     let mut moderation = Moderation::default();
     let slow = ModAction::Slow { secs: Some(5) };
-    moderation.apply(&slow, &Actor::Operator { uid: 0 }, Tim::default()).unwrap();
+    moderation.apply(&slow, &Actor::operator(0), Tim::default()).unwrap();
     assert_eq!(value(1, 5, 0).moderation, moderation);
     let mute = ModAction::Mute { target: Target::name("eve"), secs: None };
-    moderation.apply(&mute, &Actor::Operator { uid: 0 }, Tim::default()).unwrap();
+    moderation.apply(&mute, &Actor::operator(0), Tim::default()).unwrap();
     assert!(can_be_stored(&moderation, 1024 * 1024));
 }
 

@@ -132,7 +132,7 @@ impl Shard {
         for PendingAction { id, action, actor } in std::mem::take(&mut self.pending) {
             let mut text = Vec::new();
             match room.decide(&action, &actor, now.tim) {
-                Ok(()) => ack(&action, now.tim, &mut text),
+                Ok(_) => ack(&action, now.tim, &mut text),
                 Err(error) => nack(error, now.tim, &mut text),
             }
             self.with_table(room, now, |table, turn| table.send_notice(id, &text, turn));

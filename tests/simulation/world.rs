@@ -353,7 +353,7 @@ impl World {
             Target::Name(name) => name[1..].parse().expect("a client's name"),
             _ => panic!("only names are muted here"),
         };
-        if self.room.decide(act, &Actor::Operator { uid: 0 }, now.tim).is_err() {
+        if self.room.decide(act, &Actor::operator(0), now.tim).is_err() {
             return;
         }
         match act {

@@ -111,5 +111,5 @@ def every_action_is_logged_to_the_journal(box):
     assert mute["WSCHAT_BY"] == '"ann" (sub "ann")', mute
     assert "\u202e" not in mute["MESSAGE"] and "\n" not in mute["MESSAGE"], mute
     said = [slow[f"WSCHAT_{name}"] for name in ("ACT", "BY", "SECS")]
-    assert said == ["slow", "uid 0", "30"], slow
+    assert said == ["slow", "root (uid 0)", "30"], slow
     assert not any(chief in json.dumps(entry) for entry in journal(box))

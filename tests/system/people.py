@@ -96,3 +96,27 @@ def service_without_a_socket_names_the_command(box):
     until(lambda: any(COMMAND in entry["MESSAGE"] for entry in journal(box)), "the message")
     box.run(COMMAND)
     all_talk(*join(2, port=80))
+
+
+# Who did what.
+
+
+@scenario
+def audit_names_the_operator(box):
+    enable(box)
+    join()
+    box.run("useradd --groups wschat ann")
+    uid = {name: box.out(f"id -u {name}") for name in ("ann", "wschat")}
+    box.run("wschat slow 1")
+    for name in uid:
+        box.run(f"setpriv --reuid {name} --regid {name} --init-groups wschat slow {uid[name]}")
+    box.run("setpriv --reuid 4711 --regid wschat --clear-groups wschat slow 2")
+    box.run("wschat kick nobody; wschat unlock", check=False)
+    entries = lambda field: [entry for entry in journal(box) if field in entry]
+    names = ["root (uid 0)", *(f"{name} (uid {uid[name]})" for name in uid), "uid 4711"]
+    until(lambda: [entry["WSCHAT_BY"] for entry in entries("WSCHAT_ACT")] == names, "four lines")
+    asked = until(lambda: len(entries("WSCHAT_ASKED")) == 2 and entries("WSCHAT_ASKED"), "two lines")
+    assert [entry["MESSAGE"] for entry in asked] == [
+        'root (uid 0) asked for kick, but "nobody" is not connected here',
+        "root (uid 0) asked for unlock, but the room is not locked",
+    ], asked

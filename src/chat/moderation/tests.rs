@@ -1,6 +1,6 @@
 use super::*;
 
-const ROOT: Actor = Actor::Operator { uid: 0 };
+const ROOT: Actor = Actor::operator(0);
 const THERE: AddressBlock = AddressBlock([7; 16]);
 
 fn at(secs: u64) -> Tim {
@@ -12,7 +12,7 @@ fn mute(target: Target, secs: Option<u32>) -> ModAction {
 }
 
 /// Applies `TIME {command}` or `TIME there SECS`, a mute of an address.
-fn apply(moderation: &mut Moderation, action: &str) -> Result<(), ModActionError> {
+fn apply(moderation: &mut Moderation, action: &str) -> Result<bool, ModActionError> {
     let (secs, action) = action.split_once(' ').unwrap();
     let action = match action.strip_prefix("there ") {
         Some(secs) => mute(Target::Address(THERE), Some(secs.parse().unwrap())),
@@ -53,6 +53,29 @@ fn check(actions: &[&str], speakers: &[(&str, u64, &str)]) {
     let moderation = after(actions);
     for (speaker, secs, want) in speakers {
         assert_eq!(result(&moderation, speaker, *secs), *want, "{speaker:?} at {secs}");
+    }
+}
+
+#[test]
+fn an_action_says_whether_it_changes_anything() {
+    let mut moderation = Moderation::default();
+    for (action, changes) in [
+        (r#"1 {"unlock":true}"#, false),
+        (r#"1 {"lock":true}"#, true),
+        (r#"2 {"lock":true}"#, false),
+        (r#"3 {"unlock":true}"#, true),
+        (r#"4 {"slow":null}"#, false),
+        (r#"4 {"slow":0}"#, true),
+        (r#"4 {"slow":0}"#, false),
+        (r#"5 {"slow":9}"#, true),
+        (r#"6 {"slow":null}"#, true),
+        (r#"7 {"mute":"bob"}"#, true),
+        // It begins anew, in the name of another operator perhaps.
+        (r#"8 {"mute":"bob"}"#, true),
+        (r#"9 {"unmute":"bob"}"#, true),
+        (r#"9 {"kick":"bob"}"#, true),
+    ] {
+        assert_eq!(apply(&mut moderation, action), Ok(changes), "{action}");
     }
 }
 

@@ -94,7 +94,9 @@ impl<T> Outgoing<T> {
         bytes_max: usize,
         now_ms: u64,
     ) -> Result<Publish, T> {
-        let (payload, headers) = (act_payload(act), self.headers(Kind::Act, after, now_ms));
+        let mut act = act.clone();
+        act.actor.set_node(self.name.as_str());
+        let (payload, headers) = (act_payload(&act), self.headers(Kind::Act, after, now_ms));
         if headers_bytes(&headers) + payload.len() > bytes_max {
             return Err(ticket);
         }

@@ -7,7 +7,7 @@ const fn at(created: u64, sequence: u64) -> Position {
 
 fn slow(secs: u64) -> LoggedAct {
     let action = ModAction::Slow { secs: Some(secs as u32) };
-    LoggedAct { action, actor: Actor::Operator { uid: 0 } }
+    LoggedAct { action, actor: Actor::operator(0) }
 }
 
 /// A value that is recognized by its slow mode.

@@ -1,11 +1,14 @@
 //! The commands of a shard.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
-use crate::chat::{AddressBlock, ModAction, ModActionError, Target};
-use crate::room::{Closed, Outcome, TrafficRates, TrafficTotals};
+use crate::chat::{AddressBlock, ModAction, ModActionError};
+use crate::room::{Outcome, TrafficRates, TrafficTotals};
 use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::client_list::ClientChunk;
+use crate::server::kick::Kick;
 use crate::server::shard::cold_state::NewConnection;
 use crate::server::shard::post::Post;
 use crate::server::snapshot::ConnectionSnapshot;
@@ -41,8 +44,8 @@ pub(crate) enum ShardCommand {
     HandOver(mpsc::UnboundedSender<Vec<(ConnectionSnapshot, Socket)>>),
     /// Barrier: the shard drops the sender when it handles this.
     Barrier(Done),
-    /// Closes the connections of `target` in the rows before `before`, and reports how many.
-    Kick { target: Target, before: usize, closed: mpsc::UnboundedSender<Closed> },
+    /// Closes connections in the rows before `before`.
+    Kick { kick: Arc<Kick>, before: usize },
     /// Lists some of the connections in the rows before `before`.
     List { before: usize, answer: oneshot::Sender<ClientChunk> },
     /// Reports what the addresses send.

@@ -38,7 +38,7 @@ use tokio::sync::mpsc;
 
 use crate::chat::{Now, ack, nack};
 use crate::mutex::lock;
-use crate::room::{ActReply, Batch, Closed};
+use crate::room::{ActReply, Batch};
 use crate::server::admission::epoll_watches::WatchUse;
 use crate::server::admission::rejection::Rejection;
 use crate::server::settings::Settings;
@@ -259,16 +259,14 @@ impl Shard {
                 self.all_gone.push(done);
             }
             ShardCommand::Barrier(_done) => {}
-            ShardCommand::Kick { target, before, closed } => {
+            ShardCommand::Kick { kick, before } => {
                 let (mut count, mut next) = (0, 0);
                 self.with_table(now, |table, turn| {
-                    (count, next) = table.kick(&target, before, turn);
+                    (count, next) = table.kick(&kick.target, before, turn);
                 });
-                // The receiver may have stopped waiting.
-                let connections = count as u64;
-                let _ = closed.send(Closed { connections, silent_nodes: 0 });
+                kick.add(count as u64);
                 if next > 0 {
-                    self.mailbox().send(ShardCommand::Kick { target, before: next, closed });
+                    self.mailbox().send(ShardCommand::Kick { kick, before: next });
                 }
             }
             ShardCommand::List { before, answer } => {

@@ -119,7 +119,7 @@ fn recorded() -> Snapshot {
         ModAction::Slow { secs: Some(30) },
     ] {
         let now = snapshot.last_tim();
-        snapshot.moderation.apply(&action, &Actor::Operator { uid: 0 }, now).unwrap();
+        snapshot.moderation.apply(&action, &Actor::operator(0), now).unwrap();
     }
     let sending = ConnectionSnapshot {
         cursor: 122,

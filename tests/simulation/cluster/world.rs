@@ -306,7 +306,7 @@ impl ClusterWorld {
             self.tickets += 1;
             member.tickets.insert(self.tickets, self.now_ms);
             let action = if rng.u8(..3) == 0 { ModAction::Lock } else { ModAction::Unlock };
-            let act = LoggedAct { action, actor: Actor::Operator { uid: 0 } };
+            let act = LoggedAct { action, actor: Actor::operator(0) };
             member.node.submit_act(&act, self.tickets, self.now_ms);
         } else {
             let mut batch = Vec::new();

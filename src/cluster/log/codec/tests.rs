@@ -34,7 +34,7 @@ fn any_body() -> impl Strategy<Value = Body> {
             .prop_map(|nanos| ModAction::Retract { tim: Tim::from_nanos(u64::from(nanos)) }),
     ];
     let actor = prop_oneof![
-        any::<u32>().prop_map(|uid| Actor::Operator { uid }),
+        any::<u32>().prop_map(Actor::operator),
         (any::<String>(), any::<Option<String>>())
             .prop_map(|(usr, sub)| Actor::Moderator { usr, sub }),
     ];
