@@ -1,8 +1,9 @@
 //! Makes a [`Config`] of all its sources.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::environment::Environment;
+use super::environment::{Environment, Source};
 use super::files::{ConfigFile, read_files};
 use super::problem::{FILE_PROBLEMS_MAX, INCLUDE_PROBLEMS_MAX, Kind, Problem, Problems};
 use super::read::Draft;
@@ -35,6 +36,8 @@ pub struct Loaded {
     /// A line for every key, with its value and where that comes from:
     /// `limits.connections_max = 100000  # default`.
     pub values: Vec<String>,
+    /// Where each value that is not a default comes from.
+    sources: BTreeMap<&'static str, Source>,
 }
 
 /// Reads and checks the whole configuration.
@@ -50,14 +53,30 @@ pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
     }
     // If a file is malformed, what the others contain may contradict values that are not known.
     let values = if draft.is_malformed { Vec::new() } else { draft.complete(outside) };
+    let sources = draft.sources.clone();
     let (config, unusable_keys, warnings) = draft.finish()?;
     let file_found = files.iter().any(|file| !file.is_drop_in);
     let has_drop_ins = files.iter().any(|file| file.is_drop_in);
     let files = files.into_iter().map(|file| file.path).collect();
-    Ok(Loaded { config, warnings, unusable_keys, file_found, files, has_drop_ins, values })
+    Ok(Loaded { config, warnings, unusable_keys, file_found, files, has_drop_ins, values, sources })
 }
 
 impl Loaded {
+    /// Whether anything sets `key`.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.sources.contains_key(key)
+    }
+
+    /// Where the value of `key` comes from.
+    pub fn source(&self, key: &str) -> String {
+        self.sources.get(key).unwrap_or(&Source::Default).to_string()
+    }
+
+    /// A problem with the value of `key` that only shows outside the configuration.
+    pub fn problem(&self, key: &str, text: impl Into<String>) -> Problem {
+        self.sources.get(key).unwrap_or(&Source::Default).problem(key, text)
+    }
+
     /// Remembers in the state directory that a key is in force, if one is. If that fails, there is
     /// a warning.
     pub fn remember_keys(&mut self, state_dir: Option<&Path>) {

@@ -42,6 +42,11 @@ impl Problem {
         Self { place: Some((file.to_owned(), position)), ..Self::outside(key, text) }
     }
 
+    /// A problem with what is at `path`, which no place in a file causes.
+    pub fn of(path: &Path, text: impl Into<String>) -> Self {
+        Self::outside(&path.display().to_string(), text)
+    }
+
     pub(super) fn outside(what: &str, text: impl Into<String>) -> Self {
         Self { place: None, what: printable(what), text: text.into(), kind: Kind::Error }
     }

@@ -88,7 +88,7 @@ pub fn passed_descriptors() -> io::Result<PassedDescriptors> {
 
 /// Whether a socket of this name is the room's: its name says so, its unit does not name
 /// it, or the program that passed it does not support names.
-fn is_room(name: &str) -> bool {
+pub fn is_room(name: &str) -> bool {
     matches!(name, ROOM | "wschat.socket" | "" | "unknown")
 }
 

@@ -8,6 +8,7 @@ mod activation;
 mod config_loader;
 mod control_sockets;
 mod drain;
+pub mod dry_run;
 mod handover;
 mod journal;
 mod log_queue;
@@ -24,6 +25,7 @@ mod start_error;
 mod status_line;
 mod watchdog;
 
+pub use activation::{METRICS, is_room};
 pub use logging::{is_journal_stderr, write_last_line};
 pub use moderation_file::ModerationFile;
 pub use run::run;

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
@@ -43,6 +44,27 @@ impl ListeningSocket {
             ListenAddress::Unix(path) => {
                 let socket = bind_unix(path)?;
                 Ok(Self { _file: Some(SocketFile::new(path)?), ..Self::new(socket)? })
+            }
+        }
+    }
+
+    /// Whether [`bind`](Self::bind) would succeed. No client can connect meanwhile, and nothing
+    /// stays.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`bind`](Self::bind).
+    pub fn try_bind(address: &ListenAddress, v6_only: bool) -> io::Result<()> {
+        match address {
+            ListenAddress::Tcp(address) => tcp_socket(*address, v6_only)?.bind(&(*address).into()),
+            ListenAddress::Unix(path) => {
+                if path.symlink_metadata().is_ok() && !is_stale(path)? {
+                    return Err(Errno::ADDRINUSE.into());
+                }
+                // The same folder, and no longer name than any socket can have.
+                let other = path.with_file_name(format!(".{}", std::process::id()));
+                unix_socket()?.bind(&SockAddr::unix(&other)?)?;
+                fs::remove_file(other)
             }
         }
     }
@@ -121,6 +143,10 @@ impl AsRawFd for ListeningSocket {
 }
 
 fn bind_tcp(address: SocketAddr, v6_only: bool) -> io::Result<socket2::Socket> {
+    listen(tcp_socket(address, v6_only)?, &address.into())
+}
+
+fn tcp_socket(address: SocketAddr, v6_only: bool) -> io::Result<socket2::Socket> {
     let domain = Domain::for_address(address);
     let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     // Allows the bind while connections of an earlier process are in TIME_WAIT.
@@ -129,7 +155,7 @@ fn bind_tcp(address: SocketAddr, v6_only: bool) -> io::Result<socket2::Socket> {
         // The default depends on the system.
         socket.set_only_v6(v6_only)?;
     }
-    listen(socket, &address.into())
+    Ok(socket)
 }
 
 fn bind_unix(path: &Path) -> io::Result<socket2::Socket> {
