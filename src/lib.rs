@@ -30,6 +30,7 @@ pub mod server;
 pub mod sse;
 mod suggest;
 mod unicode;
+pub mod unit;
 pub mod worker;
 pub mod ws;
 mod zone;

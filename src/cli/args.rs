@@ -1,7 +1,7 @@
 //! Options that several subcommands share.
 
 use std::env::var_os;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::config::{Environment, Loaded, Problems, load};
 use crate::control::{CONTROL_PATH, ControlClient, ControlRequest, ErrorCode, RequestError};
 
 /// The default path of the configuration.
-const CONFIG_PATH: &str = "/etc/wschat.toml";
+pub const CONFIG_PATH: &str = "/etc/wschat.toml";
 
 /// The state directory of the packaged service.
 pub const STATE_DIR: &str = "/var/lib/wschat";
@@ -25,22 +25,27 @@ pub const STATE_DIR: &str = "/var/lib/wschat";
 pub struct ConfigArgs {
     /// Read this file instead of /etc/wschat.toml
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
 }
 
 impl ConfigArgs {
     /// Everything from outside that a configuration depends on. No other code reads
     /// environment variables for it.
     pub fn environment(&self) -> Environment {
+        self.environment_from(|name| var_os(name))
+    }
+
+    /// Like [`environment`](Self::environment), with the variables of another process.
+    pub fn environment_from(&self, var: impl Fn(&str) -> Option<OsString>) -> Environment {
         Environment {
             file: self.config.clone().unwrap_or_else(|| CONFIG_PATH.into()),
             file_required: self.config.is_some(),
-            credentials: var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            credentials: var("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             host_name: uname().nodename().to_string_lossy().into_owned(),
-            jwt_secret: var_os("JWT_SECRET"),
+            jwt_secret: var("JWT_SECRET"),
             // A relative path needs a working directory.
-            log_dir: var_os("LOG_DIR").and_then(|dir| std::path::absolute(dir).ok()),
-            state_dir: var_os("STATE_DIRECTORY").as_deref().and_then(first_directory),
+            log_dir: var("LOG_DIR").and_then(|dir| std::path::absolute(dir).ok()),
+            state_dir: var("STATE_DIRECTORY").as_deref().and_then(first_directory),
             descriptors_max: getrlimit(Resource::Nofile).maximum,
             ..Environment::default()
         }

@@ -2,18 +2,128 @@
 
 use std::process::ExitCode;
 
-use super::args::ConfigArgs;
-use super::failure::CommandResult;
-use super::output::print;
+use clap::Args;
 
-/// Prints the warnings about the configuration, and which files it consists of if there are
-/// drop-ins.
-pub fn run(args: &ConfigArgs) -> CommandResult {
+use super::failure::{CommandResult, Exit, Failure};
+use super::output::print;
+use super::own_unit::{OwnUnit, View, print_not_looked, view};
+use super::serve::ServeArgs;
+use crate::config::{Loaded, Problems};
+use crate::daemon::dry_run::{self, UnitFacts};
+use crate::unit::{CopyError, SERVICE};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Run by root, it tries everything as the user of wschat.service, in its sandbox and with its
+credentials, and looks at its socket units. The options are those of serve.")]
+pub struct CheckArgs {
+    /// Print no warnings
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// Prints the problems and warnings of a start, and which files the configuration consists of
+/// if there are drop-ins.
+pub fn run(args: &CheckArgs) -> CommandResult {
+    match view(args.serve.config.config.as_deref()) {
+        View::InCopy(facts) => in_copy(args, &facts),
+        View::Unit(unit) => of_unit(args, &unit),
+        View::Broken(why) => {
+            print_problem(SERVICE, &why);
+            alone(args)?;
+            Ok(Exit::Config.into())
+        }
+        View::Alone => alone(args),
+        View::NotLooked(why) => not_looked(args, &why),
+    }
+}
+
+fn not_looked(args: &CheckArgs, why: &str) -> CommandResult {
+    if !args.quiet {
+        print_not_looked(why);
+    }
+    alone(args)
+}
+
+/// Checks the configuration alone.
+fn alone(args: &CheckArgs) -> CommandResult {
     let loaded = args.load()?;
-    for warning in loaded.warnings {
+    print_warnings(args, &loaded);
+    print_files(args, &loaded)
+}
+
+/// Checks a start of the unit.
+fn of_unit(args: &CheckArgs, unit: &OwnUnit) -> CommandResult {
+    for (unit, why) in &unit.service.problems {
+        print_problem(unit, why);
+    }
+    for (unit, what) in unit.service.warnings.iter().filter(|_| !args.quiet) {
+        eprintln!("wschat: {unit}: warning: {what}");
+    }
+    let code = match unit.check(args.quiet, false) {
+        Ok(result) => {
+            eprint!("{}", result.err);
+            print(&result.out)?;
+            result.code
+        }
+        Err(CopyError::Unit(why)) => {
+            print_problem(SERVICE, &why);
+            Exit::Config as u8
+        }
+        Err(CopyError::Unavailable(why)) => {
+            not_looked(args, &why)?;
+            0
+        }
+    };
+    Ok(match code {
+        0 if unit.service.problems.is_empty() => ExitCode::SUCCESS,
+        0 => Exit::Config.into(),
+        code => {
+            eprintln!("wschat: that is what {SERVICE} meets, as its user and in its sandbox");
+            ExitCode::from(code)
+        }
+    })
+}
+
+/// Tries a start, in a copy of the unit.
+fn in_copy(args: &CheckArgs, facts: &UnitFacts) -> CommandResult {
+    let loaded = args.load()?;
+    print_warnings(args, &loaded);
+    let control = args.serve.control.as_deref();
+    let problems = dry_run::problems(&loaded, &args.serve.environment(), control, facts);
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
+    if !problems.is_empty() {
+        return Ok(Exit::Config.into());
+    }
+    if facts.fingerprints {
+        let json = serde_json::to_string(&loaded.fingerprints());
+        return print(&json.map_err(|error| Failure::new(Exit::OsError, "check", error))?);
+    }
+    print_files(args, &loaded)
+}
+
+impl CheckArgs {
+    fn load(&self) -> Result<Loaded, Problems> {
+        crate::config::load(&self.serve.environment())?.with_usable_keys()
+    }
+}
+
+fn print_problem(what: &str, why: &str) {
+    eprintln!("{}", Failure::new(Exit::Config, what, why));
+}
+
+fn print_warnings(args: &CheckArgs, loaded: &Loaded) {
+    for warning in loaded.warnings.iter().filter(|_| !args.quiet) {
         eprintln!("{warning}");
     }
-    if !loaded.has_drop_ins {
+}
+
+fn print_files(args: &CheckArgs, loaded: &Loaded) -> CommandResult {
+    if !loaded.has_drop_ins || args.quiet {
         return Ok(ExitCode::SUCCESS);
     }
     let lines = loaded.files.iter().map(|file| format!("read {}\n", file.display()));

@@ -32,6 +32,12 @@ pub enum Exit {
     Config = 78,
 }
 
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
 /// Why a command failed: `wschat: WHAT: WHY`, or all problems of the configuration,
 /// one per line.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ mod metrics;
 mod moderate;
 mod mutes;
 mod output;
+mod own_unit;
 mod reload;
 mod serve;
 mod status;
@@ -57,7 +58,7 @@ enum CliCommand {
     /// Run the room in the foreground (the default)
     Serve(serve::ServeArgs),
     /// Check the configuration; print nothing if it is valid
-    Check(ConfigArgs),
+    Check(check::CheckArgs),
     /// Print the effective value of every key and its source
     Config(ConfigArgs),
     /// Tell the running daemon to reload its configuration and wait for the result

@@ -1,22 +1,31 @@
 //! `wschat reload`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::ControlArgs;
-use super::failure::{CommandResult, Exit};
-use crate::control::{ControlRequest, ErrorCode, ReloadReport, RequestError};
+use super::failure::{CommandResult, Exit, Failure};
+use super::own_unit::{OwnUnit, View, look, print_not_looked};
+use crate::config::Fingerprint;
+use crate::control::{CONTROL_PATH, ControlRequest, ErrorCode, ReloadReport, RequestError};
 use crate::daemon::is_journal_stderr;
+use crate::unit::{CopyError, SERVICE};
+
+/// The most problems that are sent to the daemon, and the most bytes of them.
+const PROBLEMS_MAX: usize = 100;
+const PROBLEM_BYTES_MAX: usize = 32 * 1024;
 
 /// Tells the daemon to reload its configuration. Prints the warnings, or the problems
 /// of a rejected configuration, but not into the journal: the daemon has logged them there.
 pub fn run(args: &ControlArgs) -> CommandResult {
+    let problems = problems(&args.control);
     let is_logged = is_journal_stderr();
     let print = |line: String| {
         if !is_logged {
             eprintln!("{line}");
         }
     };
-    match args.try_ask::<ReloadReport>(&ControlRequest::Reload { problems: Vec::new() }) {
+    match args.try_ask::<ReloadReport>(&ControlRequest::Reload { problems }) {
         Ok(reloaded) => {
             for warning in reloaded.warnings {
                 print(warning);
@@ -32,8 +41,61 @@ pub fn run(args: &ControlArgs) -> CommandResult {
             for problem in error.problems {
                 print(problem);
             }
-            Ok(ExitCode::from(Exit::Config as u8))
+            Ok(Exit::Config.into())
         }
         Err(error) => Err(args.failure(error)),
     }
+}
+
+/// What the daemon cannot see: what its next start would fail at, and what only a start reads.
+fn problems(control: &Path) -> Vec<String> {
+    let unit = match look() {
+        View::Unit(unit) => unit,
+        View::NotLooked(why) if control == Path::new(CONTROL_PATH) => {
+            print_not_looked(&why);
+            return Vec::new();
+        }
+        // The daemon that runs is another one, or this tells of its next start only.
+        _ => return Vec::new(),
+    };
+    if unit.serve.control.as_deref().unwrap_or(Path::new(CONTROL_PATH)) != control {
+        return Vec::new();
+    }
+    let of_unit = |(unit, why): &(String, String)| line(unit, why);
+    let mut problems: Vec<_> = unit.service.problems.iter().map(of_unit).collect();
+    match unit.check(true, true) {
+        Ok(result) if result.code == 0 => problems.extend(changed(&unit, &result.out)),
+        Ok(result) => problems.extend(result.err.lines().map(str::to_owned)),
+        Err(CopyError::Unit(why)) => problems.push(line(SERVICE, &why)),
+        Err(CopyError::Unavailable(why)) => print_not_looked(&why),
+    }
+    let mut bytes = 0;
+    problems.truncate(PROBLEMS_MAX);
+    problems.retain(|problem| {
+        bytes += problem.len();
+        bytes <= PROBLEM_BYTES_MAX
+    });
+    problems
+}
+
+/// What a start takes from outside the files, and a reload does not: credentials and variables.
+/// `next` is what the copy of the unit has printed.
+fn changed(unit: &OwnUnit, next: &str) -> Vec<String> {
+    let Some(loaded) = unit.load_in_force() else { return Vec::new() };
+    let next: Vec<Fingerprint> = serde_json::from_str(next).unwrap_or_default();
+    let pairs = loaded.fingerprints().into_iter().zip(next);
+    let changed = pairs.filter(|(now, next)| now.differs(next));
+    let text = |(now, next): (Fingerprint, Fingerprint)| {
+        let source = if next.source == "default" { &now.source } else { &next.source };
+        let why = format!(
+            "{source} has changed, and only a restart reads it; run 'systemctl restart wschat', \
+             which keeps all connections"
+        );
+        line(&now.key, &why)
+    };
+    changed.map(text).collect()
+}
+
+fn line(what: &str, why: &str) -> String {
+    Failure::new(Exit::Config, what, why).to_string()
 }

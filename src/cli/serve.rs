@@ -1,5 +1,7 @@
 //! `wschat serve`.
 
+use std::env::var_os;
+use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +24,7 @@ const LISTEN_HELP: &str =
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
-    config: ConfigArgs,
+    pub config: ConfigArgs,
     #[arg(long, value_name = "ADDR", help = LISTEN_HELP)]
     listen: Vec<ListenAddress>,
     /// Number of shards, 0 for one per core
@@ -30,14 +32,25 @@ pub struct ServeArgs {
     threads: Option<usize>,
     /// Create the control socket here instead of at /run/wschat/control.sock
     #[arg(long, value_name = "PATH")]
-    control: Option<PathBuf>,
+    pub control: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    /// Everything from outside that the configuration depends on.
+    pub fn environment(&self) -> Environment {
+        self.environment_from(|name| var_os(name))
+    }
+
+    /// Like [`environment`](Self::environment), with the variables of another process.
+    pub fn environment_from(&self, var: impl Fn(&str) -> Option<OsString>) -> Environment {
+        let (listen, threads) = (self.listen.clone(), self.threads);
+        Environment { listen, threads, ..self.config.environment_from(var) }
+    }
 }
 
 /// Runs the daemon, or reports why it cannot start.
 pub fn run(args: ServeArgs) -> CommandResult {
-    let environment =
-        Environment { listen: args.listen, threads: args.threads, ..args.config.environment() };
-    match run_daemon(environment, args.control) {
+    match run_daemon(args.environment(), args.control) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             // The daemon handles signals already, so writing to a standard error that

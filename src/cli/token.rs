@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::args::ConfigArgs;
 use super::failure::{CommandResult, Exit, Failure};
 use super::output::print;
+use super::own_unit::load_or_run;
 use crate::config::Auth;
 
 /// The end of the year 9999 in seconds since 1970, the last time that RFC 3339 can
@@ -43,7 +44,10 @@ pub struct TokenArgs {
 pub fn run(args: TokenArgs) -> CommandResult {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut claims = claims(args.sub, args.ttl, args.claims, now)?;
-    let auth = args.config.load()?.config.auth;
+    let auth = match load_or_run(&args.config)? {
+        Ok(loaded) => loaded.with_usable_keys()?.config.auth,
+        Err(code) => return Ok(code),
+    };
     let key = auth.signing_key().ok_or_else(|| no_secret(&auth))?;
     for (claim, value) in [("iss", &auth.issuer), ("aud", &auth.audience)] {
         if let Some(value) = value {

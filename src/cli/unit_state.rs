@@ -1,8 +1,8 @@
 //! What systemd knows of the units of the package while no daemon answers.
 
-use std::process::{Command, Stdio};
+use crate::unit::{Properties, show};
 
-const PROPERTIES: &str = "--property=Id,ActiveState,SubState,Listen";
+const PROPERTIES: &[&str] = &["Id", "ActiveState", "SubState", "Listen"];
 
 /// The state of the units.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,26 +15,14 @@ pub enum UnitState {
 
 /// Asks systemd. `None` if there is none, or if it knows nothing that explains more.
 pub fn unit_state() -> Option<UnitState> {
-    let mut command = Command::new("systemctl");
-    command.args(["show", PROPERTIES, "wschat.socket", "wschat.service"]);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    parse(&String::from_utf8_lossy(&output.stdout))
+    explain(&show(&["wschat.socket", "wschat.service"], PROPERTIES).ok()?)
 }
 
-/// The state in the output of `systemctl show`: a paragraph of properties for each unit.
-fn parse(shown: &str) -> Option<UnitState> {
-    let unit = |name: &str| {
-        let id = format!("Id={name}");
-        shown.split("\n\n").find(|unit| unit.lines().any(|line| line == id)).unwrap_or_default()
-    };
-    let values = |unit: &'_ str, name: &str| -> Vec<String> {
-        let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned());
-        unit.lines().filter_map(value).collect()
-    };
-    let state = |unit: &str, name: &str| values(unit, name).pop().unwrap_or_default();
-    let (socket, service) = (unit("wschat.socket"), unit("wschat.service"));
-    let states = [state(service, "ActiveState"), state(service, "SubState")];
-    match [&*states[0], &*states[1]] {
+/// The state by the properties of the units.
+fn explain(units: &[Properties]) -> Option<UnitState> {
+    let unit = |id: &str| units.iter().find(|unit| unit.get("Id") == id);
+    let (socket, service) = (unit("wschat.socket")?, unit("wschat.service")?);
+    match [service.get("ActiveState"), service.get("SubState")] {
         ["activating", "auto-restart"] => Some(UnitState::Other(
             "wschat.service does not start, and systemd tries again; see 'journalctl -u wschat'",
         )),
@@ -44,10 +32,10 @@ fn parse(shown: &str) -> Option<UnitState> {
             Some(UnitState::Other("wschat.service has failed; see 'journalctl -u wschat'"))
         }
         ["active", _] => None,
-        _ => match &*state(socket, "ActiveState") {
+        _ => match socket.get("ActiveState") {
             "active" => {
-                let address = |value: String| value.split(' ').next().map(str::to_owned);
-                let listening = values(socket, "Listen").into_iter().filter_map(address).collect();
+                let address = |value: &str| value.split(' ').next().map(str::to_owned);
+                let listening = socket.all("Listen").filter_map(address).collect();
                 Some(UnitState::Waiting { listening })
             }
             "failed" => Some(UnitState::Other(
@@ -70,7 +58,8 @@ mod tests {
                  Listen=[::1]:8080 (Stream)\n\nActiveState={}\nSubState={}\nId=wschat.service\n",
                 service[0], service[1]
             );
-            let got = parse(&shown).map(|state| match state {
+            let units: Vec<_> = shown.split("\n\n").map(Properties::parse).collect();
+            let got = explain(&units).map(|state| match state {
                 UnitState::Waiting { listening } => format!("waits on {}", listening.join(" ")),
                 UnitState::Other(text) => text.to_owned(),
             });
@@ -87,7 +76,6 @@ mod tests {
         check("active", ["active", "running"], None);
         check("failed", ["inactive", "dead"], Some("wschat.socket has failed"));
         check("inactive", ["inactive", "dead"], None);
-        assert_eq!(parse(""), None);
-        assert_eq!(parse("Failed to connect to bus"), None);
+        assert_eq!(explain(&[]), None);
     }
 }

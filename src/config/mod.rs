@@ -12,6 +12,7 @@ mod credentials_file;
 mod duplicate;
 mod environment;
 mod files;
+mod fingerprint;
 mod keys_macro;
 mod load;
 mod problem;
@@ -31,6 +32,7 @@ use crate::chat::{Secret, TokenKey};
 
 pub use credentials_file::CredentialsFile;
 pub use environment::Environment;
+pub use fingerprint::Fingerprint;
 pub use load::{Loaded, load, parse};
 pub use problem::{Position, Problem, Problems};
 pub use sources::read_revoked;

@@ -1,0 +1,247 @@
+//! Runs a command in a copy of the unit: with its sandbox, user, credentials and environment,
+//! which drop-ins can have changed. The copy is a unit of its own, with the same `[Service]`
+//! section, and the service does not notice it.
+
+use std::fmt::Write;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::Duration;
+
+use super::service::{SERVICE, Service};
+use super::systemctl::{run, show};
+use crate::daemon::dry_run::UnitFacts;
+
+/// The variable that tells a command that it runs in a copy, and the facts of the unit, as JSON.
+pub const COPY_VARIABLE: &str = "WSCHAT_UNIT";
+
+/// How long systemd may take for the copy: longer than the copy itself may.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What differs from the service. The first lines are such that no other unit notices.
+const CHANGES: &str = "\
+Type=oneshot
+Restart=no
+RemainAfterExit=no
+RuntimeDirectoryPreserve=yes
+RemoveIPC=no
+WatchdogSec=0
+FileDescriptorStoreMax=0
+TimeoutStartSec=20s
+TimeoutStopSec=2s
+ExecCondition=
+ExecStartPre=
+ExecStartPost=
+ExecReload=
+ExecStop=
+ExecStopPost=
+StandardInput=null
+LogLevelMax=warning
+ExecStart=
+";
+
+/// Assignments that tie a unit to others.
+const LEFT_OUT: &[&str] = &["Sockets", "BusName", "PIDFile", "FailureAction", "SuccessAction"];
+
+/// What systemd could not do for a process, by the exit status that it reports
+/// (systemd.exec(5)).
+const STEPS: &[(&str, &str)] = &[
+    ("200", "WorkingDirectory="),
+    ("203", "ExecStart=, ExecPaths=: the program cannot be executed"),
+    ("216", "Group=: there is no such group"),
+    ("217", "User=: there is no such user"),
+    ("226", "the sandbox: a path in ReadWritePaths=, BindPaths= or the like does not exist"),
+    ("228", "SystemCallFilter="),
+    ("231", "AppArmorProfile="),
+    ("233", "RuntimeDirectory="),
+    ("238", "StateDirectory="),
+    ("240", "LogsDirectory="),
+    ("243", "LoadCredential= or SetCredential=: a credential is missing or cannot be decrypted"),
+];
+
+/// How a command in a copy ended.
+#[derive(Debug)]
+pub struct CopyResult {
+    /// Its exit status.
+    pub code: u8,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+}
+
+/// Why a command did not run in a copy.
+#[derive(Debug)]
+pub enum CopyError {
+    /// systemd cannot start a process of the unit.
+    Unit(String),
+    /// This machine has no copy.
+    Unavailable(String),
+}
+
+impl Service {
+    /// Runs the program of the unit with other `arguments`.
+    ///
+    /// # Errors
+    ///
+    /// Why that is not possible.
+    pub fn run_copy(
+        &self,
+        arguments: &[String],
+        facts: &UnitFacts,
+    ) -> Result<CopyResult, CopyError> {
+        let copy = Copy::create(self, arguments, facts)
+            .map_err(|error| CopyError::Unavailable(error.to_string()))?;
+        copy.run()
+    }
+}
+
+/// The files of a copy. Dropping it removes them.
+struct Copy {
+    name: String,
+    unit: PathBuf,
+    folder: PathBuf,
+}
+
+impl Copy {
+    fn create(service: &Service, arguments: &[String], facts: &UnitFacts) -> io::Result<Self> {
+        let name = format!("wschat-check-{}.service", process::id());
+        let unit = Path::new("/run/systemd/system").join(&name);
+        let folder = Path::new("/run").join(format!("wschat-check-{}", process::id()));
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        let copy = Self { name, unit, folder };
+        let mut sections = String::new();
+        for file in &service.files {
+            sections += &service_section(&fs::read_to_string(file)?);
+        }
+        let mut text = format!("[Unit]\nDescription=a command in a copy of {SERVICE}\n");
+        let _ = write!(text, "[Service]\n{sections}[Service]\n{CHANGES}");
+        let _ = write!(text, "ExecStart=:{}", service.program.display());
+        for argument in arguments {
+            let _ = write!(text, " {}", quoted(argument));
+        }
+        let facts = serde_json::to_string(facts)?;
+        let _ = writeln!(text, "\nEnvironment={}", quoted(&format!("{COPY_VARIABLE}={facts}")));
+        for (stream, file) in [("Output", "out"), ("Error", "err")] {
+            let path = copy.folder.join(file);
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            let _ = writeln!(text, "Standard{stream}=file:{}", path.display());
+        }
+        fs::write(&copy.unit, text)?;
+        Ok(copy)
+    }
+
+    fn run(&self) -> Result<CopyResult, CopyError> {
+        let started = run(&["start", &self.name], START_TIMEOUT).map_err(CopyError::Unavailable)?;
+        let code = if started.success { 0 } else { self.code(&started.err)? };
+        let read = |file: &str| fs::read_to_string(self.folder.join(file));
+        let failed = |error: io::Error| CopyError::Unavailable(error.to_string());
+        Ok(CopyResult {
+            code,
+            out: read("out").map_err(failed)?,
+            err: read("err").map_err(failed)?,
+        })
+    }
+
+    /// The exit status of the command, which systemd reports as a failure.
+    fn code(&self, message: &str) -> Result<u8, CopyError> {
+        let properties = ["LoadState", "Result", "ExecMainCode", "ExecMainStatus"];
+        let shown = show(&[&self.name], &properties).map_err(CopyError::Unavailable)?;
+        let unit = shown.into_iter().next().unwrap_or_default();
+        let (result, status) = (unit.get("Result"), unit.get("ExecMainStatus"));
+        let journal = format!("see 'journalctl -u {}'", self.name);
+        let broken = |why: &str| Err(CopyError::Unit(format!("{why}; {journal}")));
+        if unit.get("LoadState") != "loaded" {
+            return broken(&format!("systemd cannot load it: {message}"));
+        }
+        if let Some((_, step)) = STEPS.iter().find(|(code, _)| *code == status) {
+            return broken(&format!("systemd cannot start a process of it: {step}"));
+        }
+        match (result, unit.get("ExecMainCode"), status.parse()) {
+            // CLD_EXITED.
+            ("exit-code", "1", Ok(code)) => Ok(code),
+            ("resources", ..) => broken(
+                "systemd cannot start a process of it: a file of EnvironmentFile= is missing, or \
+                 another setting is wrong",
+            ),
+            ("timeout", ..) => broken("a process of it does not read its files in 20 s"),
+            _ => broken(&format!("a process of it fails ({result})")),
+        }
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        // What fails here is gone at the next boot.
+        let _ = fs::remove_file(&self.unit);
+        let _ = fs::remove_dir_all(&self.folder);
+        let _ = run(&["reset-failed", &self.name], STOP_TIMEOUT);
+    }
+}
+
+/// The lines of the sections `[Service]` in a file of a unit.
+fn service_section(text: &str) -> String {
+    let (mut lines, mut is_in, mut is_left_out, mut continues) =
+        (String::new(), false, false, false);
+    for line in text.lines() {
+        let trimmed = line.trim();
+        let is_comment = trimmed.starts_with(['#', ';']);
+        if !continues && trimmed.starts_with('[') {
+            is_in = trimmed == "[Service]";
+            continue;
+        }
+        if !continues {
+            let key = trimmed.split('=').next().unwrap_or_default().trim_end();
+            is_left_out = LEFT_OUT.contains(&key);
+        }
+        if is_in && !is_left_out {
+            lines += line;
+            lines.push('\n');
+        }
+        // A comment between the lines of a value does not end it.
+        continues = if is_comment { continues } else { line.ends_with('\\') };
+    }
+    lines
+}
+
+/// `word` as one word of a unit.
+fn quoted(word: &str) -> String {
+    let mut out = String::from("\"");
+    for c in word.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '%' => out += "%%",
+            c if c.is_control() => {
+                for byte in c.to_string().bytes() {
+                    let _ = write!(out, "\\x{byte:02x}");
+                }
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_service_section_is_copied() {
+        let text = "[Unit]\nRequires=a\n[Service]\nUser=a\n# a comment\nEnvironment=A=1 \\\n# b\n\
+             [Unit] B=2\nSockets=a.socket\nPIDFile = \\\n/run/a\nGroup=b\n[Install]\nAlias=c\n";
+        let want = "User=a\n# a comment\nEnvironment=A=1 \\\n# b\n[Unit] B=2\nGroup=b\n";
+        assert_eq!(service_section(text), want);
+        assert_eq!(service_section("[Service]\nUser=a"), "User=a\n");
+    }
+
+    #[test]
+    fn words_of_a_unit() {
+        assert_eq!(quoted("--claim"), "\"--claim\"");
+        assert_eq!(quoted("a=\"b c\" 5% \\ $x\n"), "\"a=\\\"b c\\\" 5%% \\\\ $x\\x0a\"");
+    }
+}
