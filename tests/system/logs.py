@@ -64,6 +64,11 @@ def metrics_have_a_socket_that_costs_no_connection(box):
     clients[0].say("ann", "once more")
     all_receive(clients, "once more")
     assert scraped()[1]["wschat_restarts_survived_total"] == 2
+    # A restart of the socket of the room restarts this one, too.
+    box.run("systemctl restart wschat.socket")
+    clients[0].say("ann", "and again")
+    all_receive(clients, "and again")
+    assert scrape("/healthz") == "ok\n"
     # The manual's way to another address.
     box.drop_in("wschat-metrics.socket", "[Socket]\nListenStream=\nListenStream=127.0.0.1:9465\n")
     box.run("systemctl stop wschat-metrics.socket && systemctl restart wschat")
@@ -74,9 +79,12 @@ def metrics_have_a_socket_that_costs_no_connection(box):
     clients[0].say("ann", "without metrics")
     all_receive(clients, "without metrics")
     assert not any(client.closed for client in clients)
-    # After a boot, a scrape is the first client.
+    # A scrape does not open a room that was stopped.
+    box.run(ENABLE)
     box.run("systemctl stop wschat.socket wschat.service")
-    box.run("systemctl enable wschat-metrics.socket && systemctl start sockets.target wschat-metrics.socket wschat.socket")
+    assert box.property("wschat-metrics.socket", "ActiveState") == "inactive"
+    # After a boot, a scrape is the first client.
+    box.run("systemctl start wschat.socket wschat-metrics.socket")
     assert box.property("wschat.service", "ActiveState") == "inactive"
     until(lambda: scraped()[1]["wschat_listeners"] == 0, "a scrape starts the service")
 
