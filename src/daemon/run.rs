@@ -124,7 +124,8 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
     let recorder = Recorder::start(pool.room(), &loaded.config.record)
         .map_err(system("the record of messages"))?;
     let recorder = Arc::new(recorder);
-    reload::log_warnings(&loaded, false);
+    // The room of the previous process was open too: what has lost its key stays closed.
+    reload::log_warnings(&loaded, taken_over.is_some());
     if let Some(problem) = &listen_problem {
         warn!("systemd passed no socket: {problem}");
     }

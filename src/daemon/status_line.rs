@@ -22,7 +22,7 @@ const CHARS_MAX: usize = 500;
 pub async fn update(
     manager: ServiceManager,
     pool: ShardPool,
-    config: watch::Receiver<ConfigStatus>,
+    mut config: watch::Receiver<ConfigStatus>,
     cluster: Option<Arc<ClusterState>>,
     recorder: Arc<Recorder>,
 ) {
@@ -34,10 +34,20 @@ pub async fn update(
         meter.sample(now, totals.counters);
         let away = cluster.as_ref().and_then(|cluster| cluster.away_since());
         let not_recorded = recorder.stats().failing;
-        let text = text(totals.listeners, messages_per_sec, &config.borrow(), away, not_recorded);
+        let text = text(
+            totals.listeners,
+            messages_per_sec,
+            &config.borrow_and_update(),
+            away,
+            not_recorded,
+        );
         let line = one_line(&text);
         send(&manager, line, &mut sent);
-        sleep(INTERVAL).await;
+        // The result of a reload is shown at once.
+        tokio::select! {
+            () = sleep(INTERVAL) => {}
+            Ok(()) = config.changed() => {}
+        }
     }
 }
 
