@@ -30,7 +30,7 @@ const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 #[command(after_help = "\
 Rates are averages of the last ten seconds. MSG/S are messages that arrive, sent or
 refused. The figures of an address include connections that are gone and messages by
-POST. On a terminal the picture is redrawn; if standard output is none, or with --once
+POST; CONN-REFUSED are its connections and requests that were refused. On a terminal the picture is redrawn; if standard output is none, or with --once
 or --json, it is printed once. Keys: m, r, b, l sort by messages, refused messages,
 received bytes and lag; the space bar redraws; q ends.
 

@@ -79,12 +79,20 @@ impl Tables {
     fn new(top: &Top) -> Self {
         let mut addresses = (vec![text_column("ADDRESS")], Vec::new());
         addresses.0.extend(FIGURES);
-        addresses.0.extend([number("REFUSED"), number("CLIENTS"), number("LAGGING")]);
+        addresses.0.extend([
+            number("REFUSED"),
+            number("CONN-REFUSED/S"),
+            number("CONN-REFUSED"),
+            number("CLIENTS"),
+            number("LAGGING"),
+        ]);
         for row in &top.addresses {
             let mut cells = vec![row.address.clone()];
             cells.extend(figures(&row.sum.rates, row.sum.behind_bytes));
             cells.extend([
                 row.sum.totals.refused.to_string(),
+                rate(row.sum.refused_connections_per_sec),
+                row.sum.refused_connections.to_string(),
                 row.sum.clients.to_string(),
                 row.sum.lagging.to_string(),
             ]);
@@ -147,9 +155,9 @@ mod tests {
         let want = "\
 Top by refused messages; listeners: 412, lagging: 3, 0.3 messages/s, 1.4 MiB/s sent
 
-ADDRESS        MSG/S  REFUSED/S  IN/S  BEHIND  REFUSED  CLIENTS  LAGGING
-192.0.2.7         41          0   0 B     0 B        0        1        0
-2001:db8::/64      0          0   0 B     0 B        0       12        0
+ADDRESS        MSG/S  REFUSED/S  IN/S  BEHIND  REFUSED  CONN-REFUSED/S  CONN-REFUSED  CLIENTS  LAGGING
+192.0.2.7         41          0   0 B     0 B        0               0             0        1        0
+2001:db8::/64      0          0   0 B     0 B        0               0             0       12        0
 
 ID  ADDRESS         MSG/S  REFUSED/S     IN/S   BEHIND  REFUSED  STATE    NAME
  7  192.0.2.7:4711     41        2.5  2.0 KiB  1.0 MiB        3  lagging  e␛[2Jve�, muted

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use tokio::sync::oneshot;
 
 use crate::chat::AddressBlock;
+use crate::mutex::lock;
 use crate::room::{TrafficRates, TrafficTotals};
 use crate::server::client_filter::ClientFilter;
 use crate::server::client_list::ClientRow;
@@ -49,6 +50,12 @@ impl ShardPool {
             sum.totals.merge(&totals);
             sum.rates.merge(&rates);
         }
+        let now_ms = self.shared().now_ms();
+        for (address, rejected) in lock(&self.shared().rejected).iter() {
+            let sum = addresses.entry(address).or_default();
+            sum.refused_connections = rejected.totals().refused;
+            sum.refused_connections_per_sec = rejected.rates(now_ms).refused_per_sec;
+        }
         (AddressRow::first(key, addresses, limit), self.rows(selection.positions()).await)
     }
 
@@ -86,9 +93,14 @@ impl ShardPool {
         total
     }
 
-    /// What the addresses have sent, each perhaps several times: once for each shard.
+    /// What the addresses have sent, each perhaps several times: once for each shard, and
+    /// once for what has not reached one.
     async fn traffic(&self) -> Vec<(AddressBlock, TrafficTotals, TrafficRates)> {
-        let mut all = Vec::new();
+        let now_ms = self.shared().now_ms();
+        let mut all: Vec<_> = lock(&self.shared().refused_posts)
+            .iter()
+            .map(|(address, it)| (address, it.totals(), it.rates(now_ms)))
+            .collect();
         for mailbox in &self.shared().mailboxes {
             let (answer, addresses) = oneshot::channel();
             mailbox.send(ShardCommand::Traffic(answer));

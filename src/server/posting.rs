@@ -49,7 +49,7 @@ impl ShardPool {
     /// The answer to a message of `peer` that does not reach a shard. Counts and logs it.
     pub(crate) fn refuse_post(&self, refused: Refused, peer: Peer) -> PostAnswer {
         self.shared().count_refusal(refused.refusal);
-        self.shared().log_client(ClientEvent::Refused(refused.refusal), peer);
+        self.shared().note_client(ClientEvent::Refused(refused.refusal), peer);
         PostAnswer::refused(refused, self.now())
     }
 

@@ -16,13 +16,13 @@ impl ShardPool {
     pub fn count_rejection(&self, rejection: Rejection, peer: Option<Peer>) {
         self.shared().count_rejection(rejection);
         if let Some(peer) = peer {
-            self.shared().log_client(ClientEvent::Rejected(rejection), peer);
+            self.shared().note_client(ClientEvent::Rejected(rejection), peer);
         }
     }
 
-    /// Logs that a request of `peer` was not valid.
+    /// Counts and logs that a request of `peer` was not valid.
     pub fn log_bad_request(&self, peer: Peer) {
-        self.shared().log_client(ClientEvent::BadRequest, peer);
+        self.shared().note_client(ClientEvent::BadRequest, peer);
     }
 
     /// Logs, in time, how many events of clients had no line of their own.

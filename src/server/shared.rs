@@ -18,6 +18,7 @@ use crate::server::counters::Counters;
 use crate::server::kick::ActionCounts;
 use crate::server::settings::Settings;
 use crate::server::shard::mailbox::Mailbox;
+use crate::server::shard::tally::AddressTraffic;
 use crate::server::snapshot::Snapshot;
 use crate::server::socket::Peer;
 
@@ -35,6 +36,10 @@ pub(crate) struct Shared {
     pub watches: EpollWatches,
     /// The counters of earlier processes, and the rejections of this one.
     pub counters: Mutex<Counters>,
+    /// Connections and requests that were refused, by address.
+    pub rejected: Mutex<AddressTraffic>,
+    /// Messages by POST that did not reach a shard, by address.
+    pub refused_posts: Mutex<AddressTraffic>,
     pub client_log: ClientLog,
     pub next_id: AtomicU64,
     /// The number of the newest health check.
@@ -73,6 +78,8 @@ impl Shared {
             connections,
             watches: EpollWatches::default(),
             counters: Mutex::new(counters),
+            rejected: Mutex::default(),
+            refused_posts: Mutex::default(),
             client_log,
             next_id: snapshot.next_id.into(),
             health_check: 0.into(),
@@ -127,9 +134,15 @@ impl Shared {
         lock(&self.counters).refused[refusal as usize] += 1;
     }
 
-    /// Logs an event of a client without an open connection.
-    pub fn log_client(&self, event: ClientEvent, peer: Peer) {
-        self.client_log.note(event, peer, None, self.now_ms());
+    /// Logs an event of a client without an open connection, and counts it for its address.
+    pub fn note_client(&self, event: ClientEvent, peer: Peer) {
+        let now_ms = self.now_ms();
+        let (addresses, rate_limited) = match event {
+            ClientEvent::Refused(refusal) => (&self.refused_posts, refusal == Refusal::RateLimited),
+            _ => (&self.rejected, false),
+        };
+        lock(addresses).of(peer.block(), now_ms).add_refused(rate_limited, now_ms);
+        self.client_log.note(event, peer, None, now_ms);
     }
 }
 

@@ -17,7 +17,7 @@ pub enum TopKey {
     /// Messages that arrive per second, sent or refused
     #[default]
     Messages,
-    /// Messages that are refused per second
+    /// Messages, and connections of an address, that are refused per second
     Refused,
     /// Bytes received from it per second
     Received,
@@ -56,6 +56,12 @@ pub struct AddressSum {
     pub lagging: usize,
     /// The bytes of the feed that the furthest of them lacks.
     pub behind_bytes: u64,
+    /// Connections and requests that were refused.
+    #[serde(default)]
+    pub refused_connections: u64,
+    /// Those that are refused per second, on average over the last ten seconds.
+    #[serde(default)]
+    pub refused_connections_per_sec: f64,
     /// What it has sent since the daemon knows it, with connections that are gone and by POST.
     #[serde(flatten)]
     pub totals: TrafficTotals,
@@ -93,7 +99,10 @@ impl AddressSum {
         let tenths = |rate: f64| (rate * 10.0).round() as u64;
         let [a, b] = match key {
             TopKey::Messages => [tenths(rates.messages_per_sec), totals.messages + totals.refused],
-            TopKey::Refused => [tenths(rates.refused_per_sec), totals.refused],
+            TopKey::Refused => [
+                tenths(rates.refused_per_sec + self.refused_connections_per_sec),
+                totals.refused + self.refused_connections,
+            ],
             TopKey::Received => [tenths(rates.received_bytes_per_sec), totals.received_bytes],
             TopKey::Behind => [self.behind_bytes, self.lagging as u64],
         };

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{DEADLINE, Daemon, Setup, until};
+use crate::harness::{DEADLINE, Daemon, Setup, UPGRADE, until};
 use crate::tmux::Tmux;
 
 /// Exit code, stdout and stderr of a command.
@@ -381,6 +381,25 @@ fn top(daemon: &Daemon, words: &[&str]) -> Value {
     let (code, out, err) = run(daemon, &[&["top", "--json"], words].concat());
     assert_eq!((code, err.as_str()), (Some(0), ""));
     serde_json::from_str(&out).unwrap()
+}
+
+#[test]
+fn top_shows_who_is_not_admitted() {
+    let daemon = Daemon::start("limits.connections_per_address_max = 1\n");
+    let _only = daemon.connect();
+    let refused = daemon.http(UPGRADE);
+    assert!(!refused.starts_with("HTTP/1.1 101"), "{refused}");
+    let address = top(&daemon, &["--sort", "refused"])["addresses"][0].take();
+    assert_eq!((&address["refused_connections"], &address["clients"]), (&json!(1), &json!(1)));
+    assert!(address["refused_connections_per_sec"].as_f64().unwrap() > 0.0, "{address}");
+    // A message by POST that does not reach a shard is a refused message.
+    let answer = daemon.http(
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\
+         Connection: close\r\n\r\n1",
+    );
+    assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
+    let address = top(&daemon, &["--sort", "refused"])["addresses"][0].take();
+    assert_eq!((&address["refused_connections"], &address["refused"]), (&json!(1), &json!(1)));
 }
 
 #[test]
