@@ -21,11 +21,13 @@ pub const COPY_VARIABLE: &str = "WSCHAT_UNIT";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What differs from the service. The first lines are such that no other unit notices.
+/// What differs from the service. No other unit notices the copy, the journal has no line of it
+/// unless systemd cannot start it, and its exit status stays until it is stopped.
 const CHANGES: &str = "\
 Type=oneshot
 Restart=no
-RemainAfterExit=no
+RemainAfterExit=yes
+SuccessExitStatus=1 3 64 66 69 71 75 77 78 101
 RuntimeDirectoryPreserve=yes
 RemoveIPC=no
 WatchdogSec=0
@@ -136,7 +138,11 @@ impl Copy {
 
     fn run(&self) -> Result<CopyResult, CopyError> {
         let started = run(&["start", &self.name], START_TIMEOUT).map_err(CopyError::Unavailable)?;
-        let code = if started.success { 0 } else { self.code(&started.err)? };
+        let code = self.code(&started.err);
+        // Until then systemd knows how it ended.
+        let forget = if started.success { "stop" } else { "reset-failed" };
+        let _ = run(&[forget, &self.name], STOP_TIMEOUT);
+        let code = code?;
         let read = |file: &str| fs::read_to_string(self.folder.join(file));
         let failed = |error: io::Error| CopyError::Unavailable(error.to_string());
         Ok(CopyResult {
@@ -146,7 +152,7 @@ impl Copy {
         })
     }
 
-    /// The exit status of the command, which systemd reports as a failure.
+    /// The exit status of the command; `message` is what systemctl says of a failure.
     fn code(&self, message: &str) -> Result<u8, CopyError> {
         let properties = ["LoadState", "Result", "ExecMainCode", "ExecMainStatus"];
         let shown = show(&[&self.name], &properties).map_err(CopyError::Unavailable)?;
@@ -162,7 +168,7 @@ impl Copy {
         }
         match (result, unit.get("ExecMainCode"), status.parse()) {
             // CLD_EXITED.
-            ("exit-code", "1", Ok(code)) => Ok(code),
+            ("success" | "exit-code", "1", Ok(code)) => Ok(code),
             ("resources", ..) => broken(
                 "systemd cannot start a process of it: a file of EnvironmentFile= is missing, or \
                  another setting is wrong",
@@ -178,7 +184,6 @@ impl Drop for Copy {
         // What fails here is gone at the next boot.
         let _ = fs::remove_file(&self.unit);
         let _ = fs::remove_dir_all(&self.folder);
-        let _ = run(&["reset-failed", &self.name], STOP_TIMEOUT);
     }
 }
 
