@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::sync::OnceLock;
 
-use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -45,7 +44,7 @@ impl ProcessStats {
         };
         Ok(Self {
             cpu_secs: secs(clock_gettime(ClockId::ProcessCPUTime)),
-            resident_bytes: field(21)? * page_size() as u64,
+            resident_bytes: resident_bytes().ok_or(io::ErrorKind::InvalidData)?,
             virtual_bytes: field(20)?,
             open_fds: open_fds()?,
             max_fds: getrlimit(Resource::Nofile).current,
@@ -56,10 +55,13 @@ impl ProcessStats {
 
 /// The memory of this process that is in RAM; `None` if the system does not tell. The kernel
 /// has this figure at hand.
+///
+/// /proc/self/stat and statm count pages. How large these are is in /proc/self/auxv, which a
+/// process that writes no core dump cannot read before Linux 6.4.
 pub fn resident_bytes() -> Option<u64> {
-    let pages = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = pages.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * page_size() as u64)
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(kibibytes.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 /// The number of open descriptors.
