@@ -15,7 +15,7 @@ use super::failure::{CommandResult, Exit, Failure};
 use crate::address::ListenAddress;
 use crate::config::Environment;
 use crate::daemon::write_last_line;
-use crate::daemon::{StartError, run as run_daemon};
+use crate::daemon::{ControlPaths, StartError, run as run_daemon};
 
 /// As a doc comment this would contain a broken rustdoc link.
 const LISTEN_HELP: &str =
@@ -33,6 +33,9 @@ pub struct ServeArgs {
     /// Create the control socket here instead of at /run/wschat/control.sock
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
+    /// Create a socket here that only reads, as that for wschat-monitor does
+    #[arg(long, value_name = "PATH")]
+    monitor: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -50,7 +53,9 @@ impl ServeArgs {
 
 /// Runs the daemon, or reports why it cannot start.
 pub fn run(args: ServeArgs) -> CommandResult {
-    match run_daemon(args.environment(), args.control) {
+    let environment = args.environment();
+    let paths = ControlPaths { control: args.control, monitor: args.monitor };
+    match run_daemon(environment, paths) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             // The daemon handles signals already, so writing to a standard error that

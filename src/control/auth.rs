@@ -1,4 +1,5 @@
-//! Who may use the control socket: root, the daemon's user, and members of its group.
+//! Who may use the control socket: root, the daemon's user, and members of its group. Who may
+//! use the socket for monitoring: whom the mode of its file admits.
 
 use std::fs;
 use std::io;
@@ -42,6 +43,17 @@ pub fn permitted_uid(stream: &UnixStream, path: &Path) -> io::Result<Option<u32>
     };
     let peer = Credentials { uid: peer.uid(), gid: peer.gid(), groups };
     Ok(peer.is_permitted(uid, gid).then_some(peer.uid))
+}
+
+/// The user id of the peer of `stream`, which connected to the socket for monitoring at `path`;
+/// `None` if others than the owner and the group of its file can connect.
+///
+/// # Errors
+///
+/// The system's, if the peer is unknown.
+pub fn monitoring_uid(stream: &UnixStream, path: &Path) -> io::Result<Option<u32>> {
+    let is_closed = fs::symlink_metadata(path).is_ok_and(|file| file.mode() & 0o007 == 0);
+    Ok(is_closed.then_some(stream.peer_cred()?.uid()))
 }
 
 impl Credentials {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::control::error::{ControlError, FORBIDDEN};
+use crate::control::paths::{CONTROL_PATH, MONITOR_PATH};
 use crate::control::protocol::{ControlRequest, line, parse_reply};
 
 /// How long to wait for a reply: longer than the daemon's own timeout for a request.
@@ -37,17 +38,19 @@ pub enum RequestError {
 }
 
 impl ControlClient {
-    /// Connects to the control socket at `path`.
+    /// Connects to the control socket at `path`; if that is the default path and excludes this
+    /// user, to the socket for monitoring.
     ///
     /// # Errors
     ///
     /// Each [`RequestError`] except [`Daemon`](RequestError::Daemon).
     pub fn connect(path: &Path) -> Result<Self, RequestError> {
-        let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => RequestError::NotRunning,
-            ErrorKind::PermissionDenied => RequestError::Forbidden,
-            _ => RequestError::Connection(error),
-        })?;
+        let stream = match connect(path) {
+            Err(RequestError::Forbidden) if path == Path::new(CONTROL_PATH) => {
+                connect_to_monitor()?
+            }
+            connected => connected?,
+        };
         stream.set_read_timeout(Some(TIMEOUT)).map_err(RequestError::Connection)?;
         Ok(Self { stream: BufReader::new(stream) })
     }
@@ -75,4 +78,23 @@ impl ControlClient {
         };
         Err(RequestError::Connection(error))
     }
+}
+
+fn connect(path: &Path) -> Result<UnixStream, RequestError> {
+    UnixStream::connect(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => RequestError::NotRunning,
+        ErrorKind::PermissionDenied => RequestError::Forbidden,
+        _ => RequestError::Connection(error),
+    })
+}
+
+fn connect_to_monitor() -> Result<UnixStream, RequestError> {
+    let path = Path::new(MONITOR_PATH);
+    connect(path).map_err(|error| match error {
+        // The directory is there if the package made it, and this user can look into it.
+        RequestError::NotRunning if !path.parent().is_some_and(Path::is_dir) => {
+            RequestError::Forbidden
+        }
+        error => error,
+    })
 }

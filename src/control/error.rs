@@ -3,8 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 /// The answer to a peer that may not use the control socket.
-pub const FORBIDDEN: &str =
-    "only root, the daemon's user and members of its group may use the control socket";
+pub const FORBIDDEN: &str = "only root, the daemon's user and members of its group may use the \
+    control socket; members of wschat-monitor may read";
+
+/// The answer to a request for more than reading at the socket for monitoring.
+pub const READ_ONLY: &str = "members of wschat-monitor may only read; for all else be root or a \
+    member of the daemon's group, wschat";
 
 /// The answer to a request that was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

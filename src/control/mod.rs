@@ -18,6 +18,7 @@ mod client;
 mod error;
 mod metrics;
 mod metrics_http;
+mod paths;
 mod process;
 mod protocol;
 mod rates;
@@ -29,14 +30,12 @@ mod user_names;
 pub use client::{ControlClient, RequestError};
 pub use error::{ControlError, ErrorCode};
 pub use metrics_http::serve_metrics;
+pub use paths::{CONTROL_PATH, MONITOR_PATH};
 pub use protocol::{ControlRequest, parse_request};
 pub use rates::{RateMeter, Rates};
 pub use replies::{
     Clients, ConfigStatus, ModerateReply, ModerationStatus, Muted, PolicyStats, RejectedConfig,
     ReloadReport, Status, Top,
 };
-pub use server::ControlServer;
+pub use server::{Access, ControlServer};
 pub use service::{ReloadRequest, Service};
-
-/// The default path of the control socket.
-pub const CONTROL_PATH: &str = "/run/wschat/control.sock";

@@ -77,6 +77,18 @@ pub enum ControlRequest {
 }
 
 impl ControlRequest {
+    /// Whether it only reads what somebody who monitors the room may know.
+    pub const fn is_monitoring(&self) -> bool {
+        match self {
+            Self::Status {}
+            | Self::Clients { .. }
+            | Self::Top { .. }
+            | Self::Mutes {}
+            | Self::Metrics {} => true,
+            Self::Reload { .. } | Self::Moderate { .. } | Self::Moderation {} => false,
+        }
+    }
+
     /// The most clients in one reply.
     pub const CLIENTS_MAX: usize = 10_000;
 

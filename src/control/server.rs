@@ -18,7 +18,7 @@ use tracing::debug;
 
 use crate::address::ListenAddress;
 use crate::control::auth;
-use crate::control::error::{ControlError, ErrorCode, FORBIDDEN};
+use crate::control::error::{ControlError, ErrorCode, FORBIDDEN, READ_ONLY};
 use crate::control::protocol::{LINE_BYTES_MAX, error_reply, parse_request};
 use crate::control::service::Service;
 use crate::server::{Acceptor, EpollWatches, ListeningSocket, WatchUse};
@@ -29,29 +29,42 @@ const CONNECTIONS_MAX: usize = 32;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a peer may take to read a reply.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Only the daemon's user and group may connect.
+/// Only the daemon's user and the group of the file may connect.
 const MODE: u32 = 0o660;
 
-/// The control socket, bound.
+/// The control socket or the one for monitoring, bound.
 #[derive(Debug)]
 pub struct ControlServer {
     listener: ListeningSocket,
     path: PathBuf,
+    access: Access,
+}
+
+/// What the peers of a socket may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// All requests, if they are root, the daemon's user or in its group.
+    Full,
+    /// Requests that monitor the room, if they may connect: that takes the group of the
+    /// socket's file.
+    Monitor,
 }
 
 impl ControlServer {
-    /// Binds the control socket at `path`. Replaces the socket of a dead daemon, but
-    /// not one where another process listens.
+    /// Binds a socket at `path`. Replaces the socket of a dead daemon, but not one where another
+    /// process listens.
+    ///
+    /// The file has the group of its directory if the mode of that says so (2750).
     ///
     /// # Errors
     ///
     /// The system's: the directory is missing or not writable, the path is in use or
     /// too long.
-    pub fn bind(path: &Path) -> io::Result<Self> {
+    pub fn bind(path: &Path, access: Access) -> io::Result<Self> {
         let listener = ListeningSocket::bind(&ListenAddress::Unix(path.to_owned()), false)?;
         // Peers that connect before this takes effect are checked as well.
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener, path: path.to_owned(), access })
     }
 
     /// Serves connections for as long as this is polled.
@@ -61,7 +74,7 @@ impl ControlServer {
     /// The system's, if the socket cannot be polled.
     pub async fn serve(self, service: Arc<Service>) -> io::Result<()> {
         let mut acceptor = Acceptor::new(self.listener)?;
-        let path: Arc<Path> = self.path.into();
+        let (path, access): (Arc<Path>, _) = (self.path.into(), self.access);
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         loop {
@@ -80,7 +93,7 @@ impl ControlServer {
             let permit = Arc::clone(&permits).try_acquire_owned();
             connections.spawn(async move {
                 let result = match permit {
-                    Ok(_permit) => serve_connection(stream, &path, &service).await,
+                    Ok(_permit) => serve_connection(stream, &path, access, &service).await,
                     Err(_) => {
                         refuse(stream, ErrorCode::Busy, "too many connections; try again").await
                     }
@@ -109,9 +122,14 @@ fn watch(
 async fn serve_connection(
     mut stream: UnixStream,
     path: &Path,
+    access: Access,
     service: &Service,
 ) -> io::Result<()> {
-    let Some(uid) = auth::permitted_uid(&stream, path)? else {
+    let permitted = match access {
+        Access::Full => auth::permitted_uid(&stream, path)?,
+        Access::Monitor => auth::monitoring_uid(&stream, path)?,
+    };
+    let Some(uid) = permitted else {
         return refuse(stream, ErrorCode::Forbidden, FORBIDDEN).await;
     };
     let (read, mut write) = stream.split();
@@ -124,6 +142,9 @@ async fn serve_connection(
             return Ok(());
         }
         let reply = match parse_request(line.trim_ascii_end()) {
+            Ok(request) if access == Access::Monitor && !request.is_monitoring() => {
+                error_reply(&ControlError::new(ErrorCode::Forbidden, READ_ONLY))
+            }
             Ok(request) => service.answer(request, uid).await,
             Err(error) => error_reply(&error),
         };

@@ -26,6 +26,7 @@ mod status_line;
 mod watchdog;
 
 pub use activation::{METRICS, is_room};
+pub use control_sockets::ControlPaths;
 pub use logging::{is_journal_stderr, write_last_line};
 pub use moderation_file::ModerationFile;
 pub use run::run;

@@ -3,7 +3,6 @@
 use std::env;
 use std::io;
 use std::mem;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::activation::{self, ROOM};
 use super::config_loader::ConfigLoader;
-use super::control_sockets::ControlSockets;
+use super::control_sockets::{ControlPaths, ControlSockets};
 use super::drain::{STOP_MARGIN, drain, hand_over};
 use super::handover::fd_store;
 use super::logging;
@@ -49,7 +48,7 @@ const VERIFY_TIMEOUT_ROOM: Duration = Duration::from_millis(250);
 /// # Errors
 ///
 /// Why it did not start. After the start there is none.
-pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), StartError> {
+pub fn run(environment: Environment, paths: ControlPaths) -> Result<(), StartError> {
     let system = StartError::system;
     let mut passed = activation::passed_descriptors().map_err(system("inherited sockets"))?;
     let manager = ServiceManager::new(env::var_os("NOTIFY_SOCKET"));
@@ -83,7 +82,7 @@ pub fn run(environment: Environment, control: Option<PathBuf>) -> Result<(), Sta
     // A file system may block for ever, so a thread binds sockets and reads files.
     let opening = on_thread("start", move || {
         let listeners = RoomListeners::open(room, kept, &config)?;
-        let control = ControlSockets::bind(control, metrics, &config, state_dir.as_deref())?;
+        let control = ControlSockets::bind(paths, metrics, &config, state_dir.as_deref())?;
         let moderation = control.moderation_file.load();
         Ok((control, listeners, moderation))
     })

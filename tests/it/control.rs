@@ -523,7 +523,7 @@ fn the_control_socket_checks_the_user() {
         Some(77),
         String::new(),
         format!(
-            "wschat: {}: only root, the daemon's user and members of its group may use the control socket\n",
+            "wschat: {}: only root, the daemon's user and members of its group may use the control socket; members of wschat-monitor may read\n",
             daemon.control().display()
         ),
     );

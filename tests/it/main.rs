@@ -26,6 +26,7 @@ mod manager;
 mod manual;
 mod metrics;
 mod moderation;
+mod monitor;
 #[allow(dead_code, reason = "the tests of the page need more of it")]
 #[path = "../browser/network.rs"]
 mod network;

@@ -120,3 +120,41 @@ def audit_names_the_operator(box):
         'root (uid 0) asked for kick, but "nobody" is not connected here',
         "root (uid 0) asked for unlock, but the room is not locked",
     ], asked
+
+
+# Who may look.
+
+
+@scenario
+def members_of_wschat_monitor_only_read(box):
+    enable(box)
+    join()
+    box.run("useradd --groups wschat-monitor watcher; useradd stranger; useradd --groups wschat friend")
+    stat = "stat -c '%a %U:%G' /run/wschat-monitor /run/wschat-monitor/control.sock"
+    assert box.out(stat) == "2750 wschat:wschat-monitor\n660 wschat:wschat-monitor", box.out(stat)
+
+    def as_user(user, command):
+        done = box.run(f"setpriv --reuid {user} --regid {user} --init-groups {command}", check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    reads = ["wschat status", "wschat clients", "wschat top", "wschat mutes", "wschat metrics"]
+    acts = ["wschat lock", "wschat say hi", "wschat kick ann", "wschat reload"]
+    for command in reads:
+        assert as_user("watcher", command)[0] == 0, as_user("watcher", command)
+        assert as_user("stranger", command)[0] == 77, command
+    for command in acts:
+        code, said = as_user("watcher", command)
+        assert code == 77 and "wschat-monitor may only read" in said, (command, code, said)
+        assert as_user("stranger", command)[0] == 77, command
+    for secret in ("wschat token --sub ann", "wschat config", "cat /etc/wschat.toml"):
+        assert as_user("watcher", secret)[0], secret
+    assert as_user("friend", "wschat say hi")[0] == 0
+    # It is there again after a restart, a crash and a boot, and says when nobody is.
+    box.run("systemctl restart wschat")
+    assert as_user("watcher", "wschat status")[0] == 0
+    box.run("systemctl kill -s KILL wschat.service")
+    until(lambda: as_user("watcher", "wschat status")[0] == 0, "the next process")
+    box.run("systemctl stop wschat.socket wschat.service")
+    assert as_user("watcher", "wschat status")[0] == 3
+    assert as_user("stranger", "wschat status")[0] == 3
+    assert not [entry for entry in journal(box, "PRIORITY=4") if "monitoring" in entry["MESSAGE"]]
