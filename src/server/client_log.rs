@@ -286,6 +286,7 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::{IpAddr, Ipv6Addr};
 
     use super::*;
@@ -315,6 +316,19 @@ mod tests {
         assert_eq!(limiter.take_due(7_900), (vec![third], 0));
         assert_eq!(limiter.take_due(8_900), (vec![], 0));
         assert!(limiter.blocks.is_empty());
+    }
+
+    #[test]
+    fn fail2ban_counts_what_a_client_is_to_blame_for() {
+        let filter = include_str!("../../packaging/examples/fail2ban-filter.conf");
+        let reasons = filter.lines().find_map(|line| line.strip_prefix("reasons = ")).unwrap();
+        let rejected = Rejection::ALL.into_iter().map(ClientEvent::Rejected);
+        let refused = Refusal::ALL.into_iter().map(ClientEvent::Refused);
+        let closed = [CloseReason::TooSlow, CloseReason::Protocol, CloseReason::Kicked];
+        let all = rejected.chain(refused).chain(closed.map(ClientEvent::Closed));
+        let offences = all.filter(|event| event.is_logged() && event.is_offence());
+        let offences: BTreeSet<_> = offences.map(ClientEvent::reason).collect();
+        assert_eq!(reasons.split('|').collect::<BTreeSet<_>>(), offences);
     }
 
     #[test]
