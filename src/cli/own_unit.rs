@@ -69,10 +69,11 @@ pub fn look() -> View {
         Err(NotLooked::Because(why)) => return View::NotLooked(why),
         Err(NotLooked::Broken(why)) => return View::Broken(why),
     };
-    let is_own =
-        current_exe().is_ok_and(|own| service.program.canonicalize().is_ok_and(|p| p == own));
-    if !is_own {
-        return View::NotLooked(format!("it runs {}", service.program.display()));
+    let shown = service.program.display();
+    match installed(&service.program) {
+        None => return View::Broken(format!("ExecStart=: there is no program {shown}")),
+        Some(program) if current_exe().is_ok_and(|own| own == program) => {}
+        Some(_) => return View::NotLooked(format!("it runs {shown}")),
     }
     let is_serve = service.arguments.first().is_some_and(|word| word == "serve");
     let options = service.arguments.iter().skip(usize::from(is_serve)).cloned().collect::<Vec<_>>();
@@ -85,6 +86,13 @@ pub fn look() -> View {
             View::Broken(format!("ExecStart=: {}", first.trim_start_matches("error: ")))
         }
     }
+}
+
+/// The file of a program of a unit, which can be a name only (systemd.service(5)).
+fn installed(program: &Path) -> Option<PathBuf> {
+    let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+    // An absolute path replaces the folder.
+    folders.iter().find_map(|folder| Path::new(folder).join(program).canonicalize().ok())
 }
 
 /// Says that the unit was not looked at.

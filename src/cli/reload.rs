@@ -55,7 +55,10 @@ fn problems(control: &Path) -> Vec<String> {
             print_not_looked(&why);
             return Vec::new();
         }
-        // The daemon that runs is another one, or this tells of its next start only.
+        View::Broken(why) if control == Path::new(CONTROL_PATH) => {
+            return vec![line(SERVICE, &why)];
+        }
+        // The daemon that runs is another one.
         _ => return Vec::new(),
     };
     if unit.serve.control.as_deref().unwrap_or(Path::new(CONTROL_PATH)) != control {

@@ -78,6 +78,8 @@ BROKEN = [
     (drop_in(SERVICE, "LimitNOFILE=40"), "LimitNOFILE=40 leaves no descriptor for a client"),
     (drop_in(SERVICE, "TasksMax=10"), "server.threads: "),
     (drop_in(SERVICE, "ExecStart=\\nExecStart=/usr/bin/wschat serve --lisen a"), "ExecStart=: unexpected argument"),
+    (drop_in(SERVICE, "ExecStart=\\nExecStart=/usr/bin/broken serve"), "ExecStart=: there is no program /usr/bin/broken"),
+    (drop_in(SERVICE, "ExecStart=/bin/true"), "wschat.service: systemd cannot load it (bad-setting)"),
     (
         drop_in(SERVICE, "ExecStart=\\nExecStart=/usr/bin/wschat serve --listen 127.0.0.1:81"),
         "--listen: systemd passes sockets",
