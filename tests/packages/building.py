@@ -93,6 +93,7 @@ def test_packages_of_the_same_program_are_the_same_everywhere(dist, folder):
         "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup")),
         "CARGO_HOME": os.environ.get("CARGO_HOME", str(Path.home() / ".cargo")),
         "HOME": str(folder / "home"),
+        "NO_FAKE_STAT": "1",
         "TZ": "Asia/Tokyo",
         "LC_ALL": "C",
         "SOURCE_DATE_EPOCH": date,
