@@ -82,7 +82,7 @@ def program(dist, folder):
 def test_packages_of_the_same_program_are_the_same_everywhere(dist, folder):
     """In another folder without git, with another home, umask, time zone and locale,
     later. tests/packages/elsewhere also compiles."""
-    tree = folder / "another place"
+    tree = folder / "another-place"
     for name in out("git", "ls-files", "-z", cwd=TOP).strip("\0").split("\0"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(TOP / name, tree / name)
