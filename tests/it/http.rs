@@ -422,7 +422,7 @@ fn the_room_listens_on_a_unix_socket() {
     drop(UnixListener::bind(&path).unwrap());
     let listen = format!("[listen]\naddresses = ['127.0.0.1:0', 'unix:{}']\n", path.display());
     let mut daemon = Setup::new(&listen).without_listen().start();
-    daemon.wait_for_log(&format!("listening on unix:{}", path.display()));
+    daemon.wait_for_log(&format!(", unix:{}", path.display()));
     let mut local = Client::over(UnixStream::connect(&path).unwrap());
     let mut remote = daemon.connect();
     local.say("ann", "from here");
