@@ -65,14 +65,14 @@ impl ClusterNode {
         Arc::clone(&self.state)
     }
 
-    /// Starts the tasks on the runtime of the caller.
-    pub fn start(self, pool: ShardPool) -> RunningNode {
+    /// Starts the tasks on the runtime of the caller. `is_handed_over`: the previous process has
+    /// handed over the room.
+    pub fn start(self, pool: ShardPool, is_handed_over: bool) -> RunningNode {
         let Self { options, queue: _, requests, state } = self;
         let (name, stream) = (options.node.clone(), options.stream.clone());
         let mark = pool.room().stream_mark();
         let engine = nats::start(options, mark.map(|mark| mark.position));
         // The moderation of a room after a crash is that of a file, which may be older.
-        let is_handed_over = pool.totals().restarts_survived > 0;
         let known = mark.map(|mark| mark.position).filter(|_| is_handed_over);
         let client = engine.client();
         let moderation = RoomModeration::start(pool.clone(), known, stream.clone(), client.clone());

@@ -182,7 +182,7 @@ async fn serve(
     mut signals: Signals,
 ) {
     let (pool, manager) = (reloader.pool.clone(), reloader.manager.clone());
-    let mut node = node.map(|node| node.start(pool.clone()));
+    let mut node = node.map(|node| node.start(pool.clone(), taken_over.is_some()));
     let mut shutdown = None;
     if let Some(node) = &mut node {
         shutdown = signals.unless_shutdown(node.ready()).await.err();

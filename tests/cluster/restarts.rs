@@ -167,7 +167,7 @@ fn a_stop_during_the_start_waits_for_nobody() {
     relay.hold(&[Way::There, Way::Back]);
     let manager = Manager::with_config(&config("a", relay.addresses()));
     let mut daemon = manager.setup().spawn();
-    daemon.wait_for_log("wschat 0.");
+    daemon.wait_for_log("no secret or key is configured");
     daemon.signal(rustix::process::Signal::TERM);
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
     assert!(!daemon.log().contains("away"), "it has waited: {}", daemon.log());
