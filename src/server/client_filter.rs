@@ -25,7 +25,7 @@ pub struct ClientFilter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// It is at one of these addresses.
-    #[serde(skip_serializing_if = "Option::is_none", with = "address_text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<AddressFilter>,
     /// It gets the feed like this.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,8 @@ impl ClientFilter {
 /// assert!(filter.contains(Peer::tcp("192.0.2.7:4711".parse().unwrap())));
 /// assert!(!filter.contains(Peer::Unix));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum AddressFilter {
     /// The clients at this address and port.
     Peer(SocketAddr),
@@ -127,27 +128,17 @@ impl fmt::Display for AddressFilter {
 #[error("not an address, which is IP, IP:PORT, IP/BITS or unix")]
 pub struct AddressFilterError;
 
-/// The addresses as text, for serde.
-mod address_text {
-    use serde::{Deserialize, Deserializer, Serializer, de};
+impl TryFrom<String> for AddressFilter {
+    type Error = AddressFilterError;
 
-    use super::AddressFilter;
-
-    pub fn serialize<S: Serializer>(
-        filter: &Option<AddressFilter>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        match filter {
-            Some(filter) => to.collect_str(filter),
-            None => to.serialize_none(),
-        }
+    fn try_from(text: String) -> Result<Self, AddressFilterError> {
+        text.parse()
     }
+}
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<AddressFilter>, D::Error> {
-        let text = Option::<String>::deserialize(from)?;
-        text.map(|text| text.parse().map_err(de::Error::custom)).transpose()
+impl From<AddressFilter> for String {
+    fn from(filter: AddressFilter) -> Self {
+        filter.to_string()
     }
 }
 
