@@ -24,6 +24,7 @@ pub mod feed;
 pub mod file;
 mod log_limit;
 mod mutex;
+mod proc_file;
 pub mod record;
 pub mod room;
 pub mod server;

@@ -3,9 +3,7 @@
 use std::{fs, io};
 
 use super::BenchError;
-
-/// Clock ticks per second in /proc/PID/stat: fixed by the kernel's ABI.
-const TICKS_PER_SEC: u64 = 100;
+use crate::proc_file::{TICKS_PER_SEC, size_bytes, stat_field};
 
 /// A process of this machine.
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +32,13 @@ impl Process {
     ///
     /// `smaps_rollup` counts pages; `status` may be wrong by some pages per thread.
     pub fn rss_bytes(self) -> Result<u64, BenchError> {
-        let kib = self.kib("smaps_rollup", "Rss:").or_else(|_| self.kib("status", "VmRSS:"));
-        kib.map(|kib| kib * 1024).map_err(|e| self.error(e))
+        let size = self.size("smaps_rollup", "Rss:").or_else(|_| self.size("status", "VmRSS:"));
+        size.map_err(|e| self.error(e))
     }
 
     /// The most resident memory that it ever had, in bytes; wrong by some pages per thread.
     pub fn rss_peak_bytes(self) -> Result<u64, BenchError> {
-        self.kib("status", "VmHWM:").map(|kib| kib * 1024).map_err(|e| self.error(e))
+        self.size("status", "VmHWM:").map_err(|e| self.error(e))
     }
 
     fn cpu_from_schedstat(self) -> io::Result<u64> {
@@ -58,17 +56,14 @@ impl Process {
 
     fn cpu_from_stat(self) -> io::Result<u64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0))?;
-        // The name in parentheses may contain anything; numbers follow it.
-        let (_, fields) = stat.rsplit_once(") ").ok_or_else(unreadable)?;
-        let mut fields = fields.split(' ').skip(11);
-        let ticks = number(fields.next())? + number(fields.next())?;
+        let field = |number| stat_field(&stat, number).ok_or_else(unreadable);
+        let ticks = field(14)? + field(15)?;
         Ok(ticks * (1_000_000_000 / TICKS_PER_SEC))
     }
 
-    fn kib(self, file: &str, key: &str) -> io::Result<u64> {
+    fn size(self, file: &str, key: &str) -> io::Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/{file}", self.0))?;
-        let line = text.lines().find_map(|line| line.strip_prefix(key));
-        number(line.and_then(|line| line.split_whitespace().next()))
+        size_bytes(&text, key).ok_or_else(unreadable)
     }
 
     fn error(self, error: io::Error) -> BenchError {

@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Clock ticks per second in /proc/self/stat: fixed by the kernel's ABI.
-const TICKS_PER_SEC: f64 = 100.0;
+use crate::proc_file::{TICKS_PER_SEC, size_bytes, stat_field};
 
 /// What the process uses.
 #[derive(Clone, Copy, Debug)]
@@ -36,19 +35,14 @@ impl ProcessStats {
     /// /proc cannot be read.
     pub fn read() -> io::Result<Self> {
         let stat = fs::read_to_string("/proc/self/stat")?;
-        // The name in parentheses may contain anything; numbers follow it.
-        let (_, fields) = stat.rsplit_once(") ").ok_or(io::ErrorKind::InvalidData)?;
-        let field = |number: usize| {
-            let field = fields.split(' ').nth(number).and_then(|field| field.parse::<u64>().ok());
-            field.ok_or(io::ErrorKind::InvalidData)
-        };
+        let field = |number| stat_field(&stat, number).ok_or(io::ErrorKind::InvalidData);
         Ok(Self {
             cpu_secs: secs(clock_gettime(ClockId::ProcessCPUTime)),
             resident_bytes: resident_bytes().ok_or(io::ErrorKind::InvalidData)?,
-            virtual_bytes: field(20)?,
+            virtual_bytes: field(23)?,
             open_fds: open_fds()?,
             max_fds: getrlimit(Resource::Nofile).current,
-            start_secs: start_secs(field(19)? as f64 / TICKS_PER_SEC),
+            start_secs: start_secs(field(22)? as f64 / TICKS_PER_SEC as f64),
         })
     }
 }
@@ -60,8 +54,7 @@ impl ProcessStats {
 /// process that writes no core dump cannot read before Linux 6.4.
 pub fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(kibibytes.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+    size_bytes(&status, "VmRSS:")
 }
 
 /// The number of open descriptors.
