@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 fn files() -> Vec<(String, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("static");
@@ -14,10 +15,18 @@ fn files() -> Vec<(String, String)> {
         .collect()
 }
 
+/// What a browser would transfer.
 #[test]
 fn the_files_are_small() {
-    let total: usize = files().iter().map(|(_, text)| text.len()).sum();
-    assert!(total < 40_000, "{total} bytes");
+    let compressed = |name: &str| {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("static").join(name);
+        let output =
+            Command::new("gzip").args(["-9", "--stdout", "--"]).arg(path).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout.len()
+    };
+    let total: usize = files().iter().map(|(name, _)| compressed(name)).sum();
+    assert!(total <= 24 * 1024, "{total} bytes");
 }
 
 #[test]
