@@ -88,6 +88,8 @@ export class List {
   #in;
   /** Whether to scroll to new messages. */
   #following = true;
+  /** The scroll position that was last set or seen. */
+  #top = 0;
   /** Counts: new below, on the page, removed. */
   #news = 0;
   #rows = 0;
@@ -99,17 +101,25 @@ export class List {
     this.#in = parts;
     const { scroller } = parts;
     scroller.addEventListener("scroll", () => this.#look());
+    this.#watchReader(scroller);
     const resized = new ResizeObserver(() => this.#follow());
     for (const node of [scroller, ...scroller.children]) resized.observe(node);
   }
 
-  /** Adds [{ message, mention }]; `skipped` others are not shown. */
+  /**
+   * Adds [{ message, mention }], with { retract } and { gap } between them; `skipped` other
+   * messages are not shown.
+   */
   add(entries, skipped) {
-    for (const entry of entries) this.#append(entry);
-    this.#rows += entries.length;
+    const before = this.#rows;
+    for (const entry of entries) {
+      if (entry.retract) this.retract(entry.retract);
+      else if (entry.gap) this.#gap();
+      else this.#append(entry);
+    }
+    if (!this.#following) this.#news += this.#rows - before;
     this.#left += skipped;
     this.#trim();
-    if (!this.#following) this.#news += entries.length;
     this.#in.onNews(this.#following, this.#news);
     this.#follow();
   }
@@ -127,29 +137,61 @@ export class List {
     });
   }
 
-  /** Marks that messages are missing here. */
-  gap() {
-    this.#in.list.append(element("li", "day", text("gap")));
-    this.#run = { day: this.#run.day };
+  /** Scrolls to the end, and follows it. */
+  jump() {
+    if (this.#hasSelection()) getSelection().removeAllRanges();
+    this.#set(true);
     this.#follow();
   }
 
-  /** Scrolls to the end. */
-  jump() {
-    this.#following = true;
-    this.#follow();
-    this.#look();
+  /** Stops following before the first movement: a message could undo it. */
+  #watchReader(scroller) {
+    const leave = () => scroller.scrollTop > 0 && this.#set(false);
+    const passive = { passive: true };
+    let finger;
+    scroller.addEventListener("wheel", ({ deltaY, ctrlKey }) => deltaY < 0 && !ctrlKey && leave(), passive);
+    scroller.addEventListener("touchstart", ({ touches }) => (finger = touches[0].clientY), passive);
+    scroller.addEventListener("touchmove", ({ touches }) => touches[0].clientY > finger && leave(), passive);
+    scroller.addEventListener("keydown", ({ key, shiftKey, target }) => {
+      if (/^(ArrowUp|PageUp|Home)$/.test(key) || (key === " " && shiftKey)) leave();
+      if (key === "End" && target === scroller) this.jump();
+    });
+    document.addEventListener("selectionchange", () => this.#hasSelection() && this.#set(false));
+  }
+
+  #hasSelection() {
+    const { isCollapsed, anchorNode } = getSelection();
+    return !isCollapsed && this.#in.scroller.contains(anchorNode);
+  }
+
+  #set(following) {
+    this.#following = following;
+    if (following) this.#news = 0;
+    this.#in.onNews(following, this.#news);
   }
 
   #follow() {
-    if (this.#following) this.#in.scroller.scrollTop = this.#in.scroller.scrollHeight;
+    if (this.#following) this.#scrollTo(this.#in.scroller.scrollHeight);
   }
 
+  #scrollTo(top) {
+    this.#in.scroller.scrollTop = top;
+    this.#top = this.#in.scroller.scrollTop;
+  }
+
+  /** Whoever scrolls up leaves the end; only who scrolls down to it follows again. */
   #look() {
     const { scrollTop, scrollHeight, clientHeight } = this.#in.scroller;
-    this.#following = scrollHeight - scrollTop - clientHeight < 48;
-    if (this.#following) this.#news = 0;
-    this.#in.onNews(this.#following, this.#news);
+    const atEnd = scrollHeight - scrollTop - clientHeight < 2;
+    if (scrollTop < this.#top && !atEnd) this.#set(false);
+    if (scrollTop > this.#top && atEnd) this.#set(true);
+    this.#top = scrollTop;
+  }
+
+  /** Marks that messages are missing here. */
+  #gap() {
+    this.#in.list.append(element("li", "day", text("gap")));
+    this.#run = { day: this.#run.day };
   }
 
   #append({ message: { usr, msg, tim }, mention }) {
@@ -171,6 +213,7 @@ export class List {
     time.title = full.format(date);
     this.#run.minute = minute;
     this.#run.node.append(element("div", mention ? "line mention" : "line", time, body(msg)));
+    this.#rows += 1;
   }
 
   /** Removes the oldest, without scrolling. */
@@ -189,7 +232,7 @@ export class List {
     const { scroller } = this.#in;
     const before = scroller.scrollHeight;
     change();
-    if (above && !this.#following) scroller.scrollTop -= before - scroller.scrollHeight;
+    if (above && !this.#following) this.#scrollTo(scroller.scrollTop - before + scroller.scrollHeight);
   }
 
   #dropOldest() {

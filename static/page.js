@@ -49,29 +49,52 @@ when("message", (message) => {
   const mention = !own && mentions(message.msg);
   if (mention) callMe(message);
   if (document.hidden) document.title = `(${++unread}) wschat`;
-  // One layout for all messages.
+  show({ message, mention });
+});
+
+when("retract", ({ retract }) => show({ retract }));
+when("gap", () => show({ gap: true }));
+
+/** Shows what has come, with one layout for all of it. */
+function show(entry) {
   if (!incoming.length) document.hidden ? setTimeout(paint, 500) : requestAnimationFrame(paint);
-  incoming.push({ message, mention });
-  if (incoming.length > INCOMING_MAX) skipped += incoming.splice(0, INCOMING_MAX / 2).length;
-});
-
-when("retract", (message) => {
-  if (incoming.length) paint();
-  list.retract(message.retract);
-});
-
-when("gap", () => {
-  paint();
-  list.gap();
-});
+  incoming.push(entry);
+  if (incoming.length <= INCOMING_MAX) return;
+  for (const { message, retract } of incoming.splice(0, INCOMING_MAX / 2)) {
+    if (message) skipped += 1;
+    if (retract) list.retract(retract);
+  }
+}
 
 function paint() {
-  spoken += incoming.length;
+  if (pressed) return afterRelease.add(paint);
+  spoken += incoming.filter(({ message }) => message).length;
   if (spoken > SPOKEN_MAX) $("log").ariaLive = "off";
-  $("empty").hidden = true;
+  $("empty").hidden ||= incoming.some(({ retract }) => !retract);
   list.add(incoming, skipped);
   incoming = [];
   skipped = 0;
+}
+
+/* Nothing moves under a pointer between press and release. */
+
+let pressed = false;
+const afterRelease = new Set();
+
+addEventListener("pointerdown", ({ button }) => (pressed ||= button === 0), true);
+for (const type of ["pointerup", "pointercancel", "blur"]) addEventListener(type, release, true);
+// A release outside the window, or on a menu of the browser.
+addEventListener("pointermove", ({ buttons }) => buttons || release());
+
+function release() {
+  if (!pressed) return;
+  // The click of a finger follows its release.
+  setTimeout(() => {
+    const acts = [...afterRelease];
+    afterRelease.clear();
+    pressed = false;
+    for (const act of acts) act();
+  }, 50);
 }
 
 setInterval(() => {
@@ -171,7 +194,7 @@ function submit(event) {
   $("hint").textContent = "";
   $("msg").focus();
   if (!entry.msg.trim() || waitUntil > Date.now() || bytesLeft() < 0) return;
-  show(entry);
+  showUnsent(entry);
   $("msg").value = "";
   drafted();
   deliver(entry);
@@ -182,10 +205,10 @@ function submit(event) {
 
 const unsent = [];
 for (const entry of JSON.parse(inTab("unsent") || "[]")) {
-  show({ ...entry, why: entry.why ?? reason("connection-lost") });
+  showUnsent({ ...entry, why: entry.why ?? reason("connection-lost") });
 }
 
-function show(entry) {
+function showUnsent(entry) {
   entry.node = element("li", "");
   $("unsent").append(entry.node);
   unsent.push(entry);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use thirtyfour::common::command::Command as DriverCommand;
 use thirtyfour::prelude::*;
 use thirtyfour::{ChromeCapabilities, FirefoxCapabilities, LoggingPrefsLogLevel, TypingData};
 
@@ -76,6 +77,13 @@ impl Page {
         page
     }
 
+    /// Opens the page in a browser of this kind, and waits until it is connected.
+    pub async fn open_in(browser: Browser, address: impl std::fmt::Display) -> Self {
+        let page = Self::visit(browser, &format!("http://{address}/")).await;
+        page.until("document.body.dataset.state === 'open'").await;
+        page
+    }
+
     /// Opens any page in a browser of this kind.
     pub async fn visit(browser: Browser, url: &str) -> Self {
         let page = match browser {
@@ -94,6 +102,12 @@ impl Page {
         let (server, port) = start_server(&words, "Listening on 127.0.0.1:");
         let mut wanted = FirefoxCapabilities::new();
         wanted.add_arg("-headless").unwrap();
+        // As with a touch screen and a mouse.
+        let preferences = json!({
+            "dom.w3c_touch_events.enabled": 1,
+            "widget.gtk.overlay-scrollbars.enabled": false,
+        });
+        wanted.set_browser_option("prefs", preferences).unwrap();
         let url = format!("http://127.0.0.1:{port}");
         let driver = WebDriver::new(url, wanted).await.expect("Firefox starts");
         driver.set_script_timeout(DEADLINE).await.unwrap();
@@ -241,6 +255,12 @@ impl Page {
             let known = expected.iter().any(|word| entry.message.contains(word));
             assert!(known, "on the console: {}", entry.message);
         }
+    }
+
+    /// Performs actions of WebDriver: what a mouse, a wheel, a finger or a keyboard does.
+    pub async fn act(&self, source: Value) {
+        let actions = DriverCommand::PerformActions(json!([source]).into());
+        self.driver().handle().cmd(actions).await.unwrap();
     }
 
     /// Saves a screenshot, if the environment names a folder for them.

@@ -8,6 +8,7 @@ mod connection;
 mod driver;
 mod events;
 mod files;
+mod gestures;
 #[allow(dead_code, reason = "the tests of the daemon need more of it")]
 #[path = "../it/harness.rs"]
 mod harness;

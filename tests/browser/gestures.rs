@@ -1,0 +1,221 @@
+//! A reader scrolls up, selects and presses in a room where messages keep coming.
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::driver::{Browser, Page, run};
+use crate::harness::{Daemon, UNLIMITED};
+
+/// A user who sends messages at a rate, until this is dropped.
+struct Flood {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flood {
+    fn start(daemon: &Daemon, messages_per_sec: u64) -> Self {
+        let mut visitor = daemon.connect();
+        let (stop, stopped) = mpsc::channel::<()>();
+        let interval = Duration::from_secs(1) / u32::try_from(messages_per_sec).unwrap();
+        let thread = thread::spawn(move || {
+            for number in 0.. {
+                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+                visitor.say(&format!("user {}", number % 3), &format!("message {number}"));
+                visitor.hear();
+            }
+        });
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// A point in the list.
+const POINT: (i64, i64) = (300, 300);
+
+fn pointer(kind: &str, actions: &[Value]) -> Value {
+    let parameters = json!({ "pointerType": kind });
+    json!({ "type": "pointer", "id": kind, "parameters": parameters, "actions": actions })
+}
+
+fn move_to((x, y): (i64, i64), duration_ms: u64) -> Value {
+    json!({ "type": "pointerMove", "origin": "viewport", "x": x, "y": y, "duration": duration_ms })
+}
+
+fn down() -> Value {
+    json!({ "type": "pointerDown", "button": 0 })
+}
+
+fn up() -> Value {
+    json!({ "type": "pointerUp", "button": 0 })
+}
+
+/// Moves a pointer that is pressed at `from`.
+fn drag(kind: &str, from: (i64, i64), to: (i64, i64)) -> Value {
+    // Without speed at its end, so that a finger does not throw the list.
+    let pause = json!({ "type": "pause", "duration": 100 });
+    pointer(kind, &[move_to(from, 0), down(), move_to(to, 100), pause, up()])
+}
+
+/// Every way to leave the end of the list, each with a small movement.
+const GESTURES: [&str; 6] = ["wheel", "finger", "key", "page key", "scroll bar", "selection"];
+
+async fn perform(page: &Page, gesture: &str) {
+    let (x, y) = POINT;
+    match gesture {
+        "wheel" => wheel(page, &[-12, -12, -12]).await,
+        "finger" => page.act(drag("touch", POINT, (x, y + 40))).await,
+        "key" | "page key" => {
+            page.js("document.getElementById('scroller').focus({ preventScroll: true })").await;
+            press_key(page, if gesture == "key" { UP } else { PAGE_UP }).await;
+        }
+        "scroll bar" => {
+            let bar = page
+                .js("(({ right, bottom }) => [right - 6, bottom - 22].map(Math.round))
+                    (document.getElementById('scroller').getBoundingClientRect())")
+                .await;
+            let (x, y) = (bar[0].as_i64().unwrap(), bar[1].as_i64().unwrap());
+            page.act(drag("mouse", (x, y), (x, y - 30))).await;
+        }
+        "selection" => page.act(drag("mouse", (120, y), (100, y - 40))).await,
+        _ => unreachable!("{gesture}"),
+    }
+}
+
+/// Turns the wheel in steps, each of so many pixels.
+async fn wheel(page: &Page, steps: &[i64]) {
+    let (x, y) = POINT;
+    let step = |by: &i64| json!({ "type": "scroll", "origin": "viewport", "x": x, "y": y, "deltaX": 0, "deltaY": by });
+    let steps: Vec<Value> = steps.iter().map(step).collect();
+    page.act(json!({ "type": "wheel", "id": "wheel", "actions": steps })).await;
+}
+
+/// Keys, as WebDriver names them.
+const UP: &str = "\u{e013}";
+const PAGE_UP: &str = "\u{e00e}";
+const END: &str = "\u{e010}";
+
+async fn press_key(page: &Page, key: &str) {
+    let actions = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
+    page.act(json!({ "type": "key", "id": "keys", "actions": actions })).await;
+}
+
+const FOLLOWS: &str = "document.getElementById('jump').hidden
+    && (({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight < 2)
+        (document.getElementById('scroller'))";
+
+/// Fills the room, and opens the page in it.
+async fn open(daemon: &Daemon, browser: Browser) -> Page {
+    let page = Page::open_in(browser, daemon.addr).await;
+    let mut visitor = daemon.connect();
+    for number in 0..60 {
+        visitor.say("ann", &format!("line {number}"));
+        visitor.hear();
+    }
+    page.until("document.querySelectorAll('.line').length === 60").await;
+    page.until(FOLLOWS).await;
+    page
+}
+
+/// Waits until the flood has sent so many more messages, and checks that what is in the
+/// middle of the list stays there while they come.
+async fn nothing_moves(page: &Page, more: u64, what: &str) {
+    // A browser can move smoothly to where the gesture leads.
+    let lines = page
+        .run(
+            "const scroller = document.getElementById('scroller');
+             for (let same = 0, last; same < 10; same = last === scroller.scrollTop ? same + 1 : 0) {
+                 last = scroller.scrollTop;
+                 await new Promise(requestAnimationFrame);
+             }
+             window.mark = document.elementFromPoint(300, 300).closest('.line, .run, .day');
+             window.place = window.mark.getBoundingClientRect().top;
+             return document.querySelectorAll('.line').length;",
+        )
+        .await;
+    let lines = lines.as_u64().unwrap() + more;
+    page.until_with("document.querySelectorAll('.line').length >= $", json!(lines)).await;
+    let moved = page.js("window.mark.getBoundingClientRect().top - window.place").await;
+    assert!(moved.as_f64().unwrap().abs() < 1.5, "{what}: moved by {moved}");
+}
+
+async fn leaves_the_end(browser: Browser) {
+    let daemon = Daemon::start(UNLIMITED);
+    let page = open(&daemon, browser).await;
+    for rate in [1, 10, 50, 200] {
+        let flood = Flood::start(&daemon, rate);
+        for gesture in GESTURES {
+            let what = format!("{browser:?}, {rate} messages/s, {gesture}");
+            page.until(FOLLOWS).await;
+            perform(&page, gesture).await;
+            page.until_with(
+                &format!("/* {what} */ !document.getElementById('jump').hidden"),
+                json!(null),
+            )
+            .await;
+            nothing_moves(&page, 2.max(rate / 10), &what).await;
+            let left = page.js("!document.getElementById('jump').hidden").await;
+            assert_eq!(left, true, "{what}");
+            page.click("#jump").await;
+        }
+        drop(flood);
+    }
+}
+
+#[test]
+fn every_gesture_leaves_the_end_in_chromium() {
+    run(leaves_the_end(Browser::Chromium));
+}
+
+#[test]
+fn every_gesture_leaves_the_end_in_firefox() {
+    run(leaves_the_end(Browser::Firefox));
+}
+
+#[test]
+fn only_the_end_the_button_and_a_key_follow_again() {
+    run(async {
+        for browser in [Browser::Chromium, Browser::Firefox] {
+            let daemon = Daemon::start(UNLIMITED);
+            let page = open(&daemon, browser).await;
+            let mut visitor = daemon.connect();
+            let left = "!document.getElementById('jump').hidden";
+            // Near the end is not at the end.
+            wheel(&page, &[-30]).await;
+            page.until(left).await;
+            nothing_moves(&page, 0, "near the end").await;
+            visitor.say("ann", "more");
+            page.until("document.getElementById('jump').textContent === 'New messages: 1'").await;
+            nothing_moves(&page, 0, "a message below").await;
+            wheel(&page, &[500]).await;
+            page.until(FOLLOWS).await;
+            visitor.say("ann", "even more");
+            page.until(
+                "[...document.querySelectorAll('.text')].at(-1).textContent === 'even more'",
+            )
+            .await;
+            page.until(FOLLOWS).await;
+            page.js("document.getElementById('scroller').focus({ preventScroll: true })").await;
+            press_key(&page, PAGE_UP).await;
+            page.until(left).await;
+            nothing_moves(&page, 0, "a page above").await;
+            press_key(&page, END).await;
+            page.until(FOLLOWS).await;
+            nothing_moves(&page, 0, "at the end again").await;
+            // A list that has nothing to scroll is always at its end.
+            page.js("document.getElementById('list').replaceChildren()").await;
+            wheel(&page, &[-30]).await;
+            page.until(FOLLOWS).await;
+        }
+    });
+}
