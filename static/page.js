@@ -47,9 +47,9 @@ when("message", (message) => {
   const own = unsent.find(({ id }) => id === message.id);
   if (own) forget(own);
   const mention = !own && mentions(message.msg);
-  if (mention) callMe(message);
   if (document.hidden) document.title = `(${++unread}) wschat`;
-  show({ message, mention });
+  show({ message, mention, own });
+  if (mention) callMe(message);
 });
 
 when("retract", ({ retract }) => show({ retract }));
@@ -60,14 +60,16 @@ function show(entry) {
   if (!incoming.length) document.hidden ? setTimeout(paint, 500) : requestAnimationFrame(paint);
   incoming.push(entry);
   if (incoming.length <= INCOMING_MAX) return;
-  for (const { message, retract } of incoming.splice(0, INCOMING_MAX / 2)) {
+  for (const { message, retract, own } of incoming.splice(0, INCOMING_MAX / 2)) {
     if (message) skipped += 1;
+    if (own) removeNode(own);
     if (retract) list.retract(retract);
   }
 }
 
 function paint() {
-  if (pressed) return afterRelease.add(paint);
+  if (pressed) return calmly(paint);
+  for (const { own } of incoming) if (own) removeNode(own);
   spoken += incoming.filter(({ message }) => message).length;
   if (spoken > SPOKEN_MAX) $("log").ariaLive = "off";
   $("empty").hidden ||= incoming.some(({ retract }) => !retract);
@@ -81,9 +83,15 @@ function paint() {
 let pressed = false;
 const afterRelease = new Set();
 
+/** Changes the page now, or when the pointer is up. */
+function calmly(act) {
+  pressed ? afterRelease.add(act) : act();
+}
+
 addEventListener("pointerdown", ({ button }) => (pressed ||= button === 0), true);
-for (const type of ["pointerup", "pointercancel", "blur"]) addEventListener(type, release, true);
+for (const type of ["pointerup", "pointercancel"]) addEventListener(type, release, true);
 // A release outside the window, or on a menu of the browser.
+addEventListener("blur", release);
 addEventListener("pointermove", ({ buttons }) => buttons || release());
 
 function release() {
@@ -122,20 +130,22 @@ on("jump", "click", () => list.jump());
 let retryAt;
 let waitUntil;
 
-when("state", showState);
-when("notice", (notice) => ($("hint").textContent = reason(notice.err, notice)));
+when("state", (change) => {
+  dataset.state = change.state;
+  calmly(() => showState(change));
+});
+when("notice", (notice) => calmly(() => ($("hint").textContent = reason(notice.err, notice))));
 on("state-retry", "click", () => room.reconnect());
 
 function showState({ state, retryAt: at, reason }) {
   retryAt = at;
-  dataset.state = state;
   $("state-words").textContent = text(reason === "kicked" ? reason : state);
   if (state !== "waiting") keepFocus($("state-retry"), $("msg"));
   $("state-retry").hidden = state !== "waiting";
   count();
 }
 
-setInterval(count, 1_000);
+setInterval(() => pressed || count(), 1_000);
 
 function count() {
   for (const [name, until] of Object.entries({ retryIn: retryAt, wait: waitUntil })) {
@@ -235,10 +245,13 @@ function fill({ node, usr, msg, why, code }) {
 }
 
 function forget(entry) {
-  keepFocus(entry.node, $("msg"));
-  entry.node.remove();
   unsent.splice(unsent.indexOf(entry), 1);
   keepUnsent();
+}
+
+function removeNode({ node }) {
+  keepFocus(node, $("msg"));
+  node.remove();
 }
 
 async function deliver(entry) {
@@ -250,7 +263,7 @@ async function deliver(entry) {
     entry.code = code;
     entry.why = reason(code, notice);
     if (notice?.wait) waitUntil = Date.now() + 1_000 * notice.wait;
-    fill(entry);
+    calmly(() => fill(entry));
   }
 }
 
@@ -261,11 +274,13 @@ function reason(code, notice) {
 
 on("unsent", "click", ({ target }) => {
   const entry = unsent.find(({ node }) => node.contains(target));
+  if (!entry) return;
   if (target.matches(".again")) deliver(entry);
   if (target.matches(".token")) $("settings").showModal();
   if (!target.matches(".edit")) return;
   $("msg").value = [entry.msg, $("msg").value].filter(Boolean).join("\n");
   forget(entry);
+  removeNode(entry);
   drafted();
 });
 
@@ -309,7 +324,7 @@ on("notify", "click", ({ target }) => target.checked && globalThis.Notification?
 on("settings-open", "click", () => $("settings").showModal());
 on("settings-close", "click", () => $("settings").close());
 on("settings", "close", takeToken);
-on("token", "change", takeToken);
+on("token", "change", () => calmly(takeToken));
 on("token-forget", "click", () => {
   inTab("token", "");
   showToken();
@@ -345,7 +360,7 @@ function showToken() {
     sub && text("tokenFor", { who: safeName(String(sub)) }),
     when && text(until > Date.now() ? "tokenUntil" : "tokenOver", { when }),
   ].filter(Boolean).join(" ");
-  $("token-forget").hidden = !token;
+  $("token-forget").disabled = !token;
 }
 
 /** The claims of a token (RFC 7519), unverified. */
@@ -364,6 +379,7 @@ visualViewport.addEventListener("resize", () => {
   document.body.style.height = scale === 1 && height < innerHeight - 80 ? `${height}px` : "";
 });
 
+dataset.state = room.state;
 showState(room);
 showToken();
 drafted();

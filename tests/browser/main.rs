@@ -19,6 +19,7 @@ mod manager;
 mod moderation;
 mod network;
 mod other_origin;
+mod pressing;
 mod reading;
 mod token;
 mod writing;

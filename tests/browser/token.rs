@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::driver::{Page, run};
 use crate::harness::Daemon;
 
-const SECRET: &str = "a secret that is long enough for it";
+pub const SECRET: &str = "a secret that is long enough for it";
 
-fn token(claims: &Value) -> String {
+pub fn token(claims: &Value) -> String {
     encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
 }
 
