@@ -57,7 +57,7 @@ export function body(msg) {
   let end = 0;
   for (const { 0: found, index } of shown.matchAll(/\bhttps?:\/\/[^\s<>"\ufffd]+/giu)) {
     const address = trimLink(found);
-    const url = URL.canParse(address) && new URL(address);
+    const url = parse(address);
     // User info before a host can imitate another host.
     if (!url || url.username || url.password) continue;
     const link = element("a", "", address);
@@ -73,6 +73,15 @@ export function body(msg) {
     made.tabIndex = 0;
   }
   return made;
+}
+
+/** The URL, or undefined. */
+function parse(address) {
+  try {
+    return new URL(address);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Removes punctuation of the sentence around a link. */
@@ -115,7 +124,7 @@ export class List {
     for (const entry of entries) {
       if (entry.retract) this.retract(entry.retract);
       else if (entry.gap) this.#gap();
-      else this.#append(entry);
+      else this.#appendSafely(entry);
     }
     if (!this.#following) this.#news += this.#rows - before;
     this.#left += skipped;
@@ -194,26 +203,37 @@ export class List {
     this.#run = { day: this.#run.day };
   }
 
+  /** A message that cannot be shown costs only its own form. */
+  #appendSafely(entry) {
+    try {
+      this.#append(entry);
+    } catch (error) {
+      console.warn(error);
+      const { usr, msg } = entry.message;
+      const plain = [usr, msg].map((part) => (typeof part === "string" ? part : JSON.stringify(part))).join(": ");
+      this.#in.list.append(element("li", "run", element("div", "line", element("div", "text", plain))));
+      this.#run = { day: this.#run.day };
+    }
+    this.#rows += 1;
+  }
+
+  /** Changes nothing if it throws. */
   #append({ message: { usr, msg, tim }, mention }) {
     // Not every browser parses nine digits of a second.
     const date = new Date(`${tim.slice(0, 23)}Z`);
     const today = day.format(date);
     const minute = clock.format(date);
-    if (today !== this.#run.day) {
-      if (this.#run.day) this.#in.list.append(element("li", "day", today));
-      this.#run = { day: today };
-    }
-    if (usr !== this.#run.usr) {
-      const node = element("li", usr === "wschat" ? "run server" : "run", nameTag(usr));
-      this.#run = { usr, day: today, node };
-      this.#in.list.append(this.#run.node);
-    }
-    const time = element("time", minute === this.#run.minute ? "same" : "", minute);
+    const { day: lastDay, ...last } = this.#run;
+    const isSame = usr === last.usr && today === lastDay;
+    const node = isSame ? last.node : element("li", usr === "wschat" ? "run server" : "run", nameTag(usr));
+    const time = element("time", isSame && minute === last.minute ? "same" : "", minute);
     time.dateTime = tim;
     time.title = full.format(date);
-    this.#run.minute = minute;
-    this.#run.node.append(element("div", mention ? "line mention" : "line", time, body(msg)));
-    this.#rows += 1;
+    const line = element("div", mention ? "line mention" : "line", time, body(msg));
+    if (lastDay && today !== lastDay) this.#in.list.append(element("li", "day", today));
+    if (!isSame) this.#in.list.append(node);
+    node.append(line);
+    this.#run = { usr, day: today, minute, node };
   }
 
   /** Removes the oldest, without scrolling. */

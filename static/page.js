@@ -69,13 +69,14 @@ function show(entry) {
 
 function paint() {
   if (pressed) return calmly(paint);
-  for (const { own } of incoming) if (own) removeNode(own);
-  spoken += incoming.filter(({ message }) => message).length;
-  if (spoken > SPOKEN_MAX) $("log").ariaLive = "off";
-  $("empty").hidden ||= incoming.some(({ retract }) => !retract);
-  list.add(incoming, skipped);
-  incoming = [];
-  skipped = 0;
+  // Taken first: after an exception the next messages are painted.
+  const [entries, missed] = [incoming, skipped];
+  [incoming, skipped] = [[], 0];
+  for (const { own } of entries) if (own) removeNode(own);
+  spoken += entries.filter(({ message }) => message).length;
+  if (spoken > SPOKEN_MAX) $("log").setAttribute("aria-live", "off");
+  $("empty").hidden ||= entries.some(({ retract }) => !retract);
+  list.add(entries, missed);
 }
 
 /* Nothing moves under a pointer between press and release. */
@@ -108,7 +109,7 @@ function release() {
 setInterval(() => {
   const busy = spoken > SPOKEN_MAX;
   $("spoken").textContent = busy ? text("news", { n: spoken }) : "";
-  if (!busy) $("log").ariaLive = "polite";
+  if (!busy) $("log").setAttribute("aria-live", "polite");
   spoken = 0;
 }, 5_000);
 
@@ -237,7 +238,7 @@ function fill({ node, usr, msg, why, code }) {
   node.className = why ? "run failed" : "run sending";
   node.replaceChildren(nameTag(usr), body(msg), state);
   if (!why) return;
-  state.role = "alert";
+  state.setAttribute("role", "alert");
   for (const act of /^jwt/.test(code) ? ["token", "again", "edit"] : ["again", "edit"]) {
     node.append(element("button", `quiet ${act}`, text(act)));
   }

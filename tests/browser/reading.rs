@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::driver::{Page, run};
+use crate::driver::{Page, PageOptions, run};
 use crate::harness::{Daemon, UNLIMITED};
 use crate::network::say;
 
@@ -165,6 +165,75 @@ const LIST: &str = "
     $('empty').hidden = true;";
 
 #[test]
+fn one_message_that_cannot_be_shown_is_shown_as_plain_text() {
+    run(async {
+        let daemon = Daemon::start(UNLIMITED);
+        let page = Page::open(daemon.addr).await;
+        let mut visitor = daemon.connect();
+        // Whatever throws, in any part of a message.
+        page.js("[[String.prototype, 'matchAll'], [String.prototype, 'trim']]
+                .forEach(([owner, name]) => {
+                    const real = owner[name];
+                    owner[name] = function (...given) {
+                        if (/fail/.test(this)) throw new Error(name);
+                        return real.apply(this, given);
+                    };
+                })")
+            .await;
+        say(&mut visitor, "ann", "one");
+        say(&mut visitor, "ann", "fail <b>here</b>");
+        say(&mut visitor, "failing name", "https://example.org");
+        say(&mut visitor, "ann", "two");
+        page.shows(&["one", "ann: fail <b>here</b>", "failing name: https://example.org", "two"])
+            .await;
+        // The list goes on after an exception anywhere else.
+        page.js("Object.defineProperty(document.getElementById('gone'), 'hidden', {
+                configurable: true,
+                set() { delete this.hidden; window.thrown = true; throw new Error('once'); },
+            })")
+            .await;
+        say(&mut visitor, "ann", "before the exception");
+        page.until("window.thrown").await;
+        say(&mut visitor, "ann", "still here");
+        page.until("[...document.querySelectorAll('.text')].at(-1).textContent === 'still here'")
+            .await;
+        page.run(LIST).await;
+        page.run(
+            "const odd = [{}, { usr: 'ann' }, { usr: 'ann', msg: 'no time' }, { usr: 7, msg: null, tim: 'x' },
+                { usr: { toString: 1 }, msg: [], tim: '2026-03-14T12:00:00.000000001Z' }];
+             window.list.add(odd.map((message) => ({ message })), 0);
+             window.list.add([{ message: { usr: 'ann', msg: 'three', tim: '2026-03-14T12:00:00.000000001Z' } }], 0);",
+        )
+        .await;
+        assert_eq!(page.js("document.querySelectorAll('.line').length").await, 12);
+        assert_eq!(
+            page.js("[...document.querySelectorAll('.text')].at(-1).textContent").await,
+            "three"
+        );
+    });
+}
+
+#[test]
+fn an_older_browser_shows_links_and_states() {
+    run(async {
+        let daemon = Daemon::start("");
+        let data = "(delete URL.canParse, ['ariaLive', 'ariaLabel', 'role']
+            .forEach((name) => delete Element.prototype[name]), {})";
+        let page = Page::open_as(daemon.addr, PageOptions { data, ..PageOptions::default() }).await;
+        assert_eq!(page.js("URL.canParse").await, json!(null));
+        say(&mut daemon.connect(), "ann", "see https://example.org and https://[");
+        page.shows(&["see https://example.org and https://["]).await;
+        assert_eq!(page.js("document.querySelectorAll('#list a').length").await, 1);
+        let label = "document.getElementById('scroller').getAttribute('aria-label')";
+        assert_eq!(page.js(label).await, "Messages");
+        page.name("wschat").await;
+        page.say("hello").await;
+        page.until("document.querySelector('.failed [role=alert]')").await;
+        page.check_console(&[]).await;
+    });
+}
+
+#[test]
 fn the_list_is_bounded_and_counts_removed_messages() {
     run(async {
         let daemon = Daemon::start("");
@@ -287,7 +356,7 @@ fn a_flood_is_not_announced() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
-        let live = "document.getElementById('log').ariaLive";
+        let live = "document.getElementById('log').getAttribute('aria-live')";
         let mut visitor = daemon.connect();
         say(&mut visitor, "ann", "hello");
         page.shows(&["hello"]).await;
