@@ -9,6 +9,10 @@ import { fillTexts, language, text } from "./texts.js";
 
 /** Above this in five seconds a screen reader gets a count. */
 const SPOKEN_MAX = 5;
+/** A word that looks like a command, but not a path. */
+const SLASH_WORD = /^[\s\p{Cf}]*([/／]\p{L}[^\s/]*)(?!\S)/u;
+/** The commands of wschat join, also with what does not belong to them. */
+const COMMAND = /^[\s\p{Cf}]*([/／](help|kick|lock|mute|name|quit|retract|slow|token|unlock|unmute)(?![\p{L}\p{N}_]))/iu;
 /** The most messages kept for a hidden page. */
 const INCOMING_MAX = 4_000;
 
@@ -129,7 +133,9 @@ on("jump", "click", () => list.jump());
 /* The state of the connection, and its countdowns */
 
 let retryAt;
+/** Before `waitUntil` nothing is sent; a mute until `mutedUntil` can end earlier. */
 let waitUntil;
+let mutedUntil;
 
 when("state", (change) => {
   dataset.state = change.state;
@@ -148,13 +154,19 @@ function showState({ state, retryAt: at, reason }) {
 
 setInterval(() => pressed || count(), 1_000);
 
+/** A wait was for a name and a token. */
+function endWait() {
+  waitUntil = mutedUntil = undefined;
+  count();
+}
+
 function count() {
-  for (const [name, until] of Object.entries({ retryIn: retryAt, wait: waitUntil })) {
+  for (const [name, until] of Object.entries({ retryIn: retryAt, wait: Math.max(waitUntil ?? 0, mutedUntil ?? 0) })) {
     const secs = Math.ceil((until - Date.now()) / 1_000);
     $(name).textContent = secs > 0 ? text(name, { in: secs }) : "";
   }
   const early = waitUntil > Date.now();
-  for (const button of document.querySelectorAll(".again")) {
+  for (const button of document.querySelectorAll(".again, .sendAs, .sendAnyway")) {
     if (early) keepFocus(button, $("msg"));
     button.disabled = early;
   }
@@ -165,7 +177,7 @@ function count() {
 $("usr").value = forGood("name");
 $("msg").value = inTab("draft");
 
-on("usr", "input", () => forGood("name", ownName()));
+on("usr", "input", nameChanged);
 on("msg", "input", drafted);
 on("composer", "submit", submit);
 on("composer", "keydown", (event) => {
@@ -188,6 +200,11 @@ function drafted() {
   $("left").classList.toggle("bad", left < 0);
 }
 
+function nameChanged() {
+  forGood("name", ownName());
+  endWait();
+}
+
 const ownName = () => $("usr").value.trim();
 const typed = () => ({ id: newId(), usr: ownName(), msg: $("msg").value });
 
@@ -205,18 +222,21 @@ function submit(event) {
   $("hint").textContent = "";
   $("msg").focus();
   if (!entry.msg.trim() || waitUntil > Date.now() || bytesLeft() < 0) return;
+  const [command, slash] = [COMMAND, SLASH_WORD].map((pattern) => pattern.exec(entry.msg)?.[1]);
+  const word = command ?? slash;
+  if (word) Object.assign(entry, { code: command ? "command" : "slash", word });
   showUnsent(entry);
   $("msg").value = "";
   drafted();
-  deliver(entry);
+  if (!word) deliver(entry);
   list.jump();
 }
 
-/* Unsent and failed messages: { id, usr, msg, why, node } */
+/* Unsent and failed messages: { id, usr, msg, code, word, why, node } */
 
 const unsent = [];
 for (const entry of JSON.parse(inTab("unsent") || "[]")) {
-  showUnsent({ ...entry, why: entry.why ?? reason("connection-lost") });
+  showUnsent({ ...entry, code: entry.code ?? "connection-lost" });
 }
 
 function showUnsent(entry) {
@@ -231,16 +251,16 @@ function keepUnsent() {
 }
 
 /** Shows the state of an entry, and stores it for a reload. */
-function fill({ node, usr, msg, why, code }) {
+function fill({ node, usr, msg, code, word, why }) {
   keepUnsent();
   keepFocus(node, $("msg"));
-  const state = element("p", "why", why ?? text("sending"));
-  node.className = why ? "run failed" : "run sending";
+  const state = element("p", "why", code ? why ?? explain(code, word) : text("sending"));
+  node.className = code ? "run failed" : "run sending";
   node.replaceChildren(nameTag(usr), body(msg), state);
-  if (!why) return;
+  if (!code) return;
   state.setAttribute("role", "alert");
-  for (const act of /^jwt/.test(code) ? ["token", "again", "edit"] : ["again", "edit"]) {
-    node.append(element("button", `quiet ${act}`, text(act)));
+  for (const act of actsFor(code)) {
+    node.append(element("button", `quiet ${act}`, text(act, { who: safeName(tokenName()) })));
   }
   count();
 }
@@ -256,14 +276,16 @@ function removeNode({ node }) {
 }
 
 async function deliver(entry) {
-  entry.why = undefined;
+  entry.code = entry.word = entry.why = undefined;
   fill(entry);
   try {
     await room.send(outgoing(entry));
+    mutedUntil = undefined;
   } catch ({ code, notice }) {
     entry.code = code;
     entry.why = reason(code, notice);
-    if (notice?.wait) waitUntil = Date.now() + 1_000 * notice.wait;
+    const until = notice?.wait && Date.now() + 1_000 * notice.wait;
+    if (until) code === "muted" ? (mutedUntil = until) : (waitUntil = until);
     calmly(() => fill(entry));
   }
 }
@@ -273,16 +295,51 @@ function reason(code, notice) {
   return text("notSent", { why: text(code) ?? notice?.msg.replace("not sent: ", "") ?? code });
 }
 
+function explain(code, word) {
+  return word ? text(code, { word }) : reason(code);
+}
+
+/** The name in the token. */
+function tokenName() {
+  return String(claims(inTab("token"))?.sub ?? "");
+}
+
+/** The buttons of a message that was not sent. */
+function actsFor(code) {
+  if (code === "command") return ["edit", "discard"];
+  if (code === "slash") return ["sendAnyway", "edit", "discard"];
+  const first = /^jwt/.test(code) ? ["token"] : code === "name-mismatch" && tokenName() ? ["sendAs"] : [];
+  return [...first, "again", "edit", "discard"];
+}
+
+const ACTS = {
+  token: () => $("settings").showModal(),
+  /** With the name that stands there now. */
+  again(entry) {
+    if (!$("usr").reportValidity()) return;
+    entry.usr = ownName();
+    deliver(entry);
+  },
+  sendAs(entry) {
+    $("usr").value = tokenName();
+    nameChanged();
+    ACTS.again(entry);
+  },
+  sendAnyway: (entry) => ACTS.again(entry),
+  edit(entry) {
+    $("msg").value = [entry.msg, $("msg").value].filter(Boolean).join("\n");
+    ACTS.discard(entry);
+    drafted();
+  },
+  discard(entry) {
+    forget(entry);
+    removeNode(entry);
+  },
+};
+
 on("unsent", "click", ({ target }) => {
   const entry = unsent.find(({ node }) => node.contains(target));
-  if (!entry) return;
-  if (target.matches(".again")) deliver(entry);
-  if (target.matches(".token")) $("settings").showModal();
-  if (!target.matches(".edit")) return;
-  $("msg").value = [entry.msg, $("msg").value].filter(Boolean).join("\n");
-  forget(entry);
-  removeNode(entry);
-  drafted();
+  if (entry) ACTS[target.classList[1]]?.(entry);
 });
 
 /* The user's name */
@@ -329,6 +386,7 @@ on("token", "change", () => calmly(takeToken));
 on("token-forget", "click", () => {
   inTab("token", "");
   showToken();
+  endWait();
   $("token").focus();
 });
 
@@ -347,7 +405,8 @@ function takeToken() {
   $("token").value = "";
   inTab("token", token);
   showToken();
-  forGood("name", ($("usr").value ||= claims(token)?.sub ?? ""));
+  $("usr").value ||= tokenName();
+  nameChanged();
 }
 
 /** Shows the name and expiry of the token. */

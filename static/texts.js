@@ -26,7 +26,20 @@ const TEXTS = {
   sending: ["Sending…", "Wird gesendet…", "Odesílá se…"],
   again: ["Send again", "Noch einmal senden", "Odeslat znovu"],
   edit: ["Edit", "Ändern", "Upravit"],
+  discard: ["Discard", "Verwerfen", "Zahodit"],
+  sendAs: ["Send as {who}", "Als {who} senden", "Odeslat jako {who}"],
+  sendAnyway: ["Send to everybody", "An alle senden", "Odeslat všem"],
   notSent: ["Not sent: {why}", "Nicht gesendet: {why}", "Neodesláno: {why}"],
+  command: [
+    "{word} is a command of “wschat join”. This page has no commands.",
+    "{word} ist ein Befehl von „wschat join“. Diese Seite hat keine Befehle.",
+    "{word} je příkaz programu „wschat join“. Tato stránka příkazy nemá.",
+  ],
+  slash: [
+    "{word} looks like a command. Send it to everybody?",
+    "{word} sieht wie ein Befehl aus. An alle senden?",
+    "{word} vypadá jako příkaz. Odeslat všem?",
+  ],
   "connection-lost": [
     "no answer came. It may have arrived or not.",
     "Es kam keine Antwort. Vielleicht ist sie angekommen.",

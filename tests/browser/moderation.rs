@@ -72,6 +72,36 @@ fn a_rate_limit_shows_the_wait_and_loses_nothing() {
 }
 
 #[test]
+fn another_name_or_token_ends_the_wait() {
+    run(async {
+        let daemon = Daemon::start("[limits]\nslow_mode_secs = 60\n");
+        let page = Page::open(daemon.addr).await;
+        page.name("ann").await;
+        page.say("one").await;
+        page.shows(&["one"]).await;
+        let change_name = "(field) => {
+            field.value = 'bob';
+            field.dispatchEvent(new Event('input', { bubbles: true }));
+        }";
+        for change in [
+            format!("({change_name})(document.getElementById('usr'))"),
+            "(document.getElementById('token').value = 'a.b.c',
+                document.getElementById('token').dispatchEvent(new Event('change')))"
+                .to_owned(),
+            "document.getElementById('token-forget').click()".to_owned(),
+        ] {
+            page.js("document.getElementById('msg').value = 'two'").await;
+            page.js("document.getElementById('composer').requestSubmit()").await;
+            page.until(&format!("/^You can send again in /.test({WAIT})")).await;
+            page.until("document.querySelector('.again:disabled')").await;
+            page.js(&change).await;
+            page.until(&format!("{WAIT} === '' && !document.querySelector('.again:disabled')"))
+                .await;
+        }
+    });
+}
+
+#[test]
 fn a_retracted_message_is_hidden() {
     run(async {
         let daemon = Daemon::start("");
@@ -114,13 +144,23 @@ fn mutes_and_kicks_are_shown() {
         page.say("hello").await;
         page.until(&format!("{WHY} === 'Not sent: only moderators may speak now.'")).await;
         operate(&daemon, &["unlock"]);
-        operate(&daemon, &["mute", "ann", "--for", "2"]);
+        operate(&daemon, &["mute", "ann", "--for", "3600"]);
         page.click(".again").await;
         page.until(&format!("{WHY} === 'Not sent: you have been silenced.'")).await;
         page.until(&format!("/^You can send again in /.test({WAIT})")).await;
-        page.until("!document.querySelector('.again').disabled").await;
+        // The mute can end before that.
+        operate(&daemon, &["unmute", "ann"]);
         page.click(".again").await;
         page.shows(&["hello"]).await;
+        page.until(&format!("{WAIT} === ''")).await;
+        operate(&daemon, &["mute", "ann", "--for", "3600"]);
+        page.say("never").await;
+        page.until(&format!("/^You can send again in /.test({WAIT})")).await;
+        operate(&daemon, &["unmute", "ann"]);
+        page.say("at once").await;
+        page.shows(&["hello", "at once"]).await;
+        page.click(".discard").await;
+        page.until("!document.querySelector('#unsent li')").await;
         operate(&daemon, &["kick", "ann"]);
         page.until("document.getElementById('state-words').textContent === 'You were put out of the room.'")
             .await;

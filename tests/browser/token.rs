@@ -78,8 +78,8 @@ fn invalid_tokens_are_explained() {
         for (token, shown, refused) in cases {
             page.click("#settings-open").await;
             page.fill("token", token).await;
-            let is = page.js("document.getElementById('token-is').textContent").await;
-            assert!(is.as_str().unwrap().starts_with(shown), "{is}");
+            let is = "document.getElementById('token-is').textContent.startsWith($)";
+            page.until_with(is, json!(shown)).await;
             page.click("#settings-close").await;
             page.name("ann").await;
             page.say("hello").await;
@@ -87,5 +87,27 @@ fn invalid_tokens_are_explained() {
             page.until_with(why, json!(format!("Not sent: {refused}"))).await;
         }
         page.check_console(&[]).await;
+    });
+}
+
+#[test]
+fn the_name_in_the_token_is_offered() {
+    run(async {
+        let config = format!("[auth]\njwt_secret = \"{SECRET}\"\nbind_usr = \"sub\"\n");
+        let daemon = Daemon::start(&config);
+        let page = Page::open(daemon.addr).await;
+        page.name("bob").await;
+        page.click("#settings-open").await;
+        page.fill("token", &token(&json!({ "sub": "ann" }))).await;
+        page.click("#settings-close").await;
+        page.say("hello").await;
+        let why = "document.querySelector('.failed .why')?.textContent";
+        page.until(&format!("{why} === 'Not sent: your token is for another name.'")).await;
+        assert_eq!(page.js("document.querySelector('.sendAs').textContent").await, "Send as ann");
+        page.picture("another-name.png").await;
+        page.click(".sendAs").await;
+        page.shows(&["hello"]).await;
+        assert_eq!(page.js("document.querySelector('#list .who').textContent").await, "ann");
+        assert_eq!(page.js("document.getElementById('usr').value").await, "ann");
     });
 }

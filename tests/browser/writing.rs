@@ -3,6 +3,7 @@
 use serde_json::json;
 use thirtyfour::prelude::*;
 
+use crate::accessibility::check_axe;
 use crate::driver::{Page, run};
 use crate::harness::Daemon;
 use crate::network::{Network, start_again_with};
@@ -196,5 +197,82 @@ fn the_limit_comes_from_the_server() {
         page.reload().await;
         page.until(&format!("/^3\\d\\d bytes too long$/.test({left})")).await;
         page.check_console(&["ERR_CONNECTION_REFUSED"]).await;
+    });
+}
+
+#[test]
+fn a_failed_message_is_sent_again_under_the_name_that_stands_there_or_discarded() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        page.name("wschat").await;
+        page.say("first").await;
+        page.until("document.querySelectorAll('.failed').length === 1").await;
+        page.say("second").await;
+        page.until("document.querySelectorAll('.failed').length === 2").await;
+        page.click(".failed .discard").await;
+        page.until("document.querySelectorAll('.failed').length === 1").await;
+        assert_eq!(page.js("document.activeElement.id").await, "msg");
+        page.reload().await;
+        assert_eq!(page.js("document.querySelector('.failed .text').textContent").await, "second");
+        // Without a name it is not sent.
+        page.name("").await;
+        page.click(".failed .again").await;
+        assert_eq!(page.js("document.activeElement.id").await, "usr");
+        page.name("ann").await;
+        page.click(".failed .again").await;
+        page.shows(&["second"]).await;
+        assert_eq!(page.js("document.querySelector('#list .who').textContent").await, "ann");
+        assert_eq!(page.js(UNSENT).await, json!([]));
+    });
+}
+
+#[test]
+fn a_command_is_never_said_to_the_room() {
+    run(async {
+        let daemon = Daemon::start("");
+        let mut visitor = daemon.connect();
+        let page = Page::open(daemon.addr).await;
+        page.name("ann").await;
+        let is_command = "is a command of “wschat join”. This page has no commands.";
+        for (text, word) in [
+            ("/mute bob", "/mute"),
+            (" /mute bob 600", "/mute"),
+            ("/Mute bob", "/Mute"),
+            ("/kick", "/kick"),
+            ("/retract 22:26:58\nplease", "/retract"),
+            ("/mute:bob", "/mute"),
+            ("/lock/", "/lock"),
+            ("\u{200b}/token secret", "/token"),
+            ("／mute bob", "／mute"),
+        ] {
+            page.say(text).await;
+            assert_eq!(page.js(UNSENT).await, json!([format!("{word} {is_command}")]), "{text:?}");
+            page.reload().await;
+            assert_eq!(page.js(UNSENT).await, json!([format!("{word} {is_command}")]), "{text:?}");
+            assert_eq!(page.js("document.querySelectorAll('.again, .sendAnyway').length").await, 0);
+            page.click(".failed .discard").await;
+        }
+        for text in ["/shrug", "/ban bob", "/MUTED bob", "/me waves"] {
+            page.say(text).await;
+            let word = text.split(' ').next().unwrap();
+            let asks = format!("{word} looks like a command. Send it to everybody?");
+            assert_eq!(page.js(UNSENT).await, json!([asks]));
+            if text == "/me waves" {
+                check_axe(&page, "a word that looks like a command").await;
+                page.picture("command.png").await;
+                page.click(".failed .sendAnyway").await;
+            } else {
+                page.click(".failed .edit").await;
+                assert_eq!(page.js("document.getElementById('msg').value").await, text);
+            }
+        }
+        assert_eq!(visitor.hear(), "/me waves");
+        // These are no commands.
+        for text in ["/etc/passwd is a file", "//", "/ and", "either/or", "/8", "a /mute"] {
+            page.say(text).await;
+            assert_eq!(visitor.hear(), text);
+        }
+        page.check_console(&[]).await;
     });
 }
