@@ -2,17 +2,17 @@
  * The list of messages: groups, days, links, scrolling.
  * The content of a message becomes text nodes only.
  */
-import { language, text } from "./texts.js";
+import { locale, text } from "./texts.js";
 
 /** Messages on the page; and while the reader has scrolled up. */
 const ROWS_MAX = 2_000;
 const ROWS_MAX_READING = 6_000;
 /** A longer text gets a scroll bar. */
-const TALL_LINES = 30;
-const TALL_CHARS = 3_000;
+const TALL_LINES = 16;
+const TALL_CHARS = 1_500;
 
-const format = (options) => new Intl.DateTimeFormat(language, options);
-const clock = format({ timeStyle: "short" });
+const format = (options) => new Intl.DateTimeFormat(locale, options);
+export const clock = format({ timeStyle: "short" });
 const day = format({ dateStyle: "full" });
 const full = format({ dateStyle: "full", timeStyle: "medium" });
 
@@ -22,6 +22,10 @@ const HARMFUL = /[^\P{Cc}\n\t]|[\u202d\u202e]/gu;
 const HARMFUL_IN_NAME = /(?![\u200d\p{VS}])[\p{C}\p{DI}\p{Zl}\p{Zp}\u2800\ufffc\u{1d159}\u{13441}\u{13442}\u{16fe4}\u2d7f\u{1107f}\u{1bc9d}]/gu;
 /** except joiners and variation selectors in emoji. */
 const JOINERS = /(?<![\p{ExtPict}\p{EMod}]\ufe0f?)[\u200c\u200d\p{VS}]/gu;
+
+/** Lines of which nothing can be seen, more than one. */
+const BLANK_LINES = /\n(?:[\p{Z}\p{DI}\p{Cf}\t\u2800]*\n){2,}/gu;
+const BLANK_ENDS = /^(?:[\p{Z}\p{DI}\p{Cf}\t\u2800]*\n)+|(?:\n[\p{Z}\p{DI}\p{Cf}\t\u2800]*)+$/gu;
 
 /** A name without deceptive characters. */
 export const safeName = (usr) => usr.trim().replace(JOINERS, "").replace(HARMFUL_IN_NAME, "\ufffd");
@@ -41,7 +45,7 @@ export function keepFocus(node, heir) {
 
 /** A name in its own colour, isolated for direction. */
 export function nameTag(usr) {
-  const made = element("bdi", "who", safeName(usr));
+  const made = element("bdi", "who", safeName(usr) || "\ufffd");
   made.title = made.textContent;
   let hue = 0;
   for (const char of made.title) hue = ((hue + char.codePointAt()) * 137) % 360;
@@ -51,7 +55,7 @@ export function nameTag(usr) {
 
 /** A text with its http and https links as links. */
 export function body(msg) {
-  const shown = msg.replace(/\r\n?/g, "\n").replace(HARMFUL, "\ufffd");
+  const shown = msg.replace(/\r\n?/g, "\n").replace(HARMFUL, "\ufffd").replace(BLANK_LINES, "\n\n").replace(BLANK_ENDS, "");
   const made = element("div", "text");
   made.dir = "auto";
   let end = 0;
@@ -60,7 +64,7 @@ export function body(msg) {
     const url = parse(address);
     // User info before a host can imitate another host.
     if (!url || url.username || url.password) continue;
-    const link = element("a", "", address);
+    const link = element("a", "", honest(address, url));
     link.href = url.href;
     link.rel = "noopener noreferrer";
     link.target = "_blank";
@@ -73,6 +77,12 @@ export function body(msg) {
     made.tabIndex = 0;
   }
   return made;
+}
+
+/** An address whose host is the one where it leads: other letters can imitate it. */
+function honest(address, { hostname, href }) {
+  const [, typed] = /^https?:\/\/(\[[^\]]*\]|[^/?#\\:]*)/i.exec(address);
+  return typed.toLowerCase() === hostname ? address : href;
 }
 
 /** The URL, or undefined. */
@@ -111,6 +121,7 @@ export class List {
     const { scroller } = parts;
     scroller.addEventListener("scroll", () => this.#look());
     this.#watchReader(scroller);
+    scroller.addEventListener("copy", (event) => this.#copy(event));
     const resized = new ResizeObserver(() => this.#follow());
     for (const node of [scroller, ...scroller.children]) resized.observe(node);
   }
@@ -146,6 +157,11 @@ export class List {
     });
   }
 
+  /** Whether the next message of this user gets no heading. */
+  endsWith(usr) {
+    return usr === this.#run.usr;
+  }
+
   /** Scrolls to the end, and follows it. */
   jump() {
     if (this.#hasSelection()) getSelection().removeAllRanges();
@@ -171,6 +187,31 @@ export class List {
   #hasSelection() {
     const { isCollapsed, anchorNode } = getSelection();
     return !isCollapsed && this.#in.scroller.contains(anchorNode);
+  }
+
+  /** Copies several lines as one would write them: time, name and text. */
+  #copy(event) {
+    if (!this.#hasSelection()) return;
+    const selected = getSelection().getRangeAt(0);
+    const lines = [];
+    for (const node of this.#in.list.querySelectorAll(".line, .day")) {
+      if (!selected.intersectsNode(node)) continue;
+      const part = document.createRange();
+      part.selectNodeContents(node.querySelector(".text") ?? node);
+      if (part.comparePoint(selected.startContainer, selected.startOffset) === 0) {
+        part.setStart(selected.startContainer, selected.startOffset);
+      }
+      if (part.comparePoint(selected.endContainer, selected.endOffset) === 0) {
+        part.setEnd(selected.endContainer, selected.endOffset);
+      }
+      const words = part.toString();
+      if (!words.trim()) continue;
+      const [time, who] = [node.querySelector("time"), node.parentNode.querySelector(".who")];
+      lines.push(time ? `[${time.textContent}] ${who.textContent}: ${words}` : words);
+    }
+    if (lines.length < 2) return;
+    event.clipboardData.setData("text/plain", lines.join("\n"));
+    event.preventDefault();
   }
 
   #set(following) {

@@ -4,8 +4,8 @@
  * Token, draft and unsent messages are stored for this tab, settings for good.
  */
 import { connect, newId } from "./wschat.js";
-import { List, body, element, keepFocus, nameTag, safeName } from "./list.js";
-import { fillTexts, language, text } from "./texts.js";
+import { List, body, clock, element, keepFocus, nameTag, safeName } from "./list.js";
+import { fillTexts, locale, text } from "./texts.js";
 
 /** Above this in five seconds a screen reader gets a count. */
 const SPOKEN_MAX = 5;
@@ -81,6 +81,7 @@ function paint() {
   if (spoken > SPOKEN_MAX) $("log").setAttribute("aria-live", "off");
   $("empty").hidden ||= entries.some(({ retract }) => !retract);
   list.add(entries, missed);
+  groupSending();
 }
 
 /* Nothing moves under a pointer between press and release. */
@@ -180,14 +181,17 @@ $("msg").value = inTab("draft");
 on("usr", "input", nameChanged);
 on("msg", "input", drafted);
 on("composer", "submit", submit);
-on("composer", "keydown", (event) => {
+on("composer", "keydown", enter);
+on("usr", "keydown", enter);
+
+function enter(event) {
   // Enter selects a word of an input method (229 in Safari).
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   if (event.target.matches("button")) return;
   event.preventDefault();
   if (event.target === $("msg")) $("composer").requestSubmit();
   else $("msg").focus();
-});
+}
 
 function drafted() {
   const box = $("msg");
@@ -241,6 +245,7 @@ for (const entry of JSON.parse(inTab("unsent") || "[]")) {
 
 function showUnsent(entry) {
   entry.node = element("li", "");
+  $("empty").hidden = true;
   $("unsent").append(entry.node);
   unsent.push(entry);
   fill(entry);
@@ -256,13 +261,25 @@ function fill({ node, usr, msg, code, word, why }) {
   keepFocus(node, $("msg"));
   const state = element("p", "why", code ? why ?? explain(code, word) : text("sending"));
   node.className = code ? "run failed" : "run sending";
-  node.replaceChildren(nameTag(usr), body(msg), state);
+  // One on its way looks as it will when it is sent, so that nothing moves then.
+  const shown = code ? [body(msg)] : [element("div", "line", element("time", "", clock.format()), body(msg))];
+  node.replaceChildren(nameTag(usr), ...shown, state);
+  groupSending();
   if (!code) return;
   state.setAttribute("role", "alert");
   for (const act of actsFor(code)) {
     node.append(element("button", `quiet ${act}`, text(act, { who: safeName(tokenName()) })));
   }
   count();
+}
+
+/** No heading after a message of the same name. */
+function groupSending() {
+  unsent.forEach(({ node, usr, code }, index) => {
+    const last = unsent[index - 1];
+    const same = last ? !last.code && last.usr === usr : list.endsWith(usr);
+    node.classList.toggle("same", !code && same);
+  });
 }
 
 function forget(entry) {
@@ -375,7 +392,19 @@ for (const id of ["notify", "sound"]) {
   $(id).checked = forGood(id);
   on(id, "click", () => forGood(id, $(id).checked ? "yes" : ""));
 }
-on("notify", "click", ({ target }) => target.checked && globalThis.Notification?.requestPermission());
+on("notify", "click", askPermission);
+if (globalThis.Notification?.permission !== "granted") $("notify").checked = false;
+
+/** Unticks the box if the browser refuses. */
+async function askPermission() {
+  $("refused").textContent = "";
+  if (!$("notify").checked) return;
+  const answer = await globalThis.Notification?.requestPermission();
+  if ((answer ?? globalThis.Notification?.permission) === "granted") return;
+  $("notify").checked = false;
+  forGood("notify", "");
+  $("refused").textContent = text("refused");
+}
 
 /* Settings */
 
@@ -414,7 +443,7 @@ function showToken() {
   const token = inTab("token");
   const { sub, exp } = claims(token) ?? {};
   const until = new Date(exp * 1_000);
-  const when = until > 0 && until.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
+  const when = until > 0 && until.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
   $("token-is").textContent = [
     token && !claims(token) && text("tokenOdd"),
     sub && text("tokenFor", { who: safeName(String(sub)) }),

@@ -81,12 +81,22 @@ const TEXTS = {
   themeDark: ["Dark", "Dunkel", "Tmavé"],
   notify: ["Notify me when my name is said", "Benachrichtigen, wenn mein Name fällt", "Upozornit, když padne mé jméno"],
   sound: ["Play a sound when my name is said", "Ton, wenn mein Name fällt", "Zvuk, když padne mé jméno"],
+  refused: ["Your browser does not allow it here.", "Dein Browser erlaubt es hier nicht.", "Prohlížeč to tady nedovoluje."],
   done: ["Done", "Fertig", "Hotovo"],
 };
 
 /** The first of the browser's languages that has a column. */
 export const language =
   navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => LANGUAGES.includes(tag)) ?? LANGUAGES[0];
+
+/** For dates: the browser's own language and country, if it is a valid tag. */
+export const locale = (() => {
+  try {
+    return Intl.getCanonicalLocales(navigator.language)[0] ?? language;
+  } catch {
+    return language;
+  }
+})();
 
 const column = LANGUAGES.indexOf(language);
 const numbers = (options) => new Intl.NumberFormat(language, options).format;
@@ -106,5 +116,6 @@ export function text(name, places) {
 export function fillTexts() {
   document.documentElement.lang = language;
   for (const node of document.querySelectorAll("[data-text]")) node.textContent = text(node.dataset.text);
+  for (const node of document.querySelectorAll("[data-hint]")) node.placeholder = text(node.dataset.hint);
   for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", text(node.dataset.label));
 }

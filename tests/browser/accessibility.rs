@@ -7,7 +7,7 @@ use thirtyfour::prelude::*;
 
 use crate::driver::{Page, PageOptions, run};
 use crate::harness::Daemon;
-use crate::network::say;
+use crate::network::{Network, say};
 
 /// The text of axe.min.js.
 static AXE: LazyLock<String> = LazyLock::new(|| {
@@ -162,6 +162,41 @@ fn a_phone_and_its_keyboard() {
             .filter((node) => node.offsetParent && (node.offsetHeight < 24 || node.offsetWidth < 24))
             .map((node) => node.id || node.className)";
         assert_eq!(page.js(small).await, json!([]));
+    });
+}
+
+#[test]
+fn header_and_name_take_one_line_on_a_phone() {
+    run(async {
+        let daemon = Daemon::start("");
+        let network = Network::to(daemon.addr);
+        for language in ["en", "de", "cs"] {
+            for width in [360, 320] {
+                let options = PageOptions {
+                    width,
+                    height: 640,
+                    phone: true,
+                    language,
+                    ..PageOptions::default()
+                };
+                let page = Page::open_as(network.address, options).await;
+                let heights =
+                    "['header', 'form'].map((name) => document.querySelector(name).offsetHeight)";
+                let before = page.js(heights).await;
+                for height in before.as_array().unwrap() {
+                    assert!(height.as_u64().unwrap() <= 62, "{language}, {width}: {before}");
+                }
+                let same_line = "((usr, settings) => usr.offsetTop === settings.offsetTop)
+                    (document.getElementById('usr'), document.getElementById('settings-open'))";
+                assert_eq!(page.js(same_line).await, true);
+                network.cut();
+                page.until("!document.getElementById('state-retry').hidden").await;
+                check_fits(&page).await;
+                assert_eq!(page.js(heights).await, before, "{language}, {width}");
+                page.picture(&format!("phone-waiting-{language}-{width}.png")).await;
+                network.restore();
+            }
+        }
     });
 }
 

@@ -365,3 +365,34 @@ fn the_page_uses_the_readers_language() {
         }
     });
 }
+
+#[test]
+fn a_refused_permission_unticks_the_box() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        let ticked = "document.getElementById('notify').checked";
+        let stored = "localStorage.getItem('wschat.notify') || ''";
+        let said = "document.getElementById('refused').textContent";
+        for notification in [
+            "class { static permission = 'denied'; static requestPermission() { return Promise.resolve('denied'); } }",
+            "class { static permission = 'default'; static requestPermission() { return Promise.resolve('default'); } }",
+            "class { static permission = 'denied'; static requestPermission() {} }",
+            "undefined",
+        ] {
+            page.js(&format!("(window.Notification = {notification}, null)")).await;
+            page.click("#settings-open").await;
+            page.click("#notify").await;
+            page.until(&format!("!{ticked} && {said} === 'Your browser does not allow it here.'"))
+                .await;
+            assert_eq!(page.js(stored).await, "");
+            check_axe(&page, "no notifications").await;
+            page.picture("refused.png").await;
+            page.click("#settings-close").await;
+        }
+        // It was allowed once.
+        page.js("localStorage.setItem('wschat.notify', 'yes')").await;
+        page.reload().await;
+        assert_eq!(page.js(ticked).await, false);
+    });
+}

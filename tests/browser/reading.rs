@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::driver::{Page, PageOptions, run};
+use crate::driver::{Browser, Page, PageOptions, run};
 use crate::harness::{Daemon, UNLIMITED};
 use crate::network::say;
 
@@ -85,6 +85,13 @@ fn only_links_become_links() {
         ("https:// http://: https://[", &[]),
         ("xhttps://example.org", &[]),
         ("https://example.org/<b>\"'", &["https://example.org/"]),
+        ("http://[::1]:8080/a http://127.1", &["http://[::1]:8080/a", "http://127.0.0.1/"]),
+        // What looks like another host is shown as it is called.
+        ("https://\u{430}pple.com/id", &["https://xn--pple-43d.com/id"]),
+        ("https://ｅxample.org", &["https://example.org/"]),
+        ("https://exam\u{ad}ple.org", &["https://example.org/"]),
+        ("https://ex%61mple.org", &["https://example.org/"]),
+        ("https:///example.org", &["https://example.org/"]),
     ];
     run(async {
         let daemon = Daemon::start("");
@@ -93,8 +100,11 @@ fn only_links_become_links() {
         for (msg, _) in cases {
             say(&mut visitor, "ann", msg);
         }
-        let texts: Vec<&str> = cases.iter().map(|(msg, _)| *msg).collect();
-        page.shows(&texts).await;
+        page.until_with(
+            "document.querySelectorAll('#list .text').length === $",
+            json!(cases.len()),
+        )
+        .await;
         let found = "[...document.querySelectorAll('#list .text')]
             .map((text) => [...text.querySelectorAll('a')].map((link) => link.textContent))";
         let wanted: Vec<_> = cases.iter().map(|(_, links)| links).collect();
@@ -102,6 +112,103 @@ fn only_links_become_links() {
         let safe = "[...document.querySelectorAll('#list a')].every((link) =>
             /^https?:$/.test(link.protocol) && link.rel === 'noopener noreferrer' && link.target === '_blank')";
         assert_eq!(page.js(safe).await, true);
+    });
+}
+
+#[test]
+fn blank_lines_and_names_do_not_take_the_screen() {
+    run(async {
+        let daemon = Daemon::start(UNLIMITED);
+        let page = Page::open(daemon.addr).await;
+        let mut visitor = daemon.connect();
+        for (msg, shown) in [
+            ("a\n\nb", "a\n\nb"),
+            (&*format!("a{}b", "\n".repeat(28)), "a\n\nb"),
+            (&*format!("a{}", "\r\n \u{200b}\u{2800}\t".repeat(28)), "a"),
+            (&*format!("a\n{}b", " \u{3164}\n".repeat(28)), "a\n\nb"),
+            (&*format!("{}  indented\n    more", "\n".repeat(28)), "  indented\n    more"),
+            (&*"\n".repeat(28), ""),
+        ] {
+            say(&mut visitor, "ann", msg);
+            let last = "[...document.querySelectorAll('#list .text')].at(-1)?.textContent === $";
+            page.until_with(last, json!(shown)).await;
+        }
+        // A long text gets a part of the screen.
+        say(&mut visitor, "ann", &"line\n".repeat(28));
+        page.until("document.querySelector('.tall')").await;
+        let part = page.js("document.querySelector('.tall').offsetHeight / innerHeight").await;
+        assert!(part.as_f64().unwrap() <= 0.5, "{part}");
+        page.run(LIST).await;
+        page.run(
+            "window.list.add(['\\u200d', '\\ufe0f', ' '].map((usr) => ({ message: { usr, msg: 'hi', tim: '2026-03-14T12:00:00.000000001Z' } })), 0);",
+        )
+        .await;
+        let names =
+            "[...document.querySelectorAll('#list .who')].slice(-3).map((who) => who.textContent)";
+        assert_eq!(page.js(names).await, json!(["\u{fffd}", "\u{fffd}", "\u{fffd}"]));
+    });
+}
+
+#[test]
+fn dates_have_the_form_of_the_country() {
+    run(async {
+        let daemon = Daemon::start("");
+        for (language, day) in [
+            ("en-GB,en", "15 March 2026"),
+            ("en-US,en", "March 15, 2026"),
+            ("de-AT,de", "15. März 2026"),
+        ] {
+            let page =
+                Page::open_as(daemon.addr, PageOptions { language, ..PageOptions::default() })
+                    .await;
+            page.run(LIST).await;
+            page.run(
+                "const on = (day) => ({ message: { usr: 'ann', msg: 'hi', tim: `2026-03-${day}T12:00:00.000000001Z` } });
+                 window.list.add([on(14), on(15)], 0);",
+            )
+            .await;
+            let shown = page.js("document.querySelector('.day').textContent").await;
+            assert!(shown.as_str().unwrap().ends_with(day), "{shown}");
+        }
+        // A browser without a valid language has a page, too.
+        let data = "(Object.defineProperty(navigator, 'language', { value: 'en_US@posix' }), {})";
+        Page::open_as(daemon.addr, PageOptions { data, ..PageOptions::default() }).await;
+    });
+}
+
+#[test]
+fn copied_lines_are_what_one_would_write() {
+    run(async {
+        let daemon = Daemon::start(UNLIMITED);
+        for browser in [Browser::Chromium, Browser::Firefox] {
+            let page = Page::open_in(browser, daemon.addr).await;
+            let mut visitor = daemon.connect();
+            for (usr, msg) in [
+                ("ann", "one"),
+                ("ann", "two\nlines"),
+                ("bob", "see https://example.org"),
+                ("bob", "end"),
+            ] {
+                say(&mut visitor, usr, msg);
+            }
+            page.until("document.querySelectorAll('#list .text').length === 4").await;
+            let copied = "((from, start, to, end) => {
+                const texts = document.querySelectorAll('#list .text');
+                getSelection().setBaseAndExtent(texts[from].firstChild, start, texts[to].lastChild, end);
+                const event = new ClipboardEvent('copy', { clipboardData: new DataTransfer(), bubbles: true, cancelable: true });
+                texts[from].dispatchEvent(event);
+                const time = texts[0].parentNode.querySelector('time').textContent;
+                return event.defaultPrevented ? event.clipboardData.getData('text/plain').replaceAll(time, 'TIME') : null;
+            })";
+            let several = page.js(&format!("{copied}(0, 1, 3, 2)")).await;
+            let lines = "[TIME] ann: ne\n[TIME] ann: two\nlines\n[TIME] bob: see https://example.org\n[TIME] bob: en";
+            let minute = "document.querySelectorAll('#list time')[0].textContent === document.querySelectorAll('#list time')[3].textContent";
+            if page.js(minute).await == true {
+                assert_eq!(several, lines, "{browser:?}");
+            }
+            // A part of one text is copied as it is.
+            assert_eq!(page.js(&format!("{copied}(1, 0, 1, 3)")).await, json!(null));
+        }
     });
 }
 

@@ -276,3 +276,34 @@ fn a_command_is_never_said_to_the_room() {
         page.check_console(&[]).await;
     });
 }
+
+#[test]
+fn a_message_on_its_way_does_not_jump_when_it_is_sent() {
+    run(async {
+        let daemon = Daemon::start("");
+        let network = Network::to(daemon.addr);
+        let page = Page::open(network.address).await;
+        page.name("ann").await;
+        let mut texts: Vec<String> = (0..3).map(|number| format!("short {number}")).collect();
+        texts.push("a longer text that takes more than one line of the window ".repeat(5));
+        texts.extend((0..30).map(|number| format!("more {number}")));
+        for (count, text) in texts.iter().enumerate() {
+            network.pause();
+            page.say(text).await;
+            page.until("document.querySelector('.sending')").await;
+            let pending = page.js("(({ top, height }) => [top, height])(document.querySelector('.sending .text').getBoundingClientRect())").await;
+            network.resume();
+            page.until_with(
+                "document.querySelectorAll('#list .text').length === $",
+                json!(count + 1),
+            )
+            .await;
+            let sent = page.js("(({ top, height }) => [top, height])([...document.querySelectorAll('#list .text')].at(-1).getBoundingClientRect())").await;
+            for axis in 0..2 {
+                let moved = pending[axis].as_f64().unwrap() - sent[axis].as_f64().unwrap();
+                assert!(moved.abs() < 1.5, "{text}: {pending} and {sent}");
+            }
+        }
+        page.check_console(&[]).await;
+    });
+}
