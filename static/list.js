@@ -181,11 +181,14 @@ export class List {
       if (/^(ArrowUp|PageUp|Home)$/.test(key) || (key === " " && shiftKey)) leave();
       if (key === "End" && target === scroller) this.jump();
     });
-    document.addEventListener("selectionchange", () => this.#hasSelection() && this.#set(false));
+    document.addEventListener("selectionchange", () => {
+      if (this.#hasSelection()) this.#set(false);
+      else if (!this.#following && this.#atEnd()) this.#set(true);
+    });
   }
 
   #hasSelection() {
-    const { isCollapsed, anchorNode } = getSelection();
+    const { isCollapsed, anchorNode } = getSelection() ?? {};
     return !isCollapsed && this.#in.scroller.contains(anchorNode);
   }
 
@@ -231,11 +234,15 @@ export class List {
 
   /** Whoever scrolls up leaves the end; only who scrolls down to it follows again. */
   #look() {
-    const { scrollTop, scrollHeight, clientHeight } = this.#in.scroller;
-    const atEnd = scrollHeight - scrollTop - clientHeight < 2;
-    if (scrollTop < this.#top && !atEnd) this.#set(false);
-    if (scrollTop > this.#top && atEnd) this.#set(true);
+    const { scrollTop } = this.#in.scroller;
+    if (scrollTop < this.#top && !this.#atEnd()) this.#set(false);
+    if (scrollTop > this.#top && this.#atEnd()) this.#set(true);
     this.#top = scrollTop;
+  }
+
+  #atEnd() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#in.scroller;
+    return scrollHeight - scrollTop - clientHeight < 2;
   }
 
   /** Marks that messages are missing here. */

@@ -87,6 +87,7 @@ function paint() {
 /* Nothing moves under a pointer between press and release. */
 
 let pressed = false;
+let releasing;
 const afterRelease = new Set();
 
 /** Changes the page now, or when the pointer is up. */
@@ -94,19 +95,24 @@ function calmly(act) {
   pressed ? afterRelease.add(act) : act();
 }
 
-addEventListener("pointerdown", ({ button }) => (pressed ||= button === 0), true);
+addEventListener("pointerdown", press, true);
 for (const type of ["pointerup", "pointercancel"]) addEventListener(type, release, true);
 // A release outside the window, or on a menu of the browser.
 addEventListener("blur", release);
 addEventListener("pointermove", ({ buttons }) => buttons || release());
 
+function press({ button }) {
+  releasing = clearTimeout(releasing);
+  pressed ||= button === 0;
+}
+
 function release() {
-  if (!pressed) return;
+  if (!pressed || releasing) return;
   // The click of a finger follows its release.
-  setTimeout(() => {
+  releasing = setTimeout(() => {
     const acts = [...afterRelease];
     afterRelease.clear();
-    pressed = false;
+    pressed = releasing = undefined;
     for (const act of acts) act();
   }, 50);
 }

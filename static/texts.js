@@ -47,6 +47,7 @@ const TEXTS = {
   ],
   "not-connected": ["there is no connection.", "Es besteht keine Verbindung.", "není spojení."],
   "too-big": ["it is too long.", "Sie ist zu lang.", "je příliš dlouhá."],
+  "missing-usr": ["nothing of this name is visible.", "Von diesem Namen ist nichts zu sehen.", "z tohoto jména není nic vidět."],
   "name-reserved": ["this name belongs to the server.", "Dieser Name gehört dem Server.", "toto jméno patří serveru."],
   "name-mismatch": [
     "your token is for another name.",

@@ -190,6 +190,11 @@ fn only_the_end_the_button_and_a_key_follow_again() {
             let page = open(&daemon, browser).await;
             let mut visitor = daemon.connect();
             let left = "!document.getElementById('jump').hidden";
+            // What was selected at the end is not selected any more.
+            perform(&page, "selection").await;
+            page.until(left).await;
+            page.act(pointer("mouse", &[move_to(POINT, 0), down(), up()])).await;
+            page.until(FOLLOWS).await;
             // Near the end is not at the end.
             wheel(&page, &[-30]).await;
             page.until(left).await;
