@@ -60,11 +60,19 @@ fn up() -> Value {
     json!({ "type": "pointerUp", "button": 0 })
 }
 
-/// Moves a pointer that is pressed at `from`.
+/// Moves a pointer that is pressed at `from`, in steps as a hand does: a browser can lose what
+/// happens in the same frame as the press.
 fn drag(kind: &str, from: (i64, i64), to: (i64, i64)) -> Value {
+    let steps = 5;
+    let part = |step: i64| {
+        let between = |from: i64, to: i64| from + (to - from) * step / steps;
+        move_to((between(from.0, to.0), between(from.1, to.1)), 20)
+    };
+    let mut actions = vec![move_to(from, 0), down()];
+    actions.extend((1..=steps).map(part));
     // Without speed at its end, so that a finger does not throw the list.
-    let pause = json!({ "type": "pause", "duration": 100 });
-    pointer(kind, &[move_to(from, 0), down(), move_to(to, 100), pause, up()])
+    actions.extend([json!({ "type": "pause", "duration": 100 }), up()]);
+    pointer(kind, &actions)
 }
 
 /// Every way to leave the end of the list, each with a small movement.
