@@ -27,11 +27,25 @@ fn name_at(text: &str) -> Option<String> {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''));
     let end = match quote {
-        Some(quote) => text.char_indices().skip(1).find(|(_, c)| *c == quote)?.0 + 1,
+        Some(quote) => quoted_end(text, quote)?,
         None => text.find(|c| !is_bare(c)).unwrap_or(text.len()),
     };
-    let name = text.get(..end)?.trim_matches(['"', '\'']);
-    (!name.is_empty()).then(|| name.to_owned())
+    // The parser knows what an escape sequence means.
+    let assignment = format!("{} = 0", text.get(..end)?);
+    let table = DeTable::parse(&assignment).ok()?;
+    let (name, _) = table.get_ref().iter().next()?;
+    Some(name.get_ref().to_string())
+}
+
+/// Where the quoted key ends with which `text` begins.
+fn quoted_end(text: &str, quote: char) -> Option<usize> {
+    let mut is_escaped = false;
+    let is_end = |(_, c): &(usize, char)| {
+        let is_end = *c == quote && !is_escaped;
+        is_escaped = quote == '"' && *c == '\\' && !is_escaped;
+        is_end
+    };
+    text.char_indices().skip(1).find(is_end).map(|(at, _)| at + 1)
 }
 
 /// Adds the full names and offsets of all keys called `leaf`.

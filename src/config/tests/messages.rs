@@ -65,6 +65,14 @@ level = 'info'
 "messages_burst" = 6
 > 5:2: limits: duplicate key, first on line 1; keep one of them
 > 6:1: limits.messages_burst: duplicate key, first on line 2; keep one of them
+[limits]
+messages_burst = 5
+"messages\u005fburst" = 6
+> 3:1: limits.messages_burst: duplicate key, first on line 2; keep one of them
+[limits]
+"a\"b\\" = 5
+"a\"b\\" = 6
+> 3:1: limits.a"b\: duplicate key, first on line 2; keep one of them
 [[auth.keys]]
 file = 'a'
 [[auth.keys]]
