@@ -3,9 +3,9 @@
 //! section, and the service does not notice it.
 
 use std::fmt::Write;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
@@ -132,7 +132,12 @@ impl Copy {
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
             let _ = writeln!(text, "Standard{stream}=file:{}", path.display());
         }
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy.unit)?;
         fs::write(&copy.unit, text)?;
+        if service.files.iter().all(|file| others_may_read(file)) {
+            // systemd logs that it is not readable for all.
+            fs::set_permissions(&copy.unit, Permissions::from_mode(0o644))?;
+        }
         Ok(copy)
     }
 
@@ -185,6 +190,11 @@ impl Drop for Copy {
         let _ = fs::remove_file(&self.unit);
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Whether all users may read a file.
+fn others_may_read(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
 /// The lines of the sections `[Service]` in a file of a unit.
