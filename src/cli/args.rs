@@ -3,7 +3,7 @@
 use std::env::var_os;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rustix::process::{Resource, getrlimit};
@@ -11,8 +11,11 @@ use rustix::system::uname;
 use serde::de::DeserializeOwned;
 
 use super::failure::{Exit, Failure};
+use super::unit_state::{UnitState, unit_state};
 use crate::config::{Environment, Loaded, Problems, load};
-use crate::control::{CONTROL_PATH, ControlClient, ControlRequest, ErrorCode, RequestError};
+use crate::control::{
+    CONTROL_PATH, ControlClient, ControlRequest, ControlSession, ErrorCode, RequestError,
+};
 
 /// The default path of the configuration.
 pub const CONFIG_PATH: &str = "/etc/wschat.toml";
@@ -84,8 +87,26 @@ impl ControlArgs {
         ControlClient::connect(&self.control)?.ask(request)
     }
 
+    /// For a command that sends many requests.
+    pub fn session(&self) -> ControlSession {
+        ControlSession::new(&self.control)
+    }
+
+    /// What systemd knows of a daemon that does not answer. It knows nothing of one with another
+    /// control socket.
+    pub fn unit_state(&self) -> Option<UnitState> {
+        (self.control == Path::new(CONTROL_PATH)).then(unit_state)?
+    }
+
+    /// Why no daemon answers.
+    pub fn not_running(&self) -> String {
+        let state = self.unit_state();
+        state.map_or_else(|| "wschat is not running".to_owned(), |state| state.to_string())
+    }
+
     /// The failure for an error of [`ControlArgs::try_ask`].
     pub fn failure(&self, error: RequestError) -> Failure {
+        let path = self.control.display().to_string();
         let exit = match &error {
             RequestError::Forbidden => Exit::NoPermission,
             RequestError::Daemon(error) => match error.err {
@@ -96,8 +117,12 @@ impl ControlArgs {
                 ErrorCode::Unknown => Exit::Unknown,
                 _ => Exit::Unavailable,
             },
-            RequestError::NotRunning | RequestError::Connection(_) => Exit::Unavailable,
+            RequestError::NotRunning => match self.unit_state() {
+                Some(state) => return Failure::new(Exit::Unavailable, path, state),
+                None => Exit::Unavailable,
+            },
+            RequestError::Connection(_) => Exit::Unavailable,
         };
-        Failure::new(exit, self.control.display().to_string(), error)
+        Failure::new(exit, path, error)
     }
 }

@@ -1,7 +1,6 @@
 //! `wschat status`.
 
 use std::io::{IsTerminal, stdout};
-use std::path::Path;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
@@ -14,8 +13,8 @@ use super::args::ControlArgs;
 use super::failure::{CommandResult, Exit, Failure};
 use super::output::{json_line, print, print_while_open};
 use super::status_text::describe;
-use super::unit_state::{UnitState, unit_state};
-use crate::control::{CONTROL_PATH, ControlClient, ControlRequest, RequestError, Status};
+use super::unit_state::UnitState;
+use crate::control::{ControlRequest, RequestError, Status};
 
 /// The interval of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -53,15 +52,10 @@ pub fn run(args: &StatusArgs) -> CommandResult {
     }
     match args.control.try_ask(&ControlRequest::Status {}) {
         Ok(status) => print(&format_status(&status, args.json)?),
-        Err(error @ RequestError::NotRunning) => match explain(&args.control) {
-            Some(UnitState::Waiting { listening }) => {
-                print(&format_waiting(&listening, args.json)?)
-            }
-            other => {
-                match other {
-                    Some(UnitState::Other(why)) => eprintln!("wschat: {why}"),
-                    _ => eprintln!("{}", args.control.failure(error)),
-                }
+        Err(error @ RequestError::NotRunning) => match args.control.unit_state() {
+            Some(state @ UnitState::Waiting { .. }) => print(&format_state(&state, args.json)?),
+            _ => {
+                eprintln!("{}", args.control.failure(error));
                 Ok(ExitCode::from(Exit::NotRunning as u8))
             }
         },
@@ -69,28 +63,19 @@ pub fn run(args: &StatusArgs) -> CommandResult {
     }
 }
 
-/// What systemd knows of a daemon that does not answer. It knows nothing of one with another
-/// control socket.
-fn explain(control: &ControlArgs) -> Option<UnitState> {
-    (control.control == Path::new(CONTROL_PATH)).then(unit_state)?
-}
-
 /// Prints the status until standard output is closed, even while the daemon is not
 /// running.
 fn watch(args: &StatusArgs) -> CommandResult {
     let redraws = stdout().is_terminal() && !args.json;
-    let mut call = None;
+    let mut session = args.control.session();
     loop {
-        let text = match ask(&mut call, &args.control) {
+        let text = match session.ask(&ControlRequest::Status {}) {
             Ok(status) => format_status(&status, args.json)?,
             Err(RequestError::NotRunning | RequestError::Connection(_)) => {
-                match explain(&args.control) {
-                    Some(UnitState::Waiting { listening }) => {
-                        format_waiting(&listening, args.json)?
-                    }
-                    _ if args.json => String::new(),
-                    Some(UnitState::Other(why)) => format!("{why}\n"),
-                    None => "wschat is not running\n".into(),
+                match args.control.unit_state() {
+                    Some(state) => format_state(&state, args.json)?,
+                    None if args.json => String::new(),
+                    None => "wschat is not running\n".to_owned(),
                 }
             }
             Err(error) => return Err(args.control.failure(error)),
@@ -102,30 +87,20 @@ fn watch(args: &StatusArgs) -> CommandResult {
     }
 }
 
-/// Uses one connection until it breaks.
-fn ask(call: &mut Option<ControlClient>, control: &ControlArgs) -> Result<Status, RequestError> {
-    let mut open = match call.take() {
-        Some(open) => open,
-        None => ControlClient::connect(&control.control)?,
-    };
-    let status = open.ask(&ControlRequest::Status {})?;
-    *call = Some(open);
-    Ok(status)
-}
-
-/// Overwrites the screen line by line, so that it does not flicker.
+/// Erases the screen before a text, whose lines may be longer than the rows.
 fn redraw(text: &str) -> String {
-    let lines = text.replace('\n', "\x1b[K\n");
-    format!("\x1b[H{lines}\x1b[J")
+    format!("\x1b[H\x1b[J{text}")
 }
 
 fn format_status(status: &Status, json: bool) -> Result<String, Failure> {
     if json { json_line(&StatusLine::Running(status)) } else { Ok(describe(status, Utc::now())) }
 }
 
-fn format_waiting(listening: &[String], json: bool) -> Result<String, Failure> {
-    if json {
-        return json_line(&StatusLine::Waiting { listening });
+/// The state of the units while no daemon answers; JSON has only the one that is no problem.
+fn format_state(state: &UnitState, json: bool) -> Result<String, Failure> {
+    match state {
+        UnitState::Waiting { listening } if json => json_line(&StatusLine::Waiting { listening }),
+        UnitState::Other(_) if json => Ok(String::new()),
+        state => Ok(format!("{state}\n")),
     }
-    Ok(format!("wschat waits for the first client on {}\n", listening.join(", ")))
 }

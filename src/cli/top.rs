@@ -16,12 +16,15 @@ use signal_hook::low_level::emulate_default_handler;
 use super::args::ControlArgs;
 use super::failure::{CommandResult, Exit, Failure};
 use super::output::{json_line, print};
+use super::table::cut;
 use super::top_text::{picture, text};
-use crate::control::{ControlClient, ControlRequest, RequestError, Status, Top};
+use crate::control::{ControlRequest, ControlSession, RequestError, Status, Top};
 use crate::server::TopKey;
 
 /// How many addresses and clients are requested for a terminal: more rows than it has.
 const ROWS_MAX: usize = 200;
+/// How soon a daemon is looked for that does not answer.
+const RETRY: Duration = Duration::from_secs(1);
 /// The screen of its own, without a cursor and without line breaks of the terminal.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
@@ -30,8 +33,9 @@ const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 #[command(after_help = "\
 Rates are averages of the last ten seconds. MSG/S are messages that arrive, sent or
 refused. The figures of an address include connections that are gone and messages by
-POST; CONN-REFUSED are its connections and requests that were refused. On a terminal the picture is redrawn; if standard output is none, or with --once
-or --json, it is printed once. Keys: m, r, b, l sort by messages, refused messages,
+POST; CONN-REFUSED are its connections and requests that were refused.
+On a terminal the picture is redrawn; if standard output is none, or with --once or
+--json, it is printed once. Keys: m, r, b, l sort by messages, refused messages,
 received bytes and lag; the space bar redraws; q ends.
 
     wschat top --once --sort refused --limit 3")]
@@ -61,8 +65,7 @@ pub struct TopArgs {
 pub fn run(args: &TopArgs) -> CommandResult {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     if args.once || args.json || is_dumb || !stdout().is_terminal() {
-        let mut call = None;
-        let (status, top) = ask(&mut call, args, args.sort, args.limit)
+        let (status, top) = ask(&mut args.control.session(), args.sort, args.limit)
             .map_err(|error| args.control.failure(error))?;
         return print(&if args.json { json_line(&top)? } else { text(&status, &top, args.sort) });
     }
@@ -74,19 +77,19 @@ pub fn run(args: &TopArgs) -> CommandResult {
 /// Redraws the picture until a key ends it.
 fn redraw(args: &TopArgs) -> io::Result<()> {
     let _screen = Screen::enter()?;
-    let (mut call, mut sort) = (None, args.sort);
+    let (mut session, mut sort) = (args.control.session(), args.sort);
     let interval = Duration::from_secs(args.interval);
     loop {
-        let reply = ask(&mut call, args, sort, ROWS_MAX);
-        let due = Instant::now() + interval;
+        let reply = ask(&mut session, sort, ROWS_MAX).map_err(|error| match error {
+            RequestError::NotRunning | RequestError::Connection(_) => args.control.not_running(),
+            error => error.to_string(),
+        });
+        let due = Instant::now() + if reply.is_ok() { interval } else { interval.min(RETRY) };
         loop {
-            let (columns, rows) = size().unwrap_or((80, 24));
+            let (columns, rows) = screen_size();
             let lines = match &reply {
-                Ok((status, top)) => picture(status, top, sort, columns.into(), rows.into()),
-                Err(RequestError::NotRunning | RequestError::Connection(_)) => {
-                    vec!["wschat is not running".to_owned()]
-                }
-                Err(error) => vec![error.to_string()],
+                Ok((status, top)) => picture(status, top, sort, columns, rows),
+                Err(why) => vec![cut(why, columns)],
             };
             draw(&lines)?;
             match next_key(due)? {
@@ -135,27 +138,34 @@ fn next_key(due: Instant) -> io::Result<Key> {
     }
 }
 
-/// Uses one connection until it breaks.
 fn ask(
-    call: &mut Option<ControlClient>,
-    args: &TopArgs,
+    session: &mut ControlSession,
     sort: TopKey,
     limit: usize,
 ) -> Result<(Status, Top), RequestError> {
-    let mut open = match call.take() {
-        Some(open) => open,
-        None => ControlClient::connect(&args.control.control)?,
-    };
-    let top = open.ask(&ControlRequest::Top { sort, limit })?;
-    let status = open.ask(&ControlRequest::Status {})?;
-    *call = Some(open);
-    Ok((status, top))
+    let top = session.ask(&ControlRequest::Top { sort, limit })?;
+    Ok((session.ask(&ControlRequest::Status {})?, top))
+}
+
+/// The columns and rows of the terminal. A serial line does not know how many it has.
+fn screen_size() -> (usize, usize) {
+    match size() {
+        Ok((columns, rows)) if columns > 0 && rows > 0 => (columns.into(), rows.into()),
+        _ => (80, 24),
+    }
 }
 
 /// Overwrites the screen line by line, so that it does not flicker.
 fn draw(lines: &[String]) -> io::Result<()> {
-    let lines = lines.join("\x1b[K\r\n");
-    write(&format!("\x1b[H{lines}\x1b[K\x1b[J"))
+    write(&drawing(lines))
+}
+
+/// What is behind a line is erased before it: after a line that fills the row, the cursor is
+/// still on its last character.
+fn drawing(lines: &[String]) -> String {
+    let Some((last, others)) = lines.split_last() else { return String::new() };
+    let others: String = others.iter().map(|line| format!("\x1b[K{line}\r\n")).collect();
+    format!("\x1b[H{others}\x1b[J{last}")
 }
 
 fn write(text: &str) -> io::Result<()> {
@@ -191,5 +201,17 @@ impl Drop for Screen {
         // If the terminal is gone there is nothing to restore.
         let _ = write(LEAVE);
         let _ = disable_raw_mode();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_fills_its_row_keeps_its_last_character() {
+        let lines = ["one", "two", "three"].map(String::from);
+        assert_eq!(drawing(&lines), "\x1b[H\x1b[Kone\r\n\x1b[Ktwo\r\n\x1b[Jthree");
+        assert_eq!(drawing(&[]), "");
     }
 }

@@ -1,5 +1,7 @@
 //! What systemd knows of the units of the package while no daemon answers.
 
+use std::fmt;
+
 use crate::unit::{Properties, show};
 
 const PROPERTIES: &[&str] = &["Id", "ActiveState", "SubState", "Listen"];
@@ -11,6 +13,17 @@ pub enum UnitState {
     Waiting { listening: Vec<String> },
     /// Something else, for people.
     Other(&'static str),
+}
+
+impl fmt::Display for UnitState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting { listening } => {
+                write!(out, "wschat waits for the first client on {}", listening.join(", "))
+            }
+            Self::Other(why) => out.write_str(why),
+        }
+    }
 }
 
 /// Asks systemd. `None` if there is none, or if it knows nothing that explains more.
@@ -59,17 +72,14 @@ mod tests {
                 service[0], service[1]
             );
             let units: Vec<_> = shown.split("\n\n").map(Properties::parse).collect();
-            let got = explain(&units).map(|state| match state {
-                UnitState::Waiting { listening } => format!("waits on {}", listening.join(" ")),
-                UnitState::Other(text) => text.to_owned(),
-            });
+            let got = explain(&units).map(|state| state.to_string());
             let is_as_wanted = match (&got, want) {
                 (Some(got), Some(want)) => got.contains(want),
                 (got, want) => got.is_none() && want.is_none(),
             };
             assert!(is_as_wanted, "{socket} {service:?}: {got:?}, not {want:?}");
         };
-        check("active", ["inactive", "dead"], Some("waits on 127.0.0.1:8080 [::1]:8080"));
+        check("active", ["inactive", "dead"], Some("client on 127.0.0.1:8080, [::1]:8080"));
         check("active", ["activating", "auto-restart"], Some("does not start"));
         check("active", ["activating", "start"], Some("is starting"));
         check("active", ["failed", "failed"], Some("wschat.service has failed"));

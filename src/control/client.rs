@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -77,6 +77,45 @@ impl ControlClient {
             Ok(_) => io::Error::new(ErrorKind::UnexpectedEof, "the daemon closed the connection"),
         };
         Err(RequestError::Connection(error))
+    }
+}
+
+/// A connection for many requests. It is opened again if it has broken, because the daemon may
+/// have been restarted since the last one.
+#[derive(Debug)]
+pub struct ControlSession {
+    path: PathBuf,
+    open: Option<ControlClient>,
+}
+
+impl ControlSession {
+    /// To the daemon whose control socket is at `path`.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), open: None }
+    }
+
+    /// Sends a request and waits for its reply.
+    ///
+    /// # Errors
+    ///
+    /// Each [`RequestError`].
+    pub fn ask<T: DeserializeOwned>(
+        &mut self,
+        request: &ControlRequest,
+    ) -> Result<T, RequestError> {
+        if let Some(mut open) = self.open.take() {
+            match open.ask(request) {
+                Err(RequestError::Connection(_)) => {}
+                reply => {
+                    self.open = Some(open);
+                    return reply;
+                }
+            }
+        }
+        let mut open = ControlClient::connect(&self.path)?;
+        let reply = open.ask(request)?;
+        self.open = Some(open);
+        Ok(reply)
     }
 }
 

@@ -27,7 +27,7 @@ mod server;
 mod service;
 mod user_names;
 
-pub use client::{ControlClient, RequestError};
+pub use client::{ControlClient, ControlSession, RequestError};
 pub use error::{ControlError, ErrorCode};
 pub use metrics_http::serve_metrics;
 pub use paths::{CONTROL_PATH, MONITOR_PATH};
