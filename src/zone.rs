@@ -47,6 +47,20 @@ impl Zone {
     }
 }
 
+/// Date, time and time zone: those of the local time zone.
+pub fn local_time(time: DateTime<Utc>) -> String {
+    let zone = Zone::local();
+    format!("{} {}", zone.convert(time).format("%F %T"), name(zone.offset(time)))
+}
+
+/// A time zone as `date` reads it.
+fn name(offset: FixedOffset) -> String {
+    match offset.local_minus_utc() {
+        0 => "UTC".to_owned(),
+        _ => offset.to_string().replace(':', ""),
+    }
+}
+
 /// The time zone of a `TZ` without a rule for its summer time, or with a colon at its
 /// start, which C libraries ignore.
 fn unknown_to_chrono(tz: &str) -> Option<tz::TimeZone> {
@@ -62,6 +76,13 @@ fn unknown_to_chrono(tz: &str) -> Option<tz::TimeZone> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names() {
+        for (secs, want) in [(0, "UTC"), (3600, "+0100"), (-12_600, "-0330"), (20_700, "+0545")] {
+            assert_eq!(name(FixedOffset::east_opt(secs).unwrap()), want);
+        }
+    }
 
     #[test]
     fn time_zones_that_chrono_does_not_understand() {

@@ -6,12 +6,13 @@ use clap::Args;
 
 use super::args::ControlArgs;
 use super::failure::{CommandResult, Failure};
-use super::output::{json_line, local_time, print_while_open};
+use super::output::{json_line, print_while_open};
 use super::table::{self, Column, number, text};
 use super::units::{bytes, parse_bytes};
 use crate::client::sanitize_name;
 use crate::control::{Clients, ControlRequest};
 use crate::server::{AddressFilter, ClientFilter, ClientRow, FeedState, SortKey};
+use crate::zone::local_time;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::args::ControlArgs;
 use super::failure::CommandResult;
-use super::output::{json_line, local_time, print};
+use super::output::{json_line, print};
 use crate::control::{ControlRequest, ModerationStatus};
+use crate::zone::local_time;
 
 #[derive(Debug, Args)]
 pub struct MutesArgs {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use indicatif::HumanCount;
 
-use super::output::local_time;
 use super::units::{bytes, elapsed, rate};
 use crate::client::sanitize_name;
 use crate::cluster::{ClusterStatus, NodeStatus};
 use crate::control::Status;
 use crate::record::RecordStats;
+use crate::zone::local_time;
 
 /// The status as lines of text.
 pub fn describe(status: &Status, now: DateTime<Utc>) -> String {
@@ -43,8 +43,11 @@ pub fn describe(status: &Status, now: DateTime<Utc>) -> String {
     row("sent", format!("{sent}, {per_sec}/s"));
     row("refused", by_reason(&status.refused));
     row("turned away", by_reason(&status.refused_connections));
-    let [slow, kicked] = [status.closed_too_slow, status.kicked].map(HumanCount);
-    row("closed", format!("{slow} too slow, {kicked} kicked"));
+    let closed =
+        [status.closed_too_slow, status.closed_idle, status.closed_protocol, status.kicked];
+    let [slow, idle, protocol, kicked] = closed.map(HumanCount);
+    let closed = format!("{slow} too slow, {idle} idle, {protocol} protocol, {kicked} kicked");
+    row("closed", closed);
     row("senders", senders(status));
     row("feed", bytes(status.feed_bytes as f64));
     let loaded = local_time(status.config.loaded);
@@ -126,6 +129,9 @@ fn by_reason(counts: &BTreeMap<String, u64>) -> String {
 
 /// Who can send messages, and how often.
 fn senders(status: &Status) -> String {
+    if status.config.no_key.is_some() {
+        return "nobody".to_owned();
+    }
     let mut text = match (status.policy.locked, status.policy.keys) {
         (true, _) => "moderators only".to_owned(),
         (false, 0) => "every client".to_owned(),
@@ -183,6 +189,8 @@ pub(super) mod tests {
                 behind_bytes: 3 << 19,
             }),
             closed_too_slow: 2,
+            closed_idle: 1200,
+            closed_protocol: 5,
             feed_bytes: 100,
             config: ConfigStatus {
                 generation: 3,
@@ -223,7 +231,7 @@ deliveries   45,344,221, 14,420/s
 sent         4.0 GiB, 1.4 MiB/s
 refused      12,002: bad-json 2, jwt-invalid 12,000
 turned away  1: full 1
-closed       2 too slow, 4 kicked
+closed       2 too slow, 1,200 idle, 5 protocol, 4 kicked
 senders      with a token, 2 keys, 1 revoked, 3 muted, one message in 30 s, 20/s at most
 feed         100 B
 config       generation 3, loaded {}
@@ -237,6 +245,7 @@ survived     restarts: 2, crashes: 1
 
         let why = "wschat.toml:1:1: x: unknown key".to_owned();
         status.config.rejected = Some(RejectedConfig { at: at(90), why, others: 2 });
+        status.policy.keys = 0;
         status.config.no_key = Some("wschat.toml:2:1: auth.jwt_secret_file: gone".to_owned());
         status.refused.clear();
         let failing = Some("No space left on device (os error 28)".to_owned());
@@ -252,6 +261,7 @@ survived     restarts: 2, crashes: 1
         let no_key =
             "\n             nobody can send messages: wschat.toml:2:1: auth.jwt_secret_file";
         assert!(text.contains(no_key), "{text}");
+        assert!(text.contains("\nsenders      nobody\n"), "{text}");
         let record = "\nrecord       /var/log/wschat: 1,000 written, 2 lost\n             failing: No space left";
         assert!(text.contains(record), "{text}");
     }

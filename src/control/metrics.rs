@@ -3,7 +3,6 @@
 
 use std::fmt::{Display, Write};
 
-use crate::chat::ModAction;
 use crate::cluster::ClusterStatus;
 use crate::control::process::ProcessStats;
 use crate::control::replies::{ConfigStatus, PolicyStats};
@@ -41,7 +40,7 @@ pub fn text(snapshot: &MetricsSnapshot) -> String {
         totals.restarts_survived,
     );
 
-    out.add("listeners", "Open WebSockets.", totals.listeners as u64);
+    out.add("listeners", "Open WebSockets and event streams.", totals.listeners as u64);
     out.add(
         "listeners_peak",
         "The highest number of open WebSockets and event streams.",
@@ -73,12 +72,6 @@ pub fn text(snapshot: &MetricsSnapshot) -> String {
         out.add_histogram(&kind, histogram);
     }
 
-    out.add_each(
-        "moderation_acts_total",
-        "Actions of moderators and operators since the daemon started, by verb.",
-        "act",
-        ModAction::VERBS.map(|verb| (verb, totals.acts.get(verb).copied().unwrap_or_default())),
-    );
     out.add("mutes", "Muted names and addresses.", policy.mutes as u64);
     out.add("locked", "1 while only moderators can send messages, else 0.", policy.locked.into());
     let help = "Seconds between two messages of a speaker.";
@@ -240,7 +233,7 @@ mod tests {
         });
         assert!(!text.contains("cluster"), "a room on one machine has no such metrics");
         for line in [
-            "# HELP wschat_listeners Open WebSockets.",
+            "# HELP wschat_listeners Open WebSockets and event streams.",
             "# TYPE wschat_listeners gauge",
             "wschat_listeners 412",
             "# TYPE wschat_messages_total counter",

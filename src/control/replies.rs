@@ -51,6 +51,12 @@ pub struct Status {
     pub slowest: Option<SlowestListener>,
     /// Connections closed because they were too far behind.
     pub closed_too_slow: u64,
+    /// Connections closed because the client sent or acknowledged nothing for too long.
+    #[serde(default)]
+    pub closed_idle: u64,
+    /// Connections closed because the client violated RFC 6455.
+    #[serde(default)]
+    pub closed_protocol: u64,
     /// Bytes of the feed in memory.
     pub feed_bytes: u64,
     /// The configuration in force.

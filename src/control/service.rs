@@ -230,6 +230,8 @@ impl Service {
             lagging: totals.lagging,
             slowest: totals.slowest,
             closed_too_slow: counters.too_slow,
+            closed_idle: counters.idle,
+            closed_protocol: counters.violations,
             feed_bytes: totals.feed_bytes,
             config: self.config.borrow().clone(),
             record: self.recorder.stats(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{Local, Utc};
+use chrono::Utc;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -17,6 +17,7 @@ use crate::control::{
 use crate::descriptors;
 use crate::record::Recorder;
 use crate::server::{Settings, ShardPool};
+use crate::zone::local_time;
 
 /// The configuration in force, and the parts of the daemon that a reload changes.
 pub struct Reloader {
@@ -124,8 +125,7 @@ impl Reloader {
         let others = problems.len().saturating_sub(1);
         let rejected = Some(RejectedConfig { at: Utc::now(), why, others });
         self.status.send_modify(|status| status.rejected = rejected);
-        let loaded =
-            self.status.borrow().loaded.with_timezone(&Local).format("%H:%M:%S").to_string();
+        let loaded = local_time(self.status.borrow().loaded);
         error!("configuration rejected; the one loaded at {loaded} stays in force");
         let msg = "the configuration is rejected; the old one stays in force";
         ControlError { problems, ..ControlError::new(ErrorCode::ConfigRejected, msg) }

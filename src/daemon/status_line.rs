@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Local, Utc};
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -12,6 +12,7 @@ use crate::cluster::ClusterState;
 use crate::control::{ConfigStatus, RateMeter};
 use crate::record::Recorder;
 use crate::server::ShardPool;
+use crate::zone::local_time;
 
 /// How often the line may change.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -68,15 +69,14 @@ fn text(
     not_recorded: Option<String>,
 ) -> String {
     let plural = if listeners == 1 { "" } else { "s" };
-    let time = |at: DateTime<Utc>| at.with_timezone(&Local).format("%H:%M:%S").to_string();
-    let loaded = time(config.loaded);
+    let loaded = local_time(config.loaded);
     let away = away.map_or_else(String::new, |(since, why)| {
-        format!("no messages can be sent since {}: {why}; ", time(since))
+        format!("no messages can be sent since {}: {why}; ", local_time(since))
     });
     let no_key = config.no_key.as_ref().map_or_else(String::new, |why| format!("no key: {why}; "));
     let listen = config.listen_problem.as_ref().map_or_else(String::new, |why| format!("{why}; "));
     let rejected = config.rejected.as_ref().map_or_else(String::new, |rejected| {
-        format!("configuration rejected {}: {rejected}; ", time(rejected.at))
+        format!("configuration rejected {}: {rejected}; ", local_time(rejected.at))
     });
     let not_recorded =
         not_recorded.map_or_else(String::new, |why| format!("messages are not recorded: {why}; "));
@@ -94,14 +94,12 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeZone;
-
     use super::*;
     use crate::control::RejectedConfig;
 
     #[test]
     fn the_text_of_the_line() {
-        let at = |secs| Local.with_ymd_and_hms(2026, 1, 2, 10, 41, secs).unwrap().to_utc();
+        let at = |secs: i64| DateTime::from_timestamp(1_700_000_000 + secs, 0).unwrap();
         let mut config = ConfigStatus {
             generation: 1,
             loaded: at(7),
@@ -109,10 +107,12 @@ mod tests {
             no_key: None,
             listen_problem: None,
         };
-        let want = "412 listeners, 36 messages/s, configuration loaded 10:41:07";
+        let loaded = local_time(at(7));
+        let want = format!("412 listeners, 36 messages/s, configuration loaded {loaded}");
         assert_eq!(text(412, 35.5, &config, None, None), want);
         let away = Some((at(9), "no server answers".to_owned()));
-        let want = format!("no messages can be sent since 10:41:09: no server answers; {want}");
+        let since = local_time(at(9));
+        let want = format!("no messages can be sent since {since}: no server answers; {want}");
         assert_eq!(text(412, 35.5, &config, away, None), want);
         let full = Some("No space left on device".to_owned());
         assert!(
@@ -123,8 +123,11 @@ mod tests {
         config.rejected = Some(RejectedConfig { at: at(30), why, others: 0 });
         assert_eq!(
             text(1, 0.0, &config, None, None),
-            "configuration rejected 10:41:30: wschat.toml:1:1: x: unknown key; \
-             1 listener, 0 messages/s, configuration loaded 10:41:07"
+            format!(
+                "configuration rejected {}: wschat.toml:1:1: x: unknown key; \
+                 1 listener, 0 messages/s, configuration loaded {loaded}",
+                local_time(at(30))
+            )
         );
         config.rejected = None;
         config.listen_problem = Some("restart wschat.socket".to_owned());

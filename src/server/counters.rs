@@ -3,7 +3,7 @@
 
 use std::slice;
 
-use crate::chat::Refusal;
+use crate::chat::{ModAction, Refusal};
 use crate::server::admission::rejection::Rejection;
 use crate::server::histogram::Histograms;
 
@@ -109,6 +109,9 @@ counters! {
         "Connections closed because the client violated RFC 6455.";
     kicked: u64, "closed_connections_total", "reason", [("kicked", "kicked")],
         "Connections closed by a moderator or an operator.";
+    acts: [u64; ModAction::VERBS.len()], "moderation_acts_total", "act",
+        ModAction::VERBS.map(|verb| (verb, verb)),
+        "Actions of moderators and operators, by act.";
     reloads: [u64; 2], "reloads_total", "result",
         [("reloads_applied", "applied"), ("reloads_rejected", "rejected")],
         "Reloads of the configuration, by result.";

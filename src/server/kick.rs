@@ -1,6 +1,5 @@
 //! A kick, until all shards have carried it out.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -10,9 +9,7 @@ use tracing::info;
 use crate::chat::{Actor, Target};
 use crate::mutex::lock;
 use crate::room::{Closed, ClosedCounts};
-
-/// How many moderation actions were carried out, by their verb.
-pub type ActionCounts = Mutex<BTreeMap<&'static str, u64>>;
+use crate::server::counters::Counters;
 
 /// A kick. Each shard drops it when its connections are closed; then it is logged, counted and
 /// reported, and whether it has met anybody is known.
@@ -22,15 +19,19 @@ pub struct Kick {
     pub target: Target,
     actor: Actor,
     connections: AtomicU64,
-    actions: Arc<ActionCounts>,
+    counters: Arc<Mutex<Counters>>,
     done: mpsc::UnboundedSender<Closed>,
 }
 
 impl Kick {
     /// The receiver gets the number of connections.
-    pub fn new(target: Target, actor: Actor, actions: Arc<ActionCounts>) -> (Self, ClosedCounts) {
+    pub fn new(
+        target: Target,
+        actor: Actor,
+        counters: Arc<Mutex<Counters>>,
+    ) -> (Self, ClosedCounts) {
         let (done, closed) = mpsc::unbounded_channel();
-        (Self { target, actor, connections: 0.into(), actions, done }, closed)
+        (Self { target, actor, connections: 0.into(), counters, done }, closed)
     }
 
     /// Adds connections that are closed.
@@ -54,7 +55,7 @@ impl Drop for Kick {
                 act = "kick",
                 by, whom, connections, "{actor} kicked {target}, connections: {connections}"
             );
-            *lock(&self.actions).entry("kick").or_default() += 1;
+            lock(&self.counters).add("kick", 1);
         }
         // The receiver may have stopped waiting.
         let _ = self.done.send(Closed { connections, silent_nodes: 0 });

@@ -45,8 +45,8 @@ impl Shared {
     ) -> Result<ActDone, ModActionError> {
         let changed = self.room.decide(action, actor, now)?;
         if let ModAction::Kick { target } = action {
-            let actions = Arc::clone(&self.actions);
-            let (kick, closed) = Kick::new(target.clone(), actor.clone(), actions);
+            let counters = Arc::clone(&self.counters);
+            let (kick, closed) = Kick::new(target.clone(), actor.clone(), counters);
             let kick = Arc::new(kick);
             for mailbox in &self.mailboxes {
                 let kick = Arc::clone(&kick);
@@ -58,7 +58,7 @@ impl Shared {
         if changed {
             let whom = action.target().map(ToString::to_string);
             info!(act = verb, by, whom, secs = action.secs(), "{actor} {action}");
-            *lock(&self.actions).entry(verb).or_default() += 1;
+            lock(&self.counters).add(verb, 1);
         } else {
             info!(asked = verb, by, "{actor} asked for {verb}, but {}", action.unchanged());
         }

@@ -1,6 +1,5 @@
 //! The shards as the rest of the daemon sees them: starts, stops and queries them.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLockReadGuard};
@@ -52,8 +51,6 @@ pub struct Totals {
     pub crashes_survived: u64,
     /// When the room was first opened, in seconds since the Unix epoch.
     pub started_secs: u64,
-    /// How many moderation actions were carried out, by their verb.
-    pub acts: BTreeMap<&'static str, u64>,
     /// Accounts in memory.
     pub speakers: usize,
     /// The counters.
@@ -381,7 +378,6 @@ impl ShardPool {
             restarts_survived: shared.restarts_survived,
             crashes_survived: shared.crashes_survived,
             started_secs: shared.started_secs,
-            acts: lock(&shared.actions).clone(),
             speakers: shared.room.speakers(),
             counters: lock(&shared.counters).clone(),
         };

@@ -15,7 +15,6 @@ use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::Rejection;
 use crate::server::client_log::{ClientEvent, ClientLog};
 use crate::server::counters::Counters;
-use crate::server::kick::ActionCounts;
 use crate::server::settings::Settings;
 use crate::server::shard::mailbox::Mailbox;
 use crate::server::shard::tally::AddressTraffic;
@@ -35,7 +34,7 @@ pub(crate) struct Shared {
     pub connections: ConnectionCounts,
     pub watches: EpollWatches,
     /// The counters of earlier processes, and the rejections of this one.
-    pub counters: Mutex<Counters>,
+    pub counters: Arc<Mutex<Counters>>,
     /// Connections and requests that were refused, by address.
     pub rejected: Mutex<AddressTraffic>,
     /// Messages by POST that did not reach a shard, by address.
@@ -53,8 +52,6 @@ pub(crate) struct Shared {
     pub moderation_changed: watch::Sender<()>,
     /// Notified when a room on several machines may be able to append messages.
     pub gate_opened: Notify,
-    /// How many moderation actions were carried out, by their verb.
-    pub actions: Arc<ActionCounts>,
 }
 
 impl Shared {
@@ -77,7 +74,7 @@ impl Shared {
             mailboxes: wakers.into_iter().map(Mailbox::new).collect(),
             connections,
             watches: EpollWatches::default(),
-            counters: Mutex::new(counters),
+            counters: Arc::new(Mutex::new(counters)),
             rejected: Mutex::default(),
             refused_posts: Mutex::default(),
             client_log,
@@ -89,7 +86,6 @@ impl Shared {
             clock: Instant::now(),
             moderation_changed: watch::Sender::new(()),
             gate_opened: Notify::new(),
-            actions: Arc::default(),
         }
     }
 

@@ -7,8 +7,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use serde_json::{Value, json};
+use wschat::control::{ControlRequest, ControlSession};
 
 use crate::harness::{DEADLINE, Daemon, Setup, UPGRADE, until};
 use crate::tmux::Tmux;
@@ -404,6 +406,47 @@ fn top_shows_who_is_not_admitted() {
 }
 
 #[test]
+fn top_shows_who_violates_the_protocol_again_and_again() {
+    let daemon = Daemon::start("");
+    for _ in 0..3 {
+        let mut eve = daemon.connect();
+        eve.0.get_mut().write_all(&[0xff; 1000]).unwrap();
+        assert_eq!(eve.closed().1, 1002);
+    }
+    let shown = until("the address", || {
+        let address = top(&daemon, &["--sort", "received"])["addresses"][0].take();
+        (address["received_bytes"].as_u64()? >= 3000).then_some(address)
+    });
+    assert!(shown["received_bytes_per_sec"].as_f64().unwrap() >= 300.0, "{shown}");
+    let status = run(&daemon, &["status"]).1;
+    assert!(
+        status.contains("\nclosed       0 too slow, 0 idle, 3 protocol, 0 kicked\n"),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_session_outlives_its_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    // Each connection ends after an answer, as in a restart of the daemon.
+    let answers = thread::spawn(move || {
+        for number in 0..3 {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            stream.read_line(&mut String::new()).unwrap();
+            writeln!(stream.get_mut(), "{{\"ok\":{number}}}").unwrap();
+        }
+    });
+    let mut session = ControlSession::new(&path);
+    for number in 0..3 {
+        assert_eq!(session.ask::<u32>(&ControlRequest::Metrics {}).unwrap(), number);
+    }
+    answers.join().unwrap();
+    assert!(session.ask::<u32>(&ControlRequest::Metrics {}).is_err());
+}
+
+#[test]
 fn top_prints_one_picture_without_a_terminal() {
     let daemon = Daemon::start("");
     let mut ann = daemon.connect();
@@ -490,8 +533,14 @@ fn status_says_that_the_socket_unit_waits() {
     assert_eq!(ask("active", "inactive", &["status"]), waiting());
     let json = "{\"state\":\"waiting\",\"listening\":[\"127.0.0.1:8080\"]}\n".to_owned();
     assert_eq!(ask("active", "inactive", &["status", "--json"]), (Some(0), json, nothing()));
-    let failed = "wschat: wschat.service has failed; see 'journalctl -u wschat'\n".to_owned();
-    assert_eq!(ask("active", "failed", &["status"]), (Some(3), nothing(), failed));
+    let path = "wschat: /run/wschat/control.sock: ";
+    let failed = format!("{path}wschat.service has failed; see 'journalctl -u wschat'\n");
+    assert_eq!(ask("active", "failed", &["status"]), (Some(3), nothing(), failed.clone()));
+    for command in ["clients", "top", "metrics", "mutes", "unlock"] {
+        let waits = (Some(69), nothing(), format!("{path}{text}"));
+        assert_eq!(ask("active", "inactive", &[command]), waits, "{command}");
+        assert_eq!(ask("active", "failed", &[command]), (Some(69), nothing(), failed.clone()));
+    }
     let (code, _, why) = ask("inactive", "inactive", &["status"]);
     assert_eq!(code, Some(3));
     assert!(why.contains("wschat is not running"), "{why}");

@@ -8,7 +8,7 @@ use crate::server::snapshot::ConnectionSnapshot;
 use crate::server::socket::Peer;
 
 /// So many bytes a client may send without messages before it has counters of its own: the pongs
-/// of years.
+/// of some weeks.
 const IDLE_BYTES_MAX: u32 = 1 << 20;
 
 /// A time that never comes.
@@ -131,6 +131,11 @@ impl ColdState {
                 sum
             }
         }
+    }
+
+    /// The bytes that [`Self::add_received`] has not counted as those of a sender yet.
+    pub fn take_uncounted(&mut self) -> u64 {
+        std::mem::take(&mut self.idle_bytes).into()
     }
 
     /// What the client has sent so far.

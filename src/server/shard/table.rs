@@ -295,7 +295,12 @@ impl<S: Stream> Table<S> {
             row = self.sweep_row;
         }
         self.swap(row, self.connections.len() - 1);
-        if let (Some(connection), Some(cold)) = (self.connections.pop(), self.cold.pop()) {
+        if let (Some(connection), Some(mut cold)) = (self.connections.pop(), self.cold.pop()) {
+            // A client may connect, violate the protocol, and connect again.
+            if let bytes @ 1.. = cold.take_uncounted() {
+                let address = cold.peer().block();
+                self.addresses.of(address, self.ticked_ms).add_received(bytes, self.ticked_ms);
+            }
             self.rows.remove(&cold.id);
             self.held.remove(cold.id);
             self.early.remove(cold.id);
