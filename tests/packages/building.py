@@ -51,6 +51,12 @@ def test_unknown_words_are_refused(_dist, _folder):
         assert result.returncode == 64 and "packaging/build: " in result.stderr, result
 
 
+def test_date_that_is_none_is_refused(_dist, _folder):
+    for date in ("yesterday", "-1", "9" * 20):
+        result = build("--deb", "--binary", "/bin/true", env={**os.environ, "SOURCE_DATE_EPOCH": date})
+        assert result.returncode == 64 and f"SOURCE_DATE_EPOCH={date}" in result.stderr, result
+
+
 def test_help_is_printed(_dist, _folder):
     result = build("--help")
     assert result.returncode == 0 and "--source" in result.stdout, result
@@ -83,9 +89,7 @@ def test_packages_of_the_same_program_are_the_same_everywhere(dist, folder):
     """In another folder without git, with another home, umask, time zone and locale,
     later. tests/packages/elsewhere also compiles."""
     tree = folder / "another-place"
-    for name in out("git", "ls-files", "-z", cwd=TOP).strip("\0").split("\0"):
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(TOP / name, tree / name)
+    copy_sources(tree)
     date, *author = out("git", "log", "-1", "--format=%ct%n%an%n%ae", cwd=TOP).splitlines()
     (folder / "home").mkdir()
     environment = {
@@ -104,6 +108,48 @@ def test_packages_of_the_same_program_are_the_same_everywhere(dist, folder):
     for package in (deb(dist), rpm(dist)):
         for name in (package.name, f"{package.name}.cdx.json"):
             assert (dist / name).read_bytes() == (tree / "target/dist" / name).read_bytes(), name
+
+
+def test_other_repository_and_spaces_above_the_sources(dist, folder):
+    """An unpacked archive in somebody's repository, in a folder with a difficult name."""
+    outer = folder / "a b's"
+    tree = outer / "wschat"
+    copy_sources(tree)
+    run("git", "init", "--quiet", outer)
+    identity = ["-c", "user.name=Outer", "-c", "user.email=outer@localhost"]
+    run("git", *identity, "commit", "--quiet", "--allow-empty", "--message=x", cwd=outer)
+    program(dist, folder)
+    # The name of a folder that make and sh would take for another one.
+    kept = folder / "a/kept"
+    kept.mkdir(parents=True)
+    environment = {key: value for key, value in os.environ.items() if key != "CARGO_TARGET_DIR"}
+    command = [tree / "packaging/build", "--binary", "unpacked/usr/bin/wschat"]
+    run(*command, "--deb", cwd=folder, env=environment)
+    fields = out("dpkg-deb", "--field", deb(tree / "target/dist"))
+    assert "Outer" not in fields and kept.is_dir(), fields
+    result = run(*command, "--rpm", cwd=folder, env=environment, check=False)
+    assert result.returncode == 69 and "set CARGO_TARGET_DIR" in result.stderr, result
+
+
+def test_no_results_are_taken_for_sources(_dist, folder):
+    """The folder of the results is in an unpacked archive, and has another name."""
+    tree = folder / "wschat"
+    copy_sources(tree)
+    (tree / "out/dist").mkdir(parents=True)
+    (tree / "out/dist/old.deb").touch()
+    (tree / "vendor").mkdir()
+    (tree / "vendor/crate").touch()
+    environment = {**os.environ, "CARGO_TARGET_DIR": "out"}
+    run("packaging/build", "--source", cwd=tree, env=environment)
+    [archive] = tree.glob("out/dist/*.orig.tar.xz")
+    assert "out" not in {name.split("/")[1] for name in out("tar", "-tf", archive).splitlines()}
+
+
+def copy_sources(tree):
+    """What git has, without git."""
+    for name in out("git", "ls-files", "-z", cwd=TOP).strip("\0").split("\0"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TOP / name, tree / name)
 
 
 def test_program_has_no_path_of_this_machine(dist, folder):
