@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from steps import TOP, deb, out, rpm, run
@@ -64,6 +65,14 @@ def test_published_package_never_changes(dist, folder):
         done = repository.run(packages, check=False)
         assert done.returncode == 73 and "new --revision" in done.stderr, done
         package.write_bytes(content)
+    # Sources that have changed, although their version has not.
+    sources = "wschat_0.orig.tar.xz"
+    for folder in (packages, repository.folder / "deb/pool"):
+        (folder / sources).write_text(str(folder))
+    done = repository.run(packages, check=False)
+    assert done.returncode == 73 and "need a new version in Cargo.toml" in done.stderr, done
+    for folder in (packages, repository.folder / "deb/pool"):
+        (folder / sources).unlink()
     assert snapshot(repository.folder) == before, "a failure has changed the repository"
     # A package that the operator deletes is not offered any more.
     repository.publish(2)
@@ -72,6 +81,44 @@ def test_published_package_never_changes(dist, folder):
     repository.publish(2)
     [index] = repository.folder.glob("deb/dists/stable/main/binary-*/Packages")
     assert re.findall(r"^Version: .*-(.)$", index.read_text(), re.MULTILINE) == ["2"]
+
+
+def test_two_runs_at_once(dist, folder):
+    """The packages are readable for their owner only; a web server must be able to read them."""
+    repository = Repository(dist, folder)
+    for package in copies(dist, folder, 1).iterdir():
+        package.chmod(0o600)
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(repository.run, folder / "packages-1") for _ in range(3)]:
+            done.result()
+    files = snapshot(repository.folder)
+    assert len([path for path in files if path.suffix in (".deb", ".rpm")]) == 2, files
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in files), files
+
+
+def test_apt_fetches_the_source(dist, folder):
+    repository = Repository(dist, folder)
+    packages = copies(dist, folder, 1)
+    # A small one, because that of wschat has all crates.
+    debian = folder / "wschat-7/debian"
+    (debian / "source").mkdir(parents=True)
+    (debian / "source/format").write_text("3.0 (native)\n")
+    (debian / "control").write_text("Source: wschat\nMaintainer: T <t@localhost>\n\nPackage: wschat\nArchitecture: any\n")
+    (debian / "changelog").write_text(
+        "wschat (7) unstable; urgency=low\n\n  * x\n\n -- T <t@localhost>  Fri, 27 Nov 2026 12:00:00 +0000\n"
+    )
+    run("dpkg-source", "-b", debian.parent, cwd=packages)
+    repository.run(packages)
+    shutil.copy(repository.folder / "wschat.sources", folder)
+    options = ["-oDir::Etc::sourcelist=/dev/null", f"-oDir::Etc::sourceparts={folder}", "-oAPT::Sandbox::User=root"]
+    for name in ("State::lists", "Cache"):
+        (folder / name / "partial").mkdir(parents=True)
+        options.append(f"-oDir::{name}={folder / name}")
+    run("apt-get", *options, "update")
+    fetched = folder / "fetched"
+    fetched.mkdir()
+    run("apt-get", *options, "source", "wschat", cwd=fetched)
+    assert (fetched / "wschat-7/debian/control").exists()
 
 
 def test_dnf_installs_and_upgrades(dist, folder):
