@@ -165,6 +165,23 @@ def test_another_date_compiles_nothing_again(_dist, _folder):
     assert "Finished" in said and "Compiling" not in said, said
 
 
+def test_configuration_of_cargo_moves_no_results(_dist, folder):
+    home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
+    (folder / "registry").symlink_to(home / "registry")
+    (folder / "config.toml").write_text('build.target-dir = "/elsewhere"\n')
+    environment = {key: value for key, value in os.environ.items() if key != "CARGO_TARGET_DIR"}
+    command = [TOP / "packaging/cargo", "metadata", "--no-deps", "--offline", "--format-version=1"]
+    found = json.loads(out(*command, env={**environment, "CARGO_HOME": str(folder)}))
+    assert found["target_directory"] == str(TOP / "target"), found["target_directory"]
+
+
+def test_old_python_is_named_before_compiling(_dist, folder):
+    environment = path_without(folder, "python3")
+    (folder / "python3").symlink_to("/bin/false")
+    result = build("--deb", env=environment)
+    assert result.returncode == 69 and "3.11 or later" in result.stderr, result
+
+
 def test_list_of_crates_is_up_to_date(_dist, _folder):
     run(TOP / "packaging/crates", "check")
 
