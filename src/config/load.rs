@@ -46,8 +46,9 @@ pub struct Loaded {
 ///
 /// Every problem that it has.
 pub fn load(outside: &Environment) -> Result<Loaded, Problems> {
-    let files = read_files(outside)?;
+    let (files, warnings) = read_files(outside)?;
     let mut draft = Draft::default();
+    draft.problems.extend(warnings);
     for file in &files {
         draft.read_file(file);
     }

@@ -61,6 +61,9 @@ fn only_names_of_drop_ins_are_read() {
     let scene = with("", &ignored);
     scene.load().unwrap();
     assert_eq!(scene.files(), ["wschat.toml"]);
+    let warning = "warning: it is not read, because its name does not end with .toml";
+    let expected = |name| format!("wschat: wschat.d/{name}: {warning}");
+    assert_eq!(scene.messages(), ["a.TOML", "a.conf"].map(expected));
 }
 
 #[test]
