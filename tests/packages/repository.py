@@ -83,6 +83,16 @@ def test_published_package_never_changes(dist, folder):
     assert re.findall(r"^Version: .*-(.)$", index.read_text(), re.MULTILINE) == ["2"]
 
 
+def test_another_key_is_refused(dist, folder):
+    repository = Repository(dist, folder)
+    repository.publish(1)
+    before = snapshot(repository.folder)
+    make_key(folder / "home", "another <another@localhost>")
+    done = repository.run(copies(dist, folder, 1), "another@localhost", check=False)
+    assert done.returncode == 73 and "a new key needs a new folder" in done.stderr, done
+    assert snapshot(repository.folder) == before, "a failure has changed the repository"
+
+
 def test_two_runs_at_once(dist, folder):
     """The packages are readable for their owner only; a web server must be able to read them."""
     repository = Repository(dist, folder)
@@ -195,8 +205,8 @@ class Repository:
     def publish(self, revision):
         self.run(copies(self.dist, self.parent, revision))
 
-    def run(self, packages, check=True):
-        arguments = ["--key", "tests@localhost", "--url", f"file://{self.folder}", "--packages", packages]
+    def run(self, packages, key="tests@localhost", check=True):
+        arguments = ["--key", key, "--url", f"file://{self.folder}", "--packages", packages]
         environment = {**os.environ, "GNUPGHOME": str(self.parent / "home")}
         return run(SCRIPT, *arguments, self.folder, check=check, env=environment)
 

@@ -75,6 +75,7 @@ def apt_refuses_a_changed_repository(box):
             with tempfile.TemporaryDirectory() as home:
                 make_key(home)
                 shutil.rmtree(apt)
+                (repository.folder / "wschat.asc").unlink()
                 sources = (repository.folder / "wschat.sources").read_text()
                 repository.publish(1, home)
                 assert sources != (repository.folder / "wschat.sources").read_text()
