@@ -171,7 +171,7 @@ export class List {
 
   /** Stops following before the first movement: a message could undo it. */
   #watchReader(scroller) {
-    const leave = () => scroller.scrollTop > 0 && this.#set(false);
+    const leave = () => scroller.scrollHeight > scroller.clientHeight && this.#set(false);
     const passive = { passive: true };
     let finger;
     scroller.addEventListener("wheel", ({ deltaY, ctrlKey }) => deltaY < 0 && !ctrlKey && leave(), passive);

@@ -1,8 +1,9 @@
-//! A page in its own browser: headless Chromium under chromedriver, or headless Firefox under
-//! geckodriver.
+//! A page in its own browser: headless Chromium under chromedriver, headless Firefox under
+//! geckodriver, or the browser of WebKitGTK under WebKitWebDriver, on a display of Xvfb.
 
 use std::future::Future;
 use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::common::command::Command as DriverCommand;
 use thirtyfour::prelude::*;
-use thirtyfour::{ChromeCapabilities, FirefoxCapabilities, LoggingPrefsLogLevel, TypingData};
+use thirtyfour::{
+    Capabilities, ChromeCapabilities, FirefoxCapabilities, LoggingPrefsLogLevel, TypingData,
+};
 
 /// How long a test waits.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -43,13 +46,17 @@ impl Default for PageOptions {
 pub enum Browser {
     Chromium,
     Firefox,
+    WebKit,
 }
+
+/// One of each engine.
+pub const BROWSERS: [Browser; 3] = [Browser::Chromium, Browser::Firefox, Browser::WebKit];
 
 /// A browser with one page; both end with the test.
 pub struct Page {
     driver: Option<WebDriver>,
-    /// The process of chromedriver or geckodriver.
-    server: Child,
+    /// The process of the driver, and of a display; the first leads their process group.
+    servers: Vec<Child>,
     _profile: TempDir,
 }
 
@@ -89,6 +96,7 @@ impl Page {
         let page = match browser {
             Browser::Chromium => Self::start(&PageOptions::default()).await,
             Browser::Firefox => Self::start_firefox().await,
+            Browser::WebKit => Self::start_webkit().await,
         };
         page.driver().goto(url).await.unwrap();
         page
@@ -111,7 +119,43 @@ impl Page {
         let url = format!("http://127.0.0.1:{port}");
         let driver = WebDriver::new(url, wanted).await.expect("Firefox starts");
         driver.set_script_timeout(DEADLINE).await.unwrap();
-        Self { driver: Some(driver), server, _profile: profile }
+        Self { driver: Some(driver), servers: vec![server], _profile: profile }
+    }
+
+    async fn start_webkit() -> Self {
+        let profile = TempDir::new().unwrap();
+        let words = ["Xvfb", "-displayfd", "1", "-screen", "0", "1000x900x24", "-nolisten", "tcp"];
+        let (display, number) = start_server(&words, "");
+        let group = i32::try_from(display.id()).unwrap();
+        let start = |port: u16| {
+            Command::new("WebKitWebDriver")
+                .arg(format!("--port={port}"))
+                .env("DISPLAY", format!(":{number}"))
+                .env("HOME", profile.path())
+                .env("LANG", "C.UTF-8")
+                .process_group(group)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("WebKitWebDriver starts; on Debian it is in webkit2gtk-driver")
+        };
+        // It does not say which port it has chosen.
+        let (server, port) = loop {
+            let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut server = start(free);
+            let start = Instant::now();
+            while TcpStream::connect(("127.0.0.1", free)).is_err() && start.elapsed() < DEADLINE {
+                tokio::time::sleep(TICK).await;
+            }
+            if server.try_wait().unwrap().is_none() {
+                break (server, free);
+            }
+        };
+        let url = format!("http://127.0.0.1:{port}");
+        let driver = WebDriver::new(url, Capabilities::new()).await.expect("WebKitGTK starts");
+        driver.set_script_timeout(DEADLINE).await.unwrap();
+        driver.set_window_rect(0, 0, 900, 800).await.unwrap();
+        Self { driver: Some(driver), servers: vec![display, server], _profile: profile }
     }
 
     async fn start(options: &PageOptions) -> Self {
@@ -140,7 +184,7 @@ impl Page {
         let url = format!("http://127.0.0.1:{port}");
         let driver = WebDriver::new(url, wanted).await.expect("Chromium starts");
         driver.set_script_timeout(DEADLINE).await.unwrap();
-        Self { driver: Some(driver), server, _profile: profile }
+        Self { driver: Some(driver), servers: vec![server], _profile: profile }
     }
 
     pub fn driver(&self) -> &WebDriver {
@@ -281,12 +325,15 @@ impl Drop for Page {
         if let Some(driver) = self.driver.take() {
             let _ = driver.leak();
         }
-        let _ = kill_process_group(Pid::from_child(&self.server), Signal::KILL);
-        let _ = self.server.wait();
+        let _ = kill_process_group(Pid::from_child(&self.servers[0]), Signal::KILL);
+        for server in &mut self.servers {
+            let _ = server.wait();
+        }
     }
 }
 
-/// Starts a driver, and returns the port that it logs behind the words `before_port`.
+/// Starts a driver or a display, and returns the number that it prints behind the words
+/// `before_port`: its port.
 /// Chromedriver chooses a free port of IPv4, and fails if the same port of IPv6 is in use;
 /// then it is started again.
 fn start_server(words: &[&str], before_port: &str) -> (Child, u16) {

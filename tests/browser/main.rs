@@ -1,11 +1,12 @@
 //! The page in real browsers with a real daemon, and pages of others. The tests need Chromium,
-//! chromedriver, Firefox, geckodriver at `WSCHAT_GECKODRIVER`, and axe-core at `WSCHAT_AXE`;
-//! `tests/run` installs them. With
-//! `WSCHAT_SCREENSHOTS=FOLDER` they save screenshots of the main states.
+//! chromedriver, Firefox, geckodriver at `WSCHAT_GECKODRIVER`, WebKitWebDriver, Xvfb, and
+//! axe-core at `WSCHAT_AXE`; `tests/run` installs them. With `WSCHAT_SCREENSHOTS=FOLDER` they
+//! save screenshots of the main states.
 
 mod accessibility;
 mod connection;
 mod driver;
+mod engines;
 mod events;
 mod files;
 mod gestures;

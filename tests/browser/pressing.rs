@@ -3,7 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::driver::{Browser, Page, PageOptions, run};
+use crate::driver::{BROWSERS, Page, PageOptions, run};
 use crate::harness::{Daemon, UNLIMITED};
 use crate::network::Network;
 use crate::token::{SECRET, token};
@@ -45,7 +45,7 @@ fn a_control_does_not_move_when_a_token_is_taken() {
         let daemon = Daemon::start(&format!("[auth]\njwt_secret = \"{SECRET}\"\n"));
         let until = Utc::now() + TimeDelta::days(1);
         let ann = token(&json!({ "sub": "ann", "exp": until.timestamp() }));
-        for browser in [Browser::Chromium, Browser::Firefox] {
+        for browser in BROWSERS {
             let page = Page::open_in(browser, daemon.addr).await;
             for (control, effect) in [
                 ("#settings-close", "!document.getElementById('settings').open"),
@@ -78,7 +78,7 @@ fn a_button_does_not_move_when_another_message_is_sent() {
     run(async {
         let daemon = Daemon::start("");
         let network = Network::to(daemon.addr);
-        for browser in [Browser::Chromium, Browser::Firefox] {
+        for browser in BROWSERS {
             let page = Page::open_in(browser, network.address).await;
             page.name("wschat").await;
             for msg in ["first", "second"] {
@@ -129,7 +129,7 @@ fn the_header_does_not_move_when_the_connection_breaks() {
 fn a_link_stays_under_the_pointer_while_messages_come() {
     run(async {
         let daemon = Daemon::start(UNLIMITED);
-        for browser in [Browser::Chromium, Browser::Firefox] {
+        for browser in BROWSERS {
             let page = Page::open_in(browser, daemon.addr).await;
             let mut visitor = daemon.connect();
             for number in 0..60 {

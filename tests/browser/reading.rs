@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::driver::{Browser, Page, PageOptions, run};
+use crate::driver::{BROWSERS, Page, PageOptions, run};
 use crate::harness::{Daemon, UNLIMITED};
 use crate::network::say;
 
@@ -180,7 +180,7 @@ fn dates_have_the_form_of_the_country() {
 fn copied_lines_are_what_one_would_write() {
     run(async {
         let daemon = Daemon::start(UNLIMITED);
-        for browser in [Browser::Chromium, Browser::Firefox] {
+        for browser in BROWSERS {
             let page = Page::open_in(browser, daemon.addr).await;
             let mut visitor = daemon.connect();
             for (usr, msg) in [
