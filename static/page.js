@@ -17,6 +17,8 @@ const COMMAND = /^[\s\p{Cf}]*([/／](help|kick|lock|mute|name|quit|retract|slow|
 const INCOMING_MAX = 4_000;
 
 const { dataset } = document.body;
+/** The longest message; the server writes it into the page. */
+const bytesMax = Number(document.documentElement.dataset.bytesMax);
 const $ = (id) => document.getElementById(id);
 const on = (id, type, act) => $(id).addEventListener(type, act);
 
@@ -205,7 +207,7 @@ function drafted() {
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight + 2}px`;
   const left = bytesLeft();
-  const near = left < dataset.bytesMax / 5;
+  const near = left < bytesMax / 5;
   $("left").textContent = near ? text(left < 0 ? "over" : "left", { bytes: Math.abs(left) }) : "";
   $("left").classList.toggle("bad", left < 0);
 }
@@ -218,10 +220,10 @@ function nameChanged() {
 const ownName = () => $("usr").value.trim();
 const typed = () => ({ id: newId(), usr: ownName(), msg: $("msg").value });
 
-/** Bytes that are left; the server puts its limit on the page. */
+/** Bytes that are left. */
 function bytesLeft() {
   const message = JSON.stringify(outgoing(typed()));
-  return dataset.bytesMax - new TextEncoder().encode(message).length;
+  return bytesMax - new TextEncoder().encode(message).length;
 }
 
 const outgoing = ({ usr, msg, id }) => ({ usr, msg, id, jwt: inTab("token") || undefined });

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+
+use crate::harness::Daemon;
 
 fn files() -> Vec<(String, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("static");
@@ -15,18 +16,35 @@ fn files() -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a browser would transfer.
+/// What a browser transfers, and what other pages can use.
 #[test]
 fn the_files_are_small() {
-    let compressed = |name: &str| {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("static").join(name);
-        let output =
-            Command::new("gzip").args(["-9", "--stdout", "--"]).arg(path).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        output.stdout.len()
+    let daemon = Daemon::start("");
+    let length = |path: &str| -> usize {
+        let head = daemon
+            .http(&format!("HEAD {path} HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n"));
+        assert!(head.contains("\r\ncontent-encoding: gzip\r\n"), "{head}");
+        let value = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        value.unwrap().parse().unwrap()
     };
-    let total: usize = files().iter().map(|(name, _)| compressed(name)).sum();
+    let total: usize = ["/", "/icon.svg", "/wschat.js"].map(length).iter().sum();
     assert!(total <= 24 * 1024, "{total} bytes");
+}
+
+/// What the page needs comes with it, so that it needs one request.
+#[test]
+fn the_page_loads_nothing_but_its_icon() {
+    let daemon = Daemon::start("");
+    let page = daemon.http("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let (document, script) = page.split_once("<script type=\"module\">").unwrap();
+    assert_eq!(document.matches("href=").count(), 1);
+    assert!(document.contains("<link rel=\"icon\" href=\"icon.svg\">"));
+    for word in [" src=", "<link rel=\"stylesheet\"", "url("] {
+        assert!(!page.contains(word), "{word}");
+    }
+    for word in ["\nimport ", "import(", "\nexport ", "/**"] {
+        assert!(!script.contains(word), "{word}");
+    }
 }
 
 #[test]

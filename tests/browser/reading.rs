@@ -138,7 +138,7 @@ fn blank_lines_and_names_do_not_take_the_screen() {
         page.until("document.querySelector('.tall')").await;
         let part = page.js("document.querySelector('.tall').offsetHeight / innerHeight").await;
         assert!(part.as_f64().unwrap() <= 0.5, "{part}");
-        page.run(LIST).await;
+        replace_list(&page).await;
         page.run(
             "window.list.add(['\\u200d', '\\ufe0f', ' '].map((usr) => ({ message: { usr, msg: 'hi', tim: '2026-03-14T12:00:00.000000001Z' } })), 0);",
         )
@@ -161,7 +161,7 @@ fn dates_have_the_form_of_the_country() {
             let page =
                 Page::open_as(daemon.addr, PageOptions { language, ..PageOptions::default() })
                     .await;
-            page.run(LIST).await;
+            replace_list(&page).await;
             page.run(
                 "const on = (day) => ({ message: { usr: 'ann', msg: 'hi', tim: `2026-03-${day}T12:00:00.000000001Z` } });
                  window.list.add([on(14), on(15)], 0);",
@@ -247,7 +247,7 @@ fn a_new_day_is_marked() {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
         // The server cannot wait for midnight, so the list itself gets the messages.
-        page.run(LIST).await;
+        replace_list(&page).await;
         page.run(
             "const on = (day, msg) => ({ message: { usr: 'ann', msg, tim: `2026-03-${day}T12:00:00.000000001Z` } });
              window.list.add([on(14, 'one'), on(14, 'two'), on(15, 'three'), on(15, 'four')], 0);",
@@ -263,13 +263,20 @@ fn a_new_day_is_marked() {
     });
 }
 
-/// A list of the test's own, in the page's place for it.
-const LIST: &str = "
-    const { List } = await import('/list.js');
-    const $ = (id) => document.getElementById(id);
-    window.list = new List({ scroller: $('scroller'), list: $('list'), gone: $('gone'),
-        onNews: (following, news) => (window.news = [following, news]) });
-    $('empty').hidden = true;";
+/// Gives the page a list of the test's own, in the place for it.
+async fn replace_list(page: &Page) {
+    // Its modules are part of the page's script, so they are given to the browser once more.
+    let sources = [include_str!("../../static/texts.js"), include_str!("../../static/list.js")];
+    let own = |line: &&str| !line.starts_with("import ");
+    let lines = sources.iter().flat_map(|source| source.lines()).filter(own);
+    let modules: Vec<_> = lines.map(|line| line.strip_prefix("export ").unwrap_or(line)).collect();
+    let create = "
+        const $ = (id) => document.getElementById(id);
+        window.list = new List({ scroller: $('scroller'), list: $('list'), gone: $('gone'),
+            onNews: (following, news) => (window.news = [following, news]) });
+        $('empty').hidden = true;";
+    page.run(&(modules.join("\n") + create)).await;
+}
 
 #[test]
 fn one_message_that_cannot_be_shown_is_shown_as_plain_text() {
@@ -304,7 +311,7 @@ fn one_message_that_cannot_be_shown_is_shown_as_plain_text() {
         say(&mut visitor, "ann", "still here");
         page.until("[...document.querySelectorAll('.text')].at(-1).textContent === 'still here'")
             .await;
-        page.run(LIST).await;
+        replace_list(&page).await;
         page.run(
             "const odd = [{}, { usr: 'ann' }, { usr: 'ann', msg: 'no time' }, { usr: 7, msg: null, tim: 'x' },
                 { usr: { toString: 1 }, msg: [], tim: '2026-03-14T12:00:00.000000001Z' }];
@@ -345,7 +352,7 @@ fn the_list_is_bounded_and_counts_removed_messages() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
-        page.run(LIST).await;
+        replace_list(&page).await;
         page.run(
             "window.row = (n) => ({ message: { usr: `user ${n % 7}`, msg: `message ${n}`, tim: '2026-03-14T12:00:00.000000001Z' } });
              for (let n = 0; n < 10_000; n += 100)
@@ -387,7 +394,7 @@ fn a_retracted_message_disappears_and_nothing_moves() {
     run(async {
         let daemon = Daemon::start("");
         let page = Page::open(daemon.addr).await;
-        page.run(LIST).await;
+        replace_list(&page).await;
         page.run(
             "const tim = (n) => `2026-03-14T12:00:00.${String(n).padStart(9, 0)}Z`;
              const row = (n, msg) => ({ mention: n === 1, message: { usr: `user ${n % 3}`, msg, tim: tim(n) } });

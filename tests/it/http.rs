@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
 
 use wschat::ws::frame::client_frame;
 
@@ -35,6 +36,8 @@ fn respond(daemon: &Daemon, lines: &str) -> String {
     stream.write_all(request.as_bytes()).unwrap();
     let mut response = read_until(&mut stream, b"\r\n\r\n");
     if !response.starts_with(b"HTTP/1.1 101 ") {
+        // Without a further request the connection ends after the response.
+        stream.shutdown(Shutdown::Write).unwrap();
         stream.read_to_end(&mut response).unwrap();
     }
     String::from_utf8(response).unwrap()
@@ -66,7 +69,7 @@ fn requests_and_their_status() {
         ("HEAD / HTTP/1.1|Host: h", "1 200"),
         ("GET /?token=x HTTP/1.1|Host: h", "1 200"),
         ("GET /wschat.js HTTP/1.1|Host: h", "1 200"),
-        ("GET /wschat.css HTTP/1.1|Host: h", "1 200"),
+        ("GET /page.js HTTP/1.1|Host: h", "1 404"),
         ("GET /icon.svg HTTP/1.1|Host: h", "1 200"),
         ("GET /nowhere HTTP/1.1|Host: h", "1 404 Not Found"),
         ("GET /index.html HTTP/1.1|Host: h", "1 404"),
@@ -212,39 +215,140 @@ fn without_the_page_only_websockets_are_served() {
     }
 }
 
-/// With the header fields that restrict it, and again only if it has changed.
+/// With the header fields that restrict it, compressed for a client that accepts it, and again
+/// only if it has changed.
 #[test]
 fn files_of_the_page() {
     let daemon = Daemon::start("");
-    for (path, file, media_type) in [
-        ("/", "index.html", "text/html; charset=utf-8"),
-        ("/page.js", "page.js", "text/javascript; charset=utf-8"),
-        ("/list.js", "list.js", "text/javascript; charset=utf-8"),
-        ("/texts.js", "texts.js", "text/javascript; charset=utf-8"),
-        ("/wschat.js", "wschat.js", "text/javascript; charset=utf-8"),
-        ("/wschat.css", "wschat.css", "text/css; charset=utf-8"),
-        ("/icon.svg", "icon.svg", "image/svg+xml"),
+    for (path, media_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/wschat.js", "text/javascript; charset=utf-8"),
+        ("/icon.svg", "image/svg+xml"),
     ] {
         let get = format!("GET {path} HTTP/1.1|Host: h");
         let response = check(&daemon, &get, "1 200");
         assert!(field(&response, "content-security-policy").starts_with("default-src 'none';"));
         assert_eq!(field(&response, "x-content-type-options"), "nosniff");
-        assert_eq!(field(&response, "cache-control"), "no-cache");
+        assert_eq!(field(&response, "cache-control"), "no-cache, no-transform");
+        assert_eq!(field(&response, "vary"), "Accept-Encoding");
+        assert_eq!(field(&response, "content-encoding"), "");
         assert_eq!(field(&response, "content-type"), media_type);
-        let body = fs::read_to_string(format!("static/{file}")).unwrap();
-        assert_eq!(response.split_once("\r\n\r\n").unwrap().1, body);
-        let etag = field(&response, "etag");
-        assert!(etag.len() > 10, "{etag}");
-        for (condition, want) in [
-            (etag, "1 304"),
-            (&format!("W/{etag}"), "1 304"),
-            (&format!("\"other\", {etag}"), "1 304"),
-            ("*", "1 304"),
-            ("\"other\"", "1 200"),
-        ] {
-            let response = check(&daemon, &format!("{get}|If-None-Match: {condition}"), want);
-            assert_eq!(field(&response, "etag"), etag);
+        let body = response.split_once("\r\n\r\n").unwrap().1;
+        let gzip = format!("{get}|Accept-Encoding: gzip, br");
+        let compressed = exchange(&mut raw(&daemon), &gzip);
+        assert_eq!(field(&compressed.0, "content-encoding"), "gzip");
+        assert_eq!(field(&compressed.0, "vary"), "Accept-Encoding");
+        assert_eq!(decompress(&compressed.1), body, "{path}");
+        let etags = [&response, &compressed.0].map(|response| field(response, "etag"));
+        assert_ne!(etags[0], etags[1]);
+        for (get, etag) in [(&get, etags[0]), (&gzip, etags[1])] {
+            assert!(etag.len() > 10, "{etag}");
+            for (condition, want) in [
+                (etag, "1 304"),
+                (&format!("W/{etag}"), "1 304"),
+                (&format!("\"other\", {etag}"), "1 304"),
+                ("*", "1 304"),
+            ] {
+                let response = check(&daemon, &format!("{get}|If-None-Match: {condition}"), want);
+                assert_eq!(field(&response, "etag"), etag);
+                assert_eq!(field(&response, "vary"), "Accept-Encoding");
+            }
         }
+        check(&daemon, &format!("{get}|If-None-Match: {}", etags[1]), "1 200");
+    }
+    let source = fs::read_to_string("static/wschat.js").unwrap();
+    assert!(respond(&daemon, "GET /wschat.js HTTP/1.1|Host: h").ends_with(&source));
+    // A response to other pages depends on both.
+    let daemon = Daemon::start("[listen]\norigins = [\"https://chat.example\"]\n");
+    let response = check(&daemon, GET, "1 200");
+    let vary: Vec<_> = response.lines().filter(|line| line.starts_with("vary: ")).collect();
+    assert_eq!(vary, ["vary: Accept-Encoding", "vary: Origin"]);
+}
+
+/// The text of a response in gzip.
+fn decompress(bytes: &[u8]) -> String {
+    let mut gzip = Command::new("gzip")
+        .args(["--decompress", "--stdout"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    gzip.stdin.take().unwrap().write_all(bytes).unwrap();
+    let output = gzip.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Sends a request whose lines are separated by `|`, and returns the head and the body of the
+/// response; the connection stays open.
+fn exchange(stream: &mut TcpStream, lines: &str) -> (String, Vec<u8>) {
+    stream.write_all(format!("{}\r\n\r\n", lines.replace('|', "\r\n")).as_bytes()).unwrap();
+    let head = String::from_utf8(read_until(stream, b"\r\n\r\n")).unwrap();
+    let is_head = lines.starts_with("HEAD");
+    let length = if is_head { "" } else { field(&head, "content-length") };
+    let mut body = vec![0; length.parse().unwrap_or(0)];
+    stream.read_exact(&mut body).unwrap();
+    (head, body)
+}
+
+/// A browser needs one connection for all of them.
+#[test]
+fn a_connection_stays_open_after_a_file_of_the_page() {
+    let daemon = Daemon::start("");
+    let cached = "If-None-Match: *";
+    for last in
+        [HANDSHAKE, "GET /nowhere HTTP/1.1|Host: h", "GET / HTTP/1.1|Host: h|Connection: close"]
+    {
+        let mut stream = raw(&daemon);
+        for _ in 0..3 {
+            for (lines, status) in [
+                (GET, "200"),
+                ("HEAD / HTTP/1.1|Host: h", "200"),
+                ("GET /wschat.js HTTP/1.1|Host: h|Accept-Encoding: gzip", "200"),
+                (&format!("{GET}|{cached}"), "304"),
+                ("GET /icon.svg HTTP/1.1|Host: h", "200"),
+            ] {
+                let (head, _) = exchange(&mut stream, lines);
+                assert_eq!(&head[9..12], status, "{lines}: {head}");
+                assert_eq!(field(&head, "connection"), "", "{head}");
+            }
+        }
+        let (head, _) = exchange(&mut stream, last);
+        if last == HANDSHAKE {
+            assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+            let text = br#"{"usr":"ann","msg":"after the page"}"#;
+            stream.write_all(&client_frame(0x81, text)).unwrap();
+            read_until(&mut stream, b"\"after the page\"");
+        } else {
+            assert_eq!(field(&head, "connection"), "close", "{head}");
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        }
+    }
+    let mut stream = raw(&daemon);
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// It waits for nothing, so that it is not rejected.
+#[test]
+fn an_idle_connection_ends_and_gives_way_without_a_rejection() {
+    const SLOTS: usize = 1024;
+    let daemon = Daemon::start("limits.handshake_timeout_secs = 1");
+    let mut stream = raw(&daemon);
+    exchange(&mut stream, GET);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    daemon.reload("limits.handshake_timeout_secs = 120");
+    let mut idle: Vec<TcpStream> = Vec::new();
+    for _ in 0..SLOTS + 10 {
+        idle.push(raw(&daemon));
+        exchange(idle.last_mut().unwrap(), GET);
+    }
+    assert_eq!(idle[0].read(&mut [0]).unwrap(), 0);
+    exchange(idle.last_mut().unwrap(), GET);
+    let out = daemon.command(&["status", "--json"]).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    for reason in ["late", "crowded"] {
+        assert!(text.contains(&format!("\"{reason}\":0")), "{text}");
     }
 }
 
@@ -252,7 +356,11 @@ fn files_of_the_page() {
 fn the_page_contains_the_longest_message() {
     let daemon = Daemon::start("limits.message_bytes_max = 1000");
     let response = check(&daemon, GET, "1 200");
-    assert!(response.contains("<body data-bytes-max=\"1000\">"), "{response}");
+    assert!(response.contains("<html lang=\"en\" data-bytes-max=\"1000\">\n"), "{response}");
+    let gzip = format!("{GET}|Accept-Encoding: gzip");
+    let (_, compressed) = exchange(&mut raw(&daemon), &gzip);
+    let page = response.split_once("\r\n\r\n").unwrap().1;
+    assert_eq!(decompress(&compressed), page);
     let cached = format!("{GET}|If-None-Match: {}", field(&response, "etag"));
     check(&daemon, &cached, "1 304");
     daemon.reload("limits.message_bytes_max = 1001");

@@ -72,7 +72,10 @@ impl Cors {
     /// Adds the fields to a response; 101 has none.
     pub fn add_to(self, response: &mut FullResponse) {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().extend(self.fields);
+            // `Vary` may be there already.
+            for (name, value) in &self.fields {
+                response.headers_mut().append(name, value.clone());
+            }
         }
     }
 }

@@ -52,10 +52,15 @@ impl Lease {
         Instant::now() + self.limit
     }
 
-    /// The response to a POST is ready: its client has the whole time to take it and to
-    /// send the next request.
+    /// The response to a POST is ready.
     pub fn end_post(&self) {
         self.has_post.store(false, Ordering::Relaxed);
+        self.end_request();
+    }
+
+    /// A response is ready, after which the connection stays open: its client has the whole
+    /// time to take it and to send the next request.
+    pub fn end_request(&self) {
         self.has_served.store(true, Ordering::Relaxed);
         self.renew();
     }
@@ -85,6 +90,11 @@ impl Lease {
     /// Whether a request was answered, so that the client is not slow but idle.
     pub fn has_served(&self) -> bool {
         self.has_served.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection waits for a next request.
+    pub fn is_idle(&self) -> bool {
+        self.has_served() && !self.has_post.load(Ordering::Relaxed)
     }
 
     /// The connection has to give way.

@@ -1,7 +1,7 @@
 //! HTTP: the WebSocket handshake, and the chat page.
 //!
-//! A connection that upgrades goes to a shard. After the response to a POST a connection stays
-//! open for the next request; after any other response it is closed.
+//! A connection that upgrades goes to a shard. After the response to a POST, or a file of the
+//! page, a connection stays open for the next request; after any other response it is closed.
 //!
 //! - `server`: accepts connections, and hands those that listen to the shards
 //! - `requests`: serves the requests of one connection
@@ -14,7 +14,7 @@
 //! - `host_check`: whether `Host` is valid
 //! - `upgrade`: the server's part of the WebSocket handshake (RFC 6455, 4.2)
 //! - `origin_check`: whether `Origin` is listed
-//! - `page`: the files of the chat page
+//! - `page`: the files of the chat page; `gzip`: their compressed form
 //! - `post`: a message that is sent by POST; `bearer`: its token in `Authorization`;
 //!   `post_response`: its response; `post_head`: the head as it arrived
 //! - `cors`: which pages may read a response
@@ -31,6 +31,7 @@ mod error_response;
 mod event_stream;
 mod fast_path;
 mod forwarded_for;
+mod gzip;
 pub(crate) mod handshake_stream;
 pub(crate) mod host_check;
 pub(crate) mod http11_reader;

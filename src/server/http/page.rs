@@ -1,49 +1,71 @@
-//! The files of the chat page, which are part of the binary.
+//! The chat page and its files, which are part of the binary. `build.rs` joins the page into
+//! one response, and compresses what is served.
 
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::response::{FullResponse, last_response};
+use super::gzip;
+use super::response::{FullResponse, page_response};
 
 /// One file of the page.
 pub(crate) struct PageFile {
     path: &'static str,
     media_type: &'static str,
-    bytes: &'static [u8],
+    /// What stands before `text` and has the settings of the server; often nothing.
+    first_lines: &'static str,
+    text: &'static str,
+    /// `text`, compressed.
+    compressed: &'static [u8],
     /// The start of the content's SHA-256: it changes with the file, but not with each build.
     hash: String,
+    /// Restricts a page to its own script, its own style and this server's WebSocket; no site
+    /// can embed it.
+    content_security_policy: HeaderValue,
 }
 
-static FILES: LazyLock<[PageFile; 7]> = LazyLock::new(|| {
+/// A file that build.rs has written, and the same compressed.
+macro_rules! built {
+    ($name:literal) => {
+        (
+            include_str!(concat!(env!("OUT_DIR"), "/", $name)),
+            include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz")),
+        )
+    };
+}
+
+static FILES: LazyLock<[PageFile; 3]> = LazyLock::new(|| {
+    let first_lines = include_str!(concat!(env!("OUT_DIR"), "/index-first-lines.html"));
     [
-        PageFile::new(ROOT, HTML, include_bytes!("../../../static/index.html")),
-        PageFile::new("/page.js", SCRIPT, include_bytes!("../../../static/page.js")),
-        PageFile::new("/list.js", SCRIPT, include_bytes!("../../../static/list.js")),
-        PageFile::new("/texts.js", SCRIPT, include_bytes!("../../../static/texts.js")),
-        PageFile::new("/wschat.js", SCRIPT, include_bytes!("../../../static/wschat.js")),
-        PageFile::new("/wschat.css", STYLE, include_bytes!("../../../static/wschat.css")),
-        PageFile::new("/icon.svg", ICON, include_bytes!("../../../static/icon.svg")),
+        PageFile::new("/", "text/html; charset=utf-8", first_lines, built!("index-rest.html")),
+        PageFile::new("/wschat.js", "text/javascript; charset=utf-8", "", built!("wschat.js")),
+        PageFile::new("/icon.svg", "image/svg+xml", "", built!("icon.svg")),
     ]
 });
 
-const ROOT: &str = "/";
-const HTML: &str = "text/html; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-const STYLE: &str = "text/css; charset=utf-8";
-const ICON: &str = "image/svg+xml";
-
-/// The text in the page that is replaced with the limit of messages.
+/// The text in the first lines that is replaced with the limit of messages.
 const MESSAGE_BYTES_MAX: &str = "data-bytes-max=\"16384\"";
 
+/// A browser asks each time, so that it does not use an old page with a new server. A proxy
+/// that changed the page would change the hash of its script.
+const CACHE_CONTROL: &str = "no-cache, no-transform";
+
 impl PageFile {
-    fn new(path: &'static str, media_type: &'static str, bytes: &'static [u8]) -> Self {
-        let hash = digest::digest(&digest::SHA256, bytes);
+    fn new(
+        path: &'static str,
+        media_type: &'static str,
+        first_lines: &'static str,
+        (text, compressed): (&'static str, &'static [u8]),
+    ) -> Self {
+        let hash = digest::digest(&digest::SHA256, [first_lines, text].concat().as_bytes());
         let hash = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { path, media_type, bytes, hash }
+        let content_security_policy = HeaderValue::try_from(content_security_policy(text))
+            .unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"));
+        Self { path, media_type, first_lines, text, compressed, hash, content_security_policy }
     }
 
     /// The file at `path`.
@@ -51,42 +73,97 @@ impl PageFile {
         FILES.iter().find(|file| file.path == path)
     }
 
-    /// The file, or 304 if these headers say that the client has it.
+    /// The file, or 304 if these headers say that the client has it. The connection stays open
+    /// for the next file.
     pub fn response(&self, headers: &HeaderMap, message_bytes_max: usize) -> FullResponse {
-        let etag = self.etag(message_bytes_max);
+        let first_lines = self.first_lines(message_bytes_max);
+        let compressed =
+            gzip::is_accepted(headers).then(|| self.compressed(&first_lines)).flatten();
+        let etag = self.etag(message_bytes_max, compressed.is_some());
         let is_cached = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
             let tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
             tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag))
                 .any(|tag| tag == etag || tag == "*")
         });
-        // The browser asks each time, so that it does not use an old page with a new server.
-        let cache_control = (header::CACHE_CONTROL, "no-cache");
+        let mut fields: Vec<(HeaderName, &'static str)> =
+            vec![(header::CACHE_CONTROL, CACHE_CONTROL), (header::VARY, "Accept-Encoding")];
         let mut response = if is_cached {
-            last_response(StatusCode::NOT_MODIFIED, Bytes::new(), &[cache_control])
+            page_response(StatusCode::NOT_MODIFIED, Bytes::new(), &fields)
         } else {
-            let fields = [cache_control, (header::CONTENT_TYPE, self.media_type)];
-            last_response(StatusCode::OK, self.content(message_bytes_max), &fields)
+            fields.push((header::CONTENT_TYPE, self.media_type));
+            if compressed.is_some() {
+                fields.push((header::CONTENT_ENCODING, "gzip"));
+            }
+            let content = compressed.unwrap_or_else(|| self.content(first_lines));
+            page_response(StatusCode::OK, content, &fields)
         };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_SECURITY_POLICY, self.content_security_policy.clone());
         if let Ok(etag) = HeaderValue::try_from(etag) {
-            response.headers_mut().insert(header::ETAG, etag);
+            headers.insert(header::ETAG, etag);
         }
         response
     }
 
-    fn etag(&self, message_bytes_max: usize) -> String {
-        match self.path {
-            ROOT => format!("\"{}-{message_bytes_max}\"", self.hash),
-            _ => format!("\"{}\"", self.hash),
-        }
+    /// It differs between the encodings of a file (RFC 9110, 8.8.3.3).
+    fn etag(&self, message_bytes_max: usize, is_compressed: bool) -> String {
+        let settings = match self.first_lines {
+            "" => String::new(),
+            _ => format!("-{message_bytes_max}"),
+        };
+        let encoding = if is_compressed { "-gzip" } else { "" };
+        format!("\"{}{settings}{encoding}\"", self.hash)
     }
 
-    fn content(&self, message_bytes_max: usize) -> Bytes {
-        match std::str::from_utf8(self.bytes) {
-            Ok(page) if self.path == ROOT => {
-                let attribute = format!("data-bytes-max=\"{message_bytes_max}\"");
-                page.replacen(MESSAGE_BYTES_MAX, &attribute, 1).into()
-            }
-            _ => Bytes::from_static(self.bytes),
+    fn first_lines(&self, message_bytes_max: usize) -> String {
+        let attribute = format!("data-bytes-max=\"{message_bytes_max}\"");
+        self.first_lines.replacen(MESSAGE_BYTES_MAX, &attribute, 1)
+    }
+
+    fn content(&self, first_lines: String) -> Bytes {
+        if first_lines.is_empty() {
+            return Bytes::from_static(self.text.as_bytes());
         }
+        (first_lines + self.text).into()
+    }
+
+    fn compressed(&self, first_lines: &str) -> Option<Bytes> {
+        if first_lines.is_empty() {
+            return Some(Bytes::from_static(self.compressed));
+        }
+        gzip::prepend(first_lines, self.compressed, self.text.as_bytes()).map(Bytes::from)
+    }
+}
+
+/// The policy for this text: its script and its style are named by their hashes.
+fn content_security_policy(text: &str) -> String {
+    let source = |start: &str, end: &str| {
+        let (_, rest) = text.split_once(start)?;
+        let (content, _) = rest.split_once(end)?;
+        let hash = digest::digest(&digest::SHA256, content.as_bytes());
+        Some(format!("'sha256-{}'", BASE64_STANDARD.encode(hash)))
+    };
+    let [script, style] = [("<script type=\"module\">", "</script>"), ("<style>", "</style>")]
+        .map(|(start, end)| source(start, end).unwrap_or_else(|| "'none'".to_owned()));
+    format!(
+        "default-src 'none'; script-src {script}; style-src {style}; img-src 'self'; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_its_script_and_its_style_by_hash() {
+        let page = PageFile::find("/").unwrap();
+        let policy = page.content_security_policy.to_str().unwrap();
+        assert!(policy.contains("script-src 'sha256-"), "{policy}");
+        assert!(policy.contains("style-src 'sha256-"), "{policy}");
+        assert!(!page.text.contains("src=\"page.js\""));
+        let icon = PageFile::find("/icon.svg").unwrap();
+        let policy = icon.content_security_policy.to_str().unwrap();
+        assert!(policy.contains("script-src 'none'; style-src 'none'"), "{policy}");
     }
 }

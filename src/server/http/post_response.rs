@@ -31,12 +31,6 @@ pub(crate) fn response(answer: PostAnswer) -> FullResponse {
     response
 }
 
-/// The same response, but the last one of its connection.
-pub(crate) fn last(mut response: FullResponse) -> FullResponse {
-    set(response.headers_mut(), &[(header::CONNECTION, "close")]);
-    response
-}
-
 /// The status for each refusal.
 fn status(refusal: Refusal) -> StatusCode {
     match refusal {

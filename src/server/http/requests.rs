@@ -22,7 +22,7 @@ use super::lease::Lease;
 use super::post::{self, PostContext};
 use super::post_head::PostHead;
 use super::proxy_header::read_proxy_header;
-use super::response::FullResponse;
+use super::response::{FullResponse, is_last, last};
 use super::routes::Outcome;
 use super::server::HttpServer;
 use super::{error_response, fast_path, origin_check, routes};
@@ -121,6 +121,10 @@ impl HttpServer {
                 None => {}
             },
         }
+        if !is_last(&response) {
+            lease.end_request();
+        }
+        let response = if lease.is_closed() { last(response) } else { response };
         Ok(response.map(Full::new))
     }
 

@@ -7,13 +7,22 @@ use hyper::{Response, StatusCode};
 /// A response with its whole body.
 pub(crate) type FullResponse = Response<Bytes>;
 
-/// Restricts a page to its own files and to this server's WebSocket; no site can embed it.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; \
-    style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'none'";
+/// What is no page loads nothing, and no site can embed it.
+const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// A response after which the server closes the connection: every response but 101.
+/// A response after which the server closes the connection: every response but 101, those to
+/// POST and the files of the page.
 pub(crate) fn last_response(
+    status: StatusCode,
+    body: Bytes,
+    fields: &[(HeaderName, &'static str)],
+) -> FullResponse {
+    last(page_response(status, body, fields))
+}
+
+/// The same, but the connection stays open for the next request.
+pub(crate) fn page_response(
     status: StatusCode,
     body: Bytes,
     fields: &[(HeaderName, &'static str)],
@@ -24,7 +33,6 @@ pub(crate) fn last_response(
     set(
         headers,
         &[
-            (header::CONNECTION, "close"),
             (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
@@ -34,6 +42,17 @@ pub(crate) fn last_response(
     );
     set(headers, fields);
     response
+}
+
+/// The same response, but the last one of its connection.
+pub(crate) fn last(mut response: FullResponse) -> FullResponse {
+    set(response.headers_mut(), &[(header::CONNECTION, "close")]);
+    response
+}
+
+/// Whether the server closes the connection after this response.
+pub(crate) fn is_last(response: &FullResponse) -> bool {
+    response.headers().contains_key(header::CONNECTION)
 }
 
 /// Sets header fields; those that are there already get a new value.

@@ -21,7 +21,7 @@ pub(crate) fn is_post<B>(request: &Request<B>) -> bool {
 
 /// What a request leads to.
 pub(crate) enum Outcome {
-    /// A response, after which the server closes the connection.
+    /// A response.
     Response(FullResponse),
     /// A listener, if it is admitted; then this is the response.
     Listener { response: FullResponse, encoding: Encoding, start: Start },

@@ -112,7 +112,9 @@ impl HttpServer {
                     () = &mut handshake => return,
                     () = slot.evicted() => {}
                 }
-                server.shards.count_rejection(Rejection::Crowded, Some(peer));
+                if !lease.is_idle() {
+                    server.shards.count_rejection(Rejection::Crowded, Some(peer));
+                }
                 lease.revoke();
                 let _ = timeout(REVOKED_TIMEOUT, handshake).await;
                 // The connection may already be with a shard.

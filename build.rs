@@ -1,0 +1,96 @@
+//! Joins the files of the chat page into one response, and compresses what is served: so a
+//! browser needs one request, and the daemon no time and no memory for compression.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Elements of index.html, and the files that take their place.
+const STYLE: &str = "<link rel=\"stylesheet\" href=\"wschat.css\">";
+const SCRIPT: &str = "<script type=\"module\" src=\"page.js\"></script>";
+
+fn main() {
+    println!("cargo::rerun-if-changed=static");
+    let style = format!("<style>\n{}</style>", without_comments(&read("wschat.css")));
+    let mut script = String::new();
+    append_module("page.js", &mut Vec::new(), &mut script);
+    assert!(!script.contains("</script") && !script.contains("<!--"), "the script would end here");
+    let script = format!("<script type=\"module\">\n{script}</script>");
+    let page = replace(&replace(&read("index.html"), STYLE, &style), SCRIPT, &script);
+    // The first lines have the settings of the server: they are not compressed.
+    let (end, _) = page.match_indices('\n').nth(1).expect("index.html has lines");
+    let (first_lines, rest) = page.split_at(end + 1);
+    write("index-first-lines.html", first_lines);
+    for (name, text) in [
+        ("index-rest.html", rest),
+        ("wschat.js", &read("wschat.js")),
+        ("icon.svg", &read("icon.svg")),
+    ] {
+        compress(&write(name, text));
+    }
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new("static").join(name))
+        .unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn write(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(&std::env::var_os("OUT_DIR").expect("cargo sets it")).join(name);
+    fs::write(&path, text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    path
+}
+
+fn replace(page: &str, element: &str, content: &str) -> String {
+    assert_eq!(page.matches(element).count(), 1, "index.html has not one {element}");
+    page.replace(element, content)
+}
+
+/// Appends a module after those that it imports, each once. Each import is one line.
+fn append_module(name: &str, done: &mut Vec<String>, script: &mut String) {
+    if done.iter().any(|other| other == name) {
+        return;
+    }
+    done.push(name.to_owned());
+    let text = without_comments(&read(name));
+    let (imports, own): (Vec<_>, Vec<_>) =
+        text.lines().partition(|line| line.starts_with("import "));
+    for line in imports {
+        let (_, module) = line.split_once(" from \"./").expect("the import is one line");
+        append_module(module.trim_end_matches("\";"), done, script);
+    }
+    for line in own {
+        script.push_str(line.strip_prefix("export ").unwrap_or(line));
+        script.push('\n');
+    }
+}
+
+/// The text without empty lines and without comments that have lines of their own.
+fn without_comments(text: &str) -> String {
+    let mut is_comment = false;
+    let mut rest = String::new();
+    for line in text.lines() {
+        let start = line.trim_start();
+        is_comment |= start.starts_with("/*");
+        if !is_comment && !start.starts_with("//") && !start.is_empty() {
+            rest.push_str(start);
+            rest.push('\n');
+        }
+        is_comment &= !line.trim_end().ends_with("*/");
+    }
+    rest
+}
+
+/// Writes the file once more, compressed, with `.gz` at the end of its name.
+fn compress(path: &Path) {
+    let output = Command::new("gzip")
+        .args(["-9", "--no-name", "--stdout", "--"])
+        .arg(path)
+        .output()
+        .unwrap_or_else(|error| {
+            panic!("gzip, which compresses the chat page, does not start: {error}")
+        });
+    assert!(output.status.success(), "gzip: {}", String::from_utf8_lossy(&output.stderr));
+    let name = format!("{}.gz", path.display());
+    fs::write(&name, output.stdout).unwrap_or_else(|error| panic!("{name}: {error}"));
+}
