@@ -10,7 +10,7 @@ import { fillTexts, locale, text } from "./texts.js";
 /** Above this in five seconds a screen reader gets a count. */
 const SPOKEN_MAX = 5;
 /** A word that looks like a command, but not a path. */
-const SLASH_WORD = /^[\s\p{Cf}]*([/／]\p{L}[^\s/]*)(?!\S)/u;
+const SLASH_WORD = /^[\s\p{Cf}]*([/／][\p{N}_]*\p{L}[^\s/]*)(?!\S)/u;
 /** The commands of wschat join, also with what does not belong to them. */
 const COMMAND = /^[\s\p{Cf}]*([/／](help|kick|lock|mute|name|quit|retract|slow|token|unlock|unmute)(?![\p{L}\p{N}_]))/iu;
 /** The most messages kept for a hidden page. */
