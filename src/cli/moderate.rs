@@ -1,6 +1,6 @@
 //! The commands of a moderator, for operators: `wschat mute` and others.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::args::ControlArgs;
 use super::failure::CommandResult;
 use super::output::print;
-use crate::chat::{ModAction, Target, Tim};
+use crate::chat::{AddressBlock, ModAction, Target, Tim};
 use crate::control::{ControlRequest, ModerateReply};
 
 /// The subcommands that moderate the room.
@@ -91,14 +91,14 @@ pub struct TargetArgs {
     #[arg(value_name = "NAME", group = "who")]
     name: Option<String>,
     /// All clients from this IPv4 address, or from the /64 of this IPv6 address
-    #[arg(long, value_name = "IP", group = "who")]
-    address: Option<IpAddr>,
+    #[arg(long, value_name = "IP", group = "who", value_parser = address)]
+    address: Option<AddressBlock>,
 }
 
 impl From<TargetArgs> for Target {
     fn from(args: TargetArgs) -> Self {
         match (args.address, args.name) {
-            (Some(address), _) => Self::Address(address.into()),
+            (Some(block), _) => Self::Address(block),
             // The group guarantees that there is a name.
             (None, name) => Self::Name(name.unwrap_or_default()),
         }
@@ -148,6 +148,18 @@ fn action(command: ModerateCommand) -> (ModAction, ControlArgs) {
     }
 }
 
+/// An IP address, or the /64 of an IPv6 address, as `wschat mutes` and `wschat top` show it.
+fn address(text: &str) -> Result<AddressBlock, &'static str> {
+    let parsed = match text.strip_suffix("/64") {
+        Some(network) => network.parse().map(|ip: Ipv6Addr| IpAddr::V6(ip)),
+        None => text.parse(),
+    };
+    match parsed {
+        Ok(ip) if ip.to_canonical() == ip || !text.ends_with("/64") => Ok(ip.into()),
+        _ => Err("not an IP address without a port, or the /64 of an IPv6 address"),
+    }
+}
+
 /// A number of seconds, or a time like `1h 30m`.
 fn seconds(text: &str) -> Result<u32, &'static str> {
     if let Ok(secs) = text.parse() {
@@ -169,6 +181,25 @@ fn slow(text: &str) -> Result<ModAction, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, want) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("2001:db8::7", "2001:db8::/64"),
+            ("2001:db8::/64", "2001:db8::/64"),
+            ("::/64", "::/64"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+        ] {
+            assert_eq!(address(text).unwrap().to_string(), want, "{text}");
+        }
+        for text in
+            ["", "unix", "192.0.2.7:80", "192.0.2.0/24", "192.0.2.7/64", "2001:db8::/48", "/64"]
+        {
+            assert!(address(text).is_err(), "{text}");
+        }
+        assert!(address("::ffff:192.0.2.7/64").is_err(), "the /64 of many IPv4 addresses");
+    }
 
     #[test]
     fn times() {
