@@ -4,6 +4,7 @@ use std::env::var_os;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use rustix::process::{Resource, getrlimit};
@@ -87,9 +88,9 @@ impl ControlArgs {
         ControlClient::connect(&self.control)?.ask(request)
     }
 
-    /// For a command that sends many requests.
-    pub fn session(&self) -> ControlSession {
-        ControlSession::new(&self.control)
+    /// For a command that sends many requests, and waits so long for each reply.
+    pub fn session(&self, timeout: Option<Duration>) -> ControlSession {
+        ControlSession::new(&self.control, timeout)
     }
 
     /// What systemd knows of a daemon that does not answer. It knows nothing of one with another

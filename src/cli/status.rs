@@ -67,17 +67,17 @@ pub fn run(args: &StatusArgs) -> CommandResult {
 /// running.
 fn watch(args: &StatusArgs) -> CommandResult {
     let redraws = stdout().is_terminal() && !args.json;
-    let mut session = args.control.session();
+    let mut session = args.control.session(None);
     loop {
         let text = match session.ask(&ControlRequest::Status {}) {
             Ok(status) => format_status(&status, args.json)?,
-            Err(RequestError::NotRunning | RequestError::Connection(_)) => {
-                match args.control.unit_state() {
-                    Some(state) => format_state(&state, args.json)?,
-                    None if args.json => String::new(),
-                    None => "wschat is not running\n".to_owned(),
-                }
-            }
+            Err(RequestError::NotRunning) => match args.control.unit_state() {
+                Some(state) => format_state(&state, args.json)?,
+                None if args.json => String::new(),
+                None => "wschat is not running\n".to_owned(),
+            },
+            Err(RequestError::Connection(_)) if args.json => String::new(),
+            Err(RequestError::Connection(error)) => format!("{error}\n"),
             Err(error) => return Err(args.control.failure(error)),
         };
         if !print_while_open(&if redraws { redraw(&text) } else { text })? {

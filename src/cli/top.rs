@@ -25,6 +25,8 @@ use crate::server::TopKey;
 const ROWS_MAX: usize = 200;
 /// How soon a daemon is looked for that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long keys may have no effect because a daemon does not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The screen of its own, without a cursor and without line breaks of the terminal.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
@@ -65,7 +67,7 @@ pub struct TopArgs {
 pub fn run(args: &TopArgs) -> CommandResult {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     if args.once || args.json || is_dumb || !stdout().is_terminal() {
-        let (status, top) = ask(&mut args.control.session(), args.sort, args.limit)
+        let (status, top) = ask(&mut args.control.session(None), args.sort, args.limit)
             .map_err(|error| args.control.failure(error))?;
         return print(&if args.json { json_line(&top)? } else { text(&status, &top, args.sort) });
     }
@@ -77,11 +79,11 @@ pub fn run(args: &TopArgs) -> CommandResult {
 /// Redraws the picture until a key ends it.
 fn redraw(args: &TopArgs) -> io::Result<()> {
     let _screen = Screen::enter()?;
-    let (mut session, mut sort) = (args.control.session(), args.sort);
+    let (mut session, mut sort) = (args.control.session(Some(PATIENCE)), args.sort);
     let interval = Duration::from_secs(args.interval);
     loop {
         let reply = ask(&mut session, sort, ROWS_MAX).map_err(|error| match error {
-            RequestError::NotRunning | RequestError::Connection(_) => args.control.not_running(),
+            RequestError::NotRunning => args.control.not_running(),
             error => error.to_string(),
         });
         let due = Instant::now() + if reply.is_ok() { interval } else { interval.min(RETRY) };

@@ -85,13 +85,15 @@ impl ControlClient {
 #[derive(Debug)]
 pub struct ControlSession {
     path: PathBuf,
+    timeout: Duration,
     open: Option<ControlClient>,
 }
 
 impl ControlSession {
-    /// To the daemon whose control socket is at `path`.
-    pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), open: None }
+    /// To the daemon whose control socket is at `path`, which may take so long for a reply; by
+    /// default longer than a daemon that works does.
+    pub fn new(path: &Path, timeout: Option<Duration>) -> Self {
+        Self { path: path.to_owned(), timeout: timeout.unwrap_or(TIMEOUT), open: None }
     }
 
     /// Sends a request and waits for its reply.
@@ -105,7 +107,7 @@ impl ControlSession {
     ) -> Result<T, RequestError> {
         if let Some(mut open) = self.open.take() {
             match open.ask(request) {
-                Err(RequestError::Connection(_)) => {}
+                Err(RequestError::Connection(error)) if error.kind() != ErrorKind::TimedOut => {}
                 reply => {
                     self.open = Some(open);
                     return reply;
@@ -113,6 +115,8 @@ impl ControlSession {
             }
         }
         let mut open = ControlClient::connect(&self.path)?;
+        let limit = open.stream.get_ref().set_read_timeout(Some(self.timeout));
+        limit.map_err(RequestError::Connection)?;
         let reply = open.ask(request)?;
         self.open = Some(open);
         Ok(reply)

@@ -86,7 +86,7 @@ pub fn text(snapshot: &MetricsSnapshot) -> String {
     let help = "1 while the record cannot be written, else 0.";
     out.add("record_failing", help, record.failing.is_some().into());
 
-    out.add("config_generation", "Configurations loaded so far.", config.generation);
+    out.add("config_generation", "Configurations that this process has loaded.", config.generation);
     let help = "When the configuration in force was loaded.";
     let loaded_secs = u64::try_from(config.loaded.timestamp()).unwrap_or_default();
     out.add("config_loaded_timestamp_seconds", help, loaded_secs);

@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use wschat::control::{ControlRequest, ControlSession};
@@ -437,12 +438,18 @@ fn a_session_outlives_its_connections() {
             stream.read_line(&mut String::new()).unwrap();
             writeln!(stream.get_mut(), "{{\"ok\":{number}}}").unwrap();
         }
+        listener
     });
-    let mut session = ControlSession::new(&path);
+    let mut session = ControlSession::new(&path, None);
     for number in 0..3 {
         assert_eq!(session.ask::<u32>(&ControlRequest::Metrics {}).unwrap(), number);
     }
-    answers.join().unwrap();
+    // Connections are made, and nobody answers.
+    let listener = answers.join().unwrap();
+    let mut session = ControlSession::new(&path, Some(Duration::from_millis(1)));
+    let why = session.ask::<u32>(&ControlRequest::Metrics {}).unwrap_err();
+    assert_eq!(why.to_string(), "no reply in time");
+    drop(listener);
     assert!(session.ask::<u32>(&ControlRequest::Metrics {}).is_err());
 }
 
