@@ -12,6 +12,7 @@ use std::fmt;
 /// assert_eq!(secret.bytes(), b"correct horse");
 /// assert_eq!(format!("{secret:?}"), "Secret(..)");
 /// assert!(Secret::new("").is_err());
+/// assert!(Secret::new(" \n").is_err());
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
@@ -27,7 +28,13 @@ impl Secret {
     /// [`EmptySecret`]: anyone could sign a token with it.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, EmptySecret> {
         let bytes = bytes.into();
-        if bytes.is_empty() { Err(EmptySecret) } else { Ok(Self(bytes)) }
+        if bytes.is_empty() {
+            Err(EmptySecret::NoByte)
+        } else if is_blank(&bytes) {
+            Err(EmptySecret::Blank)
+        } else {
+            Ok(Self(bytes))
+        }
     }
 
     /// The secret itself, for the code that signs and verifies.
@@ -47,7 +54,38 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A secret without any byte, which is never taken for "no secret".
+/// A secret without content, which is never taken for "no secret".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the secret is empty")]
-pub struct EmptySecret;
+pub enum EmptySecret {
+    /// It has no byte.
+    #[error("the secret is empty")]
+    NoByte,
+    /// An editor has left white space, or a crash of the machine has left zeros.
+    #[error("the secret is empty: it consists of white space or zeros")]
+    Blank,
+}
+
+/// Whether `bytes` are only white space and control characters, perhaps after a byte order mark.
+fn is_blank(bytes: &[u8]) -> bool {
+    let marks: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+    let rest = marks.iter().find_map(|mark| bytes.strip_prefix(*mark)).unwrap_or(bytes);
+    rest.iter().all(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_has_content() {
+        let blank = ["\n", " ", "\r\n\r\n", "\t\x0b", "\0\0\0\0", "\u{feff}", "\u{feff}\n"];
+        for text in blank {
+            assert_eq!(Secret::new(text), Err(EmptySecret::Blank), "{text:?}");
+        }
+        assert_eq!(Secret::new(*b"\xff\xfe\r\0\n\0"), Err(EmptySecret::Blank));
+        assert_eq!(Secret::new(""), Err(EmptySecret::NoByte));
+        for text in [" a", "\0\0a", "\u{feff}é"] {
+            assert_eq!(Secret::new(text).unwrap().bytes(), text.as_bytes());
+        }
+    }
+}
