@@ -62,7 +62,11 @@ pub fn run(args: TokenArgs) -> CommandResult {
 /// Why no token can be signed; public keys can only verify.
 fn no_secret(auth: &Auth) -> Failure {
     let (key, why) = if auth.keys.is_empty() {
-        ("auth.jwt_secret", "no secret is configured; the room requires no tokens")
+        (
+            "auth.jwt_secret",
+            "there is no secret in the files, in a credential or in JWT_SECRET; if the unit is not \
+             wschat.service, run this as root with CREDENTIALS_DIRECTORY=/run/credentials/UNIT",
+        )
     } else {
         ("auth.keys", "only public keys are configured; tokens are signed with the private keys")
     };

@@ -43,7 +43,9 @@ fn without_a_secret_there_is_no_token() {
     let output = command(&file, &[]).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
     assert_eq!(output.stdout, b"");
-    let why = "wschat: auth.jwt_secret: no secret is configured; the room requires no tokens\n";
+    let why = "wschat: auth.jwt_secret: there is no secret in the files, in a credential or in \
+        JWT_SECRET; if the unit is not wschat.service, run this as root with \
+        CREDENTIALS_DIRECTORY=/run/credentials/UNIT\n";
     assert_eq!(String::from_utf8(output.stderr).unwrap(), why);
 }
 
