@@ -51,6 +51,11 @@ impl Rules {
         self.verifier.as_ref().map_or((0, 0), Verifier::counts)
     }
 
+    /// Whether a token is needed.
+    pub fn needs_token(&self) -> bool {
+        self.verifier.is_some()
+    }
+
     /// How fast a speaker may send.
     pub const fn rate_limit(&self) -> &RateLimit {
         &self.rate_limit

@@ -8,7 +8,7 @@ use super::failure::{CommandResult, Exit, Failure};
 use super::output::print;
 use super::own_unit::{OwnUnit, View, print_not_looked, view};
 use super::serve::ServeArgs;
-use crate::config::{Loaded, Problems};
+use crate::config::{Environment, Loaded, load};
 use crate::daemon::dry_run::{self, UnitFacts};
 use crate::unit::{CopyError, SERVICE};
 
@@ -49,7 +49,7 @@ fn not_looked(args: &CheckArgs, why: &str) -> CommandResult {
 
 /// Checks the configuration alone.
 fn alone(args: &CheckArgs) -> CommandResult {
-    let loaded = args.load()?;
+    let loaded = load(&args.serve.environment())?.with_usable_keys()?;
     print_warnings(args, &loaded);
     print_files(args, &loaded)
 }
@@ -89,10 +89,12 @@ fn of_unit(args: &CheckArgs, unit: &OwnUnit) -> CommandResult {
 
 /// Tries a start, in a copy of the unit.
 fn in_copy(args: &CheckArgs, facts: &UnitFacts) -> CommandResult {
-    let loaded = args.load()?;
+    let was_restricted = facts.restricted;
+    let environment = Environment { was_restricted, ..args.serve.environment() };
+    let loaded = load(&environment)?.with_usable_keys()?;
     print_warnings(args, &loaded);
     let control = args.serve.control.as_deref();
-    let problems = dry_run::problems(&loaded, &args.serve.environment(), control, facts);
+    let problems = dry_run::problems(&loaded, &environment, control, facts);
     for problem in &problems {
         eprintln!("{problem}");
     }
@@ -104,12 +106,6 @@ fn in_copy(args: &CheckArgs, facts: &UnitFacts) -> CommandResult {
         return print(&json.map_err(|error| Failure::new(Exit::OsError, "check", error))?);
     }
     print_files(args, &loaded)
-}
-
-impl CheckArgs {
-    fn load(&self) -> Result<Loaded, Problems> {
-        crate::config::load(&self.serve.environment())?.with_usable_keys()
-    }
 }
 
 fn print_problem(what: &str, why: &str) {

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde::Deserialize;
 
 use super::args::{CONFIG_PATH, ConfigArgs};
 use super::failure::{Exit, Failure};
 use super::output::print;
 use super::serve::ServeArgs;
 use crate::config::{Loaded, load};
+use crate::control::{CONTROL_PATH, ControlClient, ControlRequest};
 use crate::daemon::dry_run::UnitFacts;
 use crate::unit::{COPY_VARIABLE, CopyError, CopyResult, NotLooked, SERVICE, Service, variables};
 
@@ -111,8 +113,22 @@ impl OwnUnit {
         let mut words = vec!["check".to_owned()];
         words.extend(quiet.then(|| "--quiet".to_owned()));
         words.extend(self.options.clone());
-        let facts = UnitFacts { fingerprints, ..self.service.facts.clone() };
+        let restricted = self.needs_token();
+        let facts = UnitFacts { restricted, fingerprints, ..self.service.facts.clone() };
         self.service.run_copy(&words, &facts)
+    }
+
+    /// Whether the running daemon needs tokens. One that needs them may be of a version that does
+    /// not remember it.
+    fn needs_token(&self) -> bool {
+        /// What daemons of all versions reply.
+        #[derive(Deserialize)]
+        struct Keys {
+            keys: usize,
+        }
+        let control = self.serve.control.as_deref().unwrap_or(Path::new(CONTROL_PATH));
+        let ask = || ControlClient::connect(control)?.ask_soon::<Keys>(&ControlRequest::Status {});
+        self.service.main_pid.is_some() && ask().is_ok_and(|status| status.keys > 0)
     }
 
     /// The configuration as the running daemon would load it.

@@ -24,6 +24,8 @@ pub struct Environment {
     pub log_dir: Option<PathBuf>,
     /// The directory that outlives a stop, an absolute path; the service manager creates it.
     pub state_dir: Option<PathBuf>,
+    /// Whether a token is known to have been needed, besides what the state directory says.
+    pub was_restricted: bool,
     /// `--listen`: instead of `listen.addresses`, unless empty.
     pub listen: Vec<ListenAddress>,
     /// `--threads`: instead of `server.threads`.

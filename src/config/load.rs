@@ -78,20 +78,31 @@ impl Loaded {
         self.sources.get(key).unwrap_or(&Source::Default).problem(key, text)
     }
 
-    /// Remembers in the state directory that a key is in force, if one is. If that fails, there is
+    /// Remembers in the state directory that a token is needed, if one is. If that fails, there is
     /// a warning.
-    pub fn remember_keys(&mut self, state_dir: Option<&Path>) {
-        let Some(folder) = state_dir.filter(|_| !self.config.auth.token_keys().is_empty()) else {
+    pub fn remember_restriction(&mut self, state_dir: Option<&Path>) {
+        let Some(folder) = state_dir.filter(|_| self.config.auth.needs_token()) else {
             return;
         };
         if let Err(error) = restriction::remember(folder) {
             let text = format!(
-                "that a key is in force cannot be remembered in {}: {error}; without it, a lost \
-                 key would open the room",
+                "that a token is needed cannot be remembered in {}: {error}; without it, a lost \
+                 key would open the room at the next start",
                 folder.display()
             );
             let problem = Problem::outside(REQUIRED, text);
             self.warnings.push(Problem { kind: Kind::Warning, ..problem });
+        }
+    }
+
+    /// Closes the room if it has no key and nothing says that it needs none: the room of the
+    /// previous process needed tokens.
+    pub fn restrict(&mut self) {
+        let auth = &mut self.config.auth;
+        if auth.required.is_none() && auth.token_keys().is_empty() {
+            auth.required = Some(true);
+            let problem = Problem::outside(REQUIRED, NO_KEY_LEFT);
+            self.unusable_keys.push(Problem { kind: Kind::NoKey, ..problem });
         }
     }
 
@@ -165,14 +176,15 @@ impl Draft {
         }
     }
 
-    /// Without a usable key, nobody can send messages where a token is required, and where a key
-    /// was in force once. Without a state directory nobody knows the latter: then a key that
+    /// Without a usable key, nobody can send messages where a token is required, and where one
+    /// was needed once. Without a state directory nobody knows the latter: then a key that
     /// cannot be used is an error.
     fn close_without_keys(&mut self, outside: &Environment) {
         let required = self.config.auth.required;
         let has_keys = !self.config.auth.token_keys().is_empty();
-        let was_restricted =
-            || outside.state_dir.as_deref().is_some_and(restriction::is_remembered);
+        let is_remembered =
+            |folder: &Path| outside.was_restricted || restriction::is_remembered(folder);
+        let was_restricted = || outside.state_dir.as_deref().is_some_and(is_remembered);
         if !has_keys && !self.has(Kind::NoKey) && required.unwrap_or_else(was_restricted) {
             self.no_key(REQUIRED, if required.is_some() { NO_KEY } else { NO_KEY_LEFT });
         }

@@ -35,6 +35,7 @@ pub use environment::Environment;
 pub use fingerprint::Fingerprint;
 pub use load::{Loaded, load, parse};
 pub use problem::{Position, Problem, Problems};
+pub use restriction::remember as remember_restriction;
 pub use sources::read_revoked;
 pub use table::*;
 pub use tokens::KeyEntry;
@@ -61,6 +62,11 @@ impl Auth {
     /// Whether nobody can send messages, because there is no key and a token is required.
     pub fn is_closed(&self) -> bool {
         self.required == Some(true) && self.token_keys().is_empty()
+    }
+
+    /// Whether a token is needed to send messages.
+    pub fn needs_token(&self) -> bool {
+        self.required == Some(true) || !self.token_keys().is_empty()
     }
 
     /// The key that new tokens are signed with: the first secret of `auth.keys`, so that a

@@ -37,8 +37,9 @@ keys! {
         /// `[{ file = "identity.jwks.json" }]`.
         keys: Vec<KeyEntry> = Vec::new(), list(0, key_entry()), Yes;
         /// Whether a token is needed. Without this key, one is needed if there is a secret or a key,
-        /// or if there was one once and the service has a state directory: a lost key does not open
-        /// the room. `true`: without a usable key nobody can send messages. `false`: without a key
+        /// or if one was needed once and the service has a state directory: a lost key does not open
+        /// the room. `true`: without a usable key nobody can send messages; recommended where the
+        /// state directory can get lost, as in a container without a volume. `false`: without a key
         /// every client can.
         required: Option<bool> = None, optional(flag()), Yes;
         /// The issuer that a token must name in its claim `iss`.

@@ -14,6 +14,9 @@ use crate::control::protocol::{ControlRequest, line, parse_reply};
 /// How long to wait for a reply: longer than the daemon's own timeout for a request.
 const TIMEOUT: Duration = Duration::from_secs(75);
 
+/// How long to wait for a reply that the caller can do without.
+const TIMEOUT_SOON: Duration = Duration::from_secs(2);
+
 /// A connection to a running daemon.
 #[derive(Debug)]
 pub struct ControlClient {
@@ -53,6 +56,20 @@ impl ControlClient {
         };
         stream.set_read_timeout(Some(TIMEOUT)).map_err(RequestError::Connection)?;
         Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Like [`ask`](Self::ask), but does not wait long.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`ask`](Self::ask).
+    pub fn ask_soon<T: DeserializeOwned>(
+        &mut self,
+        request: &ControlRequest,
+    ) -> Result<T, RequestError> {
+        let set = self.stream.get_ref().set_read_timeout(Some(TIMEOUT_SOON));
+        set.map_err(RequestError::Connection)?;
+        self.ask(request)
     }
 
     /// Sends a request and waits for its reply.

@@ -33,19 +33,32 @@ impl ConfigLoader {
     }
 
     /// Loads the configuration. A file that once existed must exist later as well, and only the
-    /// first time a key may be unusable.
-    pub async fn load(&mut self) -> LoadResult {
+    /// first time a key may be unusable. `is_used`: it comes into force if it is valid.
+    pub async fn load(&mut self, is_used: bool) -> LoadResult {
         let (environment, was_loaded) = (self.environment.clone(), self.was_loaded);
         let work = move || {
             let loaded = load(&environment)?;
             let mut loaded = if was_loaded { loaded.with_usable_keys()? } else { loaded };
-            loaded.remember_keys(environment.state_dir.as_deref());
+            if is_used {
+                loaded.remember_restriction(environment.state_dir.as_deref());
+            }
             Ok(loaded)
         };
         let loaded = self.run(TIMEOUT, work).await?;
         self.environment.file_required |= loaded.file_found;
+        // The state directory may be deleted meanwhile.
+        self.environment.was_restricted |= is_used && loaded.config.auth.needs_token();
         self.was_loaded = true;
         Ok(loaded)
+    }
+
+    /// Closes the room if it has lost its key: a token was needed in the previous process. Nobody
+    /// knows that if there is no state directory.
+    pub fn restrict(&mut self, loaded: &mut Loaded) {
+        if self.environment.state_dir.is_some() {
+            self.environment.was_restricted = true;
+            loaded.restrict();
+        }
     }
 
     async fn run(

@@ -40,6 +40,8 @@ pub struct UnitFacts {
     pub tasks_max: Option<u64>,
     /// `MemoryMax=`, in bytes.
     pub memory_max: Option<u64>,
+    /// Whether the running daemon needs tokens.
+    pub restricted: bool,
     /// Whether the caller wants to compare what comes from outside the files.
     pub fingerprints: bool,
 }

@@ -18,6 +18,28 @@ use crate::room::{RemoteOrder, TailStore};
 use crate::server::{Settings, ShardPool};
 use crate::ws::close::RESTART;
 
+/// What the previous process has left in the store.
+pub struct Left {
+    found: Inheritance,
+    stored: Stored,
+}
+
+impl Left {
+    /// Receives it.
+    pub fn receive(stored: Stored, feed_tail_bytes: usize) -> Self {
+        let found = match stored.handover.is_empty() {
+            true => Inheritance::default(),
+            false => Inheritance::receive(stored.handover.values(), feed_tail_bytes),
+        };
+        Self { found, stored }
+    }
+
+    /// Whether a token was needed in the room that is handed over, if that is known.
+    pub fn needed_token(&self) -> Option<bool> {
+        self.found.room.as_ref()?.0.needed_token
+    }
+}
+
 /// Resumes the room that the previous process handed over. After a crash there is none; then
 /// continues with the messages that this process has stored, or else opens a new room, with
 /// the decisions of the moderation file. `remote` orders the messages of a room on several
@@ -27,16 +49,12 @@ pub fn open_room(
     manager: &ServiceManager,
     config: &Config,
     settings: &Arc<Settings>,
-    stored: Stored,
+    left: Left,
     moderation: Moderation,
     remote: Option<Arc<dyn RemoteOrder>>,
 ) -> io::Result<(ShardPool, Option<usize>)> {
     let tail_bytes = settings.limits.feed_tail_bytes;
-    let Stored { handover, tails, .. } = stored;
-    let found = match handover.is_empty() {
-        true => Inheritance::default(),
-        false => Inheritance::receive(handover.values(), tail_bytes),
-    };
+    let Left { found, stored: Stored { handover, tails, .. } } = left;
     for problem in &found.problems {
         warn!("{problem}");
     }

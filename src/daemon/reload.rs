@@ -72,7 +72,7 @@ impl Reloader {
     pub async fn reload(&mut self, request: Option<ReloadRequest>) {
         self.manager.reloading();
         let found = request.as_ref().map_or(&[][..], |request| &request.problems);
-        let result = match self.loader.load().await {
+        let result = match self.loader.load(found.is_empty()).await {
             Err(problems) => {
                 let mut all: Vec<_> = problems.list.iter().map(ToString::to_string).collect();
                 let others: Vec<_> =
@@ -143,7 +143,9 @@ pub fn log_warnings(loaded: &Loaded, was_open: bool) {
     }
     let auth = &loaded.config.auth;
     if auth.is_closed() {
-        error!("no usable key: nobody can send messages until it is there and wschat is reloaded");
+        error!(
+            "no usable key: nobody can send messages until there is one and wschat is restarted"
+        );
     } else if is_open(&loaded.config) && !was_open && auth.required.is_none() {
         warn!(
             "no secret or key is configured: every client can send messages; if that is meant, \

@@ -19,7 +19,7 @@ use super::handover::fd_store;
 use super::logging;
 use super::notify::ServiceManager;
 use super::open_files;
-use super::open_room::open_room;
+use super::open_room::{Left, open_room};
 use super::reload::{self, Reloader};
 use super::room_listeners::RoomListeners;
 use super::signals::{Shutdown, Signals};
@@ -71,14 +71,15 @@ pub fn run(environment: Environment, paths: ControlPaths) -> Result<(), StartErr
         .map_err(system("the event loop"))?;
     let state_dir = environment.state_dir.clone();
     let mut loader = ConfigLoader::new(environment);
-    let loading = signals.unless_shutdown(loader.load());
+    let loading = signals.unless_shutdown(loader.load(true));
     let Ok(loaded) = runtime.block_on(loading) else { return Ok(()) };
-    let loaded = loaded.map_err(StartError::Configuration)?;
+    let mut loaded = loaded.map_err(StartError::Configuration)?;
     let (log_level, _flush) = logging::start(loaded.config.log.level).map_err(system("the log"))?;
     for name in &passed.unknown {
         warn!(name, "ignored a socket named {name:?}; the sockets of the room are named {ROOM:?}");
     }
     let (room, metrics, config) = (passed.room, passed.metrics, loaded.config.clone());
+    let is_handed_over = !passed.stored.handover.is_empty();
     // A file system may block for ever, so a thread binds sockets and reads files.
     let opening = on_thread("start", move || {
         let listeners = RoomListeners::open(room, kept, &config)?;
@@ -106,25 +107,29 @@ pub fn run(environment: Environment, paths: ControlPaths) -> Result<(), StartErr
 
     let node = loaded.config.engine_options().map(ClusterNode::new);
     if let Some(node) = &node {
-        let has_room = !passed.stored.handover.is_empty();
-        let verifying = node.verify(if has_room { VERIFY_TIMEOUT_ROOM } else { VERIFY_TIMEOUT });
+        let verifying =
+            node.verify(if is_handed_over { VERIFY_TIMEOUT_ROOM } else { VERIFY_TIMEOUT });
         let verified = runtime.block_on(signals.unless_shutdown(verifying));
         let Ok(verified) = verified else { return Ok(()) };
         verified.map_err(StartError::Cluster)?;
     }
 
+    let left = Left::receive(passed.stored, loaded.config.limits.feed_tail_bytes);
+    let needed_token = left.needed_token();
+    if needed_token == Some(true) {
+        loader.restrict(&mut loaded);
+    }
     let settings = reload::settings(&loaded.config, open_files_max);
     let remote = node.as_ref().map(ClusterNode::remote_order);
     let (pool, taken_over) =
-        open_room(&manager, &loaded.config, &settings, passed.stored, moderation, remote)
+        open_room(&manager, &loaded.config, &settings, left, moderation, remote)
             .map_err(system("shards"))?;
     let moderation_writer =
         moderation_file.start_writer(&pool).map_err(system("the moderation file"))?;
     let recorder = Recorder::start(pool.room(), &loaded.config.record)
         .map_err(system("the record of messages"))?;
     let recorder = Arc::new(recorder);
-    // The room of the previous process was open too: what has lost its key stays closed.
-    reload::log_warnings(&loaded, taken_over.is_some());
+    reload::log_warnings(&loaded, needed_token == Some(false));
     if let Some(problem) = &listen_problem {
         warn!("systemd passed no socket: {problem}");
     }

@@ -33,6 +33,7 @@ impl ShardPool {
             listeners_peak: totals.listeners_peak as u64,
             restarts_survived: totals.restarts_survived + 1,
             crashes_survived: totals.crashes_survived,
+            needed_token: Some(self.settings().borrow().rules.needs_token()),
             started_secs: totals.started_secs,
             counters: totals.counters.stored(),
             account_snapshots: shared.room.account_snapshots(pace, shared.now().ms),

@@ -137,6 +137,7 @@ impl Service {
             private_network: unit.get("PrivateNetwork") == "yes",
             tasks_max: unit.get("TasksMax").parse().ok(),
             memory_max: unit.get("MemoryMax").parse().ok(),
+            restricted: false,
             fingerprints: false,
         };
         let mut service = Self {

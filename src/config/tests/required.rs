@@ -69,16 +69,38 @@ fn without_a_key_the_room_is_open_only_if_it_always_was() {
 }
 
 #[test]
+fn what_the_process_knows_counts_with_a_state_directory() {
+    for (toml, want) in [
+        ("", "nobody"),
+        ("auth.required = false", "everybody"),
+        ("auth.jwt_secret_file = 'key'", "bearers"),
+    ] {
+        let mut scene = with_state(toml, false);
+        let mut loaded = scene.load().unwrap();
+        loaded.restrict();
+        assert_eq!(loaded.config.auth.is_closed(), want == "nobody", "{toml}");
+        assert_eq!(loaded.unusable_keys.is_empty(), want != "nobody", "{toml}");
+        scene.outside.was_restricted = true;
+        assert_eq!(who_can_send(&scene), want, "{toml}");
+        fs::remove_dir(scene.outside.state_dir.as_ref().unwrap()).unwrap();
+        assert_eq!(who_can_send(&scene), want, "deleted: {toml}");
+    }
+    let mut scene = Scene::new("");
+    scene.outside.was_restricted = true;
+    assert_eq!(who_can_send(&scene), "everybody");
+}
+
+#[test]
 fn a_key_in_force_is_remembered() {
     let scene = with_state("", false);
     let folder = scene.outside.state_dir.as_deref();
-    scene.load().unwrap().remember_keys(folder);
+    scene.load().unwrap().remember_restriction(folder);
     assert_eq!(who_can_send(&scene), "everybody", "there was no key");
     let scene = scene.file("wschat.toml", "auth.jwt_secret_file = 'key'");
     let folder = scene.outside.state_dir.clone();
     for _ in 0..2 {
         let mut loaded = scene.load().unwrap();
-        loaded.remember_keys(folder.as_deref());
+        loaded.remember_restriction(folder.as_deref());
         assert_eq!(loaded.warnings, []);
     }
     let scene = scene.file("wschat.toml", "");
@@ -90,10 +112,19 @@ fn a_key_in_force_is_remembered() {
          set auth.required = false if everybody may"
     );
 
+    // A room that was closed, or whose file of this memory leads nowhere, was restricted.
+    let scene = with_state("auth.required = true", false);
+    scene.load().unwrap().remember_restriction(scene.outside.state_dir.as_deref());
+    assert_eq!(who_can_send(&scene.file("wschat.toml", "")), "nobody");
+    let scene = with_state("", false);
+    let file = scene.outside.state_dir.as_ref().unwrap().join("speaking-restricted");
+    std::os::unix::fs::symlink("/nonexistent", file).unwrap();
+    assert_eq!(who_can_send(&scene), "nobody");
+
     let mut loaded = Scene::new("auth.jwt_secret_file = 'key'").load().unwrap();
-    loaded.remember_keys(Some(Path::new("/nonexistent")));
+    loaded.remember_restriction(Some(Path::new("/nonexistent")));
     let text = loaded.warnings[0].to_string();
-    let start = "wschat: auth.required: warning: that a key is in force cannot be remembered in \
+    let start = "wschat: auth.required: warning: that a token is needed cannot be remembered in \
          /nonexistent: No such file";
     assert!(text.starts_with(start), "{text}");
 }

@@ -7,7 +7,7 @@ use crate::server::snapshot::older;
 use crate::server::snapshot::state::{ConnectionSnapshot, Snapshot};
 
 const MAGIC: &[u8; 8] = b"wschat\0\0";
-pub(super) const VERSION: u32 = 6;
+pub(super) const VERSION: u32 = 7;
 const HEADER_BYTES: usize = MAGIC.len() + 4 + 32;
 
 /// Why a snapshot cannot be used.
@@ -65,6 +65,7 @@ impl Snapshot {
             3 => older::decode_v3(body),
             4 => older::decode_v4(body),
             5 => older::decode_v5(body),
+            6 => older::decode_v6(body),
             _ => postcard::from_bytes(body),
         };
         decoded.ok().filter(Self::is_valid).ok_or(SnapshotError::Content)

@@ -48,8 +48,13 @@ pub(super) fn decode_v4(body: &[u8]) -> postcard::Result<Snapshot> {
 /// Version 5: nothing is known of crashes, of refused messages and of received bytes. These are
 /// the last fields, so they follow as zeros.
 pub(super) fn decode_v5(body: &[u8]) -> postcard::Result<Snapshot> {
-    let snapshot: Snapshot = postcard::from_bytes(&[body, &[0]].concat())?;
+    let snapshot = decode_v6(&[body, &[0]].concat())?;
     Ok(Snapshot { rows: with_zeros(snapshot.rows), ..snapshot })
+}
+
+/// Version 6: whether a token was needed is not known. This is the last field.
+pub(super) fn decode_v6(body: &[u8]) -> postcard::Result<Snapshot> {
+    postcard::from_bytes(&[body, &[0]].concat())
 }
 
 /// Connections of version 5 with the fields that it lacks.

@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub stream_mark: Option<StreamMark>,
     /// How many crashes there were.
     pub crashes_survived: u64,
+    /// Whether a token was needed to send messages; `None` if that is not known.
+    pub needed_token: Option<bool>,
 }
 
 /// One connection.

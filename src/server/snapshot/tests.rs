@@ -111,6 +111,7 @@ fn recorded() -> Snapshot {
             newest: Tim::from_nanos(1_785_000_000_000_000_002),
         }),
         crashes_survived: 2,
+        needed_token: Some(true),
         ..Snapshot::default()
     };
     for action in [
@@ -160,6 +161,9 @@ fn known_to(version: u32, mut snapshot: Snapshot) -> Snapshot {
                 ConnectionSnapshot { refused: 0, rate_limited: 0, received_bytes: 0, ..connection };
         }
         *bytes = connection.encode();
+    }
+    if version < 7 {
+        snapshot.needed_token = None;
     }
     if version < 6 {
         snapshot.crashes_survived = 0;
