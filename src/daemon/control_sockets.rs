@@ -59,6 +59,10 @@ impl ControlSockets {
             Err(error) => return Err(StartError::Control(at.to_owned(), error)),
         };
         let moderation_file = ModerationFile::new(state_dir, control.first().map(|_| at));
+        let moderation_file = match state_dir {
+            Some(folder) => moderation_file.lock(folder),
+            None => moderation_file,
+        };
         // Without a path, it is beside the control socket of the service alone.
         let monitor = paths.monitor.as_deref();
         let beside = (is_default && !control.is_empty()).then_some(Path::new(MONITOR_PATH));

@@ -6,15 +6,18 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use tracing::{error, info, warn};
 
 use crate::chat::Moderation;
+use crate::config::remember_restriction;
 use crate::file::{open_regular, read_all};
 use crate::server::ShardPool;
 
@@ -34,12 +37,14 @@ const BYTES_MAX: u64 = 64 << 20;
 const RETRY: Duration = Duration::from_secs(10);
 
 /// Where the decisions are.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ModerationFile {
     /// The path of the file; `None` if no directory is known to be writable.
     path: Option<PathBuf>,
     /// Where earlier versions kept it: read as long as there is no file at `path`.
     earlier: Vec<PathBuf>,
+    /// The state directory, locked as long as this daemon uses it.
+    lock: Option<Arc<File>>,
 }
 
 /// A thread that writes the file, so that a disk that blocks blocks nothing else.
@@ -60,20 +65,45 @@ impl ModerationFile {
             [socket.with_file_name(name), socket.with_file_name(NAME)]
         });
         let mut paths = in_state_dir.into_iter().chain(beside.into_iter().flatten());
-        Self { path: paths.next(), earlier: paths.collect() }
+        Self { path: paths.next(), earlier: paths.collect(), lock: None }
+    }
+
+    /// This, for the only daemon that uses `state_dir`. Another one, of a copy of the unit, only
+    /// reads the file: it would replace what the first has decided.
+    pub fn lock(self, state_dir: &Path) -> Self {
+        let Ok(folder) = File::open(state_dir) else { return self };
+        if flock(&folder, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK) {
+            return Self { lock: Some(Arc::new(folder)), ..self };
+        }
+        error!(
+            "another daemon uses {}, so mutes, lock and slow mode are not saved: every unit needs \
+             a StateDirectory= of its own",
+            state_dir.display()
+        );
+        let earlier = self.path.into_iter().chain(self.earlier).collect();
+        Self { path: None, earlier, lock: None }
     }
 
     /// The decisions in the file; none if it is missing. If it cannot be read, the room is
-    /// locked, because it may have been.
-    pub fn load(&self) -> Moderation {
+    /// locked, because it may have been, unless `is_handed_over`: then the previous process has
+    /// left its decisions.
+    pub fn load(&self, is_handed_over: bool) -> Moderation {
         self.read().unwrap_or_else(|(file, error)| {
             let kept = keep_damaged(&file);
             let file = file.display();
-            error!(
-                %error,
-                "{file} cannot be read: {error}; its mutes are lost, and the room is locked \
-                 until 'wschat unlock'{kept}"
-            );
+            if is_handed_over {
+                warn!(
+                    %error,
+                    "{file} cannot be read: {error}; the mutes and the lock of the previous \
+                     process replace it{kept}"
+                );
+            } else {
+                error!(
+                    %error,
+                    "{file} cannot be read: {error}; its mutes are lost, and the room is locked \
+                     until 'wschat unlock'{kept}"
+                );
+            }
             Moderation::locked()
         })
     }
@@ -101,9 +131,15 @@ impl ModerationFile {
         let (wake, woken) = mpsc::sync_channel(1);
         let (end, ended) = mpsc::channel();
         if let Some(file) = self.path {
-            let pool = pool.clone();
+            let (pool, lock) = (pool.clone(), self.lock);
             thread::Builder::new().name("decisions".to_owned()).spawn(move || {
                 write_changes(&file, &pool, &woken);
+                let state_dir = lock.as_ref().and(file.parent());
+                if let Some(folder) = state_dir.filter(|_| needs_token(&pool)) {
+                    // Somebody may have removed it. If this fails, a start has told so.
+                    let _ = remember_restriction(folder);
+                }
+                drop(lock);
                 drop(end);
             })?;
         }
@@ -141,8 +177,11 @@ fn write_changes(file: &Path, pool: &ShardPool, woken: &Receiver<()>) {
     loop {
         let woken =
             if is_failing { woken.recv_timeout(RETRY) } else { woken.recv().map_err(From::from) };
+        let is_last = woken == Err(RecvTimeoutError::Disconnected);
         let moderation = pool.moderation().clone();
-        if written.as_ref() != Some(&moderation) {
+        // Somebody may have removed the file since it was written.
+        let is_gone = is_last && !file.exists();
+        if is_gone || written.as_ref() != Some(&moderation) {
             let was_failing = is_failing;
             let result = write(file, &moderation);
             is_failing = result.is_err();
@@ -159,10 +198,14 @@ fn write_changes(file: &Path, pool: &ShardPool, woken: &Receiver<()>) {
                 Err(_) => {}
             }
         }
-        if woken == Err(RecvTimeoutError::Disconnected) {
+        if is_last {
             return;
         }
     }
+}
+
+fn needs_token(pool: &ShardPool) -> bool {
+    pool.settings().borrow().rules.needs_token()
 }
 
 /// Reads a file that belongs to the daemon's user or to root; a file of another user must
@@ -178,14 +221,20 @@ fn read(path: &Path) -> io::Result<Moderation> {
     Ok(serde_json::from_slice(&read_all(file, BYTES_MAX)?)?)
 }
 
-/// Renames a file that cannot be read, so that nothing overwrites it. Returns what to say of it.
+/// Renames a file that cannot be read, so that nothing overwrites it, and locks the room in its
+/// place. If that fails, because the disk is full, the file stays, so that the next start does not
+/// open the room. Returns what to say of it.
 fn keep_damaged(file: &Path) -> String {
     let mut damaged = file.as_os_str().to_owned();
     damaged.push(DAMAGED_SUFFIX);
-    match fs::rename(file, &damaged) {
-        Ok(()) => format!("; the file is kept as {}", Path::new(&damaged).display()),
-        Err(_) => String::new(),
+    if fs::rename(file, &damaged).is_err() {
+        return String::new();
     }
+    if write(file, &Moderation::locked()).is_err() {
+        let _ = fs::rename(&damaged, file);
+        return String::new();
+    }
+    format!("; the file is kept as {}", Path::new(&damaged).display())
 }
 
 /// Replaces the file atomically, and such that it outlives a power failure.
@@ -246,23 +295,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file_of_socket = ModerationFile::new(None, Some(&folder.path().join("control.sock")));
         let file = folder.path().join("control.sock.moderation.json");
-        assert_eq!(file_of_socket.load(), Moderation::default());
+        assert_eq!(file_of_socket.load(false), Moderation::default());
         write(&file, &Moderation::default()).unwrap();
         assert!(!file.exists(), "there is nothing to save");
 
         let moderation = muted("bob");
         write(&file, &moderation).unwrap();
-        assert_eq!(file_of_socket.load(), moderation);
+        assert_eq!(file_of_socket.load(false), moderation);
         assert_eq!(names(&folder), ["control.sock.moderation.json"]);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, MODE);
 
         write(&file, &Moderation::default()).unwrap();
-        assert_eq!(file_of_socket.load(), Moderation::default());
+        assert_eq!(file_of_socket.load(false), Moderation::default());
         fs::write(&file, "rubbish").unwrap();
-        assert_eq!(file_of_socket.load(), Moderation::locked(), "a locked room stays closed");
+        assert_eq!(file_of_socket.load(false), Moderation::locked(), "a locked room stays closed");
         let damaged = file.with_file_name("control.sock.moderation.json.damaged");
         assert_eq!(fs::read(damaged).unwrap(), b"rubbish");
-        assert_eq!(ModerationFile::default().load(), Moderation::default());
+        assert_eq!(ModerationFile::default().load(false), Moderation::default());
     }
 
     #[test]
@@ -271,13 +320,13 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         let [one, two] = ["a.sock", "a.ctl"].map(|name| ModerationFile::new(None, Some(&at(name))));
         write(&at(NAME), &muted("bob")).unwrap();
-        assert_eq!((one.load(), two.load()), (muted("bob"), muted("bob")));
+        assert_eq!((one.load(false), two.load(false)), (muted("bob"), muted("bob")));
         write(one.path.as_ref().unwrap(), &muted("eve")).unwrap();
-        assert_eq!((one.load(), two.load()), (muted("eve"), muted("bob")));
+        assert_eq!((one.load(false), two.load(false)), (muted("eve"), muted("bob")));
         write(two.path.as_ref().unwrap(), &Moderation::default()).unwrap();
         write(two.path.as_ref().unwrap(), &muted("ann")).unwrap();
         write(two.path.as_ref().unwrap(), &Moderation::default()).unwrap();
-        assert_eq!((one.load(), two.load()), (muted("eve"), Moderation::default()));
+        assert_eq!((one.load(false), two.load(false)), (muted("eve"), Moderation::default()));
     }
 
     #[test]
@@ -285,14 +334,46 @@ mod tests {
         let (state, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let socket = run.path().join("control.sock");
         let with_both = ModerationFile::new(Some(state.path()), Some(&socket));
-        assert_eq!(with_both.load(), Moderation::default());
+        assert_eq!(with_both.load(false), Moderation::default());
         // What an earlier version has left.
         write(&run.path().join("control.sock.moderation.json"), &muted("bob")).unwrap();
-        assert_eq!(with_both.load(), muted("bob"));
+        assert_eq!(with_both.load(false), muted("bob"));
         write(with_both.path.as_ref().unwrap(), &muted("eve")).unwrap();
-        assert_eq!(with_both.load(), muted("eve"));
+        assert_eq!(with_both.load(false), muted("eve"));
         assert_eq!(names(&state), ["moderation.json"]);
-        assert_eq!(ModerationFile::new(Some(state.path()), None).load(), muted("eve"));
+        assert_eq!(ModerationFile::new(Some(state.path()), None).load(false), muted("eve"));
+    }
+
+    #[test]
+    fn one_daemon_writes_in_a_state_directory() {
+        let state = tempfile::tempdir().unwrap();
+        let of = || ModerationFile::new(Some(state.path()), None).lock(state.path());
+        let first = of();
+        write(first.path.as_ref().unwrap(), &muted("bob")).unwrap();
+        let second = of();
+        assert_eq!((&second.path, second.load(false)), (&None, muted("bob")));
+        drop((first, second));
+        assert!(of().path.is_some());
+        assert_eq!(names(&state), ["moderation.json"]);
+    }
+
+    #[test]
+    fn a_damaged_file_stays_if_nothing_can_take_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at(NAME), "rubbish").unwrap();
+        // As on a full disk, nothing can be written.
+        fs::create_dir(at("moderation.json.new")).unwrap();
+        let file = ModerationFile::new(Some(folder.path()), None);
+        for _ in 0..2 {
+            assert_eq!(file.load(false), Moderation::locked());
+            assert_eq!(fs::read(at(NAME)).unwrap(), b"rubbish");
+        }
+        fs::remove_dir(at("moderation.json.new")).unwrap();
+        assert_eq!(file.load(false), Moderation::locked());
+        assert_eq!(names(&folder), ["moderation.json", "moderation.json.damaged"]);
+        assert_eq!(file.load(false), Moderation::locked(), "a stop at once does not open it");
+        assert_eq!(fs::read(at("moderation.json.damaged")).unwrap(), b"rubbish");
     }
 
     #[test]
@@ -306,9 +387,9 @@ mod tests {
             let of_socket = || ModerationFile::new(None, Some(&at("a")));
             let is_followed = link == "a.moderation.json";
             let expected = if is_followed { Moderation::locked() } else { Moderation::default() };
-            assert_eq!(of_socket().load(), expected);
+            assert_eq!(of_socket().load(false), expected);
             write(&file, &muted("bob")).unwrap();
-            assert_eq!(of_socket().load(), muted("bob"));
+            assert_eq!(of_socket().load(false), muted("bob"));
             let _ = fs::remove_file(at("a.moderation.json.damaged"));
             assert_eq!(fs::read(at("precious")).unwrap(), b"{}", "{link}");
             assert_eq!(names(&folder), ["a.moderation.json", "precious"]);

@@ -84,7 +84,7 @@ pub fn run(environment: Environment, paths: ControlPaths) -> Result<(), StartErr
     let opening = on_thread("start", move || {
         let listeners = RoomListeners::open(room, kept, &config)?;
         let control = ControlSockets::bind(paths, metrics, &config, state_dir.as_deref())?;
-        let moderation = control.moderation_file.load();
+        let moderation = control.moderation_file.load(is_handed_over);
         Ok((control, listeners, moderation))
     })
     .map_err(system("a thread for the start"))?;

@@ -1,14 +1,16 @@
 //! Ways to lose the key. None of them opens the room.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{Daemon, Setup};
+use crate::harness::{Daemon, Setup, until};
 
 const SECRET: &str = "a secret that is longer than 32 bytes";
 
@@ -76,6 +78,7 @@ fn check_closed(daemon: &Daemon, way: &str) {
     let out = daemon.command(&["status"]).output().unwrap();
     let status = String::from_utf8(out.stdout).unwrap();
     assert!(status.contains("nobody can send messages: "), "{way}: {status}");
+    assert!(status.contains("\nsenders      nobody"), "{way}: {status}");
 }
 
 const FILE: &str = "auth.jwt_secret_file = 'FOLDER/secret'\n";
@@ -143,6 +146,46 @@ fn a_reload_that_loses_the_key_is_rejected() {
     let mut client = daemon.connect();
     client.say("ann", "the operator has opened the room");
     assert!(client.json()["err"].is_null());
+}
+
+#[test]
+fn a_state_directory_that_is_deleted_does_not_open_the_room() {
+    let service = Service::new(FILE);
+    let mut daemon = service.setup().start();
+    fs::remove_dir_all(service.path("state")).unwrap();
+    daemon.configure("");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log("there is no secret and no key any more");
+    let mut client = daemon.connect();
+    client.say("ann", "without a token");
+    assert_eq!(client.json()["err"], "jwt-missing");
+    // What was only in the directory is written again at the stop.
+    fs::create_dir(service.path("state")).unwrap();
+    assert!(daemon.command(&["lock"]).status().unwrap().success());
+    let file = service.path("state/moderation.json");
+    until("the file", || file.exists().then_some(()));
+    for name in ["moderation.json", "speaking-restricted"] {
+        let _ = fs::remove_file(service.path("state").join(name));
+    }
+    daemon.signal(Signal::TERM);
+    daemon.wait();
+    assert!(service.path("state/speaking-restricted").exists());
+    assert!(fs::read_to_string(file).unwrap().contains("\"locked\": true"));
+}
+
+#[test]
+fn a_rejected_reload_restricts_nothing() {
+    let service = Service::new("");
+    let daemon = service.setup().start();
+    daemon.configure(&format!("auth.jwt_secret = '{SECRET}'\n"));
+    let request = b"{\"do\":\"reload\",\"problems\":[\"wschat: the unit: is wrong\"]}\n";
+    let mut control = UnixStream::connect(daemon.control()).unwrap();
+    control.write_all(request).unwrap();
+    let mut reply = String::new();
+    BufReader::new(control).read_line(&mut reply).unwrap();
+    assert!(reply.contains("config-rejected"), "{reply}");
+    assert!(!service.path("state/speaking-restricted").exists());
+    daemon.reload("");
 }
 
 #[test]
