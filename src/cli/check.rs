@@ -8,7 +8,7 @@ use super::failure::{CommandResult, Exit, Failure};
 use super::output::print;
 use super::own_unit::{OwnUnit, View, print_not_looked, view};
 use super::serve::ServeArgs;
-use crate::config::{Environment, Loaded, load};
+use crate::config::{Environment, Loaded, Problem, load, remember_restriction};
 use crate::daemon::dry_run::{self, UnitFacts};
 use crate::unit::{CopyError, SERVICE};
 
@@ -91,14 +91,19 @@ fn of_unit(args: &CheckArgs, unit: &OwnUnit) -> CommandResult {
 fn in_copy(args: &CheckArgs, facts: &UnitFacts) -> CommandResult {
     let was_restricted = facts.restricted;
     let environment = Environment { was_restricted, ..args.serve.environment() };
+    if let Some(folder) = environment.state_dir.as_deref().filter(|_| was_restricted) {
+        // The running daemon may be of a version that does not remember it. If this fails, the
+        // dry run tells why.
+        let _ = remember_restriction(folder);
+    }
     let loaded = load(&environment)?.with_usable_keys()?;
     print_warnings(args, &loaded);
     let control = args.serve.control.as_deref();
-    let problems = dry_run::problems(&loaded, &environment, control, facts);
-    for problem in &problems {
+    let found = dry_run::problems(&loaded, &environment, control, facts);
+    for problem in found.iter().filter(|problem| !(args.quiet && problem.is_warning())) {
         eprintln!("{problem}");
     }
-    if !problems.is_empty() {
+    if !found.iter().all(Problem::is_warning) {
         return Ok(Exit::Config.into());
     }
     if facts.fingerprints {

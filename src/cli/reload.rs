@@ -7,9 +7,11 @@ use super::args::ControlArgs;
 use super::failure::{CommandResult, Exit, Failure};
 use super::own_unit::{OwnUnit, View, look, print_not_looked};
 use crate::config::Fingerprint;
-use crate::control::{CONTROL_PATH, ControlRequest, ErrorCode, ReloadReport, RequestError};
+use crate::control::{
+    CONTROL_PATH, ControlClient, ControlRequest, ErrorCode, ReloadReport, RequestError,
+};
 use crate::daemon::is_journal_stderr;
-use crate::unit::{CopyError, SERVICE};
+use crate::unit::{CopyError, SERVICE, service_of};
 
 /// The most problems that are sent to the daemon, and the most bytes of them.
 const PROBLEMS_MAX: usize = 100;
@@ -49,6 +51,13 @@ pub fn run(args: &ControlArgs) -> CommandResult {
 
 /// What the daemon cannot see: what its next start would fail at, and what only a start reads.
 fn problems(control: &Path) -> Vec<String> {
+    if let Some(other) = other_unit(control) {
+        eprintln!(
+            "wschat: {other} was not looked at, because it is not {SERVICE}: a changed credential \
+             or variable takes effect after 'systemctl restart {other}'"
+        );
+        return Vec::new();
+    }
     let unit = match look() {
         View::Unit(unit) => unit,
         View::NotLooked(why) if control == Path::new(CONTROL_PATH) => {
@@ -79,6 +88,12 @@ fn problems(control: &Path) -> Vec<String> {
         bytes <= PROBLEM_BYTES_MAX
     });
     problems
+}
+
+/// The unit of the daemon at `control`, if it is another one than that of the package.
+fn other_unit(control: &Path) -> Option<String> {
+    let pid = ControlClient::connect(control).ok()?.daemon_pid()?;
+    service_of(pid).filter(|unit| unit != SERVICE)
 }
 
 /// What a start takes from outside the files, and a reload does not: credentials and variables.

@@ -47,6 +47,16 @@ impl Problem {
         Self::outside(&path.display().to_string(), text)
     }
 
+    /// This as a warning.
+    pub fn into_warning(self) -> Self {
+        Self { kind: Kind::Warning, ..self }
+    }
+
+    /// Whether the configuration can be used nevertheless.
+    pub fn is_warning(&self) -> bool {
+        self.kind == Kind::Warning
+    }
+
     pub(super) fn outside(what: &str, text: impl Into<String>) -> Self {
         Self { place: None, what: printable(what), text: text.into(), kind: Kind::Error }
     }

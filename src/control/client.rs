@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::net::sockopt::socket_peercred;
 use serde::de::DeserializeOwned;
 
 use crate::control::error::{ControlError, FORBIDDEN};
@@ -56,6 +57,12 @@ impl ControlClient {
         };
         stream.set_read_timeout(Some(TIMEOUT)).map_err(RequestError::Connection)?;
         Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// The process that listens at the socket; `None` if this process cannot see it.
+    pub fn daemon_pid(&self) -> Option<u32> {
+        let peer = socket_peercred(self.stream.get_ref()).ok()?;
+        u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
     }
 
     /// Like [`ask`](Self::ask), but does not wait long.

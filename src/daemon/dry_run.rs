@@ -77,7 +77,8 @@ impl DryRun<'_> {
         let address: Vec<_> = metrics.address.iter().cloned().collect();
         self.listen("metrics.address", &address, &self.facts.metrics, "wschat-metrics.socket");
         if let Some(Err(error)) = record.dir.as_deref().map(can_record) {
-            self.refuse("record.dir", format!("no message would be recorded: {error}"));
+            let text = format!("no message would be recorded: {error}");
+            self.found.push(of_disk(self.loaded.problem("record.dir", text), &error));
         }
         self.folders(environment.state_dir.as_deref(), control);
         self.limits(environment.descriptors_max);
@@ -146,7 +147,7 @@ impl DryRun<'_> {
         let Some(folder) = state_dir else { return };
         if let Err(error) = can_create_in(folder) {
             let text = format!("mutes and the lock would be lost at a stop: {error}");
-            self.found.push(Problem::of(folder, text));
+            self.found.push(of_disk(Problem::of(folder, text), &error));
         }
         if let Err((file, error)) = ModerationFile::new(state_dir, Some(socket)).read() {
             let text = format!("{error}; its mutes would be lost, and the room would be locked");
@@ -189,6 +190,14 @@ impl DryRun<'_> {
         if let Err(why) = verified {
             self.refuse("cluster.servers", why);
         }
+    }
+}
+
+/// A full disk is only a warning: the configuration may be what frees it.
+fn of_disk(problem: Problem, error: &io::Error) -> Problem {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => problem.into_warning(),
+        _ => problem,
     }
 }
 
@@ -303,6 +312,18 @@ mod tests {
              MemoryMax=1048576",
         ];
         check("server.threads = 64\n", &facts, &want);
+    }
+
+    #[test]
+    fn a_full_disk_is_a_warning() {
+        let of = |kind: ErrorKind| of_disk(Problem::of(Path::new("/x"), "y"), &kind.into());
+        for (kind, is_warning) in [
+            (ErrorKind::StorageFull, true),
+            (ErrorKind::QuotaExceeded, true),
+            (ErrorKind::PermissionDenied, false),
+        ] {
+            assert_eq!(of(kind).is_warning(), is_warning, "{kind}");
+        }
     }
 
     #[test]

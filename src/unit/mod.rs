@@ -18,5 +18,5 @@ mod sockets;
 mod systemctl;
 
 pub use copy::{COPY_VARIABLE, CopyError, CopyResult};
-pub use service::{NotLooked, SERVICE, Service, variables};
+pub use service::{NotLooked, SERVICE, Service, service_of, variables};
 pub use systemctl::{Properties, show};

@@ -13,6 +13,7 @@ use super::listening::Listening;
 use super::sockets::{self, Sockets};
 use super::systemctl::{Properties, show};
 use crate::daemon::dry_run::UnitFacts;
+use crate::proc_file::stat_field;
 
 /// The name of the unit.
 pub const SERVICE: &str = "wschat.service";
@@ -192,6 +193,22 @@ pub fn variables(pid: u32) -> io::Result<HashMap<OsString, OsString>> {
     Ok(all.split(|byte| *byte == 0).filter_map(pair).collect())
 }
 
+/// The service of which `pid` is a process that systemd has started.
+pub fn service_of(pid: u32) -> Option<String> {
+    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+    // Another process of a service, such as a shell, can have started a daemon as well.
+    let is_started_by_systemd = stat_field(&read("stat")?, 4) == Some(1);
+    read("cgroup").filter(|_| is_started_by_systemd).as_deref().and_then(service_in)
+}
+
+/// The service in the text of a file of cgroups(7).
+fn service_in(cgroups: &str) -> Option<String> {
+    let of_systemd =
+        |line: &&str| ["0::", "1:name=systemd:"].iter().any(|start| line.starts_with(start));
+    let services = cgroups.lines().filter(of_systemd).flat_map(|line| line.rsplit('/'));
+    services.into_iter().find(|part| part.ends_with(".service")).map(str::to_owned)
+}
+
 /// The words of a property.
 fn words<'a>(unit: &'a Properties, name: &str) -> Vec<&'a str> {
     unit.get(name).split_whitespace().collect()
@@ -249,6 +266,22 @@ mod tests {
         assert_eq!(exec_start(""), None);
         let two = "{ path=/a ; argv[]=/a b ; x ; pid=0 } { path=/c ; argv[]=/c ; x }";
         assert_eq!(exec_start(two), None);
+    }
+
+    #[test]
+    fn services_of_processes() {
+        for (text, want) in [
+            ("0::/system.slice/chat.service\n", Some("chat.service")),
+            (
+                "2:cpu:/x.service\n0::/system.slice/system-wschat.slice/wschat@a.service\n",
+                Some("wschat@a.service"),
+            ),
+            ("1:name=systemd:/system.slice/chat.service\n0::/\n", Some("chat.service")),
+            ("0::/user.slice/user-0.slice/session-1.scope\n", None),
+            ("0::/\n", None),
+        ] {
+            assert_eq!(service_in(text).as_deref(), want, "{text}");
+        }
     }
 
     #[test]
