@@ -13,7 +13,8 @@ use super::table::{Config, KEYS};
 use crate::descriptors;
 
 const REQUIRED: &str = "auth.required";
-const NO_KEY: &str = "there is no secret and no key, so nobody can send messages";
+const NO_KEY: &str = "there is no secret and no key, so nobody can send messages; \
+     set auth.required = false if everybody may";
 const NO_KEY_LEFT: &str = "there is no secret and no key any more, so nobody can send messages; \
      set auth.required = false if everybody may";
 
@@ -104,6 +105,16 @@ impl Loaded {
             let problem = Problem::outside(REQUIRED, NO_KEY_LEFT);
             self.unusable_keys.push(Problem { kind: Kind::NoKey, ..problem });
         }
+    }
+
+    /// Why nobody can send messages, if that is so, and how to open the room on purpose.
+    pub fn why_closed(&self) -> Option<String> {
+        let problem = self.unusable_keys.first().filter(|_| self.config.auth.is_closed())?;
+        let how = match problem.what == REQUIRED {
+            true => "",
+            false => "; if everybody may, remove it and set auth.required = false",
+        };
+        Some(format!("{problem}{how}"))
     }
 
     /// This, unless a key for tokens cannot be used or is missing.

@@ -52,10 +52,7 @@ impl Reloader {
         loaded: &Loaded,
         listen_problem: Option<String>,
     ) -> watch::Sender<ConfigStatus> {
-        let is_closed = loaded.config.auth.is_closed();
-        let problem = loaded.unusable_keys.first().filter(|_| is_closed);
-        let no_key = problem.map(ToString::to_string);
-        let now = Utc::now();
+        let (no_key, now) = (loaded.why_closed(), Utc::now());
         watch::Sender::new(ConfigStatus {
             generation: 1,
             loaded: now,
@@ -144,7 +141,8 @@ pub fn log_warnings(loaded: &Loaded, was_open: bool) {
     let auth = &loaded.config.auth;
     if auth.is_closed() {
         error!(
-            "no usable key: nobody can send messages until there is one and wschat is restarted"
+            "no usable key: nobody can send messages until there is one and wschat is restarted; \
+             without any key, auth.required = false opens the room"
         );
     } else if is_open(&loaded.config) && !was_open && auth.required.is_none() {
         warn!(

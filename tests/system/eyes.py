@@ -292,6 +292,7 @@ def lost_keys_open_nothing(box):
     with_variable = restore + f"echo JWT_SECRET=\\'{SECRET}\\' >/etc/default/wschat;" + config("")
     ways = [
         (with_credential, f"rm {CREDENTIAL}"),
+        (with_credential, f"rm -r {CREDENTIAL} /var/lib/wschat"),
         (with_credential, f": >{CREDENTIAL}"),
         (with_credential, drop_in(SERVICE, "LoadCredential=")),
         (with_credential, drop_in(SERVICE, "LoadCredential=\\nLoadCredential=other:/etc/hostname")),
@@ -299,6 +300,7 @@ def lost_keys_open_nothing(box):
         (with_file, ": >/etc/wschat.toml"),
         (with_file, "sed -i 's/^auth/#auth/' /etc/wschat.toml"),
         (with_file, f": >{key}"),
+        (with_file, f"printf '\\n\\n' >{key}"),
         (with_file, f"chown root:root {key}"),
         (with_file, f"rm {key}; mkdir {key}"),
         (with_file, f"rm {key}"),

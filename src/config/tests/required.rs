@@ -105,7 +105,13 @@ fn a_key_in_force_is_remembered() {
     }
     let scene = scene.file("wschat.toml", "");
     assert_eq!(who_can_send(&scene), "nobody");
-    let text = scene.load().unwrap().unusable_keys[0].to_string();
+    let loaded = scene.load().unwrap();
+    let text = loaded.unusable_keys[0].to_string();
+    assert_eq!(loaded.why_closed(), Some(text.clone()));
+    let loaded = with_state("auth.jwt_secret_file = 'none'", false).load().unwrap();
+    let why = loaded.why_closed().unwrap();
+    assert!(why.contains("No such file"), "{why}");
+    assert!(why.ends_with("; if everybody may, remove it and set auth.required = false"));
     assert_eq!(
         text,
         "wschat: auth.required: there is no secret and no key any more, so nobody can send messages; \
