@@ -37,6 +37,11 @@ export function connect(url, options) {
   return new Room(url, options);
 }
 
+/** The messages that one text retracts. */
+function retracted({ retract, also }) {
+  return [retract].concat(Array.isArray(also) ? also : []);
+}
+
 /** A random text of 128 bits. */
 export function newId() {
   return btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)))).slice(0, 22);
@@ -63,7 +68,8 @@ export class NotSent extends Error {
  * Its events are CustomEvents, whose detail is the message or the notice:
  * message, retract, gap, notice; and
  *   state    detail: { state, retryAt, code, reason }, where state is connecting,
- *            open, waiting (until `retryAt`, after a close with `code` and `reason`),
+ *            open, waiting (until `retryAt`, after a close with `code` and `reason`;
+ *            without `retryAt` for reconnect(), because a person has to decide),
  *            or closed
  */
 export class Room extends EventTarget {
@@ -88,6 +94,8 @@ export class Room extends EventTarget {
   #inGap = false;
   #openedAt = 0;
   #heardAt = 0;
+  /** The server has put this client out: only a person may reconnect. */
+  #kicked = false;
   #whenOpen;
 
   /** The state, as in the event. */
@@ -136,6 +144,7 @@ export class Room extends EventTarget {
 
   /** Handles changes of the network or of the tab. */
   handleEvent({ type }) {
+    if (this.#kicked) return;
     if (type === "offline") {
       if (this.state !== "waiting") this.#lose(1006, "offline");
     } else if (type === "online" || !document.hidden) {
@@ -151,6 +160,7 @@ export class Room extends EventTarget {
 
   #open() {
     clearTimeout(this.#timer);
+    this.#kicked = false;
     const { answerMs, WebSocket = globalThis.WebSocket } = this.#options;
     const startedAt = Date.now();
     const url = new URL(this.#url, globalThis.location);
@@ -216,7 +226,8 @@ export class Room extends EventTarget {
     } else if (message.tim !== this.#asked) {
       this.#last = message.tim ?? this.#last;
       this.#inGap = false;
-      this.#tell(server && message.retract ? "retract" : "message", message);
+      if (!server || !message.retract) this.#tell("message", message);
+      else retracted(message).forEach((retract) => this.#tell("retract", { ...message, retract }));
     }
     this.#next();
   }
@@ -238,6 +249,8 @@ export class Room extends EventTarget {
     this.#failures = lasted ? 0 : this.#failures + 1;
     const delay = Math.min(delayMaxMs, delayMinMs * 2 ** this.#failures) * (1 - Math.random() / 2);
     this.#drop(code);
+    this.#kicked = code === 1008 && reason === "kicked";
+    if (this.#kicked) return this.#become("waiting", { code, reason });
     this.#timer = setTimeout(() => this.#open(), delay);
     this.#become("waiting", { retryAt: Date.now() + delay, code, reason });
   }

@@ -66,6 +66,16 @@ impl Message<'_> {
     }
 }
 
+/// The value of `usr` of a message in the feed, without escapes.
+pub(super) fn usr_of(text: &str) -> Option<Cow<'_, str>> {
+    let fields = fields(text).ok()?;
+    let usr = fields.iter().find(|field| matches!(field.role, FieldRole::Usr))?;
+    match FieldValue::parse(usr.value) {
+        FieldValue::Text(usr) => Some(usr),
+        FieldValue::Missing | FieldValue::Null | FieldValue::Other => None,
+    }
+}
+
 /// A message whose form is valid, before its token and its name are checked. It has no
 /// `Debug` because it contains the token.
 pub(super) struct ParsedMessage<'a> {

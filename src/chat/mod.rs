@@ -8,6 +8,7 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod act_done;
 mod address_block;
 mod logged;
 mod message;
@@ -17,11 +18,13 @@ mod name;
 mod notices;
 mod policy;
 mod rate;
+mod retracted;
 mod since;
 mod speaker;
 mod tim;
 mod tokens;
 
+pub use act_done::ActDone;
 pub use address_block::AddressBlock;
 pub use logged::{LoggedMessage, LoggedSpeaker};
 pub use message::{DEPTH_MAX, Message};
@@ -36,6 +39,7 @@ pub use notices::{
 };
 pub use policy::{Admission, ChatRequest, Rules};
 pub use rate::{Bucket, RateLimit, RefillRate, Usage};
+pub use retracted::{Retracted, TIMS_MAX, messages_of};
 pub use since::Since;
 pub use speaker::{NOTICES, Speaker};
 pub use tim::{Now, ParseTimError, Stamper, Tim, is_unstamped, stamp, stamped_tim};

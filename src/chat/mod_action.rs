@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::address_block::AddressBlock;
 use super::name::skeletons;
-use super::tim::Tim;
+use super::retracted::{Retracted, TIMS_MAX};
 
 /// The longest mute and the slowest slow mode, in seconds: a year and a day.
 pub const SECS_MAX: u32 = 31_622_400;
@@ -61,11 +61,8 @@ pub enum ModAction {
         #[serde(default)]
         secs: Option<u32>,
     },
-    /// Ask every client to hide a message.
-    Retract {
-        /// The `tim` of the message.
-        tim: Tim,
-    },
+    /// Ask every client to hide messages.
+    Retract(Retracted),
     /// Send a message of the server.
     Say {
         /// Its text.
@@ -84,7 +81,8 @@ enum Command {
     Lock(bool),
     Unlock(bool),
     Slow(Option<u32>),
-    Retract(Tim),
+    #[serde(deserialize_with = "Retracted::from_command")]
+    Retract(Retracted),
 }
 
 impl ModAction {
@@ -120,7 +118,7 @@ impl ModAction {
             Command::Unlock(true) => Self::Unlock,
             Command::Lock(false) | Command::Unlock(false) => return None,
             Command::Slow(secs) => Self::Slow { secs },
-            Command::Retract(tim) => Self::Retract { tim },
+            Command::Retract(messages) => Self::Retract(messages),
         };
         action.check().ok().map(|()| action)
     }
@@ -137,6 +135,14 @@ impl ModAction {
                 Err(InvalidModAction::SecsTooLarge)
             }
             Self::Say { text } if text.trim().is_empty() => Err(InvalidModAction::EmptyText),
+            Self::Retract(messages) if messages.name().is_some_and(|it| it.trim().is_empty()) => {
+                Err(InvalidModAction::EmptyName)
+            }
+            Self::Retract(Retracted::Found { tims, .. })
+                if !(1..=TIMS_MAX).contains(&tims.len()) =>
+            {
+                Err(InvalidModAction::TimsNumber)
+            }
             _ => match self.target() {
                 Some(Target::Name(name)) if name.trim().is_empty() => {
                     Err(InvalidModAction::EmptyName)
@@ -155,7 +161,7 @@ impl ModAction {
             Self::Lock => "lock",
             Self::Unlock => "unlock",
             Self::Slow { .. } => "slow",
-            Self::Retract { .. } => "retract",
+            Self::Retract(_) => "retract",
             Self::Say { .. } => "say",
         }
     }
@@ -167,6 +173,14 @@ impl ModAction {
                 Some(target)
             }
             _ => None,
+        }
+    }
+
+    /// The target in a log and a list, for the actions that have one.
+    pub fn whom(&self) -> Option<String> {
+        match self {
+            Self::Retract(messages) => messages.name().map(|name| format!("{name:?}")),
+            action => action.target().map(ToString::to_string),
         }
     }
 
@@ -188,7 +202,7 @@ impl ModAction {
             | Self::Lock
             | Self::Unlock
             | Self::Slow { .. } => true,
-            Self::Kick { .. } | Self::Retract { .. } | Self::Say { .. } => false,
+            Self::Kick { .. } | Self::Retract(_) | Self::Say { .. } => false,
         }
     }
 
@@ -215,7 +229,7 @@ impl fmt::Display for ModAction {
             Self::Slow { secs: Some(0) } => out.write_str("switched slow mode off"),
             Self::Slow { secs: Some(secs) } => write!(out, "set slow mode to {secs} s"),
             Self::Slow { secs: None } => out.write_str("set slow mode as configured"),
-            Self::Retract { tim } => write!(out, "retracted {tim}"),
+            Self::Retract(messages) => write!(out, "retracted {messages}"),
             Self::Say { text } => write!(out, "said {text:?}"),
         }
     }
@@ -360,6 +374,8 @@ pub enum InvalidModAction {
     SecsTooLarge,
     #[error("the name is empty")]
     EmptyName,
+    #[error("a list of messages to retract has 1 to {TIMS_MAX} times")]
+    TimsNumber,
     #[error("the text is empty")]
     EmptyText,
 }

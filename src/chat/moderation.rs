@@ -156,7 +156,7 @@ impl Moderation {
             ModAction::Slow { secs } => {
                 return Ok(mem::replace(&mut self.slow_secs, *secs) != *secs);
             }
-            ModAction::Kick { .. } | ModAction::Retract { .. } | ModAction::Say { .. } => {}
+            ModAction::Kick { .. } | ModAction::Retract(_) | ModAction::Say { .. } => {}
         }
         Ok(true)
     }

@@ -1,6 +1,7 @@
 //! Everything that the server itself says in the room, with its texts: notices that
 //! a message was not sent, answers to moderators, and messages to every client.
 
+use super::act_done::ActDone;
 use super::mod_action::{ModAction, ModActionError};
 use super::name::SERVER_NAME;
 use super::since::Since;
@@ -192,10 +193,22 @@ pub fn gap_notice(after: Option<Since>, before: Option<Tim>, now: Tim, out: &mut
     stamp(out, now);
 }
 
-/// Appends the answer that tells a moderator what was done.
-pub fn ack(action: &ModAction, now: Tim, out: &mut Vec<u8>) {
-    server_message(&format!("done: {action}"), &format!("\"ack\":\"{}\",", action.verb()), out);
+/// Appends the answer that tells a moderator what was done, and what it has met. If it has met
+/// nothing, it is a notice; returns its refusal then.
+pub fn ack(action: &ModAction, done: &ActDone, now: Tim, out: &mut Vec<u8>) -> Option<Refusal> {
+    let refusal = done.met_nothing().then_some(Refusal::BadCommand);
+    let text = done.text(action) + &done.numbers(action);
+    let (msg, kind) = match refusal {
+        Some(refusal) => (format!("not done: {text}"), format!("\"err\":\"{}\",", refusal.code())),
+        None => {
+            let what = if done.changed { "done: " } else { "" };
+            (format!("{what}{text}"), format!("\"ack\":\"{}\",", action.verb()))
+        }
+    };
+    let met = done.met.map_or_else(String::new, |met| format!("\"met\":{met},"));
+    server_message(&msg, &format!("{kind}{met}"), out);
     stamp(out, now);
+    refusal
 }
 
 /// Appends the notice that tells a moderator why nothing was done, or that this is not known.
@@ -218,10 +231,17 @@ pub fn announcement(text: &str, out: &mut Vec<u8>) {
     server_message(text, "", out);
 }
 
-/// Appends the message that asks every client to hide the message `tim`. The room
-/// sets its own `tim`.
-pub fn retraction(tim: Tim, out: &mut Vec<u8>) {
-    server_message(&format!("retracted: {tim}"), &format!("\"retract\":\"{tim}\","), out);
+/// Appends the message that asks every client to hide the messages `tims`, at least one. The
+/// room sets its own `tim`. It does not repeat the name, which may be why they are retracted.
+pub fn retraction(tims: &[Tim], out: &mut Vec<u8>) {
+    let Some((first, others)) = tims.split_first() else { return };
+    let mut fields = format!("\"retract\":\"{first}\",");
+    if others.is_empty() {
+        return server_message(&format!("retracted: {first}"), &fields, out);
+    }
+    let others: Vec<String> = others.iter().map(|tim| format!("\"{tim}\"")).collect();
+    fields += &format!("\"also\":[{}],", others.join(","));
+    server_message(&format!("retracted: {} messages", tims.len()), &fields, out);
 }
 
 /// The message with which an action is announced to every client, with a placeholder for its
@@ -229,11 +249,11 @@ pub fn retraction(tim: Tim, out: &mut Vec<u8>) {
 pub fn announced(action: &ModAction) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     match action {
-        ModAction::Retract { tim } => retraction(*tim, &mut text),
+        ModAction::Retract(messages) => retraction(messages.tims(), &mut text),
         ModAction::Say { text: said } => announcement(said, &mut text),
-        _ => return None,
+        _ => {}
     }
-    Some(text)
+    (!text.is_empty()).then_some(text)
 }
 
 /// Appends a message of the server. `fields` are the fields between `msg` and `tim`,
@@ -249,6 +269,7 @@ fn server_message(msg: &str, fields: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Retracted, Target};
     use serde_json::{Value, json};
 
     #[test]
@@ -291,7 +312,9 @@ mod tests {
         );
         let say = ModAction::Say { text: text.into() };
         assert_eq!(
-            value(&|out| ack(&say, Tim::default(), out)),
+            value(&|out| {
+                assert_eq!(ack(&say, &ActDone::changed(true), Tim::default(), out), None);
+            }),
             json!({ "usr": "wschat", "msg": format!("done: said {text:?}"), "ack": "say", "tim": epoch })
         );
         assert_eq!(
@@ -317,10 +340,62 @@ mod tests {
             })
         );
         assert_eq!(
-            value(&|out| retraction(Tim::default(), out)),
+            value(&|out| retraction(&[Tim::default()], out)),
             json!({
                 "usr": "wschat", "msg": format!("retracted: {epoch}"), "retract": epoch, "tim": zero
             })
         );
+        assert_eq!(
+            value(&|out| retraction(&[Tim::default(); 3], out)),
+            json!({
+                "usr": "wschat", "msg": "retracted: 3 messages", "retract": epoch,
+                "also": [epoch, epoch], "tim": zero
+            })
+        );
+    }
+
+    #[test]
+    fn a_moderator_is_told_what_an_action_has_met() {
+        let tim = Tim::from_nanos(1);
+        let kick = ModAction::Kick { target: Target::name("b\n\"") };
+        let all = ModAction::Retract(Retracted::Name("bob".into()));
+        let one = ModAction::Retract(Retracted::Tim(tim));
+        let silent = ActDone { silent_nodes: 2, ..ActDone::met(3) };
+        let older = ActDone { changed: true, ..ActDone::met(0) };
+        for (action, done, text, met) in [
+            (&kick, ActDone::met(0), r#"not done: "b\n\"" is not connected"#, json!(0)),
+            (&kick, ActDone::met(3), r#"done: kicked "b\n\"", connections: 3"#, json!(3)),
+            (
+                &kick,
+                silent,
+                r#"done: kicked "b\n\"", connections: 3, nodes that did not answer: 2"#,
+                json!(3),
+            ),
+            (
+                &all,
+                ActDone::met(0),
+                r#"not done: the room has no message of "bob" in memory that is not retracted"#,
+                json!(0),
+            ),
+            (&all, ActDone::met(7), r#"done: retracted all of "bob", messages: 7"#, json!(7)),
+            (&one, ActDone::met(1), &format!("done: retracted {tim}"), json!(1)),
+            (
+                &one,
+                older,
+                &format!("done: retracted {tim}, which the room no longer has in memory"),
+                json!(0),
+            ),
+            (&ModAction::Lock, ActDone::changed(false), "the room is locked already", Value::Null),
+            (&ModAction::Unlock, ActDone::changed(true), "done: unlocked the room", Value::Null),
+        ] {
+            let mut out = Vec::new();
+            let refusal = ack(action, &done, tim, &mut out);
+            let answer: Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!((&answer["msg"], &answer["met"]), (&json!(text), &met));
+            let code = refusal.map(Refusal::code);
+            assert_eq!((answer["err"].as_str(), code), (code, answer["err"].as_str()));
+            let ack = code.is_none().then_some(action.verb());
+            assert_eq!(answer["ack"].as_str(), ack, "{text}");
+        }
     }
 }

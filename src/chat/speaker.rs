@@ -40,6 +40,11 @@ impl Speaker {
         &self.name
     }
 
+    /// Whether a message was sent.
+    pub const fn has_sent(&self) -> bool {
+        self.has_sent
+    }
+
     /// The speaker as moderation sees it, with this name and address.
     pub fn id<'a>(&'a self, usr: &'a str, address: AddressBlock) -> SpeakerId<'a> {
         SpeakerId { usr, sub: self.sub(), address, is_moderator: self.is_moderator() }

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::args::ControlArgs;
 use super::failure::CommandResult;
 use super::output::print;
-use crate::chat::{AddressBlock, ModAction, Target, Tim};
+use crate::chat::{AddressBlock, ModAction, Retracted, Target, Tim};
 use crate::control::{ControlRequest, ModerateReply};
 
 /// The subcommands that moderate the room.
@@ -62,14 +62,20 @@ prevent it from sending messages, mute it or revoke its token.")]
         #[command(flatten)]
         control: ControlArgs,
     },
-    /// Tell every client to hide a message
+    /// Tell every client to hide a message, or all of a name; exits 1 if there is none
     #[command(after_help = "\
 Web pages and terminal clients then hide the message or mark it as retracted. The
-record of messages keeps the message and its retraction.")]
+record of messages keeps the message and its retraction.
+
+With --all-of the messages are those that the room has in memory (see
+limits.feed_tail_bytes). To prevent further ones, mute the name first.")]
     Retract {
         /// The tim of the message
-        #[arg(value_name = "TIM")]
-        tim: Tim,
+        #[arg(value_name = "TIM", required_unless_present = "all_of")]
+        tim: Option<Tim>,
+        /// All messages of this name, or a name that looks like it, that the room still has
+        #[arg(long, value_name = "NAME", conflicts_with = "tim")]
+        all_of: Option<String>,
         #[command(flatten)]
         control: ControlArgs,
     },
@@ -108,22 +114,23 @@ impl From<TargetArgs> for Target {
 /// Sends the request and prints what the daemon did.
 pub fn run(command: ModerateCommand) -> CommandResult {
     let (act, control) = action(command);
-    let is_kick = matches!(act, ModAction::Kick { .. });
+    let needs_some = matches!(act, ModAction::Kick { .. } | ModAction::Retract(Retracted::Name(_)));
     let reply: ModerateReply = control.ask(&ControlRequest::Moderate { act })?;
-    let ModerateReply { done, connections, silent_nodes } = reply;
-    if !is_kick {
+    let ModerateReply { mut done, connections, messages, silent_nodes } = reply;
+    if !needs_some {
         return print(&format!("{done}\n"));
     }
-    let silent = match silent_nodes {
-        0 => String::new(),
-        nodes => format!(", nodes that did not answer: {nodes}"),
-    };
-    let closed = match connections {
-        0 => String::new(),
-        connections => format!(", connections: {connections}"),
-    };
-    print(&format!("{done}{closed}{silent}\n"))?;
-    Ok(ExitCode::from(u8::from(connections == 0)))
+    for (what, number) in [
+        ("connections", connections),
+        ("messages", messages),
+        ("nodes that did not answer", silent_nodes as u64),
+    ] {
+        if number > 0 {
+            done += &format!(", {what}: {number}");
+        }
+    }
+    print(&format!("{done}\n"))?;
+    Ok(ExitCode::from(u8::from(connections + messages == 0)))
 }
 
 fn action(command: ModerateCommand) -> (ModAction, ControlArgs) {
@@ -141,7 +148,11 @@ fn action(command: ModerateCommand) -> (ModAction, ControlArgs) {
         ModerateCommand::Lock(control) => (ModAction::Lock, control),
         ModerateCommand::Unlock(control) => (ModAction::Unlock, control),
         ModerateCommand::Slow { action, control } => (action, control),
-        ModerateCommand::Retract { tim, control } => (ModAction::Retract { tim }, control),
+        ModerateCommand::Retract { tim, all_of, control } => {
+            // One of them is there.
+            let name = Retracted::Name(all_of.unwrap_or_default());
+            (ModAction::Retract(tim.map_or(name, Retracted::Tim)), control)
+        }
         ModerateCommand::Say { text, control } => {
             (ModAction::Say { text: text.join(" ") }, control)
         }

@@ -13,7 +13,6 @@ use tracing::{error, info, warn};
 
 use super::availability::Availability;
 use super::engine::{AwayReason, Connection, EngineEvent};
-use super::kick_answers::{KickAnswer, KickTotal};
 use super::kicks::Kicks;
 use super::log::{Action, LoggedAct, Node, Report};
 use super::moderation_sync::PlacedAct;
@@ -23,11 +22,9 @@ use super::room_feed::RoomFeed;
 use super::room_moderation::{Progress, RoomModeration};
 use super::state::ClusterState;
 use crate::chat::{Actor, ModAction, ModActionError, Refusal, Refused, Tim};
-use crate::feed::{Position, StreamMark};
+use crate::feed::StreamMark;
 use crate::log_limit::LogLimit;
-use crate::room::{
-    ActDone, ActReply, Closed, ClosedCounts, OrderState, Outcome, RemoteOrder, Submission, Ticket,
-};
+use crate::room::{ActReply, OrderState, Outcome, RemoteOrder, Submission, Ticket};
 use crate::server::ShardPool;
 
 /// How long messages wait after the start until it is known whether they can be ordered.
@@ -328,42 +325,27 @@ impl Task {
         is_backlog: bool,
     ) {
         let position = mark.position;
+        let ticket = ticket.and_then(|waiter| match waiter {
+            Waiter::Act(reply) => Some(reply),
+            Waiter::Sender(_) => None,
+        });
+        if let ModAction::Kick { target } = &act.action
+            && !is_backlog
+        {
+            let (process, nodes) = (self.state.process().clone(), self.state.processes());
+            let reply = self.kicks.reply(position, process, nodes, ticket);
+            self.feed.kick(target.clone(), act.actor, mark, reply);
+            return self.moderation.read_up_to(position);
+        }
         let is_new = self.moderation.is_new(position);
-        let mut done = self.feed.act(&act.action, &act.actor, mark, is_backlog, is_new);
-        let is_kick = matches!(act.action, ModAction::Kick { .. });
+        let done = self.feed.act(&act.action, &act.actor, mark, is_backlog, is_new);
         if act.action.is_lasting() && is_new && done.is_ok() {
             self.moderation.carried_out(PlacedAct { position, act, tim });
         }
         self.moderation.read_up_to(position);
-        if is_kick && !is_backlog {
-            done = done.map(|done| {
-                let closed = self.kick(done.closed, position, ticket.is_some());
-                ActDone { closed, ..done }
-            });
-        }
-        if let Some(Waiter::Act(reply)) = ticket {
+        if let Some(reply) = ticket {
             reply(done);
         }
-    }
-
-    /// Tells the other nodes how many connections a kick closes here. If somebody on this node
-    /// waits for it, adds up what all nodes tell.
-    fn kick(&self, mut here: ClosedCounts, position: Position, is_own: bool) -> ClosedCounts {
-        let (kicks, state) = (Arc::clone(&self.kicks), Arc::clone(&self.state));
-        let (sender, everywhere) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            let mut closed = 0;
-            while let Some(part) = here.recv().await {
-                closed += part.connections;
-            }
-            kicks.answer(KickAnswer { position, process: state.process().clone(), closed });
-            if is_own {
-                let KickTotal { closed, silent } = kicks.total(position, &state.processes()).await;
-                // Who waits may have gone.
-                let _ = sender.send(Closed { connections: closed, silent_nodes: silent });
-            }
-        });
-        everywhere
     }
 
     fn settle(&mut self, waiter: Waiter, outcome: Result<Bytes, Refused>) {

@@ -1,15 +1,17 @@
 //! Kicks, until the nodes have told how many connections they have met.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::kick_answers::{KickAnswer, KickAnswers, KickTotal};
 use super::presence_table::NodeProcess;
+use crate::chat::{ActDone, ModActionError};
 use crate::feed::Position;
 use crate::mutex::lock;
+use crate::room::ActReply;
 
 /// How long a kick waits for the answers of other nodes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -51,6 +53,37 @@ impl Kicks {
         let _ = self.outgoing.try_send(answer.clone());
         lock(&self.answers).note(answer);
         self.changed.send_replace(());
+    }
+
+    /// What is to be told how many connections the kick at `position` has closed on this node: it
+    /// passes that on to the others, and if somebody waits, adds up what all `nodes` tell.
+    ///
+    /// # Panics
+    ///
+    /// Without a runtime.
+    pub fn reply(
+        self: &Arc<Self>,
+        position: Position,
+        process: NodeProcess,
+        nodes: Vec<NodeProcess>,
+        waiter: Option<ActReply>,
+    ) -> ActReply {
+        let kicks = Arc::clone(self);
+        let (sender, here) = oneshot::channel::<Result<ActDone, ModActionError>>();
+        tokio::spawn(async move {
+            // Without an answer the process is ending.
+            let Ok(Ok(done)) = here.await else { return };
+            let closed = done.met.unwrap_or(0);
+            kicks.answer(KickAnswer { position, process, closed });
+            if let Some(reply) = waiter {
+                let KickTotal { closed, silent } = kicks.total(position, &nodes).await;
+                reply(Ok(ActDone { silent_nodes: silent, ..ActDone::met(closed) }));
+            }
+        });
+        Box::new(move |done| {
+            // The task ends only with the process.
+            let _ = sender.send(done);
+        })
     }
 
     /// Reads an answer. Returns whether it is valid.

@@ -2,11 +2,11 @@
 //! their place, and of the backlog what nobody here has.
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
-use crate::chat::{Actor, ModAction, ModActionError, Tim, announced, gap_notice, stamp};
+use crate::chat::{ActDone, Actor, ModAction, ModActionError, Target, Tim};
+use crate::chat::{announced, gap_notice, stamp};
 use crate::feed::{EncodedMessages, StreamMark};
-use crate::room::{ActDone, Outcome, Ticket};
+use crate::room::{ActReply, Outcome, Ticket};
 use crate::server::ShardPool;
 
 /// So many bytes go into the feed at once: shards send them while the next records are read, and
@@ -105,7 +105,7 @@ impl RoomFeed {
     ) -> Result<ActDone, ModActionError> {
         // What is said before must not be judged by what follows.
         self.flush();
-        let in_force = || ActDone { changed: true, closed: mpsc::unbounded_channel().1 };
+        let in_force = || ActDone::changed(true);
         let done = if action.is_lasting() && !is_new {
             Ok(in_force())
         } else if is_backlog {
@@ -119,6 +119,13 @@ impl RoomFeed {
         });
         self.append(text.as_slice(), mark, is_backlog);
         done
+    }
+
+    /// Closes the connections of this node that a kick meets; `reply` is told how many.
+    pub fn kick(&mut self, target: Target, actor: Actor, mark: StreamMark, reply: ActReply) {
+        self.flush();
+        self.pool.kick(target, actor, reply);
+        self.append(&[], mark, false);
     }
 
     /// Messages are missing here: a notice at this place tells all who read over it.

@@ -177,6 +177,9 @@ pub struct ModerateReply {
     pub done: String,
     /// Connections closed by it, in a cluster on all nodes that have told so in time.
     pub connections: u64,
+    /// Messages that it has retracted and the room still has.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub messages: u64,
     /// Nodes of the cluster that have not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub silent_nodes: usize,
@@ -207,6 +210,6 @@ pub struct Muted {
 }
 
 /// Whether a field is left out.
-const fn is_zero(number: &usize) -> bool {
-    *number == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }

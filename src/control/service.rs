@@ -23,7 +23,6 @@ use crate::control::replies::{
 use crate::control::user_names::UserNames;
 use crate::mutex::lock;
 use crate::record::Recorder;
-use crate::room::Closed;
 use crate::server::{ClientRow, EpollWatches, Page, Rejection, ShardPool, TopKey};
 use crate::worker::on_thread;
 
@@ -153,16 +152,16 @@ impl Service {
                 let name = self.user_names.name(uid).await;
                 let actor = Actor::Operator { uid, name, node: None };
                 let moderated = self.pool.moderate(&act, &actor).await;
-                let (changed, Closed { connections, silent_nodes }) =
-                    moderated.map_err(not_done)?;
-                let done = match &act {
-                    ModAction::Kick { target } if connections == 0 => {
-                        format!("{target} is not connected")
-                    }
-                    act if !changed => act.unchanged().to_owned(),
-                    act => act.to_string(),
-                };
-                Ok(ok_reply(&ModerateReply { done, connections, silent_nodes }))
+                let done = moderated.map_err(not_done)?;
+                let met = done.met.unwrap_or(0);
+                let is_kick = matches!(act, ModAction::Kick { .. });
+                let (connections, messages) = if is_kick { (met, 0) } else { (0, met) };
+                Ok(ok_reply(&ModerateReply {
+                    done: done.text(&act),
+                    connections,
+                    messages,
+                    silent_nodes: done.silent_nodes,
+                }))
             }
             ControlRequest::Mutes {} => {
                 let moderation = self.pool.moderation().clone();

@@ -139,6 +139,11 @@ impl Log {
         Tim::stamped(text).and_then(|tim| self.pieces.text_of(tim)) == Some(text)
     }
 
+    /// Whether the message with this `tim` is in memory.
+    pub fn has(&self, tim: Tim) -> bool {
+        self.pieces.text_of(tim).is_some()
+    }
+
     /// Whether there was no message with this `tim`, as far as that is known.
     pub fn never_had(&self, tim: Tim) -> bool {
         tim > self.complete_since && self.pieces.text_of(tim).is_none()

@@ -206,6 +206,11 @@ impl Pieces {
         Some((piece.start + offset as u64, Tim::stamped(text)?))
     }
 
+    /// The text of each message, oldest first.
+    pub fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().flat_map(|piece| encoding::messages(&piece.bytes).map(|span| span.text))
+    }
+
     /// The text of the message with this `tim`.
     pub(super) fn text_of(&self, tim: Tim) -> Option<&[u8]> {
         let before = Tim::from_nanos(tim.nanos().checked_sub(1)?);

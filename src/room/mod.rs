@@ -32,15 +32,13 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::Thread;
 
 use crate::chat::{Actor, AddressBlock, ChatRequest, ModAction, ModActionError, Moderation, Now};
-use crate::chat::{RateLimit, Refusal, Refused, Stamper, Tim};
+use crate::chat::{RateLimit, Refusal, Refused, Retracted, Stamper, Tim};
 use crate::feed::{EncodedMessages, Log, Pieces, StreamMark};
 pub use accounts::{Account, AccountKey, AccountSnapshot, Accounts};
 pub use batch::{Batch, MessageSender};
 pub use gate::{Gate, OrderState};
 pub use participant::Participant;
-pub use remote::{
-    ActDone, ActReply, Closed, ClosedCounts, Outcome, RemoteOrder, Submission, Ticket,
-};
+pub use remote::{ActReply, Outcome, RemoteOrder, Submission, Ticket};
 use sequencer::Sequencer;
 pub use sequencer::TailStore;
 pub use start::{Gap, Start, StartPoint};
@@ -183,7 +181,7 @@ impl Room {
     pub fn decide(&self, act: &ModAction, by: &Actor, now: Tim) -> Result<bool, ModActionError> {
         // Nodes of a cluster must agree, and keep different numbers of messages.
         let is_alone = self.remote.is_none();
-        if let ModAction::Retract { tim } = act
+        if let ModAction::Retract(Retracted::Tim(tim)) = act
             && self.inspect(|log, last| *tim > last || is_alone && log.never_had(*tim))
         {
             return Err(ModActionError::NoMessage);
@@ -346,6 +344,16 @@ impl Room {
     /// The newest `tim`.
     pub fn last_tim(&self) -> Tim {
         self.inspect(|_, last| last)
+    }
+
+    /// Whether there was no message with this `tim`, which is not later than the newest one.
+    pub fn never_had(&self, tim: Tim) -> bool {
+        self.inspect(|log, last| tim <= last && log.never_had(tim))
+    }
+
+    /// How many of these messages are in memory.
+    pub fn count_held(&self, tims: &[Tim]) -> u64 {
+        self.inspect(|log, _| tims.iter().filter(|tim| log.has(**tim)).count() as u64)
     }
 
     /// The position of the first message with a greater `tim`, or the end of the feed. `None`

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
-use crate::chat::{Actor, LoggedMessage, ModAction, ModActionError, Refused};
+use crate::chat::{ActDone, Actor, LoggedMessage, ModAction, ModActionError, Refused};
 
 /// Orders the messages and the moderation actions of this room together with those of other
 /// machines. What comes back is passed to [`Room::append_ordered`](super::Room::append_ordered).
@@ -49,24 +48,3 @@ pub enum Outcome {
 
 /// Receives what became of a moderation action, or why it was not carried out.
 pub type ActReply = Box<dyn FnOnce(Result<ActDone, ModActionError>) + Send>;
-
-/// What became of a moderation action.
-#[derive(Debug)]
-pub struct ActDone {
-    /// Whether it changes anything. Of a kick, `closed` tells that.
-    pub changed: bool,
-    /// The connections that it closes.
-    pub closed: ClosedCounts,
-}
-
-/// How many connections a moderation action closes, part by part.
-pub type ClosedCounts = mpsc::UnboundedReceiver<Closed>;
-
-/// A part of the connections that a moderation action closes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Closed {
-    /// How many they are.
-    pub connections: u64,
-    /// How many nodes of the cluster have not told in time how many they have closed.
-    pub silent_nodes: usize,
-}

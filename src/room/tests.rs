@@ -92,12 +92,12 @@ fn the_lock_the_mutes_and_the_limits_are_checked() {
     decide(ModAction::Slow { secs: None }).unwrap();
     assert_eq!(check_now("ann", 11), Ok(()));
 
-    let never = ModAction::Retract { tim: Tim::from_nanos(1) };
+    let never = ModAction::Retract(Retracted::Tim(Tim::from_nanos(1)));
     assert_eq!(decide(never.clone()), Err(ModActionError::NoMessage));
     room.publish(&mut batch(1), Tim::from_nanos(1));
     assert_eq!(decide(never), Ok(true));
     room.publish(&mut batch(1), Tim::from_nanos(3));
-    let between = ModAction::Retract { tim: Tim::from_nanos(2) };
+    let between = ModAction::Retract(Retracted::Tim(Tim::from_nanos(2)));
     assert_eq!(decide(between), Err(ModActionError::NoMessage), "no message has this time");
 }
 

@@ -3,40 +3,57 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::chat::{Actor, Target};
+use crate::chat::{ActDone, Actor, SpeakerId, Target};
 use crate::mutex::lock;
-use crate::room::{Closed, ClosedCounts};
+use crate::room::ActReply;
 use crate::server::counters::Counters;
+use crate::server::recently_kicked::{KickedSpeaker, RecentlyKicked, Returned};
 
 /// A kick. Each shard drops it when its connections are closed; then it is logged, counted and
 /// reported, and whether it has met anybody is known.
-#[derive(Debug)]
 pub struct Kick {
-    /// Whose connections are closed.
-    pub target: Target,
+    target: Target,
     actor: Actor,
-    connections: AtomicU64,
+    /// Who was kicked before under this name, and may be back.
+    returned: Returned,
+    recently_kicked: Arc<RecentlyKicked>,
     counters: Arc<Mutex<Counters>>,
-    done: mpsc::UnboundedSender<Closed>,
+    connections: AtomicU64,
+    reply: Mutex<Option<ActReply>>,
 }
 
 impl Kick {
-    /// The receiver gets the number of connections.
+    /// A kick at the time `now_ms`; `reply` is told the number of connections.
     pub fn new(
         target: Target,
         actor: Actor,
+        recently_kicked: Arc<RecentlyKicked>,
         counters: Arc<Mutex<Counters>>,
-    ) -> (Self, ClosedCounts) {
-        let (done, closed) = mpsc::unbounded_channel();
-        (Self { target, actor, connections: 0.into(), counters, done }, closed)
+        now_ms: u64,
+        reply: ActReply,
+    ) -> Self {
+        let returned = recently_kicked.of(&target, now_ms);
+        let (connections, reply) = (0.into(), Mutex::new(Some(reply)));
+        Self { target, actor, returned, recently_kicked, counters, connections, reply }
     }
 
-    /// Adds connections that are closed.
-    pub fn add(&self, connections: u64) {
-        self.connections.fetch_add(connections, Ordering::Relaxed);
+    /// Whether it closes a connection. One from which nothing was sent is also closed if it was
+    /// opened after a kick, by somebody who was kicked under this name.
+    pub fn meets(&self, speaker: &SpeakerId<'_>, connection_id: u64, has_sent: bool) -> bool {
+        self.target.matches(speaker, connection_id)
+            || !has_sent && self.returned.get(speaker, connection_id).is_some()
+    }
+
+    /// Notes a connection that is closed at the time `now_ms`. Connections that are opened from
+    /// now on have the id `next_id` or a greater one.
+    pub fn add(&self, speaker: &SpeakerId<'_>, connection_id: u64, next_id: u64, now_ms: u64) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        let earlier = self.returned.get(speaker, connection_id).cloned();
+        if let Some(kicked) = KickedSpeaker::new(speaker).or(earlier) {
+            self.recently_kicked.note(kicked, next_id, now_ms);
+        }
     }
 }
 
@@ -57,7 +74,8 @@ impl Drop for Kick {
             );
             lock(&self.counters).add("kick", 1);
         }
-        // The receiver may have stopped waiting.
-        let _ = self.done.send(Closed { connections, silent_nodes: 0 });
+        if let Some(reply) = lock(&self.reply).take() {
+            reply(Ok(ActDone::met(connections)));
+        }
     }
 }

@@ -17,6 +17,8 @@
 //! - `shard`: a thread with its connections: reads messages, sends the feed
 //! - `settings`: what a reload changes
 //! - `moderate`: carries out moderation actions
+//! - `kick`, `recently_kicked`: closing connections; those who were kicked, if they come back
+//! - `retract`: retracting all messages of a name
 //! - `ordered`: what a log of several machines does with the room
 //! - `client_list`, `client_filter`, `client_page`, `top_list`, `listing`: the rows of
 //!   `wschat clients` and `wschat top`
@@ -46,7 +48,9 @@ mod moderate;
 mod ordered;
 mod pool;
 mod posting;
+mod recently_kicked;
 mod reporting;
+mod retract;
 mod settings;
 mod shard;
 mod shared;

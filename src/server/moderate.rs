@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::chat::{Actor, ModAction, ModActionError, Now, Target, Tim, announced};
+use crate::chat::{
+    ActDone, Actor, ModAction, ModActionError, Now, Retracted, Target, Tim, announced,
+};
 use crate::mutex::lock;
-use crate::room::{ActDone, ActReply, Batch};
+use crate::room::{ActReply, Batch};
 use crate::server::kick::Kick;
 use crate::server::shard::command::ShardCommand;
 use crate::server::shared::Shared;
@@ -16,10 +17,21 @@ use crate::server::shared::Shared;
 impl Shared {
     /// Carries out an action at once or, in a room on several machines, at its place among the
     /// messages. An action for a single connection concerns this machine alone.
-    pub fn moderate(&self, action: ModAction, actor: Actor, now: Now, reply: ActReply) {
+    pub fn moderate(self: &Arc<Self>, action: ModAction, actor: Actor, now: Now, reply: ActReply) {
+        if let ModAction::Retract(Retracted::Name(name)) = action {
+            return self.retract_all(name, actor, reply);
+        }
         let is_local = matches!(action, ModAction::Kick { target: Target::Connection(_) });
         if let Some(remote) = self.room.remote().filter(|_| !is_local) {
+            if let ModAction::Retract(Retracted::Tim(tim)) = action
+                && self.room.never_had(tim)
+            {
+                return reply(Err(ModActionError::NoMessage));
+            }
             return remote.submit_act(action, actor, reply);
+        }
+        if let ModAction::Kick { target } = action {
+            return self.kick(target, actor, reply);
         }
         let done = self.carry_out(&action, &actor, now.tim);
         if let Some(text) = announced(&action).filter(|_| done.is_ok()) {
@@ -31,8 +43,19 @@ impl Shared {
         reply(done);
     }
 
-    /// Carries out `action` but for the message that announces it. Logs it, and counts it if it
-    /// changes anything. The shards close connections at their next turns.
+    /// Closes connections of this machine. The shards do that at their next turns; then the
+    /// kick is logged, counted and answered.
+    pub fn kick(&self, target: Target, actor: Actor, reply: ActReply) {
+        let (memory, counters) = (Arc::clone(&self.recently_kicked), Arc::clone(&self.counters));
+        let kick = Arc::new(Kick::new(target, actor, memory, counters, self.now_ms(), reply));
+        for mailbox in &self.mailboxes {
+            let kick = Arc::clone(&kick);
+            mailbox.send(ShardCommand::Kick { kick, before: usize::MAX });
+        }
+    }
+
+    /// Carries out `action`, which is not a kick, but for the message that announces it. Logs it,
+    /// and counts it if it changes anything.
     ///
     /// # Errors
     ///
@@ -44,20 +67,18 @@ impl Shared {
         now: Tim,
     ) -> Result<ActDone, ModActionError> {
         let changed = self.room.decide(action, actor, now)?;
-        if let ModAction::Kick { target } = action {
-            let counters = Arc::clone(&self.counters);
-            let (kick, closed) = Kick::new(target.clone(), actor.clone(), counters);
-            let kick = Arc::new(kick);
-            for mailbox in &self.mailboxes {
-                let kick = Arc::clone(&kick);
-                mailbox.send(ShardCommand::Kick { kick, before: usize::MAX });
-            }
-            return Ok(ActDone { changed, closed });
+        let mut done = ActDone::changed(changed);
+        if let ModAction::Retract(messages) = action {
+            done.met = Some(match messages {
+                Retracted::Found { tims, .. } => tims.len() as u64,
+                Retracted::Tim(_) | Retracted::Name(_) => self.room.count_held(messages.tims()),
+            });
         }
         let (verb, by) = (action.verb(), actor.to_string());
         if changed {
-            let whom = action.target().map(ToString::to_string);
-            info!(act = verb, by, whom, secs = action.secs(), "{actor} {action}");
+            let (whom, secs) = (action.whom(), action.secs());
+            let numbers = done.numbers(action);
+            info!(act = verb, by, whom, secs, "{actor} {action}{numbers}");
             lock(&self.counters).add(verb, 1);
         } else {
             info!(asked = verb, by, "{actor} asked for {verb}, but {}", action.unchanged());
@@ -65,6 +86,6 @@ impl Shared {
         if changed && action.is_lasting() {
             self.moderation_changed.send_replace(());
         }
-        Ok(ActDone { changed, closed: mpsc::unbounded_channel().1 })
+        Ok(done)
     }
 }

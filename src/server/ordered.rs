@@ -1,8 +1,8 @@
 //! What a log that orders the messages of several machines does with the room and its shards.
 
-use crate::chat::{Actor, ModAction, ModActionError, Moderation, Tim};
+use crate::chat::{ActDone, Actor, ModAction, ModActionError, Moderation, Target, Tim};
 use crate::feed::{EncodedMessages, StreamMark};
-use crate::room::{ActDone, OrderState, Outcome, Ticket};
+use crate::room::{ActReply, OrderState, Outcome, Ticket};
 use crate::server::pool::ShardPool;
 use crate::server::shard::command::ShardCommand;
 
@@ -42,8 +42,13 @@ impl ShardPool {
         shared.wake_all_but(None);
     }
 
-    /// Carries out a moderation action at its place among the messages, but for the message
-    /// that announces it.
+    /// Closes connections of this machine; `reply` is told how many.
+    pub fn kick(&self, target: Target, actor: Actor, reply: ActReply) {
+        self.shared().kick(target, actor, reply);
+    }
+
+    /// Carries out a moderation action, which is not a kick, at its place among the messages, but
+    /// for the message that announces it.
     ///
     /// # Errors
     ///

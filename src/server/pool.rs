@@ -9,13 +9,13 @@ use mio::{Poll, Waker};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::chat::{Actor, ModAction, ModActionError, Moderation, Stamper, Tim, gap_notice};
+use crate::chat::{
+    ActDone, Actor, ModAction, ModActionError, Moderation, Stamper, Tim, gap_notice,
+};
 use crate::config::Limits;
 use crate::feed::{Encoding, Log};
 use crate::mutex::lock;
-use crate::room::{
-    Accounts, ActDone, Closed, Gap, RemoteOrder, Room, RoomState, Start, StartPoint, TailStore,
-};
+use crate::room::{Accounts, Gap, RemoteOrder, Room, RoomState, Start, StartPoint, TailStore};
 use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::Rejection;
 use crate::server::counters::Counters;
@@ -312,19 +312,15 @@ impl ShardPool {
         &self,
         action: &ModAction,
         actor: &Actor,
-    ) -> Result<(bool, Closed), ModActionError> {
+    ) -> Result<ActDone, ModActionError> {
         let (sender, done) = oneshot::channel();
         // The caller may have stopped waiting.
-        let reply = Box::new(|result| drop(sender.send(result)));
+        let reply = Box::new(|result| {
+            let _ = sender.send(result);
+        });
         self.0.moderate(action.clone(), actor.clone(), self.0.now(), reply);
         // What orders the messages answers each action, unless the process ends.
-        let ActDone { changed, mut closed } = done.await.unwrap_or(Err(ModActionError::Unknown))?;
-        let mut total = Closed::default();
-        while let Some(part) = closed.recv().await {
-            total.connections = total.connections.saturating_add(part.connections);
-            total.silent_nodes += part.silent_nodes;
-        }
-        Ok((changed, total))
+        done.await.unwrap_or(Err(ModActionError::Unknown))
     }
 
     /// The decisions in force. Until this is dropped, new decisions wait, and then all
@@ -343,7 +339,7 @@ impl ShardPool {
         self.0.now().tim
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0
     }
 

@@ -15,6 +15,7 @@ use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::Rejection;
 use crate::server::client_log::{ClientEvent, ClientLog};
 use crate::server::counters::Counters;
+use crate::server::recently_kicked::RecentlyKicked;
 use crate::server::settings::Settings;
 use crate::server::shard::mailbox::Mailbox;
 use crate::server::shard::tally::AddressTraffic;
@@ -52,6 +53,9 @@ pub(crate) struct Shared {
     pub moderation_changed: watch::Sender<()>,
     /// Notified when a room on several machines may be able to append messages.
     pub gate_opened: Notify,
+    pub recently_kicked: Arc<RecentlyKicked>,
+    /// Locked while the messages of a name are looked for.
+    pub searching: Mutex<()>,
 }
 
 impl Shared {
@@ -86,6 +90,8 @@ impl Shared {
             clock: Instant::now(),
             moderation_changed: watch::Sender::new(()),
             gate_opened: Notify::new(),
+            recently_kicked: Arc::default(),
+            searching: Mutex::default(),
         }
     }
 

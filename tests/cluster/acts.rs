@@ -138,3 +138,24 @@ fn the_status_shows_all_nodes_and_their_listeners() {
         wait_for("it is gone", || (listeners(node) == want(&[2, 3])).then_some(()));
     }
 }
+
+/// All nodes tell their clients the same, whichever node has found the messages.
+#[test]
+fn all_messages_of_a_name_are_retracted_on_all_nodes() {
+    let cluster = Cluster::start(1, 2);
+    let [one, other] = &cluster.nodes[..] else { unreachable!() };
+    let (mut bob, mut ann) = (other.daemon.connect(), one.daemon.connect());
+    for msg in ["one", "two"] {
+        assert_eq!(say(&mut bob, "bob", msg), "sent");
+    }
+    wait_for("they are there too", || (ann.json()["msg"] == "two").then_some(()));
+    done(one, &["retract", "--all-of", "bob"], "retracted all of \"bob\", messages: 2");
+    let told = |client: &mut Client| {
+        wait_for("a retraction", || Some(client.json()).filter(|it| it.get("retract").is_some()))
+    };
+    let told = [told(&mut bob), told(&mut ann)];
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0]["also"].as_array().map(Vec::len), Some(1));
+    let none = "the room has no message of \"bob\" in memory that is not retracted\n";
+    assert_eq!(run(other, &["retract", "--all-of", "bob"]), (Some(1), none.into()));
+}

@@ -1,5 +1,6 @@
 //! The real binary from outside: one module for each theme.
 
+mod acts;
 mod addresses;
 mod architecture;
 mod attack;

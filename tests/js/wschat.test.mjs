@@ -136,6 +136,45 @@ test("only the server can refuse, acknowledge and retract", async () => {
   assert.equal((await sent).msg, "hello");
 });
 
+test("each message that one text retracts is an event", () => {
+  const room = open();
+  const told = (fields) => {
+    const before = room.events.length;
+    last().say({ usr: "wschat", msg: "retracted: 3 messages", retract: "1", ...fields, tim: "9" });
+    return room.events.slice(before).map(([type, { retract, tim }]) => [type, retract, tim]);
+  };
+  assert.deepEqual(told({ also: ["2", "3"] }), ["1", "2", "3"].map((it) => ["retract", it, "9"]));
+  for (const also of [undefined, null, [], "2", 7, { length: 1 }]) {
+    assert.deepEqual(told({ also }), [["retract", "1", "9"]]);
+  }
+});
+
+test("after a kick only the person connects again", (t) => {
+  const page = new EventTarget();
+  globalThis.addEventListener = page.addEventListener.bind(page);
+  globalThis.removeEventListener = page.removeEventListener.bind(page);
+  t.after(() => {
+    delete globalThis.addEventListener;
+    delete globalThis.removeEventListener;
+  });
+  const room = open();
+  last().hangUp(1008, "kicked");
+  const [, { state, retryAt, reason }] = room.events.at(-1);
+  assert.deepEqual([state, retryAt, reason], ["waiting", undefined, "kicked"]);
+  pass(3_600);
+  for (const type of ["offline", "online", "pageshow"]) page.dispatchEvent(new Event(type));
+  pass(60);
+  assert.deepEqual([Socket.all.length, room.state], [1, "waiting"]);
+  room.reconnect();
+  last().accept();
+  assert.deepEqual([Socket.all.length, room.state], [2, "open"]);
+  // Another close with this code is a break.
+  last().hangUp(1008, "idle");
+  pass(10);
+  assert.equal(Socket.all.length, 3);
+  room.close();
+});
+
 test("a text that is not a message of the protocol is ignored", () => {
   const room = open();
   const before = room.events.length;

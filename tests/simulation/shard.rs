@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use wschat::chat::{Now, Target, ack, nack};
+use wschat::chat::{ActDone, Now, Target, ack, nack};
 use wschat::room::{Batch, Room};
 use wschat::server::{
     ClientLog, ConnectionPermit, ConnectionSnapshot, NewConnection, PendingAction, Settings, Table,
@@ -112,8 +112,9 @@ impl Shard {
             Command::StopReading => self.table.stop_reading(),
             Command::CloseAll(close) => self.table.close_all(close),
             Command::Kick(target, before) => {
-                let (_, before) =
-                    self.with_table(room, now, |table, turn| table.kick(&target, before, turn));
+                let (_, before) = self.with_table(room, now, |table, turn| {
+                    table.kick(|speaker, id, _| target.matches(speaker, id), before, turn)
+                });
                 if before > 0 {
                     self.commands.push_back(Command::Kick(target, before));
                 }
@@ -132,7 +133,9 @@ impl Shard {
         for PendingAction { id, action, actor } in std::mem::take(&mut self.pending) {
             let mut text = Vec::new();
             match room.decide(&action, &actor, now.tim) {
-                Ok(_) => ack(&action, now.tim, &mut text),
+                Ok(changed) => {
+                    ack(&action, &ActDone::changed(changed), now.tim, &mut text);
+                }
                 Err(error) => nack(error, now.tim, &mut text),
             }
             self.with_table(room, now, |table, turn| table.send_notice(id, &text, turn));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::chat::Tim;
 
 fn bob() -> Target {
     Target::name("bob")
@@ -7,7 +8,7 @@ fn bob() -> Target {
 #[test]
 fn actions_in_the_form_of_a_message() {
     let mute = |name, secs| Some(ModAction::Mute { target: Target::name(name), secs });
-    let retract = ModAction::Retract { tim: Tim::from_nanos(7) };
+    let retract = ModAction::Retract(Retracted::Tim(Tim::from_nanos(7)));
     for (json, want) in [
         (r#"{"mute":"bob"}"#, mute("bob", None)),
         (r#"{"secs":1,"mute":" bob "}"#, mute(" bob ", Some(1))),
@@ -31,6 +32,11 @@ fn actions_in_the_form_of_a_message() {
         (r#"{"slow":1.5}"#, None),
         (r#"{"retract":"1970-01-01T00:00:00.000000007Z"}"#, Some(retract)),
         (r#"{"retract":"yesterday"}"#, None),
+        (r#"{"retract":{"name":"bob"}}"#, Some(ModAction::Retract(Retracted::Name("bob".into())))),
+        (r#"{"retract":{"name":" "}}"#, None),
+        (r#"{"retract":{"name":"bob","tim":"1970-01-01T00:00:00.000000007Z"}}"#, None),
+        (r#"{"retract":{"found":{"name":"bob","tims":["1970-01-01T00:00:00.000000007Z"]}}}"#, None),
+        (r#"{"retract":7}"#, None),
         (r#"{"say":"hi"}"#, None),
         ("{}", None),
         ("[]", None),
@@ -58,8 +64,9 @@ fn actions_in_the_form_of_the_control_socket() {
         (r#"{"slow":{}}"#, ModAction::Slow { secs: None }),
         (
             r#"{"retract":{"tim":"1970-01-01T00:00:00.000000007Z"}}"#,
-            ModAction::Retract { tim: Tim::from_nanos(7) },
+            ModAction::Retract(Retracted::Tim(Tim::from_nanos(7))),
         ),
+        (r#"{"retract":{"name":"bob"}}"#, ModAction::Retract(Retracted::Name("bob".into()))),
         (r#"{"say":{"msg":"hi"}}"#, ModAction::Say { text: "hi".into() }),
     ] {
         let action: ModAction = serde_json::from_str(json).unwrap();
@@ -85,6 +92,9 @@ fn values_that_are_not_actions_for_the_control_socket() {
         r#"{"slow":{"secs":-1}}"#,
         r#"{"slow":{"secs":31622401}}"#,
         r#"{"retract":{"tim":"now"}}"#,
+        r#"{"retract":{"name":""}}"#,
+        r#"{"retract":{"name":"bob","tim":"1970-01-01T00:00:00.000000007Z"}}"#,
+        r#"{"retract":{"found":{"name":"bob","tims":[]}}}"#,
         r#"{"say":{"msg":" "}}"#,
     ] {
         let action = serde_json::from_str::<ModAction>(json);

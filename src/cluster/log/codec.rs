@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 
 use super::record::{Body, LoggedAct, Publisher, Record};
-use crate::chat::{LoggedMessage, Target, Tim, is_unstamped};
+use crate::chat::{LoggedMessage, ModAction, Retracted, Target, Tim, is_unstamped};
 use crate::cluster::NodeName;
 use crate::feed::{Position, StreamMark};
 
@@ -59,7 +59,7 @@ pub enum BadRecord {
     /// A message is longer than any configuration allows.
     #[error("a message is too long")]
     TooLong,
-    /// The action is not valid, or is for a single connection.
+    /// The action is not valid, or is one that a node carries out alone.
     #[error("its moderation action is not valid")]
     Act,
 }
@@ -297,7 +297,9 @@ fn check_text(text: &[u8]) -> Result<(), BadRecord> {
 
 fn act(payload: &[u8]) -> Result<LoggedAct, BadRecord> {
     let act: LoggedAct = serde_json::from_slice(payload).map_err(|_| BadRecord::Payload)?;
-    if act.action.check().is_err() || matches!(act.action.target(), Some(Target::Connection(_))) {
+    let is_local = matches!(act.action, ModAction::Retract(Retracted::Name(_)))
+        || matches!(act.action.target(), Some(Target::Connection(_)));
+    if is_local || act.action.check().is_err() {
         return Err(BadRecord::Act);
     }
     Ok(act)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::chat::{AddressBlock, ModAction, ModActionError};
+use crate::chat::{ActDone, AddressBlock, ModAction, ModActionError};
 use crate::room::{Outcome, TrafficRates, TrafficTotals};
 use crate::server::admission::connection_counts::ConnectionPermit;
 use crate::server::client_list::ClientChunk;
@@ -31,7 +31,7 @@ pub(crate) enum ShardCommand {
     /// Tells the sender of a message what became of it.
     Settle(u64, Outcome),
     /// Tells a moderator what became of an action.
-    ActDone { id: u64, action: ModAction, done: Result<(), ModActionError> },
+    ActDone { id: u64, action: ModAction, done: Result<ActDone, ModActionError> },
     /// Uses the newest settings.
     ReloadSettings(Done),
     /// Handles no more messages.

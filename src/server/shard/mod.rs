@@ -30,13 +30,14 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc;
 
-use crate::chat::{Now, ack, nack};
+use crate::chat::{ModAction, Now, SpeakerId, ack, nack};
 use crate::mutex::lock;
 use crate::room::{ActReply, Batch};
 use crate::server::admission::epoll_watches::WatchUse;
@@ -71,6 +72,8 @@ pub(crate) struct Shard {
     batch: Batch,
     /// Moderation actions that were requested in this turn.
     pending: Vec<PendingAction>,
+    /// Kicks of moderators on this shard that some shard of this machine has not carried out.
+    open_kicks: usize,
     read_buffer: Vec<u8>,
     /// Dropped when the last connection is gone.
     all_gone: Vec<Done>,
@@ -94,6 +97,7 @@ impl Shard {
             poll,
             batch,
             pending: Vec::new(),
+            open_kicks: 0,
             read_buffer: vec![0; READ_BUFFER_BYTES],
             all_gone: Vec::new(),
             is_paused: false,
@@ -186,9 +190,11 @@ impl Shard {
     fn run_pending(&mut self, now: Now) {
         for PendingAction { id, action, actor } in std::mem::take(&mut self.pending) {
             let (shared, number) = (Arc::clone(&self.shared), self.number);
+            // Others answer for a room on several machines, and perhaps not in time.
+            let is_local = shared.room.remote().is_none();
+            self.open_kicks += usize::from(is_local && matches!(action, ModAction::Kick { .. }));
             let requested = action.clone();
-            let reply: ActReply = Box::new(move |result| {
-                let done = result.map(drop);
+            let reply: ActReply = Box::new(move |done| {
                 shared.mailboxes[number].send(ShardCommand::ActDone { id, action, done });
             });
             self.shared.moderate(requested, actor, now, reply);
@@ -235,14 +241,17 @@ impl Shard {
                 self.with_table(now, |table, turn| table.settle(id, outcome, turn));
             }
             ShardCommand::ActDone { id, action, done } => {
-                let (mut refused, mut text) = (None, Vec::new());
-                match done {
-                    Ok(()) => ack(&action, now.tim, &mut text),
-                    Err(error) => {
-                        refused = Some(error.into());
-                        nack(error, now.tim, &mut text);
-                    }
+                if matches!(action, ModAction::Kick { .. }) {
+                    self.open_kicks = self.open_kicks.saturating_sub(1);
                 }
+                let mut text = Vec::new();
+                let refused = match done {
+                    Ok(done) => ack(&action, &done, now.tim, &mut text).map(Into::into),
+                    Err(error) => {
+                        nack(error, now.tim, &mut text);
+                        Some(error.into())
+                    }
+                };
                 self.with_table(now, |table, turn| table.send_result(id, refused, text, turn));
             }
             ShardCommand::HandOver(successor) => self.successor = Some(successor),
@@ -260,11 +269,16 @@ impl Shard {
             }
             ShardCommand::Barrier(_done) => {}
             ShardCommand::Kick { kick, before } => {
-                let (mut count, mut next) = (0, 0);
-                self.with_table(now, |table, turn| {
-                    (count, next) = table.kick(&kick.target, before, turn);
-                });
-                kick.add(count as u64);
+                let mut next = 0;
+                let shared = Arc::clone(&self.shared);
+                let meets = |speaker: &SpeakerId<'_>, id, has_sent| {
+                    let is_met = kick.meets(speaker, id, has_sent);
+                    if is_met {
+                        kick.add(speaker, id, shared.next_id.load(Ordering::SeqCst), now.ms);
+                    }
+                    is_met
+                };
+                self.with_table(now, |table, turn| next = table.kick(meets, before, turn).1);
                 if next > 0 {
                     self.mailbox().send(ShardCommand::Kick { kick, before: next });
                 }
@@ -305,9 +319,9 @@ impl Shard {
     }
 
     /// Gives all connections away, if that was requested and no command is left: it may
-    /// close connections.
+    /// close connections. The moderators on this shard are told first whom their kicks have met.
     fn hand_over(&mut self, now: Now) {
-        if self.mailbox().has_commands() {
+        if self.open_kicks > 0 || self.mailbox().has_commands() {
             return;
         }
         let Some(successor) = self.successor.take() else { return };

@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 
-use crate::chat::{AddressBlock, Target};
+use crate::chat::{AddressBlock, SpeakerId};
 use crate::config::Limits;
 use crate::feed::Encoding;
 use crate::room::{TrafficRates, TrafficTotals};
@@ -51,17 +51,25 @@ impl<S: Stream> Table<S> {
         all.map(|(address, it)| (address, it.totals(), it.rates(now_ms))).collect()
     }
 
-    /// Closes the connections of `target` among some of the rows before `before`. Returns
-    /// how many, and the row before which to continue.
-    pub fn kick(&mut self, target: &Target, before: usize, turn: &mut Turn<'_>) -> (usize, usize) {
+    /// Closes connections among some of the rows before `before`: those of which `meets` says so.
+    /// It gets the speaker, the id, and whether a message was sent from there; it is asked once
+    /// about each connection that is not closed already. Returns how many are closed, and the
+    /// row before which to continue.
+    pub fn kick(
+        &mut self,
+        meets: impl Fn(&SpeakerId<'_>, u64, bool) -> bool,
+        before: usize,
+        turn: &mut Turn<'_>,
+    ) -> (usize, usize) {
         let before = before.min(self.connections.len());
         let start = before.saturating_sub(ROWS_PER_TURN);
-        let matches = |cold: &&ColdState| {
+        let rows = self.connections[start..before].iter().zip(&self.cold[start..before]);
+        let is_met = |(connection, cold): &(&Connection<S>, &ColdState)| {
             let speaker = cold.participant.speaker();
-            target.matches(&speaker.id(speaker.name(), cold.peer().block()), cold.id)
+            let id = speaker.id(speaker.name(), cold.peer().block());
+            connection.closing().is_none() && meets(&id, cold.id, speaker.has_sent())
         };
-        let ids: Vec<u64> =
-            self.cold[start..before].iter().filter(matches).map(|cold| cold.id).collect();
+        let ids: Vec<u64> = rows.filter(is_met).map(|(_, cold)| cold.id).collect();
         let mut kicked = 0;
         for id in ids {
             if let Some(&row) = self.rows.get(&id)

@@ -240,7 +240,9 @@ impl Bench {
 
     fn kick(&mut self, shard: usize, id: u64) {
         let target = Target::Connection(id);
-        self.with(shard, |table, turn, _| table.kick(&target, usize::MAX, turn));
+        self.with(shard, |table, turn, _| {
+            table.kick(|speaker, id, _| target.matches(speaker, id), usize::MAX, turn)
+        });
     }
 
     fn is_connected(&self, shard: usize, id: u64) -> bool {

@@ -30,8 +30,9 @@ fn any_body() -> impl Strategy<Value = Body> {
         "[a-z ]{1,9}[a-z]"
             .prop_map(|name| ModAction::Mute { target: Target::Name(name), secs: Some(60) }),
         ".{0,9}[a-z]".prop_map(|text| ModAction::Say { text }),
-        any::<u32>()
-            .prop_map(|nanos| ModAction::Retract { tim: Tim::from_nanos(u64::from(nanos)) }),
+        any::<u32>().prop_map(|nanos| ModAction::Retract(Retracted::Tim(Tim::from_nanos(
+            u64::from(nanos)
+        )))),
     ];
     let actor = prop_oneof![
         any::<u32>().prop_map(Actor::operator),
