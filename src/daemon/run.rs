@@ -154,6 +154,8 @@ pub fn run(environment: Environment, paths: ControlPaths) -> Result<(), StartErr
     moderation_writer.finish(MODERATION_TIMEOUT);
     recorder.finish(RECORD_TIMEOUT);
     pool.finish_client_log();
+    // systemd shows the last line as long as no other process is started.
+    manager.send_status("stopped");
     debug!("stopped");
     Ok(())
 }

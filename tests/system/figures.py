@@ -34,6 +34,7 @@ def status_before_the_first_client(box):
     assert "ann" in box.out("wschat top")
     box.run("systemctl stop wschat.service")
     assert box.out("wschat status") == waiting
+    assert status_text(box) == "stopped", status_text(box)
     box.drop_in("wschat.service", "[Service]\nExecStartPre=\nExecStartPre=/bin/false\n")
     box.run("systemctl start wschat.service", check=False)
     done = until(
