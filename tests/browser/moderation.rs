@@ -164,6 +164,9 @@ fn mutes_and_kicks_are_shown() {
         operate(&daemon, &["kick", "ann"]);
         page.until("document.getElementById('state-words').textContent === 'You were put out of the room.'")
             .await;
+        // It connects again when its user asks for it, and not before.
+        page.until("document.body.dataset.state === 'waiting'").await;
+        page.click("#state-retry").await;
         page.until("document.body.dataset.state === 'open'").await;
         page.check_console(&[]).await;
     });
