@@ -16,7 +16,8 @@ const SINCE_INVALID: &str = "not a time in UTC like 2020-08-11T22:26:58.11867867
 #[derive(Args)]
 #[command(after_help = "\
 In a pipe, join sends each line of standard input as a message and waits until
-the room has sent it back before it sends the next one. The exit code is 0 after
+the room has sent it back before it sends the next one. With --json each line
+is a JSON object with the fields of the message; usr, jwt and id are added. The exit code is 0 after
 the last one. If the room does not send a message, join prints the reason on
 standard error, discards the other lines and exits with code 1; without a
 connection it exits with code 69. It repeats a message that was sent too early.
@@ -25,7 +26,8 @@ Without input (standard input is a terminal or /dev/null, or is empty and --json
 is given) it only listens, until the connection ends or its output is closed.
 
 On a terminal, and with --json and without input, join reconnects after a break and
-continues behind the last message. If messages are missing, it says so.
+continues behind the last message. If messages are missing, it says so. After a
+kick it waits on a terminal for Enter, and exits with code 69 otherwise.
 
     echo \"build 412 is green\" | wschat join wss://chat.example --usr ci
     wschat join wss://chat.example --json </dev/null | jq .msg")]
@@ -43,7 +45,7 @@ pub struct JoinArgs {
     /// The file that contains the token; it is read again for every connection
     #[arg(long, value_name = "F")]
     token_file: Option<PathBuf>,
-    /// Print each message as a line of JSON
+    /// Print each message as a line of JSON, and read messages in this form
     #[arg(long)]
     json: bool,
     /// Begin with the messages after this time, for example the tim of a message; the
@@ -53,6 +55,9 @@ pub struct JoinArgs {
     /// Exit with code 69 when the connection ends
     #[arg(long)]
     no_reconnect: bool,
+    /// Ring the bell of the terminal when a message has your name
+    #[arg(long)]
+    bell: bool,
     /// Disable colours; the variable NO_COLOR does the same
     #[arg(long)]
     no_color: bool,
@@ -76,7 +81,8 @@ pub fn run(args: JoinArgs) -> CommandResult {
     let wants_colours = !args.no_color && variable("NO_COLOR").is_none();
     let colours = Colours(stdout().is_terminal() && has_escapes && wants_colours);
     let reconnects = !args.no_reconnect;
-    let options = ClientOptions { url, usr, token, colours, since, reconnects };
+    let bell = args.bell;
+    let options = ClientOptions { url, usr, token, colours, since, reconnects, bell };
     let host = options.url.authority().to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -105,6 +111,7 @@ pub fn run(args: JoinArgs) -> CommandResult {
         PipeError::Connection(_) | PipeError::NoEcho => (Exit::Unavailable, &*host),
         PipeError::Token(_) => (Exit::NoInput, "token"),
         PipeError::Stdin(_) => (Exit::NoInput, "stdin"),
+        PipeError::NotJson(_) => (Exit::NotDone, "stdin"),
         PipeError::Stdout(_) => (Exit::OsError, "stdout"),
     };
     Err(Failure::new(exit, what, error))

@@ -14,6 +14,7 @@ use tungstenite::{Error, Message};
 
 use super::room_url::RoomUrl;
 use super::sanitize::sanitize_text;
+use super::tls_words::tls_words;
 
 /// Time limit for the name look-up, TCP, TLS and the upgrade together.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +28,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of the longest message that is accepted; no room accepts longer ones.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The reason of the close frame after a kick.
+const KICKED: &str = "kicked";
 /// Bytes of the read buffer; the library's default is 128 KiB.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -49,6 +52,8 @@ pub struct ConnectionError {
     pub text: String,
     /// The server closed it with 1013: the client is too slow, or the server is busy.
     pub is_too_slow: bool,
+    /// A moderator or an operator closed it: only the user may connect again.
+    pub is_kick: bool,
 }
 
 impl RoomConnection {
@@ -123,7 +128,7 @@ impl RoomConnection {
 impl ConnectionError {
     /// An error with this text.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), is_too_slow: false }
+        Self { text: text.into(), is_too_slow: false, is_kick: false }
     }
 }
 
@@ -143,7 +148,8 @@ fn closed(frame: Option<&CloseFrame>) -> ConnectionError {
         (reason, _) => format!(": {}", sanitize_text(reason)),
     };
     let text = format!("the server closed the connection{reason} ({code})");
-    ConnectionError { text, is_too_slow: frame.code == CloseCode::Again }
+    let is_kick = frame.code == CloseCode::Policy && frame.reason.as_str() == KICKED;
+    ConnectionError { text, is_too_slow: frame.code == CloseCode::Again, is_kick }
 }
 
 /// Replaces texts of the library that name its own parts.
@@ -156,7 +162,13 @@ impl From<Error> for ConnectionError {
             Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return closed(None);
             }
-            Error::Io(error) => error.to_string(),
+            Error::Io(error) => match error.get_ref().and_then(|it| it.downcast_ref()) {
+                Some(error) => tls_words(error),
+                None => error.to_string(),
+            },
+            Error::Protocol(ProtocolError::HttparseError(_)) => {
+                "the server does not speak HTTP there; with TLS, the URL begins with wss://".into()
+            }
             Error::Http(response) => format!("the server answers HTTP {}", response.status()),
             Error::ConnectionClosed | Error::AlreadyClosed => return closed(None),
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
@@ -192,11 +204,14 @@ mod tests {
         let check = |code: u16, reason: &str, want: &str| {
             let frame = CloseFrame { code: code.into(), reason: reason.into() };
             let text = format!("the server closed the connection{want} ({code})");
-            let want = ConnectionError { text, is_too_slow: code == 1013 };
+            let is_kick = (code, reason) == (1008, "kicked");
+            let want = ConnectionError { text, is_too_slow: code == 1013, is_kick };
             assert_eq!(closed(Some(&frame)), want);
         };
         check(1001, "", ": it is going away");
         check(1008, "idle", ": idle");
+        check(1008, "kicked", ": kicked");
+        check(1001, "kicked", ": kicked");
         check(1013, "too slow: 7 messages behind", ": too slow: 7 messages behind");
         check(4000, "", "");
         check(4000, "\x1b[2J", ": ␛[2J");

@@ -29,6 +29,10 @@ pub struct Incoming {
     pub id: Option<String>,
     /// Which kind of message it is.
     pub kind: IncomingKind,
+    /// The code of a notice.
+    pub err: Option<String>,
+    /// The time stamps of the messages that a retraction is about.
+    pub retracted: Vec<DateTime<Utc>>,
 }
 
 /// The kinds of messages. Only the server can send other kinds than
@@ -49,8 +53,8 @@ pub enum IncomingKind {
     Gap,
     /// The server carried out a command of this client.
     Ack,
-    /// The server retracts the message with this time stamp.
-    Retraction(DateTime<Utc>),
+    /// The server retracts messages.
+    Retraction,
 }
 
 impl Incoming {
@@ -62,6 +66,11 @@ impl Incoming {
         let fields: JsonFields = serde_json::from_str(text).ok()?;
         let usr: String = field(&fields, "usr")?;
         let time = |name| field::<String>(&fields, name)?.parse().ok();
+        let mut retracted: Vec<_> = time("retract").into_iter().collect();
+        if usr == SERVER && !retracted.is_empty() {
+            let also: Vec<String> = field(&fields, "also").unwrap_or_default();
+            retracted.extend(also.iter().filter_map(|time| time.parse::<DateTime<Utc>>().ok()));
+        }
         let has = |name| field(&fields, name).is_some_and(|value: Value| !value.is_null());
         let is_err = |code| field::<Value>(&fields, "err").is_some_and(|err| err == code);
         let kind = if usr != SERVER {
@@ -76,12 +85,20 @@ impl Incoming {
         } else if has("ack") {
             IncomingKind::Ack
         } else {
-            time("retract").map_or(IncomingKind::Server, IncomingKind::Retraction)
+            match retracted[..] {
+                [] => IncomingKind::Server,
+                [..] => IncomingKind::Retraction,
+            }
         };
+        if kind != IncomingKind::Retraction {
+            retracted.clear();
+        }
+        let is_notice = matches!(kind, IncomingKind::Notice { .. });
+        let err = field(&fields, "err").filter(|_| is_notice);
         let (msg, id) = (field(&fields, "msg")?, field(&fields, "id"));
         // The time of a gap notice is not the time of the gap.
         let tim = time("tim").filter(|_| kind != IncomingKind::Gap);
-        Some(Self { usr, msg, tim, id, kind })
+        Some(Self { usr, msg, tim, id, kind, err, retracted })
     }
 }
 
@@ -115,6 +132,44 @@ pub fn encode(usr: &str, body: Body, jwt: Option<&str>) -> String {
     serde_json::to_string(&Outgoing { usr, body, jwt }).expect("strings are always JSON")
 }
 
+/// A line of JSON from the user, as a message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct JsonLine {
+    /// The text to send.
+    pub text: String,
+    /// The JSON of its `id`.
+    pub id: String,
+    /// Whether it has a command: then the answer is perhaps not the message.
+    pub is_command: bool,
+}
+
+/// Makes a message from a JSON object, which can have any fields; `usr`, `jwt` and `id` are added
+/// if they are missing. Returns `None` if the line is not an object.
+pub fn encode_json(line: &str, usr: &str, jwt: Option<&str>) -> Option<JsonLine> {
+    let fields: JsonFields = serde_json::from_str(line).ok()?;
+    let members = line.trim_start().strip_prefix('{')?;
+    let mut text = String::from("{");
+    let new_id = new_id();
+    for (name, value) in [("usr", Some(usr)), ("jwt", jwt), ("id", Some(&*new_id))] {
+        let value = value.filter(|_| !fields.contains_key(Bytes::new(name.as_bytes())));
+        if let Some(value) = value {
+            text += &format!("{name:?}:{},", Value::from(value));
+        }
+    }
+    if fields.is_empty() {
+        text.truncate(text.trim_end_matches(',').len());
+    }
+    text += members.trim_end();
+    let id = raw_id(&text).unwrap_or_default();
+    Some(JsonLine { is_command: fields.contains_key(Bytes::new(b"cmd")), text, id })
+}
+
+/// The JSON of the `id` of a message.
+pub fn raw_id(text: &str) -> Option<String> {
+    let fields: JsonFields = serde_json::from_str(text).ok()?;
+    fields.get(Bytes::new(b"id")).map(|id| id.get().to_owned())
+}
+
 /// A unique message id: 96 random bits in hexadecimal. It panics if the system has no
 /// random bytes; TLS would not work either.
 pub fn new_id() -> String {
@@ -134,7 +189,8 @@ mod tests {
             r#"{"usr":"a","msg":"b","id":"7f","x":1,"tim":"2020-08-11T22:26:58.118678679Z"}"#;
         let tim = "2020-08-11T22:26:58.118678679Z".parse().ok();
         let (usr, msg) = ("a".to_owned(), "b".to_owned());
-        let want = Incoming { usr, msg, tim, id: Some("7f".into()), kind: IncomingKind::User };
+        let (id, kind) = (Some("7f".into()), IncomingKind::User);
+        let want = Incoming { usr, msg, tim, id, kind, err: None, retracted: vec![] };
         assert_eq!(Incoming::parse(json), Some(want));
         assert!(Incoming::parse(r#"{"usr":"a","msg":"b","id":7}"#).is_some());
         assert_eq!(Incoming::parse(r#"{"usr":"a"}"#), None);
@@ -179,10 +235,47 @@ mod tests {
         check("bob", r#""err":"gap""#, IncomingKind::User);
         check("wschat", r#""ack":"slow","wait":7"#, IncomingKind::Ack);
         let tim = "2020-08-11T22:26:58.118678679Z";
-        let retraction = IncomingKind::Retraction(tim.parse().unwrap());
-        check("wschat", &format!(r#""retract":"{tim}""#), retraction);
+        check("wschat", &format!(r#""retract":"{tim}""#), IncomingKind::Retraction);
         check("wschat", r#""retract":"?""#, IncomingKind::Server);
         check("bob", &format!(r#""retract":"{tim}","ack":"mute""#), IncomingKind::User);
+    }
+
+    #[test]
+    fn a_retraction_is_about_one_or_several_messages() {
+        let times = ["2020-08-11T22:26:58.118678679Z", "2020-08-11T22:26:59.000000001Z"];
+        let also = |usr: &str, also: &str| {
+            let json =
+                format!(r#"{{"usr":"{usr}","msg":"x","retract":"{}","also":{also}}}"#, times[0]);
+            Incoming::parse(&json).unwrap().retracted.len()
+        };
+        assert_eq!(also("wschat", &format!("[{:?}]", times[1])), 2);
+        for no_times in ["[]", "null", "7", "[7]", r#"["then"]"#] {
+            assert_eq!(also("wschat", no_times), 1, "{no_times}");
+        }
+        assert_eq!(also("bob", &format!("[{:?}]", times[1])), 0);
+    }
+
+    #[test]
+    fn lines_of_json_have_their_own_fields() {
+        let check = |line: &str, want: &str| {
+            let made = encode_json(line, "ci", Some("x.y")).unwrap();
+            let id = made.id.trim_matches('"');
+            assert_eq!(made.text.replace(id, "ID"), want, "{line}");
+        };
+        let added = r#"{"usr":"ci","jwt":"x.y","id":"ID""#;
+        check(r#"{"msg":"a","x":1e999}"#, &format!(r#"{added},"msg":"a","x":1e999}}"#));
+        check(" { } ", &format!("{added} }}"));
+        check(
+            r#"{"\u0075sr":"bob","msg":"a"}"#,
+            r#"{"jwt":"x.y","id":"ID","\u0075sr":"bob","msg":"a"}"#,
+        );
+        check(r#"{"jwt":null,"usr":1,"id":"ID"}"#, r#"{"jwt":null,"usr":1,"id":"ID"}"#);
+        let made = encode_json(r#"{"id":{"n":[7]},"cmd":{"lock":true}}"#, "ci", None).unwrap();
+        assert_eq!((&*made.id, made.is_command), (r#"{"n":[7]}"#, true));
+        assert_eq!(raw_id(&made.text), Some(made.id));
+        for line in ["", "a", "[]", "7", r#""a""#, r#"{"msg":"a""#, r#"{"msg":"a"} {}"#, "null"] {
+            assert_eq!(encode_json(line, "ci", None), None, "{line}");
+        }
     }
 
     #[test]

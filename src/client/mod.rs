@@ -12,6 +12,7 @@
 //! `pipe` is the client for pipes and files, `terminal` the interactive one.
 
 mod connection;
+mod mention;
 mod message;
 mod options;
 mod pipe;
@@ -20,7 +21,9 @@ mod resume;
 mod room_url;
 mod sanitize;
 mod terminal;
+mod tls_words;
 mod token;
+mod wrap;
 
 pub use message::{Incoming, IncomingKind};
 pub(crate) use options::ClientOptions;

@@ -17,6 +17,8 @@ pub struct ClientOptions {
     pub since: Option<Since>,
     /// Whether a client that need not send a line connects again after a break.
     pub reconnects: bool,
+    /// Whether the terminal rings its bell when somebody calls the user by name.
+    pub bell: bool,
 }
 
 impl ClientOptions {

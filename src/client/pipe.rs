@@ -1,7 +1,7 @@
 //! The client for pipes and files: sends lines, prints messages, then exits.
 
 use std::future::{Future, pending};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::mem::take;
 use std::pin::pin;
 use std::thread;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::{ConnectionError, RoomConnection};
-use super::message::{Body, Incoming, IncomingKind, encode, new_id};
+use super::message::{Body, Incoming, IncomingKind, JsonLine, encode, encode_json, new_id, raw_id};
 use super::options::ClientOptions;
 use super::render::Renderer;
 use super::resume::Resume;
@@ -37,6 +37,12 @@ pub enum PipeError {
     /// The server did not send a message; contains its notice.
     #[error("{0}")]
     NotSent(String),
+    /// A line of stdin is not a JSON object.
+    #[error(
+        "line {0} is not a JSON object; with --json, each line of the input is a message with its \
+         own fields"
+    )]
+    NotJson(u64),
     #[error("{0}")]
     Token(io::Error),
     #[error("{0}")]
@@ -47,12 +53,12 @@ pub enum PipeError {
 
 /// Sends each line of stdin if `reads_stdin` is true, waits until the room has sent it
 /// back, then sends the next one. Meanwhile it prints all messages, as JSON if `json`
-/// is true. It repeats a line that was sent too early when the time of the notice has
-/// passed.
+/// is true; then each line of stdin is a message with its own fields. It repeats a line that was
+/// sent too early when the time of the notice has passed.
 ///
 /// Returns after the last line. Without a line it listens until stdout is closed. If the
 /// connection ends, it reconnects if it only listens, for a program (`json`), and the
-/// options allow it.
+/// options allow it, and nobody has put it out.
 pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Result<(), PipeError> {
     let jwt = options.token.read().map_err(PipeError::Token)?;
     let mut resume = Resume::new(options.url.clone(), options.since);
@@ -68,6 +74,8 @@ pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Resul
     // One message at a time, so that a notice can only be about this one.
     let mut in_flight: Option<InFlight> = None;
     let mut warned = false;
+    let mut line_number = 0;
+    renderer.set_own_name(&options.usr);
     loop {
         let is_sending = has_lines || in_flight.is_some();
         if !is_sending && (has_sent || !has_reader || (reads_stdin && !json)) {
@@ -79,7 +87,7 @@ pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Resul
             text = connection.next() => {
                 let text = match text {
                     Ok(text) => text,
-                    Err(error) if json && options.reconnects && !is_sending => {
+                    Err(error) if json && options.reconnects && !is_sending && !error.is_kick => {
                         eprintln!("wschat: {}: {error}; reconnecting", options.url.authority());
                         connection.close().await;
                         connection = tokio::select! {
@@ -106,19 +114,29 @@ pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Resul
                     (sent.is_sent, sent.due) = (false, Instant::now() + wait);
                     continue;
                 }
-                let line = match json {
-                    true => json_line(&text),
-                    false => renderer.render(&message, |text, _| sanitize_text(text)),
+                let line = match (json, columns()) {
+                    (true, _) => json_line(&text),
+                    (false, None) => renderer.render(&message, |text, _| sanitize_text(text)),
+                    (false, Some(columns)) => renderer.render_in(&message, columns),
                 };
                 has_reader = has_reader && print(&line)?;
-                in_flight.take_if(|sent| message.id.as_ref() == Some(&sent.id));
+                let is_ack = message.kind == IncomingKind::Ack;
+                in_flight.take_if(|sent| {
+                    sent.is_command && is_ack || raw_id(&text).as_ref() == Some(&sent.id)
+                });
             },
             line = read_line(&mut stdin, &mut line), if in_flight.is_none() && has_lines => match line {
                 Ok(Some(msg)) => {
-                    let id = new_id();
-                    let body = Body::Text { msg: &msg, id: &id };
-                    let text = encode(&options.usr, body, jwt.as_deref());
-                    in_flight = Some(InFlight { id, text, is_sent: false, due: Instant::now() });
+                    line_number += 1;
+                    let msg = if line_number == 1 { msg.trim_start_matches('\u{feff}') } else { &msg };
+                    if json && msg.trim().is_empty() {
+                        continue;
+                    }
+                    let Some(message) = outgoing(msg, json, &options.usr, jwt.as_deref()) else {
+                        connection.close().await;
+                        return Err(PipeError::NotJson(line_number));
+                    };
+                    in_flight = Some(message);
                     has_sent = true;
                 }
                 Ok(None) => has_lines = false,
@@ -159,11 +177,31 @@ fn print(line: &str) -> Result<bool, PipeError> {
 
 /// A message that the room has not sent back yet.
 struct InFlight {
+    /// The JSON of its `id`.
     id: String,
     text: String,
+    is_command: bool,
     is_sent: bool,
     /// When to send it or, after that, when to stop waiting for it.
     due: Instant,
+}
+
+/// The message that a line of the input becomes. `None` if it has to be JSON and is not.
+fn outgoing(line: &str, json: bool, usr: &str, jwt: Option<&str>) -> Option<InFlight> {
+    let JsonLine { text, id, is_command } = if json {
+        encode_json(line, usr, jwt)?
+    } else {
+        let id = new_id();
+        let text = encode(usr, Body::Text { msg: line, id: &id }, jwt);
+        JsonLine { text, id: format!("{id:?}"), is_command: false }
+    };
+    Some(InFlight { id, text, is_command, is_sent: false, due: Instant::now() })
+}
+
+/// The columns of the terminal, if stdout is one.
+fn columns() -> Option<usize> {
+    let (columns, _) = io::stdout().is_terminal().then(crossterm::terminal::size)?.ok()?;
+    Some(usize::from(columns)).filter(|columns| *columns > 0)
 }
 
 /// The next line without its line end, `None` at the end of the input. Invalid UTF-8

@@ -1,16 +1,19 @@
 //! Formats messages for people.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
-use chrono::{DateTime, NaiveDate, Utc};
-use unicode_width::UnicodeWidthStr;
-
+use super::mention::mentions;
 use super::message::{Incoming, IncomingKind};
-use super::sanitize::sanitize_name;
+use super::sanitize::{sanitize_name, sanitize_name_to, typed_name};
+use super::wrap::{columns_of, wrap};
 use crate::zone::Zone;
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
 /// Messages whose sender is remembered, so that a retraction can name it.
 const RECENT_MAX: usize = 1000;
+
+/// Columns of the margin: a time of day and a blank.
+pub const MARGIN: usize = 9;
 
 // Parameters of SGR escape sequences (ECMA-48).
 pub const GREEN: &str = "32";
@@ -19,6 +22,7 @@ pub const RED: &str = "31";
 pub const WARNING: &str = "1;33";
 pub const BOLD: &str = "1";
 pub const DIM: &str = "2";
+const REVERSE: &str = "7";
 
 /// Colours of names among the 256 of a terminal. Each has a contrast over 3.6 : 1
 /// on black and on white.
@@ -40,12 +44,38 @@ impl Colours {
 pub struct Renderer {
     zone: &'static Zone,
     pub colours: Colours,
-    recent: VecDeque<(DateTime<Utc>, String)>,
+    /// The name of the user, which is highlighted in what others say.
+    own_name: String,
+    /// The most columns of a name.
+    name_columns_max: usize,
+    recent: VecDeque<Recent>,
+}
+
+/// A message that was shown.
+struct Recent {
+    tim: Option<DateTime<Utc>>,
+    /// The name as it was shown.
+    shown: String,
+    /// The name as one types it; none of the server.
+    typed: Option<String>,
 }
 
 impl Renderer {
     pub fn new(zone: &'static Zone, colours: Colours) -> Self {
-        Self { zone, colours, recent: VecDeque::new() }
+        let (own_name, name_columns_max) = (String::new(), usize::MAX);
+        Self { zone, colours, own_name, name_columns_max, recent: VecDeque::new() }
+    }
+
+    /// The name of the user from now on.
+    pub fn set_own_name(&mut self, name: &str) {
+        self.own_name = typed_name(name);
+    }
+
+    /// Whether somebody else calls the user in this message.
+    pub fn is_called(&self, message: &Incoming) -> bool {
+        message.kind == IncomingKind::User
+            && typed_name(&message.usr) != self.own_name
+            && !mentions(&message.msg, &self.own_name).is_empty()
     }
 
     /// `HH:MM:SS sender: text`, and remembers the sender. Instead of a sender, `!`
@@ -57,11 +87,14 @@ impl Renderer {
         message: &Incoming,
         layout: impl FnOnce(&str, usize) -> String,
     ) -> String {
-        let name = sanitize_name(&message.usr);
-        let can_be_retracted = matches!(message.kind, IncomingKind::User | IncomingKind::Server);
-        if let Some(tim) = message.tim.filter(|_| can_be_retracted) {
+        let name = sanitize_name_to(&message.usr, self.name_columns_max);
+        let is_own = typed_name(&message.usr) == self.own_name;
+        let is_user = message.kind == IncomingKind::User;
+        if is_user || message.kind == IncomingKind::Server {
             self.recent.truncate(RECENT_MAX - 1);
-            self.recent.push_front((tim, name.clone()));
+            let typed = Some(typed_name(&message.usr)).filter(|name| is_user && !name.is_empty());
+            let shown = sanitize_name(&message.usr);
+            self.recent.push_front(Recent { tim: message.tim, shown, typed });
         }
         let (sender, sender_style, text_style) = match message.kind {
             IncomingKind::User => {
@@ -72,28 +105,85 @@ impl Renderer {
                 ("!".into(), WARNING.into(), Some(WARNING))
             }
             IncomingKind::Ack => ("--".into(), DIM.into(), Some(DIM)),
-            IncomingKind::Retraction(_) => ("*".into(), DIM.into(), Some(DIM)),
+            IncomingKind::Retraction => ("*".into(), DIM.into(), Some(DIM)),
         };
         let text = match message.kind {
-            IncomingKind::Retraction(tim) => {
-                let sender = self.recent.iter().find(|(recent, _)| *recent == tim);
-                let by = sender.map_or(String::new(), |(_, name)| format!(" by {name}"));
-                &format!("a message{by} of {} was retracted", self.time_of_day(tim))
-            }
+            IncomingKind::Retraction => &self.retraction(&message.retracted),
             _ => &message.msg,
         };
-        let text = layout(text, sender.width());
-        let text = text_style.map_or(text.clone(), |style| self.colours.style(style, &text));
+        let text = layout(text, columns_of(&sender));
+        let text = match text_style {
+            Some(style) => self.colours.style(style, &text),
+            None if is_user && !is_own => self.highlight(&text),
+            None => text,
+        };
         let time = message.tim.map_or("--:--:--".into(), |tim| self.time_of_day(tim));
         let (time, sender) =
             (self.colours.style(DIM, &time), self.colours.style(&sender_style, &sender));
         format!("{time} {sender} {text}")
     }
 
-    /// The time stamps of the recent messages that were shown with this time of day.
-    pub fn find(&self, time: &str) -> Vec<DateTime<Utc>> {
-        let times = self.recent.iter().map(|(tim, _)| *tim);
-        times.filter(|tim| self.time_of_day(*tim) == time).collect()
+    /// What a retraction says of the messages at these times.
+    fn retraction(&self, times: &[DateTime<Utc>]) -> String {
+        let sender = |tim: &DateTime<Utc>| self.recent.iter().find(|it| it.tim == Some(*tim));
+        let mut names: Vec<_> = times.iter().filter_map(sender).map(|it| &it.shown).collect();
+        names.sort();
+        names.dedup();
+        let by = match names[..] {
+            [] => String::new(),
+            [name] => format!(" by {name}"),
+            [name, ..] => format!(" by {name} and others"),
+        };
+        match times {
+            [time] => format!("a message{by} of {} was retracted", self.time_of_day(*time)),
+            _ => format!("{} messages{by} were retracted", times.len()),
+        }
+    }
+
+    /// A text that is laid out, with the name of the user in reverse video.
+    fn highlight(&self, text: &str) -> String {
+        let (mut out, mut done) = (String::new(), 0);
+        for place in mentions(text, &self.own_name) {
+            out += &text[done..place.start];
+            done = place.end;
+            // Not what is between two rows.
+            for part in text[place].split_inclusive("\r\n") {
+                let name = part.trim_start();
+                let (blanks, name) = (&part[..part.len() - name.len()], name.trim_end());
+                let end = &part[blanks.len() + name.len()..];
+                out += blanks;
+                out += &self.colours.style(REVERSE, name);
+                out += end;
+            }
+        }
+        out + &text[done..]
+    }
+
+    /// As [`render`](Self::render), in rows of a terminal with so many columns.
+    pub fn render_in(&mut self, message: &Incoming, columns: usize) -> String {
+        // Half of a row is for the text.
+        self.name_columns_max = (columns / 2).saturating_sub(MARGIN + 2).max(1);
+        self.render(message, |text, sender| wrap(text, MARGIN + sender + 1, MARGIN, columns))
+    }
+
+    /// The time stamps of the recent messages that were shown with this time of day, or that have
+    /// this `tim`, of this name if there is one.
+    pub fn find(&self, time: &str, name: Option<&str>) -> Vec<DateTime<Utc>> {
+        let is_of = |it: &&Recent| match name {
+            Some(name) => it.typed.as_ref().is_some_and(|typed| is_same(typed, name)),
+            None => true,
+        };
+        let times = self.recent.iter().filter(is_of).filter_map(|it| it.tim);
+        let is_tim = |tim: &DateTime<Utc>| tim.to_rfc3339_opts(SecondsFormat::Nanos, true) == time;
+        times.filter(|tim| self.time_of_day(*tim) == time || is_tim(tim)).collect()
+    }
+
+    /// The names of those who have said something, as one types them. The last one is first, the
+    /// name of the user is left out.
+    pub fn names(&self) -> Vec<String> {
+        let mut seen = HashSet::new();
+        let names = self.recent.iter().filter_map(|it| it.typed.as_ref());
+        names.filter(|name| **name != self.own_name && seen.insert(*name)).cloned().collect()
     }
 
     /// The day in the time zone of the renderer.
@@ -104,6 +194,12 @@ impl Renderer {
     fn time_of_day(&self, time: DateTime<Utc>) -> String {
         self.zone.convert(time).format("%H:%M:%S").to_string()
     }
+}
+
+/// Whether two names differ in their case at most.
+fn is_same(one: &str, other: &str) -> bool {
+    let lower = |name: &str| typed_name(name).to_lowercase();
+    lower(one) == lower(other)
 }
 
 /// The colour of a name. Every client and every version uses the same one.
@@ -163,6 +259,63 @@ mod tests {
         let before = "2020-08-11T21:00:00.000000001Z";
         check(&retract("wschat", before), "22:30:00 * a message of 21:00:00 was retracted");
         check(&retract("bob", tim), "22:30:00 bob: y");
+        let several = |also: &str| {
+            let now = "2020-08-11T22:30:00Z";
+            format!(
+                r#"{{"usr":"wschat","msg":"y","retract":"{tim}","also":[{also}],"tim":"{now}"}}"#
+            )
+        };
+        let also = format!("{before:?}");
+        check(&several(&also), "22:30:00 * 2 messages by eva␊ were retracted");
+        let later = "2020-08-11T22:29:00.000000001Z";
+        check(&format!(r#"{{"usr":"ann","msg":"x","tim":"{later}"}}"#), "22:29:00 ann: x");
+        let also = format!("{before:?},{later:?}");
+        check(&several(&also), "22:30:00 * 3 messages by ann and others were retracted");
+    }
+
+    #[test]
+    fn the_own_name_is_highlighted_in_what_others_say() {
+        let mut renderer = renderer(0, true);
+        renderer.set_own_name("Petr");
+        let mut check = |usr: &str, msg: &str, want: &str| {
+            let json = serde_json::json!({ "usr": usr, "msg": msg }).to_string();
+            let message = Incoming::parse(&json).unwrap();
+            let is_called = renderer.is_called(&message);
+            let shown = renderer.render(&message, |text, _| text.into());
+            assert!(shown.ends_with(want), "{shown:?}");
+            assert_eq!(is_called, shown.contains(REVERSE_ON), "{shown:?}");
+        };
+        check("eva", "hi petr!", " hi \x1b[7mpetr\x1b[0m!");
+        check("eva", "petrol", " petrol");
+        check("petr ", "I am petr", " I am \x1b[7mpetr\x1b[0m");
+        check("Petr", "I am petr", " I am petr");
+        check("wschat", "petr", " petr");
+        renderer.set_own_name("Ann Lee");
+        let json = r#"{"usr":"eva","msg":"hi ann lee"}"#;
+        let shown =
+            renderer.render(&Incoming::parse(json).unwrap(), |_, _| "hi ann\r\n  lee".into());
+        assert!(shown.ends_with(" hi \x1b[7mann\x1b[0m\r\n  \x1b[7mlee\x1b[0m"), "{shown:?}");
+    }
+
+    const REVERSE_ON: &str = "\x1b[7m";
+
+    #[test]
+    fn names_and_messages_of_a_name() {
+        let mut renderer = renderer(0, false);
+        renderer.set_own_name("petr");
+        for (usr, second) in
+            [("eva", 1), ("Ann\u{200b} Lee", 2), ("petr", 2), ("eva", 2), ("wschat", 3)]
+        {
+            let tim = format!("2020-08-11T22:26:0{second}Z");
+            let json = serde_json::json!({ "usr": usr, "msg": "x", "tim": tim });
+            render(&mut renderer, &json.to_string());
+        }
+        assert_eq!(renderer.names(), ["eva", "Ann Lee"]);
+        let found = |time: &str, name| renderer.find(time, name).len();
+        assert_eq!(found("22:26:02", None), 3);
+        assert_eq!(found("22:26:02", Some("EVA ")), 1);
+        assert_eq!(found("22:26:02", Some("ann lee")), 1);
+        assert_eq!(found("22:26:01", Some("ann lee")), 0);
     }
 
     #[test]
@@ -174,8 +327,8 @@ mod tests {
             render(&mut renderer, &format!(r#"{{"usr":"eva","msg":"x","tim":"{tim}"}}"#));
         }
         assert_eq!(renderer.recent.len(), RECENT_MAX);
-        assert_eq!(renderer.find("22:16:39").len(), 2);
-        assert!(renderer.find("22:00:00").is_empty());
+        assert_eq!(renderer.find("22:16:39", None).len(), 2);
+        assert!(renderer.find("22:00:00", None).is_empty());
     }
 
     #[test]

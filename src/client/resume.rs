@@ -65,7 +65,7 @@ impl Resume {
             IncomingKind::Notice { .. } | IncomingKind::Ack => true,
             // Until a message follows, it is the same gap.
             IncomingKind::Gap => !std::mem::replace(&mut self.in_gap, true),
-            IncomingKind::User | IncomingKind::Server | IncomingKind::Retraction(_) => {
+            IncomingKind::User | IncomingKind::Server | IncomingKind::Retraction => {
                 self.in_gap = false;
                 let Some(tim) = message.tim.and_then(position) else { return true };
                 self.since = Some(tim);

@@ -14,6 +14,9 @@ use crate::unicode::is_invisible;
 /// push the message out of sight.
 const NAME_COLUMNS_MAX: usize = 32;
 
+/// The part of a name that counts for the room, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
 /// The most characters without a width that may follow one character. Real text
 /// needs fewer (the flag of Scotland has six); stacked accents cover other lines.
 const MARKS_MAX: usize = 8;
@@ -40,6 +43,11 @@ pub fn sanitize_text(text: &str) -> String {
 /// A name on one line, at most 32 columns wide and without invisible characters,
 /// so that names that look alike are shown alike.
 pub fn sanitize_name(name: &str) -> String {
+    sanitize_name_to(name, NAME_COLUMNS_MAX)
+}
+
+/// As [`sanitize_name`], for a narrower place.
+pub fn sanitize_name_to(name: &str, columns_max: usize) -> String {
     // A character that has a symbol is visible.
     let is_shown = |c: &char| !is_invisible(*c) || symbol(*c) != *c;
     let shown: String = name.chars().filter(is_shown).collect();
@@ -47,11 +55,28 @@ pub fn sanitize_name(name: &str) -> String {
     let mut columns = 0;
     for (at, c) in text.char_indices() {
         columns += c.width().unwrap_or(0);
-        if columns > NAME_COLUMNS_MAX {
+        if columns > columns_max.min(NAME_COLUMNS_MAX) {
             return format!("{}…", &text[..at]);
         }
     }
     text
+}
+
+/// A name as one types it, in a command or to call somebody: without invisible characters, which
+/// do not count for the room, and not longer than what counts.
+pub fn typed_name(name: &str) -> String {
+    let mut typed = String::new();
+    for c in name.chars().filter(|c| !is_invisible(*c) || c.is_whitespace()) {
+        let c = if c.is_whitespace() { ' ' } else { c };
+        if typed.len() + c.len_utf8() > NAME_BYTES_MAX {
+            break;
+        }
+        if c != ' ' || !(typed.is_empty() || typed.ends_with(' ')) {
+            typed.push(c);
+        }
+    }
+    typed.truncate(typed.trim_end().len());
+    typed
 }
 
 /// Equivalent JSON on one line, without control characters.
@@ -121,6 +146,19 @@ mod tests {
         check(&"x".repeat(32), &"x".repeat(32));
         check(&"x".repeat(33), &format!("{}…", "x".repeat(32)));
         check(&"漢".repeat(17), &format!("{}…", "漢".repeat(16)));
+    }
+
+    #[test]
+    fn names_as_one_types_them() {
+        for (name, want) in [
+            ("petr", "petr"),
+            (" Ann\u{a0} \tLee\n", "Ann Lee"),
+            ("p\u{202e}e\u{200b}t\x1br", "petr"),
+            ("\u{200b}", ""),
+        ] {
+            assert_eq!(typed_name(name), want, "{name:?}");
+        }
+        assert_eq!(typed_name(&"漢".repeat(1000)).len(), 255);
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::harness::Daemon;
+use crate::harness::{Daemon, until};
 use crate::room::Room;
 
 #[test]
@@ -252,11 +252,50 @@ fn join_waits_for_a_real_room_unless_it_never_will_respond() {
 #[test]
 fn a_real_room_gives_one_json_line_per_message() {
     let daemon = Daemon::start("");
-    let output = join_url(&format!("ws://{}/", daemon.addr), &["--usr", "ci", "--json"], "a\n");
+    let output = join_url(
+        &format!("ws://{}/", daemon.addr),
+        &["--usr", "ci", "--json"],
+        "{\"msg\":\"a\",\"n\":1.0}\n",
+    );
     let line = String::from_utf8(output.stdout).unwrap();
     let message: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&message["usr"], &message["msg"]), (&"ci".into(), &"a".into()));
+    assert!(line.contains("\"n\":1.0,"), "its own fields, as they were written: {line}");
     assert_eq!(line.lines().count(), 1);
+}
+
+#[test]
+fn lines_of_json_are_messages_with_their_own_fields() {
+    let room = Room::start();
+    let input =
+        "\u{feff}{\"msg\":\"one\",\"id\":7,\"n\":[1]}\r\n\n {\"usr\":\"eva\",\"msg\":\"two\"}";
+    let output = join(&room, &["--usr", "ci", "--json"], input);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let sent = room.messages();
+    assert_eq!(
+        (&sent[0]["usr"], &sent[0]["n"], &sent[0]["id"]),
+        (&"ci".into(), &[1].into(), &7.into())
+    );
+    assert_eq!((&sent[1]["usr"], &sent[1]["msg"]), (&"eva".into(), &"two".into()));
+    for line in ["hello", "[]", "{\"msg\":\"a\""] {
+        let output = join(&room, &["--json"], &format!("{{\"msg\":\"three\"}}\n{line}\n"));
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let why = String::from_utf8(output.stderr).unwrap();
+        assert!(why.starts_with("wschat: stdin: line 2 is not a JSON object; "), "{why}");
+    }
+}
+
+#[test]
+fn a_kick_ends_a_program() {
+    let daemon = Daemon::start("");
+    let mut listener = Listener::at(&format!("ws://{}/", daemon.addr), &["--json"]);
+    let client = until("it is connected", || {
+        let out = daemon.command(&["clients", "--json"]).output().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&out.stdout).ok()
+    });
+    let id = client["id"].to_string();
+    assert!(daemon.command(&["kick", "--id", &id]).status().unwrap().success());
+    assert_eq!(listener.child.wait().unwrap().code(), Some(69));
 }
 
 /// A client that only listens, since its stdin is /dev/null.

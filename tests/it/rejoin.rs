@@ -35,19 +35,6 @@ fn a_listener_gets_what_it_has_missed_once() {
 }
 
 #[test]
-fn a_kicked_listener_comes_back() {
-    let daemon = Daemon::start("");
-    let mut listener = Listener::at(&format!("ws://{}/", daemon.addr), &["--json"]);
-    for text in ["one", "two", "three"] {
-        wait_for_clients(&daemon, 1);
-        let id = clients(&daemon)[0]["id"].to_string();
-        assert!(daemon.command(&["kick", "--id", &id]).output().unwrap().status.success());
-        say(&mut daemon.connect(), "eva", text);
-        assert_eq!(message(&mut listener)["msg"], text);
-    }
-}
-
-#[test]
 fn a_gap_is_a_line_and_is_shown_once() {
     let daemon = Daemon::start("");
     let address = daemon.addr;
@@ -86,7 +73,8 @@ fn the_first_connection_begins_after_a_time() {
     let url = format!("ws://{}/?since=2019-01-01T00:00:00Z", daemon.addr);
     let other_form = one.replace('T', "t").replace('Z', "99999+00:00");
     for (since, missed) in [(&one, 1), (&two, 0), (&other_form, 1)] {
-        let output = join_url(&url, &["--usr", "ci", "--json", "--since", since], "end\n");
+        let output =
+            join_url(&url, &["--usr", "ci", "--json", "--since", since], "{\"msg\":\"end\"}\n");
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let shown = String::from_utf8(output.stdout).unwrap();
         assert_eq!(shown.matches(r#""usr":"eva","msg":"two""#).count(), missed, "{shown}");
@@ -121,7 +109,7 @@ fn a_time_that_cannot_be_read_is_an_error() {
 #[test]
 fn a_pipe_with_lines_ends_with_the_connection() {
     let room = Room::start();
-    let output = join_url(&room.url(), &["--json"], "close\n");
+    let output = join_url(&room.url(), &["--json"], "{\"msg\":\"close\"}\n");
     assert_eq!(output.status.code(), Some(69), "{output:?}");
     assert_eq!(room.queries(), [""]);
 }
@@ -173,6 +161,28 @@ fn the_terminal_shows_what_was_missed() {
     wait_for(&["one", "-- connected again", "two", "-- connected again", missing]);
     say(&mut daemon.connect(), "eva", "three");
     wait_for(&["one", "-- connected again", "two", "-- connected again", missing, "three"]);
+}
+
+#[test]
+fn after_a_kick_the_terminal_waits_for_its_user() {
+    let daemon = Daemon::start("");
+    let url = format!("ws://{}/", daemon.addr);
+    let program = [env!("CARGO_BIN_EXE_wschat"), "join", &url, "--usr", "petr"];
+    let tmux = Tmux::start(90, 12, &[("WSCHAT_TOKEN", "")], &program);
+    wait_for_clients(&daemon, 1);
+    tmux.text("hi\n");
+    tmux.wait_for("the message", |screen| screen.iter().any(|row| row.ends_with("petr: hi")));
+    assert!(daemon.command(&["kick", "petr"]).output().unwrap().status.success());
+    let kicked = "the server closed the connection: kicked (1008)";
+    let status = format!("✕ {} · {kicked} · press Enter to", daemon.addr);
+    tmux.wait_for("the status", |screen| screen.iter().any(|row| row.starts_with(&status)));
+    assert_eq!(clients(&daemon).len(), 0);
+    tmux.keys(&["Enter"]);
+    wait_for_clients(&daemon, 1);
+    tmux.wait_for("the status", |screen| screen.iter().any(|row| row.starts_with("● ")));
+    // The client has said nothing since then.
+    assert!(daemon.command(&["kick", "petr"]).output().unwrap().status.success());
+    wait_for_clients(&daemon, 0);
 }
 
 #[test]

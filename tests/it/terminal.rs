@@ -41,7 +41,7 @@ fn messages_cannot_control_the_terminal() {
 }
 
 #[test]
-fn lines_wrap_between_words_and_not_in_addresses() {
+fn lines_wrap_between_words_and_long_words_with_the_margin() {
     let room = Room::start();
     let tmux = join_sized(&room, &[], 40, 12);
     tmux.wait_for_rows(&[&open(&room), ">"]);
@@ -53,8 +53,67 @@ fn lines_wrap_between_words_and_not_in_addresses() {
         ">",
     ]);
     room.say(r#"{"usr":"eva","msg":"https://example.org/a/rather/long/address"}"#);
-    let screen = tmux.wait_for("the address", |screen| screen.len() == 6);
-    assert_eq!(screen[2..4].concat(), "--:--:-- eva: https://example.org/a/rather/long/address");
+    tmux.wait_for_rows(&[
+        "--:--:-- eva: the quick brown fox jumps",
+        "         over the lazy dog",
+        "--:--:-- eva: https://example.org/a/rath",
+        "         er/long/address",
+        &open(&room),
+        ">",
+    ]);
+}
+
+#[test]
+fn no_message_begins_a_row() {
+    let room = Room::start();
+    let tmux = join_sized(&room, &[], 40, 24);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    // Each has a forged line where a terminal would break its row: behind a long word, many
+    // blanks, a row of exact width, wide characters, sequences of emoji, marks.
+    let forged = "12:00:00 ann: forged";
+    for filler in [
+        "x".repeat(26),
+        " ".repeat(40),
+        format!("{} ", "x".repeat(25)),
+        "漢".repeat(13),
+        "👩‍👩‍👧‍👦".repeat(4),
+        "👩‍".repeat(13),
+        "\u{1100}".repeat(13),
+        "e\u{301}\u{302}".repeat(26),
+        "\u{2601}\u{fe0f}".repeat(13),
+        "🇩🇪".repeat(13),
+    ] {
+        let msg = format!("{filler}{forged}");
+        room.say(&serde_json::json!({ "usr": "eva", "msg": msg }).to_string());
+    }
+    room.say(
+        &serde_json::json!({ "usr": format!("{}{forged}", "x".repeat(31)), "msg": "y" })
+            .to_string(),
+    );
+    room.say(r#"{"usr":"eva","msg":"the end"}"#);
+    let screen = tmux.wait_for("all", |screen| screen.iter().any(|row| row.ends_with("the end")));
+    for row in &screen[..screen.len() - 2] {
+        let begins = row.is_empty() || row.starts_with("--:--:-- ") || row.starts_with("   ");
+        assert!(begins, "{row:?} {screen:?}");
+    }
+}
+
+#[test]
+fn a_row_of_exact_width_is_followed_by_no_empty_row() {
+    let room = Room::start();
+    let tmux = join_sized(&room, &[], 40, 12);
+    tmux.wait_for_rows(&[&open(&room), ">"]);
+    for msg in ["x".repeat(26), format!("{} y", "x".repeat(26)), "漢".repeat(13)] {
+        room.say(&serde_json::json!({ "usr": "eva", "msg": msg }).to_string());
+    }
+    tmux.wait_for_rows(&[
+        &format!("--:--:-- eva: {}", "x".repeat(26)),
+        &format!("--:--:-- eva: {}", "x".repeat(26)),
+        "         y",
+        &format!("--:--:-- eva: {}", "漢".repeat(13)),
+        &open(&room),
+        ">",
+    ]);
 }
 
 #[test]

@@ -14,15 +14,14 @@ use super::footer::{FooterContent, Size};
 use super::line_editor::LineEditor;
 use super::reconnect::{ConnectionCommand, ConnectionEvent, ConnectionState};
 use super::slash_command::{HELP, SlashCommand};
-use super::wrap::wrap;
+use crate::chat::Tim;
 use crate::client::message::{Body, Incoming, IncomingKind, encode, new_id};
 use crate::client::options::ClientOptions;
 use crate::client::render::{DIM, GREEN, RED, Renderer, WARNING, YELLOW};
 use crate::client::sanitize::{sanitize_name, sanitize_text};
 use crate::client::token::TokenSource;
+use crate::client::wrap::wrap;
 
-/// Columns of the margin: a time of day and a blank.
-const MARGIN: usize = 9;
 /// How long to wait for the room's answer to a message.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long to wait for the answers to all messages before the client exits.
@@ -33,6 +32,8 @@ const QUEUE_MAX: usize = 8;
 /// The state of the user interface.
 pub struct App {
     options: ClientOptions,
+    /// The size of the terminal.
+    columns: usize,
     /// The token that was read when the connection opened.
     jwt: Option<String>,
     renderer: Renderer,
@@ -79,6 +80,7 @@ impl App {
         let warning = options.token_warning();
         let mut app = Self {
             options,
+            columns: 80,
             jwt: None,
             renderer,
             connection: ConnectionState::Connecting,
@@ -92,15 +94,25 @@ impl App {
             commands: vec![],
             quit_at: None,
         };
+        app.renderer.set_own_name(&app.options.usr);
         if let Some(warning) = warning {
             app.print_info(warning);
         }
         app
     }
 
+    /// The size of the terminal from now on.
+    pub fn resize(&mut self, size: Size) {
+        self.columns = size.columns;
+    }
+
     pub fn key(&mut self, key: KeyEvent, now: Instant) -> ScreenAction {
         let is_empty = self.editor.text().is_empty();
         match key.code {
+            KeyCode::Tab if key.modifiers.is_empty() => {
+                self.editor.complete(&self.renderer.names());
+                return ScreenAction::Draw;
+            }
             _ if !key.modifiers.contains(KeyModifiers::CONTROL) => {}
             KeyCode::Char('c' | 'd') if is_empty => return self.quit(now),
             KeyCode::Char('l') => return ScreenAction::Redraw,
@@ -118,10 +130,10 @@ impl App {
         ScreenAction::Draw
     }
 
-    pub fn event(&mut self, event: ConnectionEvent, size: Size, now: Instant) -> ScreenAction {
+    pub fn event(&mut self, event: ConnectionEvent, now: Instant) -> ScreenAction {
         match event {
             ConnectionEvent::State(state) => self.state_changed(state, now),
-            ConnectionEvent::Received(message) => self.received(&message, size, now),
+            ConnectionEvent::Received(message) => self.received(message, now),
         }
         match self.quit_at {
             Some(_) if self.queue.is_empty() => ScreenAction::Quit,
@@ -176,8 +188,11 @@ impl App {
         match SlashCommand::parse(&line) {
             SlashCommand::Message(typed) => self.send(typed, None, now),
             SlashCommand::Moderate(cmd) => self.send(line, Some(cmd), now),
-            SlashCommand::Retract(time) => self.retract(line, time, now),
-            SlashCommand::Name(name) => self.options.usr = name,
+            SlashCommand::Retract(time, name) => self.retract(line, &time, name.as_deref(), now),
+            SlashCommand::Name(name) => {
+                self.renderer.set_own_name(&name);
+                self.options.usr = name;
+            }
             SlashCommand::Token(file) => {
                 self.options.token = TokenSource::File(file);
                 self.read_token();
@@ -201,12 +216,22 @@ impl App {
         self.reject(why, &typed);
     }
 
-    fn retract(&mut self, typed: String, time: String, now: Instant) {
-        let tim = match self.renderer.find(&time)[..] {
-            [] => time,
+    fn retract(&mut self, typed: String, time: &str, name: Option<&str>, now: Instant) {
+        let of = name.map_or_else(String::new, |name| format!(" of {name}"));
+        let tim = match self.renderer.find(time, name)[..] {
+            // Nobody can tell whose it is.
+            [] if time.parse::<Tim>().is_ok() && name.is_none() => time.to_owned(),
+            [] => {
+                let why = format!("no message{of} with the time {time} was shown here");
+                return self.reject(&why, &typed);
+            }
             [tim] => tim.to_rfc3339_opts(SecondsFormat::Nanos, true),
             [..] => {
-                let why = format!("several messages have the time {time}; use a tim from --json");
+                let or = match name {
+                    Some(name) => format!("/retract {name} for all, or a tim from --json"),
+                    None => format!("/retract {time} NAME, or a tim from --json"),
+                };
+                let why = format!("several messages{of} have the time {time}; use {or}");
                 return self.reject(&why, &typed);
             }
         };
@@ -237,9 +262,18 @@ impl App {
         self.queue.front().is_some_and(condition).then(|| self.queue.pop_front())?
     }
 
-    fn received(&mut self, message: &Incoming, size: Size, now: Instant) {
-        self.print(message, size);
+    fn received(&mut self, mut message: Incoming, now: Instant) {
         let is_notice = matches!(message.kind, IncomingKind::Notice { .. });
+        let is_command =
+            self.queue.front().is_some_and(|first| first.sent_at.is_some() && first.cmd.is_some());
+        if is_command && message.err.as_deref() == Some("missing-msg") {
+            // To a room without moderators it was a message, without a text.
+            "not done: this room has no moderators".clone_into(&mut message.msg);
+        }
+        self.print(&message);
+        if self.options.bell && self.renderer.is_called(&message) {
+            self.output.push('\x07');
+        }
         if is_notice {
             self.warning = Some(format!("! {}", sanitize_text(&message.msg)));
         }
@@ -257,15 +291,13 @@ impl App {
         self.send_next(now);
     }
 
-    fn print(&mut self, message: &Incoming, size: Size) {
+    fn print(&mut self, message: &Incoming) {
         if let Some(day) = message.tim.map(|tim| self.renderer.day(tim))
             && self.last_day.replace(day).is_some_and(|last_day| last_day != day)
         {
             self.print_dim(&format!("── {}", day.format("%A, %-d %B %Y")));
         }
-        let line = self
-            .renderer
-            .render(message, |text, sender| wrap(text, MARGIN + sender + 1, MARGIN, size.columns));
+        let line = self.renderer.render_in(message, self.columns);
         self.output += &line;
         self.output += "\r\n";
     }
@@ -316,9 +348,11 @@ impl App {
         ScreenAction::Draw
     }
 
-    /// Prints a sanitized line from the client itself.
+    /// Prints a line from the client itself.
     fn print_info(&mut self, line: &str) {
-        self.print_dim(&format!("-- {line}"));
+        const MARK: &str = "-- ";
+        let line = wrap(line, MARK.len(), MARK.len(), self.columns);
+        self.print_dim(&format!("{MARK}{line}"));
     }
 
     fn print_dim(&mut self, line: &str) {
@@ -342,7 +376,10 @@ impl App {
                 };
                 (format!("● {host} · {name}{sending}"), GREEN)
             }
-            ConnectionState::Lost(error, next) => {
+            ConnectionState::Lost(error, None) => {
+                (format!("✕ {host} · {error} · press Enter to connect again"), RED)
+            }
+            ConnectionState::Lost(error, Some(next)) => {
                 let secs = next.saturating_duration_since(now).as_secs_f64().ceil();
                 (format!("✕ {host} · {error} · next attempt in {secs} s, or press Enter"), RED)
             }

@@ -8,6 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::client::render::Colours;
 use crate::client::sanitize::sanitize_text;
+use crate::client::wrap::columns_of;
 
 /// The prompt; other rows are indented by its width.
 const PROMPT: &str = "> ";
@@ -16,10 +17,10 @@ const PROMPT: &str = "> ";
 const BEGIN: &str = "\x1b[?2026h\x1b[?25l";
 /// Ends it.
 const END: &str = "\x1b[?25h\x1b[?2026l";
-/// Disables line wrap: if the terminal uses another width for a character, the
-/// footer must still have as many rows as we count.
+/// Disables line wrap: if the terminal uses another width for a character, there must still be
+/// as many rows as we count, and no message may begin a row.
 const WRAP_OFF: &str = "\x1b[?7l";
-/// Enables it again for messages.
+/// Enables it again for other programs.
 const WRAP_ON: &str = "\x1b[?7h";
 
 /// Columns and rows of the terminal, at least one of each.
@@ -76,7 +77,7 @@ impl Footer {
         let up = move_by('A', rows.len() - 1 - cursor.0);
         let right = move_by('C', cursor.1);
         let rows = rows.join("\r\n");
-        format!("{BEGIN}{erase}{above}{WRAP_OFF}{rows}{up}\r{right}{WRAP_ON}{END}")
+        format!("{BEGIN}{WRAP_OFF}{erase}{above}{rows}{up}\r{right}{WRAP_ON}{END}")
     }
 
     /// The output that removes the footer; the cursor is then at its first row.
@@ -135,7 +136,7 @@ fn lay_out(
 fn cut(line: &str, columns: usize) -> String {
     let mut width = 0;
     let fits = |grapheme: &&str| {
-        width += grapheme.width();
+        width += columns_of(grapheme);
         width <= columns
     };
     line.graphemes(true).take_while(fits).collect()
@@ -182,10 +183,11 @@ mod tests {
         let content = FooterContent { status, status_style: "2", text: "abcdefgh", cursor: 1 };
         let mut footer = Footer::default();
         let first = footer.draw("message\r\n", content.clone(), size, Colours(false));
-        let want = "\r\x1b[Jmessage\r\n\x1b[?7lstatus lin\r\n> abcdefgh\r\x1b[3C\x1b[?7h";
+        let want = "\x1b[?7l\r\x1b[Jmessage\r\nstatus lin\r\n> abcdefgh\r\x1b[3C\x1b[?7h";
         assert_eq!(first, format!("{BEGIN}{want}{END}"));
         let second = footer.draw("", content, size, Colours(false));
-        assert!(second.starts_with(&format!("{BEGIN}\r\x1b[1A\x1b[J")), "{second:?}");
+        let start = format!("{BEGIN}{WRAP_OFF}\r\x1b[1A\x1b[J");
+        assert!(second.starts_with(&start), "{second:?}");
         // The terminal wraps the status line into two rows.
         let narrow = Size { columns: 5, rows: 10 };
         assert_eq!(footer.erase(narrow), "\r\x1b[2A\x1b[J");

@@ -9,6 +9,8 @@ use rustyline::{At, Movement, Word};
 /// The most bytes that can be typed; no room accepts longer messages.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 const HISTORY_MAX: usize = 500;
+/// The longest name that is completed, in bytes.
+const NAME_BYTES_MAX: usize = 256;
 
 /// The text that is being typed, its cursor and the history.
 pub struct LineEditor {
@@ -21,6 +23,17 @@ pub struct LineEditor {
     draft: String,
     /// The text that Ctrl-Y inserts.
     killed: Deleted,
+    /// What the last key has completed, if it was Tab.
+    completion: Option<Completion>,
+}
+
+/// A word that was completed: its place in the text, and what it can be.
+struct Completion {
+    start: usize,
+    end: usize,
+    names: Vec<String>,
+    /// The one that is shown.
+    index: usize,
 }
 
 impl Default for LineEditor {
@@ -31,6 +44,7 @@ impl Default for LineEditor {
             history_index: 0,
             draft: String::new(),
             killed: Deleted::default(),
+            completion: None,
         }
     }
 }
@@ -59,8 +73,42 @@ impl LineEditor {
         }
     }
 
+    /// Completes the beginning of a name before the cursor with the first of `names` that begins so,
+    /// in any case, or with the next one if it was completed before.
+    pub fn complete(&mut self, names: &[String]) {
+        let again = self.completion.take().map(|it| Completion { index: it.index + 1, ..it });
+        let Some(completion) = again.or_else(|| self.find_completion(names)) else { return };
+        let Completion { start, end, names, index } = completion;
+        let Some(name) = names.get(index % names.len().max(1)) else { return };
+        let (before, after) = (&self.text()[..start], &self.text()[end..]);
+        let blank = if after.starts_with(' ') { "" } else { " " };
+        let text = format!("{before}{name}{blank}{after}");
+        let end = start + name.len() + blank.len();
+        self.text.update(&text, end, &mut Deleted::default());
+        self.completion = Some(Completion { start, end, index, names });
+    }
+
+    /// The longest text before the cursor with which a name begins.
+    fn find_completion(&self, names: &[String]) -> Option<Completion> {
+        let end = self.cursor();
+        let head = &self.text()[..end];
+        let is_start = |at: &usize| {
+            let before = head[..*at].chars().next_back();
+            before.is_none_or(|c| c.is_whitespace() || c == '@')
+        };
+        let starts = head.char_indices().map(|(at, _)| at).chain([end]).filter(is_start);
+        // No name is longer.
+        starts.filter(|start| end - start <= NAME_BYTES_MAX).find_map(|start| {
+            let prefix = head[start..].to_lowercase();
+            let begins = |name: &&String| name.to_lowercase().starts_with(&prefix);
+            let names: Vec<_> = names.iter().filter(begins).cloned().collect();
+            (!names.is_empty()).then_some(Completion { start, end, names, index: 0 })
+        })
+    }
+
     /// Inserts pasted text. Line ends in it do not send it.
     pub fn paste(&mut self, text: &str) {
+        self.completion = None;
         let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', "    ");
         let text: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
         // A copied line includes its line end.
@@ -70,6 +118,7 @@ impl LineEditor {
     /// Handles a key like readline(3). Returns the line that the key completes.
     pub fn key(&mut self, key: KeyEvent) -> Option<String> {
         use KeyCode::*;
+        self.completion = None;
         let [ctrl, alt, shift] = [KeyModifiers::CONTROL, KeyModifiers::ALT, KeyModifiers::SHIFT]
             .map(|modifier| key.modifiers.contains(modifier));
         let modifier = match (ctrl, alt) {
@@ -140,6 +189,7 @@ impl LineEditor {
     }
 
     fn replace(&mut self, text: &str) {
+        self.completion = None;
         self.text.update(text, text.len(), &mut Deleted::default());
     }
 }
@@ -214,6 +264,35 @@ mod tests {
     }
 
     #[test]
+    fn names_are_completed() {
+        let names = ["eva", "Ann Lee", "Žaneta", "annika"].map(str::to_owned);
+        let check = |keys: &str, tabs, text: &str, cursor: usize| {
+            let (mut editor, _) = typed(keys);
+            (0..tabs).for_each(|_| editor.complete(&names));
+            assert_eq!((editor.text(), editor.cursor()), (text, cursor), "{keys}");
+        };
+        check("/mute E", 1, "/mute eva ", 10);
+        check("hi @an", 1, "hi @Ann Lee ", 12);
+        check("hi @an", 2, "hi @annika ", 11);
+        check("hi @an", 3, "hi @Ann Lee ", 12);
+        check("/kick ann l", 1, "/kick Ann Lee ", 14);
+        check("ž", 1, "Žaneta ", 8);
+        check("x", 1, "x", 1);
+        check("xeva", 1, "xeva", 4);
+        check("", 1, "eva ", 4);
+        check("/mute ", 2, "/mute Ann Lee ", 14);
+        check("e b<left><left>", 1, "eva b", 3);
+        let (mut editor, _) = typed("an");
+        editor.complete(&names);
+        editor.key(KeyEvent::new(KeyCode::Char('!'), KeyModifiers::NONE));
+        editor.complete(&names);
+        assert_eq!(editor.text(), "Ann Lee !");
+        let mut editor = LineEditor::default();
+        editor.complete(&[]);
+        assert_eq!(editor.text(), "");
+    }
+
+    #[test]
     fn pasted_text() {
         let check = |paste: &str, want: &str| {
             let mut editor = LineEditor::default();
@@ -228,7 +307,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_keys_break_it(keys in "(<(left|up|down|back|enter|\\^[a-z])>|[ab 漢\u{301}👩‍]){0,60}") {
-            let (editor, _) = typed(&keys);
+            let (mut editor, _) = typed(&keys);
+            editor.complete(&["ab".into(), "漢字".into(), "b\u{301}".into()]);
             prop_assert!(editor.text().is_char_boundary(editor.cursor()));
         }
     }

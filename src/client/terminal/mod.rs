@@ -11,7 +11,6 @@ mod line_editor;
 mod reconnect;
 mod screen;
 mod slash_command;
-mod wrap;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -63,6 +62,7 @@ pub async fn run(options: ClientOptions) -> io::Result<Result<(), ConnectionErro
     let colours = options.colours;
     let mut app = App::new(options, Renderer::new(Zone::local(), colours));
     loop {
+        app.resize(screen.size());
         let action = tokio::select! {
             key = keys.next() => match key {
                 Some(Ok(Event::Key(key))) => app.key(key, Instant::now()),
@@ -77,12 +77,12 @@ pub async fn run(options: ClientOptions) -> io::Result<Result<(), ConnectionErro
             },
             event = events.recv() => match event {
                 Some(event) => {
-                    let (size, now) = (screen.size(), Instant::now());
-                    let mut action = app.event(event, size, now);
+                    let now = Instant::now();
+                    let mut action = app.event(event, now);
                     // Draw once for all events that are there.
                     for _ in 0..EVENTS_MAX {
                         let Ok(event) = events.try_recv() else { break };
-                        action = app.event(event, size, now);
+                        action = app.event(event, now);
                     }
                     action
                 }

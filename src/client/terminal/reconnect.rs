@@ -25,8 +25,9 @@ pub enum ConnectionEvent {
 pub enum ConnectionState {
     Connecting,
     Connected,
-    /// Why there is no connection, and the time of the next attempt.
-    Lost(ConnectionError, Instant),
+    /// Why there is no connection, and the time of the next attempt. Without a time, only the
+    /// user connects again.
+    Lost(ConnectionError, Option<Instant>),
 }
 
 /// Connects until the user interface ends; only once unless `reconnects` is true. Returns
@@ -44,7 +45,8 @@ pub async fn run(
             Ok(connection) => exchange(connection, &mut resume, &mut commands, &events).await?,
             Err(error) => error,
         };
-        let next = Instant::now() + resume.delay(&error);
+        let delay = resume.delay(&error);
+        let next = (!error.is_kick).then(|| Instant::now() + delay);
         let lost = ConnectionEvent::State(Lost(error.clone(), next));
         events.send(lost).await.ok()?;
         if !reconnects {
@@ -89,16 +91,20 @@ async fn exchange(
     }
 }
 
-/// Waits until the given time or until [`ConnectionCommand::Reconnect`]. Returns `None` if
-/// the user interface has ended.
-async fn wait(until: Instant, commands: &mut Receiver<ConnectionCommand>) -> Option<()> {
+/// Waits until the given time, if there is one, or until [`ConnectionCommand::Reconnect`].
+/// Returns `None` if the user interface has ended.
+async fn wait(until: Option<Instant>, commands: &mut Receiver<ConnectionCommand>) -> Option<()> {
     loop {
-        match timeout_at(until, commands.recv()).await {
-            Err(_) | Ok(Some(ConnectionCommand::Reconnect)) => return Some(()),
+        let command = match until {
+            Some(until) => timeout_at(until, commands.recv()).await.ok(),
+            None => Some(commands.recv().await),
+        };
+        match command {
+            None | Some(Some(ConnectionCommand::Reconnect)) => return Some(()),
             // It was sent before the user interface received `Lost`, which makes it
             // report the message as possibly not sent.
-            Ok(Some(ConnectionCommand::Send(_))) => {}
-            Ok(None) => return None,
+            Some(Some(ConnectionCommand::Send(_))) => {}
+            Some(None) => return None,
         }
     }
 }

@@ -3,8 +3,6 @@ use crate::client::connection::ConnectionError;
 use crate::client::render::Colours;
 use crate::zone::Zone;
 
-const SIZE: Size = Size { columns: 80, rows: 24 };
-
 /// A connected [`App`], and the time.
 struct Fixture(App, Instant);
 
@@ -13,7 +11,8 @@ impl Fixture {
         let (url, usr) = ("ws://room.example".parse().unwrap(), "petr".into());
         let (token, colours) = (TokenSource::None, Colours(false));
         let zone = Box::leak(Box::new(Zone::Rule(tz::TimeZone::utc())));
-        let options = ClientOptions { url, usr, token, colours, since: None, reconnects: true };
+        let (since, reconnects, bell) = (None, true, true);
+        let options = ClientOptions { url, usr, token, colours, since, reconnects, bell };
         let mut fixture = Self(App::new(options, Renderer::new(zone, colours)), Instant::now());
         fixture.state(ConnectionState::Connecting);
         fixture.state(ConnectionState::Connected);
@@ -21,12 +20,12 @@ impl Fixture {
     }
 
     fn state(&mut self, state: ConnectionState) {
-        self.0.event(ConnectionEvent::State(state), SIZE, self.1);
+        self.0.event(ConnectionEvent::State(state), self.1);
     }
 
     fn receive(&mut self, message: Value) -> ScreenAction {
         let message = Incoming::parse(&message.to_string()).unwrap();
-        self.0.event(ConnectionEvent::Received(message), SIZE, self.1)
+        self.0.event(ConnectionEvent::Received(message), self.1)
     }
 
     fn receive_notice(&mut self) {
@@ -35,6 +34,10 @@ impl Fixture {
 
     fn line(&mut self, line: &str) -> ScreenAction {
         self.0.line(line.into(), self.1)
+    }
+
+    fn key(&mut self, code: KeyCode, modifiers: KeyModifiers) {
+        self.0.key(KeyEvent::new(code, modifiers), self.1);
     }
 
     /// The only message that the app sends now.
@@ -100,16 +103,41 @@ fn a_message_is_retracted_by_an_unambiguous_time() {
     let mut app = Fixture::new();
     let tim = "2020-08-11T23:59:59.000000007Z";
     app.receive(json!({"usr": "eva", "msg": "x", "tim": tim}));
-    for (time, want) in [("23:59:59", tim), ("23:59:58", "23:59:58"), (tim, tim)] {
-        app.line(&format!("/retract {time}"));
+    let other = "2020-08-11T23:59:59.000000008Z";
+    let mut check = |argument: &str, want: &str| {
+        app.line(&format!("/retract {argument}"));
         assert_eq!(app.sent()["cmd"]["retract"], want);
         app.receive(json!({"usr": "wschat", "msg": "done", "ack": "retract"}));
+    };
+    check("23:59:59", tim);
+    check("23:59:59 EVA", tim);
+    check(tim, tim);
+    check(other, other);
+    app.receive(json!({"usr": "ann", "msg": "y", "tim": other}));
+    app.line("/retract 23:59:59 ann");
+    assert_eq!(app.sent()["cmd"]["retract"], other);
+    app.receive(json!({"usr": "wschat", "msg": "done", "ack": "retract"}));
+    app.receive(json!({"usr": "ann", "msg": "y", "tim": "2020-08-11T23:59:59.000000009Z"}));
+    for (argument, why) in [
+        (
+            "23:59:59",
+            "several messages have the time 23:59:59; use /retract 23:59:59 NAME, or a tim from --json",
+        ),
+        (
+            "23:59:59 ann",
+            "several messages of ann have the time 23:59:59; use /retract ann for all, or a tim from --json",
+        ),
+        ("23:59:58", "no message with the time 23:59:58 was shown here"),
+        ("23:59:59 bob", "no message of bob with the time 23:59:59 was shown here"),
+    ] {
+        let line = format!("/retract {argument}");
+        app.line(&line);
+        assert_eq!(app.0.take_commands(), []);
+        app.check_footer(why, &line);
+        app.key(KeyCode::Char('u'), KeyModifiers::CONTROL);
     }
-    app.receive(json!({"usr": "eva", "msg": "y", "tim": "2020-08-11T23:59:59.000000008Z"}));
-    app.line("/retract 23:59:59");
-    assert_eq!(app.0.take_commands(), []);
-    let status = "several messages have the time 23:59:59; use a tim from --json";
-    app.check_footer(status, "/retract 23:59:59");
+    app.line("/retract ann");
+    assert_eq!(app.sent()["cmd"], json!({"retract": {"name": "ann"}}));
 }
 
 #[test]
@@ -118,7 +146,7 @@ fn messages_of_a_lost_connection_are_shown_and_not_repeated() {
     app.line("one");
     app.0.take_commands();
     let error = ConnectionError::new("gone");
-    app.state(ConnectionState::Lost(error, app.1 + Duration::from_millis(2500)));
+    app.state(ConnectionState::Lost(error, Some(app.1 + Duration::from_millis(2500))));
     assert_eq!(app.0.take_output(), "-- gone\r\n-- perhaps not sent: one\r\n");
     let status = "✕ room.example · gone · next attempt in 3 s, or press Enter";
     app.check_footer(status, "one");
@@ -137,7 +165,7 @@ fn a_message_that_arrives_after_a_break_leaves_the_input() {
         app.line("one");
         let one = app.sent();
         let status = |app: &Fixture| app.0.footer(app.1).status;
-        app.state(ConnectionState::Lost(ConnectionError::new("gone"), app.1));
+        app.state(ConnectionState::Lost(ConnectionError::new("gone"), Some(app.1)));
         app.0.paste(typed);
         app.state(ConnectionState::Connected);
         app.receive(json!({"usr": "petr", "msg": "one", "id": "another"}));
@@ -202,4 +230,71 @@ fn an_unreadable_token_file_is_reported() {
     app.line("/token /nowhere");
     let status = app.0.footer(app.1).status;
     assert!(status.starts_with("token: "), "{status}");
+}
+
+#[test]
+fn after_a_kick_only_the_user_connects_again() {
+    let mut app = Fixture::new();
+    app.state(ConnectionState::Lost(ConnectionError::new("kicked"), None));
+    app.check_footer("✕ room.example · kicked · press Enter to connect again", "");
+    assert_eq!(app.0.take_commands(), []);
+    app.line("");
+    assert_eq!(app.0.take_commands(), [ConnectionCommand::Reconnect]);
+}
+
+#[test]
+fn a_room_without_moderators_says_so() {
+    let mut app = Fixture::new();
+    let notice = json!({"usr": "wschat", "msg": "not sent: no text", "err": "missing-msg"});
+    app.line("/mute bob");
+    app.receive(notice.clone());
+    app.check_footer("! not done: this room has no moderators", "/mute bob");
+    app.key(KeyCode::Char('u'), KeyModifiers::CONTROL);
+    app.line("hi");
+    app.receive(notice);
+    app.check_footer("! not sent: no text", "hi");
+}
+
+#[test]
+fn tab_completes_the_names_of_others() {
+    let mut app = Fixture::new();
+    for usr in ["eva", "Ann\u{200b}a", "petr"] {
+        app.receive(json!({"usr": usr, "msg": "x"}));
+    }
+    app.0.paste("/mute a");
+    app.key(KeyCode::Tab, KeyModifiers::NONE);
+    assert_eq!(app.0.footer(app.1).text, "/mute Anna ");
+}
+
+#[test]
+fn the_bell_rings_when_somebody_calls_the_user() {
+    let mut app = Fixture::new();
+    let mut rings = |usr: &str, msg: &str| {
+        app.receive(json!({"usr": usr, "msg": msg}));
+        app.0.take_output().contains('\x07')
+    };
+    assert!(rings("eva", "hi Petr"));
+    assert!(!rings("eva", "hi \x07"));
+    assert!(!rings("petr", "I am petr"));
+    app.0.options.bell = false;
+    app.receive(json!({"usr": "eva", "msg": "hi petr"}));
+    assert!(!app.0.take_output().contains('\x07'));
+}
+
+#[test]
+fn what_the_client_prints_fits_the_terminal() {
+    let mut app = Fixture::new();
+    app.line("/help");
+    assert!(!app.0.take_output().contains("\r\n   "), "no line is wrapped");
+    for columns in [20, 40] {
+        app.0.resize(Size { columns, rows: 24 });
+        app.line("/help");
+        app.receive(json!({"usr": "x".repeat(50), "msg": "y".repeat(50)}));
+        let output = app.0.take_output();
+        for row in output.split("\r\n") {
+            assert!(row.chars().count() <= columns, "{row:?}");
+            let known = row.is_empty() || row.starts_with([' ', '-']);
+            assert!(known, "{row:?}");
+        }
+    }
 }
