@@ -46,7 +46,9 @@ def test_missing_cargo_and_compiler_are_named_together(_dist, folder):
 
 
 def test_unknown_words_are_refused(_dist, _folder):
-    for words in (["--bogus"], ["--revision"], ["--revision", "a-b"], ["--arch", "pdp11"], ["word"]):
+    wrong = [["--bogus"], ["--revision"], ["--revision", "a-b"], ["--arch", "pdp11"], ["word"]]
+    wrong += [["--maintainer", name] for name in ("Ann", "ann@localhost", "<ann@localhost>", "Ann <ann@>")]
+    for words in wrong:
         result = build(*words)
         assert result.returncode == 64 and "packaging/build: " in result.stderr, result
 
