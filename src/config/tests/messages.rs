@@ -102,6 +102,9 @@ port = 3
 [ http ]
 > 1:2: limit: unknown section; did you mean limits?
 > 3:3: http: unknown section
+[record]
+limits.threads = 5
+> 2:1: record.limits: unknown section; limits is a section of its own, and a line below [record] is in record
 port = 3
 'ä' = 'ö'
 > 1:1: port: unknown key
