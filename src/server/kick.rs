@@ -25,16 +25,14 @@ pub struct Kick {
 }
 
 impl Kick {
-    /// A kick at the time `now_ms`; `reply` is told the number of connections.
+    /// A kick, also of those who have returned; `reply` is told the number of connections.
     pub fn new(
         target: Target,
         actor: Actor,
-        recently_kicked: Arc<RecentlyKicked>,
+        (recently_kicked, returned): (Arc<RecentlyKicked>, Returned),
         counters: Arc<Mutex<Counters>>,
-        now_ms: u64,
         reply: ActReply,
     ) -> Self {
-        let returned = recently_kicked.of(&target, now_ms);
         let (connections, reply) = (0.into(), Mutex::new(Some(reply)));
         Self { target, actor, returned, recently_kicked, counters, connections, reply }
     }

@@ -46,8 +46,10 @@ impl Shared {
     /// Closes connections of this machine. The shards do that at their next turns; then the
     /// kick is logged, counted and answered.
     pub fn kick(&self, target: Target, actor: Actor, reply: ActReply) {
-        let (memory, counters) = (Arc::clone(&self.recently_kicked), Arc::clone(&self.counters));
-        let kick = Arc::new(Kick::new(target, actor, memory, counters, self.now_ms(), reply));
+        let open_at = |address| self.connections.open_at(address);
+        let returned = self.recently_kicked.of(&target, open_at, self.now_ms());
+        let memory = (Arc::clone(&self.recently_kicked), returned);
+        let kick = Arc::new(Kick::new(target, actor, memory, Arc::clone(&self.counters), reply));
         for mailbox in &self.mailboxes {
             let kick = Arc::clone(&kick);
             mailbox.send(ShardCommand::Kick { kick, before: usize::MAX });

@@ -9,6 +9,9 @@ use crate::mutex::lock;
 
 /// How long a kicked speaker is remembered.
 const REMEMBER_MS: u64 = 10 * 60 * 1000;
+/// An address with more open connections is that of a proxy or of many people, and tells nothing
+/// about one of them.
+const CONNECTIONS_MAX: u32 = 50;
 /// The most kicked speakers that are remembered; the oldest one gives its place.
 const SPEAKERS_MAX: usize = 2_000;
 
@@ -63,8 +66,14 @@ impl RecentlyKicked {
         entries.push_back(Entry { speaker, first_id, kicked_ms: now_ms });
     }
 
-    /// Those who are meant by the name in `target`.
-    pub fn of(&self, target: &Target, now_ms: u64) -> Returned {
+    /// Those who are meant by the name in `target`. `open_at` is the number of open connections
+    /// of an address.
+    pub fn of(
+        &self,
+        target: &Target,
+        open_at: impl Fn(AddressBlock) -> u32,
+        now_ms: u64,
+    ) -> Returned {
         let mut returned = Returned::default();
         if !matches!(target, Target::Name(_)) {
             return returned;
@@ -82,6 +91,7 @@ impl RecentlyKicked {
                 returned.subs.entry(sub.clone()).or_insert_with(first);
             }
         }
+        returned.addresses.retain(|address, _| open_at(*address) <= CONNECTIONS_MAX);
         returned
     }
 }
@@ -114,6 +124,11 @@ mod tests {
     const HERE: AddressBlock = AddressBlock([1; 16]);
     const THERE: AddressBlock = AddressBlock([2; 16]);
 
+    /// A few connections are open at each address.
+    fn few(_: AddressBlock) -> u32 {
+        3
+    }
+
     fn speaker<'a>(usr: &'a str, sub: Option<&'a str>, address: AddressBlock) -> SpeakerId<'a> {
         SpeakerId { usr, sub, address, is_moderator: false }
     }
@@ -126,7 +141,7 @@ mod tests {
     fn a_kicked_speaker_who_is_back_is_found_by_address_or_sub() {
         let memory = RecentlyKicked::default();
         kicked(&memory, speaker("Bob", Some("u7"), HERE), 5, 0);
-        let bob = memory.of(&Target::name("b0b"), 1);
+        let bob = memory.of(&Target::name("b0b"), few, 1);
         let found = |usr, sub, address, id| bob.get(&speaker(usr, sub, address), id).is_some();
         assert!(found("", None, HERE, 5));
         assert!(found("", Some("u7"), THERE, 9));
@@ -135,13 +150,13 @@ mod tests {
         assert!(!found("", None, THERE, 5));
         assert!(!found("ann", None, HERE, 5), "somebody else at this address");
         for (name, address) in [("ann", HERE), ("u8", HERE)] {
-            let other = memory.of(&Target::name(name), 1);
+            let other = memory.of(&Target::name(name), few, 1);
             assert!(other.get(&speaker("", None, address), 5).is_none(), "{name}");
         }
-        let by_sub = memory.of(&Target::name("u7"), 1);
+        let by_sub = memory.of(&Target::name("u7"), few, 1);
         assert!(by_sub.get(&speaker("", None, HERE), 5).is_some());
         for target in [Target::Address(HERE), Target::Connection(5)] {
-            assert!(memory.of(&target, 1).get(&speaker("", None, HERE), 5).is_none());
+            assert!(memory.of(&target, few, 1).get(&speaker("", None, HERE), 5).is_none());
         }
     }
 
@@ -149,9 +164,20 @@ mod tests {
     fn a_unix_socket_tells_nothing_about_a_client() {
         let memory = RecentlyKicked::default();
         kicked(&memory, speaker("bob", None, AddressBlock::UNIX), 5, 0);
-        let bob = memory.of(&Target::name("bob"), 1);
+        let bob = memory.of(&Target::name("bob"), few, 1);
         assert!(bob.get(&speaker("", None, AddressBlock::UNIX), 5).is_none());
         assert!(KickedSpeaker::new(&speaker("", None, HERE)).is_none());
+    }
+
+    #[test]
+    fn an_address_of_many_tells_nothing_about_a_client() {
+        let memory = RecentlyKicked::default();
+        kicked(&memory, speaker("bob", Some("u7"), HERE), 5, 0);
+        for (open, is_found) in [(CONNECTIONS_MAX, true), (CONNECTIONS_MAX + 1, false)] {
+            let bob = memory.of(&Target::name("bob"), |_| open, 1);
+            assert_eq!(bob.get(&speaker("", None, HERE), 9).is_some(), is_found);
+            assert!(bob.get(&speaker("", Some("u7"), HERE), 9).is_some());
+        }
     }
 
     #[test]
@@ -159,7 +185,7 @@ mod tests {
         let memory = RecentlyKicked::default();
         kicked(&memory, speaker("bob", None, HERE), 5, 0);
         let is_found = |now_ms| {
-            let bob = memory.of(&Target::name("bob"), now_ms);
+            let bob = memory.of(&Target::name("bob"), few, now_ms);
             bob.get(&speaker("", None, HERE), 9).is_some()
         };
         assert!(is_found(REMEMBER_MS - 1));

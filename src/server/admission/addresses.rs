@@ -47,8 +47,7 @@ impl Addresses {
         now_us: u64,
     ) -> Result<(), Rejection> {
         let max = limits.connections_per_address_max;
-        let open = self.open.get(&block).copied().unwrap_or_default();
-        if max > 0 && open as usize >= max {
+        if max > 0 && self.open(block) as usize >= max {
             return Err(Rejection::AddressFull);
         }
         self.check_rate(block, limits, now_us)
@@ -71,6 +70,11 @@ impl Addresses {
             return Err(Rejection::AddressRate);
         }
         Ok(())
+    }
+
+    /// How many connections from `block` are open.
+    pub fn open(&self, block: AddressBlock) -> u32 {
+        self.open.get(&block).copied().unwrap_or_default()
     }
 
     /// Counts another connection from `block`.

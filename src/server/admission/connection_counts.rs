@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::chat::AddressBlock;
 use crate::config::Limits;
 use crate::feed::Encoding;
 use crate::mutex::lock;
@@ -85,6 +86,11 @@ impl ConnectionCounts {
     /// That the address sends them, or opens connections, too fast.
     pub fn check_rate(&self, peer: Peer, limits: &Limits, now_us: u64) -> Result<(), Rejection> {
         lock(&self.room).addresses.check_rate(peer.block(), limits, now_us)
+    }
+
+    /// How many connections from `block` are open.
+    pub fn open_at(&self, block: AddressBlock) -> u32 {
+        lock(&self.room).addresses.open(block)
     }
 
     /// How many connections are open.
