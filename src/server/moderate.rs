@@ -68,7 +68,12 @@ impl Shared {
         actor: &Actor,
         now: Tim,
     ) -> Result<ActDone, ModActionError> {
-        let changed = self.room.decide(action, actor, now)?;
+        let (verb, by) = (action.verb(), actor.to_string());
+        let changed = self.room.decide(action, actor, now).inspect_err(|error| {
+            let whom = action.whom();
+            let of = whom.as_ref().map_or_else(String::new, |whom| format!(" of {whom}"));
+            info!(asked = verb, by, whom, "{actor} asked for {verb}{of}, but {error}");
+        })?;
         let mut done = ActDone::changed(changed);
         if let ModAction::Retract(messages) = action {
             done.met = Some(match messages {
@@ -76,7 +81,6 @@ impl Shared {
                 Retracted::Tim(_) | Retracted::Name(_) => self.room.count_held(messages.tims()),
             });
         }
-        let (verb, by) = (action.verb(), actor.to_string());
         if changed {
             let (whom, secs) = (action.whom(), action.secs());
             let numbers = done.numbers(action);

@@ -185,6 +185,8 @@ fn what_meets_nobody_is_not_recorded_as_done() {
         r#"asked for slow, but slow mode is as requested already"#,
         r#"asked for kick, but "nobody" is not connected here"#,
         r#"asked for lock, but the room is locked already"#,
+        r#"asked for unmute of "bob", but this user or address is not muted"#,
+        r#"asked for retract, but the room has sent no message with this tim"#,
     ] {
         assert!(log.contains(line), "{line}: {log}");
     }

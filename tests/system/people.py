@@ -111,14 +111,16 @@ def audit_names_the_operator(box):
     for name in uid:
         box.run(f"setpriv --reuid {name} --regid {name} --init-groups wschat slow {uid[name]}")
     box.run("setpriv --reuid 4711 --regid wschat --clear-groups wschat slow 2")
-    box.run("wschat kick nobody; wschat unlock", check=False)
+    box.run("wschat kick nobody; wschat unlock; wschat unmute eve; wschat retract 2040-01-01T00:00:00.000000000Z", check=False)
     entries = lambda field: [entry for entry in journal(box) if field in entry]
     names = ["root (uid 0)", *(f"{name} (uid {uid[name]})" for name in uid), "uid 4711"]
     until(lambda: [entry["WSCHAT_BY"] for entry in entries("WSCHAT_ACT")] == names, "four lines")
-    asked = until(lambda: len(entries("WSCHAT_ASKED")) == 2 and entries("WSCHAT_ASKED"), "two lines")
+    asked = until(lambda: len(entries("WSCHAT_ASKED")) == 4 and entries("WSCHAT_ASKED"), "four more lines")
     assert [entry["MESSAGE"] for entry in asked] == [
         'root (uid 0) asked for kick, but "nobody" is not connected here',
         "root (uid 0) asked for unlock, but the room is not locked",
+        'root (uid 0) asked for unmute of "eve", but this user or address is not muted',
+        "root (uid 0) asked for retract, but the room has sent no message with this tim",
     ], asked
 
 
