@@ -25,7 +25,7 @@ pub const CONFIG_PATH: &str = "/etc/wschat.toml";
 pub const STATE_DIR: &str = "/var/lib/wschat";
 
 /// The option of commands that read the configuration.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct ConfigArgs {
     /// Read this file instead of /etc/wschat.toml
     #[arg(long, value_name = "FILE")]

@@ -15,7 +15,9 @@ use super::serve::ServeArgs;
 use crate::config::{Loaded, load};
 use crate::control::{CONTROL_PATH, ControlClient, ControlRequest};
 use crate::daemon::dry_run::UnitFacts;
-use crate::unit::{COPY_VARIABLE, CopyError, CopyResult, NotLooked, SERVICE, Service, variables};
+use crate::unit::{
+    COPY_VARIABLE, CopyError, CopyResult, NotLooked, SERVICE, Service, arguments, variables,
+};
 
 /// What a command knows of the unit.
 pub enum View {
@@ -35,8 +37,6 @@ pub enum View {
 pub struct OwnUnit {
     pub service: Service,
     pub serve: ServeArgs,
-    /// Those options as words.
-    options: Vec<String>,
 }
 
 /// The command line of the unit.
@@ -77,17 +77,23 @@ pub fn look() -> View {
         Some(program) if current_exe().is_ok_and(|own| own == program) => {}
         Some(_) => return View::NotLooked(format!("it runs {shown}")),
     }
-    let is_serve = service.arguments.first().is_some_and(|word| word == "serve");
-    let options = service.arguments.iter().skip(usize::from(is_serve)).cloned().collect::<Vec<_>>();
-    let words = std::iter::once("wschat".to_owned()).chain(options.clone());
-    match UnitCommand::try_parse_from(words) {
-        Ok(UnitCommand { serve }) => View::Unit(Box::new(OwnUnit { service, serve, options })),
-        Err(error) => {
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            View::Broken(format!("ExecStart=: {}", first.trim_start_matches("error: ")))
-        }
-    }
+    let serve = service_options(&service);
+    View::Unit(Box::new(OwnUnit { service, serve }))
+}
+
+/// The options of the running service, or those of the unit. systemd replaces variables in these,
+/// so only a copy of the unit can say what is wrong with them.
+fn service_options(service: &Service) -> ServeArgs {
+    let parse = |words: Vec<String>| {
+        let is_serve = words.first().is_some_and(|word| word == "serve");
+        let options = words.into_iter().skip(usize::from(is_serve));
+        let words = std::iter::once("wschat".to_owned()).chain(options);
+        UnitCommand::try_parse_from(words).ok().map(|command| command.serve)
+    };
+    parse(service.arguments.clone())
+        .or_else(|| parse(arguments(service.main_pid?).ok()?))
+        .or_else(|| parse(Vec::new()))
+        .unwrap_or_default()
 }
 
 /// The file of a program of a unit, which can be a name only (systemd.service(5)).
@@ -112,10 +118,19 @@ impl OwnUnit {
     pub fn check(&self, quiet: bool, fingerprints: bool) -> Result<CopyResult, CopyError> {
         let mut words = vec!["check".to_owned()];
         words.extend(quiet.then(|| "--quiet".to_owned()));
-        words.extend(self.options.clone());
         let restricted = self.needs_token();
         let facts = UnitFacts { restricted, fingerprints, ..self.service.facts.clone() };
-        self.service.run_copy(&words, &facts)
+        let result = self.service.run_copy(&words, true, &facts)?;
+        if result.code == Exit::Usage as u8 {
+            let first = result.err.lines().next().unwrap_or_default();
+            let why = format!("ExecStart=: {}", first.trim_start_matches("error: "));
+            return Err(CopyError::Unit(why));
+        }
+        if result.code != 0 && result.err.is_empty() {
+            let why = format!("a check in a copy of it exits with {} and no message", result.code);
+            return Err(CopyError::Unit(why));
+        }
+        Ok(result)
     }
 
     /// Whether the running daemon needs tokens. One that needs them may be of a version that does
@@ -166,7 +181,7 @@ pub fn load_or_run(args: &ConfigArgs) -> Result<Result<Loaded, ExitCode>, Failur
     let utf8 = |word: OsString| word.into_string();
     let words = args_os().skip(1).map(utf8).collect::<Result<Vec<_>, _>>();
     let words = words.map_err(|_| Failure::new(Exit::Usage, "argument", "it is not UTF-8"))?;
-    match unit.service.run_copy(&words, &unit.service.facts) {
+    match unit.service.run_copy(&words, false, &unit.service.facts) {
         Ok(CopyResult { code, out, err }) => {
             eprint!("{err}");
             print(&out)?;

@@ -21,7 +21,7 @@ use crate::daemon::{ControlPaths, StartError, run as run_daemon};
 const LISTEN_HELP: &str =
     "Listen on this address instead of listen.addresses: IP:PORT, [IP6]:PORT or unix:/PATH";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
     pub config: ConfigArgs,

@@ -2,11 +2,15 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::Utc;
+use rustix::event::epoll::{self, CreateFlags};
+use rustix::fs::{Access, MemfdFlags, access, memfd_create};
 use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
 use serde::{Deserialize, Serialize};
 use tokio::runtime;
 
@@ -42,6 +46,10 @@ pub struct UnitFacts {
     pub memory_max: Option<u64>,
     /// Whether the running daemon needs tokens.
     pub restricted: bool,
+    /// The directories that a start gives to the user of the service, which cannot use them yet.
+    pub given: Vec<PathBuf>,
+    /// Other programs that a start runs in the sandbox, with their settings.
+    pub programs: Vec<(String, PathBuf)>,
     /// Whether the caller wants to compare what comes from outside the files.
     pub fingerprints: bool,
 }
@@ -76,10 +84,13 @@ impl DryRun<'_> {
         }
         let address: Vec<_> = metrics.address.iter().cloned().collect();
         self.listen("metrics.address", &address, &self.facts.metrics, "wschat-metrics.socket");
-        if let Some(Err(error)) = record.dir.as_deref().map(can_record) {
+        let folder = record.dir.as_deref().filter(|folder| !self.is_given(folder));
+        if let Some(Err(error)) = folder.map(can_record) {
             let text = format!("no message would be recorded: {error}");
             self.found.push(of_disk(self.loaded.problem("record.dir", text), &error));
         }
+        self.programs();
+        self.calls();
         self.folders(environment.state_dir.as_deref(), control);
         self.limits(environment.descriptors_max);
         self.cluster();
@@ -140,11 +151,14 @@ impl DryRun<'_> {
     fn folders(&mut self, state_dir: Option<&Path>, control: Option<&Path>) {
         let socket = control.unwrap_or(Path::new(CONTROL_PATH));
         let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Err(error) = can_create_in(folder.unwrap_or(Path::new("."))) {
+        let folder = folder.unwrap_or(Path::new("."));
+        if !self.is_given(folder)
+            && let Err(error) = can_create_in(folder)
+        {
             let text = format!("there would be no control socket: {error}");
             self.found.push(Problem::of(socket, text));
         }
-        let Some(folder) = state_dir else { return };
+        let Some(folder) = state_dir.filter(|folder| !self.is_given(folder)) else { return };
         if let Err(error) = can_create_in(folder) {
             let text = format!("mutes and the lock would be lost at a stop: {error}");
             self.found.push(of_disk(Problem::of(folder, text), &error));
@@ -152,6 +166,31 @@ impl DryRun<'_> {
         if let Err((file, error)) = ModerationFile::new(state_dir, Some(socket)).read() {
             let text = format!("{error}; its mutes would be lost, and the room would be locked");
             self.found.push(Problem::of(&file, text));
+        }
+    }
+
+    fn is_given(&self, folder: &Path) -> bool {
+        self.facts.given.iter().any(|given| folder.starts_with(given))
+    }
+
+    /// Other commands of a start. One that fails ends it.
+    fn programs(&mut self) {
+        for (setting, program) in &self.facts.programs {
+            if let Err(error) = access(program, Access::EXEC_OK) {
+                let text = format!(
+                    "{setting}={}: {error}; the sandbox executes only what is in ExecPaths=; put \
+                     + before the command to run it as root outside of the sandbox",
+                    program.display()
+                );
+                self.found.push(Problem::of(Path::new(&self.facts.unit), text));
+            }
+        }
+    }
+
+    fn calls(&mut self) {
+        for call in forbidden_calls() {
+            let text = format!("SystemCallFilter= forbids {call}(2), which the daemon needs");
+            self.found.push(Problem::of(Path::new(&self.facts.unit), text));
         }
     }
 
@@ -201,14 +240,33 @@ fn of_disk(problem: Problem, error: &io::Error) -> Problem {
     }
 }
 
-/// Whether messages of today can be recorded in `folder`.
+/// Whether messages can be recorded in `folder`, in the file of today and that of tomorrow.
 fn can_record(folder: &Path) -> io::Result<()> {
     let file = folder.join(Utc::now().format("%F").to_string());
     match OpenOptions::new().append(true).open(&file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => can_create_in(folder),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", file.display()))),
-        Ok(_) => Ok(()),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(io::Error::new(error.kind(), format!("{}: {error}", file.display())))
+        }
+        // The disk can be full.
+        _ => can_create_in(folder),
     }
+}
+
+/// The system calls that a `SystemCallFilter=` of one's own forbids although the daemon needs
+/// them. Only an answer of a filter counts.
+fn forbidden_calls() -> Vec<&'static str> {
+    let accept = || {
+        let (socket, _) = UnixStream::pair().map_err(|_| Errno::MFILE)?;
+        // It does not listen.
+        accept_with(socket, SocketFlags::CLOEXEC).map(drop)
+    };
+    let results = [
+        ("accept4", accept()),
+        ("epoll_create1", epoll::create(CreateFlags::CLOEXEC).map(drop)),
+        ("memfd_create", memfd_create("wschat-check", MemfdFlags::CLOEXEC).map(drop)),
+    ];
+    let is_forbidden = |error: Errno| [Errno::PERM, Errno::NOSYS].contains(&error);
+    results.into_iter().filter(|(_, r)| r.err().is_some_and(is_forbidden)).map(|(n, _)| n).collect()
 }
 
 /// Whether a file can be created in `folder`, and written.
@@ -324,6 +382,24 @@ mod tests {
         ] {
             assert_eq!(of(kind).is_warning(), is_warning, "{kind}");
         }
+    }
+
+    #[test]
+    fn what_a_start_executes_and_calls() {
+        assert_eq!(forbidden_calls(), [""; 0]);
+        let program = |path: &str| ("ExecStartPre".to_owned(), path.into());
+        let programs = vec![program("/bin/sh"), program("/nowhere"), program("/etc/passwd")];
+        let facts = UnitFacts { programs, unit: "a.service".to_owned(), ..passed() };
+        let found = found("", &facts);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("wschat: a.service: ExecStartPre=/nowhere: No such file"));
+        assert!(found[1].starts_with("wschat: a.service: ExecStartPre=/etc/passwd: Permission"));
+    }
+
+    #[test]
+    fn directories_that_a_start_gives_to_its_user_are_not_tried() {
+        let facts = UnitFacts { given: vec!["/nowhere".into()], ..passed() };
+        check("record.dir = '/nowhere/record'\n", &facts, &[]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Runs a command in a copy of the unit: with its sandbox, user, credentials and environment,
 //! which drop-ins can have changed. The copy is a unit of its own, with the same `[Service]`
-//! section, and the service does not notice it.
+//! section and the same conditions, and the service does not notice it.
 
 use std::fmt::Write;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
 
-use super::service::{SERVICE, Service};
-use super::systemctl::{run, show};
+use super::sections::Sections;
+use super::service::Service;
+use super::systemctl::{SERVICE, run, show};
 use crate::daemon::dry_run::UnitFacts;
 
 /// The variable that tells a command that it runs in a copy, and the facts of the unit, as JSON.
@@ -22,19 +23,20 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What differs from the service. No other unit notices the copy, the journal has no line of it
-/// unless systemd cannot start it, and its exit status stays until it is stopped.
+/// unless systemd cannot start it, and its exit status stays until it is stopped. It is the last
+/// drop-in of the copy, because those in `service.d` apply to the copy too. No command that runs
+/// in a copy exits with 1, and an `ExecCondition=` that does so is not fulfilled.
 const CHANGES: &str = "\
 Type=oneshot
 Restart=no
 RemainAfterExit=yes
-SuccessExitStatus=1 3 64 66 69 71 75 77 78 101
+SuccessExitStatus=64 66 69 71 75 77 78 101
 RuntimeDirectoryPreserve=yes
 RemoveIPC=no
 WatchdogSec=0
 FileDescriptorStoreMax=0
 TimeoutStartSec=20s
 TimeoutStopSec=2s
-ExecCondition=
 ExecStartPre=
 ExecStartPost=
 ExecReload=
@@ -45,14 +47,14 @@ LogLevelMax=warning
 ExecStart=
 ";
 
-/// Assignments that tie a unit to others.
-const LEFT_OUT: &[&str] = &["Sockets", "BusName", "PIDFile", "FailureAction", "SuccessAction"];
+/// The name of that drop-in.
+const DROP_IN: &str = "zzzz-wschat-check.conf";
 
 /// What systemd could not do for a process, by the exit status that it reports
 /// (systemd.exec(5)).
 const STEPS: &[(&str, &str)] = &[
     ("200", "WorkingDirectory="),
-    ("203", "ExecStart=, ExecPaths=: the program cannot be executed"),
+    ("203", "ExecStart=, ExecPaths=, LimitNPROC=: the program cannot be executed"),
     ("216", "Group=: there is no such group"),
     ("217", "User=: there is no such user"),
     ("226", "the sandbox: a path in ReadWritePaths=, BindPaths= or the like does not exist"),
@@ -63,6 +65,9 @@ const STEPS: &[(&str, &str)] = &[
     ("240", "LogsDirectory="),
     ("243", "LoadCredential= or SetCredential=: a credential is missing or cannot be decrypted"),
 ];
+
+/// The exit statuses of systemd begin here.
+const SYSTEMD_STATUS_MIN: u8 = 200;
 
 /// How a command in a copy ended.
 #[derive(Debug)]
@@ -85,7 +90,8 @@ pub enum CopyError {
 }
 
 impl Service {
-    /// Runs the program of the unit with other `arguments`.
+    /// Runs the program of the unit with other `arguments`, before those of the unit if
+    /// `with_options`.
     ///
     /// # Errors
     ///
@@ -93,9 +99,10 @@ impl Service {
     pub fn run_copy(
         &self,
         arguments: &[String],
+        with_options: bool,
         facts: &UnitFacts,
     ) -> Result<CopyResult, CopyError> {
-        let copy = Copy::create(self, arguments, facts)
+        let copy = Copy::create(self, arguments, with_options, facts)
             .map_err(|error| CopyError::Unavailable(error.to_string()))?;
         copy.run()
     }
@@ -105,39 +112,62 @@ impl Service {
 struct Copy {
     name: String,
     unit: PathBuf,
+    drop_ins: PathBuf,
     folder: PathBuf,
+    /// The conditions of the unit, for a message.
+    conditions: Vec<String>,
 }
 
 impl Copy {
-    fn create(service: &Service, arguments: &[String], facts: &UnitFacts) -> io::Result<Self> {
+    fn create(
+        service: &Service,
+        arguments: &[String],
+        with_options: bool,
+        facts: &UnitFacts,
+    ) -> io::Result<Self> {
         let name = format!("wschat-check-{}.service", process::id());
         let unit = Path::new("/run/systemd/system").join(&name);
+        let drop_ins = Path::new("/run/systemd/system").join(format!("{name}.d"));
         let folder = Path::new("/run").join(format!("wschat-check-{}", process::id()));
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        let copy = Self { name, unit, folder };
-        let mut sections = String::new();
+        let mut sections = Sections::default();
         for file in &service.files {
-            sections += &service_section(&fs::read_to_string(file)?);
+            // systemd accepts other encodings in a comment.
+            sections.add(&String::from_utf8_lossy(&fs::read(file)?));
         }
-        let mut text = format!("[Unit]\nDescription=a command in a copy of {SERVICE}\n");
-        let _ = write!(text, "[Service]\n{sections}[Service]\n{CHANGES}");
-        let _ = write!(text, "ExecStart=:{}", service.program.display());
-        for argument in arguments {
-            let _ = write!(text, " {}", quoted(argument));
+        let commands = sections.service.lines().filter(|line| line.starts_with("ExecCondition="));
+        let conditions = sections.conditions.lines().chain(commands).map(str::to_owned).collect();
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        let copy = Self { name, unit, drop_ins, folder, conditions };
+        let Sections { conditions, service: lines, .. } = &sections;
+        let unit = format!(
+            "[Unit]\nDescription=a command in a copy of {SERVICE}\n{conditions}[Service]\n{lines}"
+        );
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy.unit)?;
+        fs::write(&copy.unit, unit)?;
+        if service.files.iter().all(|file| others_may_read(file)) {
+            // systemd logs that it is not readable for all.
+            fs::set_permissions(&copy.unit, Permissions::from_mode(0o644))?;
         }
+        let mut text = format!("[Service]\n{CHANGES}{}", service.directory_lines);
+        let words: Vec<_> = arguments.iter().map(|word| quoted(word)).collect();
+        let program = service.program.display();
+        let _ = match sections.exec_start().filter(|_| with_options) {
+            // systemd replaces the variables in the options of the unit, and only there.
+            Some(exec) => {
+                let (words, prefix) = (words.join(" ").replace('$', "$$"), exec.prefix);
+                writeln!(text, "ExecStart={prefix}{program} {words} {}", exec.options)
+            }
+            None => writeln!(text, "ExecStart=:{program} {}", words.join(" ")),
+        };
         let facts = serde_json::to_string(facts)?;
-        let _ = writeln!(text, "\nEnvironment={}", quoted(&format!("{COPY_VARIABLE}={facts}")));
+        let _ = writeln!(text, "Environment={}", quoted(&format!("{COPY_VARIABLE}={facts}")));
         for (stream, file) in [("Output", "out"), ("Error", "err")] {
             let path = copy.folder.join(file);
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
             let _ = writeln!(text, "Standard{stream}=file:{}", path.display());
         }
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy.unit)?;
-        fs::write(&copy.unit, text)?;
-        if service.files.iter().all(|file| others_may_read(file)) {
-            // systemd logs that it is not readable for all.
-            fs::set_permissions(&copy.unit, Permissions::from_mode(0o644))?;
-        }
+        DirBuilder::new().create(&copy.drop_ins)?;
+        fs::write(copy.drop_ins.join(DROP_IN), text)?;
         Ok(copy)
     }
 
@@ -159,7 +189,14 @@ impl Copy {
 
     /// The exit status of the command; `message` is what systemctl says of a failure.
     fn code(&self, message: &str) -> Result<u8, CopyError> {
-        let properties = ["LoadState", "Result", "ExecMainCode", "ExecMainStatus"];
+        let properties = [
+            "LoadState",
+            "ConditionResult",
+            "AssertResult",
+            "Result",
+            "ExecMainCode",
+            "ExecMainStatus",
+        ];
         let shown = show(&[&self.name], &properties).map_err(CopyError::Unavailable)?;
         let unit = shown.into_iter().next().unwrap_or_default();
         let (result, status) = (unit.get("Result"), unit.get("ExecMainStatus"));
@@ -168,12 +205,20 @@ impl Copy {
         if unit.get("LoadState") != "loaded" {
             return broken(&format!("systemd cannot load it: {message}"));
         }
+        if [unit.get("ConditionResult"), unit.get("AssertResult")].contains(&"no") {
+            let all = self.conditions.join(", ");
+            let why = format!("systemd does not start it, because a condition is false: {all}");
+            return Err(CopyError::Unit(why));
+        }
         if let Some((_, step)) = STEPS.iter().find(|(code, _)| *code == status) {
             return broken(&format!("systemd cannot start a process of it: {step}"));
         }
         match (result, unit.get("ExecMainCode"), status.parse()) {
-            // CLD_EXITED.
-            ("success" | "exit-code", "1", Ok(code)) => Ok(code),
+            // CLD_EXITED. The codes of wschat are smaller than those of systemd.
+            ("success" | "exit-code", "1", Ok(code @ ..SYSTEMD_STATUS_MIN)) => Ok(code),
+            ("success" | "exit-code", "1", _) => broken(&format!(
+                "systemd cannot start a process of it: status {status}, see systemd.exec(5)"
+            )),
             ("resources", ..) => broken(
                 "systemd cannot start a process of it: a file of EnvironmentFile= is missing, or \
                  another setting is wrong",
@@ -188,6 +233,7 @@ impl Drop for Copy {
     fn drop(&mut self) {
         // What fails here is gone at the next boot.
         let _ = fs::remove_file(&self.unit);
+        let _ = fs::remove_dir_all(&self.drop_ins);
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -195,31 +241,6 @@ impl Drop for Copy {
 /// Whether all users may read a file.
 fn others_may_read(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
-}
-
-/// The lines of the sections `[Service]` in a file of a unit.
-fn service_section(text: &str) -> String {
-    let (mut lines, mut is_in, mut is_left_out, mut continues) =
-        (String::new(), false, false, false);
-    for line in text.lines() {
-        let trimmed = line.trim();
-        let is_comment = trimmed.starts_with(['#', ';']);
-        if !continues && trimmed.starts_with('[') {
-            is_in = trimmed == "[Service]";
-            continue;
-        }
-        if !continues {
-            let key = trimmed.split('=').next().unwrap_or_default().trim_end();
-            is_left_out = LEFT_OUT.contains(&key);
-        }
-        if is_in && !is_left_out {
-            lines += line;
-            lines.push('\n');
-        }
-        // A comment between the lines of a value does not end it.
-        continues = if is_comment { continues } else { line.ends_with('\\') };
-    }
-    lines
 }
 
 /// `word` as one word of a unit.
@@ -244,15 +265,6 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_service_section_is_copied() {
-        let text = "[Unit]\nRequires=a\n[Service]\nUser=a\n# a comment\nEnvironment=A=1 \\\n# b\n\
-             [Unit] B=2\nSockets=a.socket\nPIDFile = \\\n/run/a\nGroup=b\n[Install]\nAlias=c\n";
-        let want = "User=a\n# a comment\nEnvironment=A=1 \\\n# b\n[Unit] B=2\nGroup=b\n";
-        assert_eq!(service_section(text), want);
-        assert_eq!(service_section("[Service]\nUser=a"), "User=a\n");
-    }
 
     #[test]
     fn words_of_a_unit() {

@@ -12,11 +12,13 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod copy;
+mod directories;
 mod listening;
+mod sections;
 mod service;
 mod sockets;
 mod systemctl;
 
 pub use copy::{COPY_VARIABLE, CopyError, CopyResult};
-pub use service::{NotLooked, SERVICE, Service, service_of, variables};
-pub use systemctl::{Properties, show};
+pub use service::{NotLooked, Service, arguments, service_of, variables};
+pub use systemctl::{Properties, SERVICE, show};

@@ -1,9 +1,12 @@
 //! The socket units of the service: what they pass to it, and what is wrong with them.
 
+use rustix::io::Errno;
+
 use super::listening::Listening;
-use super::systemctl::Properties;
+use super::systemctl::{Properties, SERVICE};
 use crate::address::ListenAddress;
 use crate::daemon::{METRICS, is_room};
+use crate::server::ListeningSocket;
 
 /// The properties that are looked at.
 pub const PROPERTIES: &[&str] = &[
@@ -14,6 +17,9 @@ pub const PROPERTIES: &[&str] = &[
     "Listen",
     "FileDescriptorName",
     "Accept",
+    "Triggers",
+    "FreeBind",
+    "BindIPv6Only",
     "NeedDaemonReload",
 ];
 
@@ -33,12 +39,19 @@ impl Sockets {
     /// what systemd and others listen at.
     pub fn of(units: &[Properties], started: &[&str], listening: &Listening) -> Self {
         let mut sockets = Self::default();
-        for unit in units {
+        let is_masked = |unit: &&Properties| unit.get("LoadState") == "masked";
+        for unit in units.iter().filter(|unit| !is_masked(unit)) {
             let is_started = started.contains(&unit.get("Id"));
             let is_active = unit.get("ActiveState") == "active";
             if is_active || is_started {
                 sockets.add(unit, is_active, listening);
             }
+        }
+        // Who has a socket unit of his own masks that of the package.
+        for unit in units.iter().filter(is_masked).filter(|_| sockets.room.is_empty()) {
+            let id = unit.get("Id");
+            let text = format!("it is masked; run 'systemctl unmask {id}'");
+            sockets.problems.push((id.to_owned(), text));
         }
         sockets
     }
@@ -48,9 +61,6 @@ impl Sockets {
         let mut problem = |text: String| self.problems.push((id.to_owned(), text));
         match unit.get("LoadState") {
             "loaded" => {}
-            "masked" => {
-                return problem(format!("it is masked; run 'systemctl unmask {id}'"));
-            }
             state => {
                 return problem(format!(
                     "systemd cannot load it ({state}); see systemctl status {id}"
@@ -60,6 +70,10 @@ impl Sockets {
         if unit.get("ActiveState") == "failed" {
             let result = unit.get("Result");
             problem(format!("it has failed ({result}); see 'systemctl status {id}'"));
+        }
+        let service = unit.get("Triggers");
+        if !service.is_empty() && service != SERVICE && unit.get("Accept") != "yes" {
+            return problem(format!("its sockets are for {service}; set Service={SERVICE}"));
         }
         if unit.get("Accept") == "yes" {
             problem("Accept=yes starts a service for each connection; remove it".to_owned());
@@ -85,34 +99,59 @@ impl Sockets {
                 true => format!("unix:{address}"),
                 false => address.to_owned(),
             };
-            if let Ok(address) = text.parse::<ListenAddress>()
-                && let Some(why) = not_listening(&address, id, is_active, listening)
-            {
-                problem(why);
+            match text.parse::<ListenAddress>() {
+                Ok(address) => {
+                    let must_exist = unit.get("FreeBind") != "yes";
+                    if let Some(why) = not_listening(&address, unit, is_active, listening)
+                        .map(|why| no_address(&address).filter(|_| must_exist).unwrap_or(why))
+                    {
+                        problem(why);
+                    }
+                }
+                // An abstract Unix socket.
+                Err(_) if text.starts_with('@') => {}
+                Err(_) => {
+                    problem(format!(
+                        "the service cannot use {address}; use an IP address or a path"
+                    ));
+                }
             }
             addresses.push(text);
         }
     }
 }
 
+/// Why nobody can listen at `address` on this machine, whatever else listens.
+fn no_address(address: &ListenAddress) -> Option<String> {
+    let ListenAddress::Tcp(_) = address else { return None };
+    let error = ListeningSocket::try_bind(address, false).err()?;
+    let is_known =
+        matches!(Errno::from_io_error(&error), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT));
+    is_known.then(|| format!("this machine cannot listen at {address}: {error}"))
+}
+
 /// Why `unit` does not listen at `address`, or would not. `None` if it does.
 fn not_listening(
     address: &ListenAddress,
-    unit: &str,
+    unit: &Properties,
     is_active: bool,
     listening: &Listening,
 ) -> Option<String> {
     if listening.own.contains(address) {
         return None;
     }
-    let mut others = listening.others.iter();
-    if others.any(|other| other.excludes(address) || other.includes(address)) {
+    let v6_only = unit.get("BindIPv6Only") == "ipv6-only";
+    let is_taken = |other: &ListenAddress| {
+        other.excludes(address) || other.includes(address) || address.includes(other) && !v6_only
+    };
+    if listening.others.iter().any(is_taken) {
         return Some(format!("another program listens at {address}"));
     }
     is_active.then(|| {
         format!(
-            "it has changed and does not listen at {address} yet; run 'systemctl restart {unit}', \
-             which keeps all connections"
+            "it has changed and does not listen at {address} yet; run 'systemctl restart {}', \
+             which keeps all connections",
+            unit.get("Id")
         )
     })
 }
@@ -131,7 +170,7 @@ mod tests {
         let parsed = |text: &str| text.parse().unwrap();
         let listening = Listening {
             own: vec![parsed("127.0.0.1:8080"), parsed("unix:/run/a.sock")],
-            others: vec![parsed("0.0.0.0:81")],
+            others: vec![parsed("0.0.0.0:81"), parsed("127.0.0.1:82")],
         };
         let unit = Properties::parse(&SOCKET.replace(from, to));
         Sockets::of(&[unit], &["wschat.socket"], &listening)
@@ -186,6 +225,11 @@ mod tests {
              FileDescriptorName=wschat, or metrics",
         );
         check(
+            "Accept=no",
+            "Accept=no\nTriggers=a.service",
+            "its sockets are for a.service; set Service=wschat.service",
+        );
+        check(
             "(Stream)",
             "(Datagram)",
             "127.0.0.1:8080 is no stream socket (Datagram); use ListenStream=",
@@ -197,5 +241,31 @@ mod tests {
              wschat.socket', which keeps all connections",
         );
         check("127.0.0.1:8080", "127.0.0.1:81", "another program listens at 127.0.0.1:81");
+        check(
+            "127.0.0.1:8080",
+            "192.0.2.7:8080",
+            "this machine cannot listen at 192.0.2.7:8080: Cannot assign requested address (os \
+             error 99)",
+        );
+        check("127.0.0.1:8080", "[::]:81", "another program listens at [::]:81");
+        let v6 = sockets("127.0.0.1:8080", "[::]:82 (Stream)\nBindIPv6Only=ipv6-only\nX=");
+        assert!(v6.problems[0].1.starts_with("it has changed"), "{:?}", v6.problems);
+        let free = sockets("127.0.0.1:8080", "192.0.2.7:8080 (Stream)\nFreeBind=yes\nX=");
+        assert!(free.problems[0].1.starts_with("it has changed"), "{:?}", free.problems);
+        check(
+            "127.0.0.1:8080",
+            "vsock:2:1234",
+            "the service cannot use vsock:2:1234; use an IP address or a path",
+        );
+        assert_eq!(sockets("127.0.0.1:8080", "@wschat").problems, []);
+        // Another unit passes sockets in place of it.
+        let units = [
+            SOCKET.replace("Id=wschat", "Id=other"),
+            SOCKET.replace("=loaded", "=masked").replace("=active", "=inactive"),
+        ]
+        .map(|unit| Properties::parse(&unit));
+        let own = Listening { own: vec!["127.0.0.1:8080".parse().unwrap()], others: vec![] };
+        let passed = Sockets::of(&units, &["wschat.socket"], &own);
+        assert_eq!((passed.room.len(), passed.problems), (1, vec![]));
     }
 }

@@ -6,6 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// The name of the service.
+pub const SERVICE: &str = "wschat.service";
+
 /// How long systemd may take for an answer.
 const SHOW_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is looked whether there is one.

@@ -91,6 +91,29 @@ BROKEN = [
         "wschat.socket: another program listens at 127.0.0.1:82",
     ),
     (drop_in(SOCKET, "FileDescriptorName=web"), 'wschat.socket: the service ignores its sockets, which are named "web"'),
+    (drop_in(SERVICE, "[Unit]\\nConditionPathExists=/srv/nowhere"), "a condition is false: ConditionPathExists=/srv/nowhere"),
+    (drop_in(SERVICE, "[Unit]\\nAssertPathExists=/srv/nowhere"), "a condition is false: AssertPathExists=/srv/nowhere"),
+    (drop_in(SERVICE, "[Unit]\\nRequires=nowhere.service"), "it requires nowhere.service, which is not-found"),
+    (drop_in(SERVICE, "ExecCondition=+/bin/false"), "a condition is false: ExecCondition=+/bin/false"),
+    (drop_in(SERVICE, "ExecStartPre=/bin/sh -c true"), "ExecStartPre=/bin/sh: Permission denied"),
+    (drop_in(SERVICE, "ExecStartPost=/srv/nowhere"), "ExecStartPost=/srv/nowhere: No such file"),
+    (drop_in(SERVICE, "SystemCallFilter=~accept4"), "SystemCallFilter= forbids accept4(2)"),
+    (drop_in(SERVICE, "Type=forking"), "Type=forking: "),
+    (drop_in(SERVICE, "StateDirectoryMode=0500"), "StateDirectoryMode=0500: the service could not use it"),
+    (drop_in(SERVICE, "PrivateNetwork=no\\nNetworkNamespacePath=/run/nowhere"), "status 225, see systemd.exec(5)"),
+    (drop_in(SERVICE, "# \\374\\nReadWritePaths=/srv/nowhere"), "a path in ReadWritePaths="),
+    # A start takes the units as systemd has read them.
+    (
+        drop_in(SERVICE, "ReadWritePaths=/srv/nowhere") + f"; printf '[Service]\\nNice=1\\n' >{SERVICE}",
+        "wschat.service: its files have changed; run 'systemctl daemon-reload'",
+    ),
+    (drop_in(SOCKET, "ListenStream=\\nListenStream=82"), "wschat.socket: another program listens at [::]:82"),
+    (
+        drop_in(SOCKET, "ListenStream=\\nListenStream=192.0.2.7:80"),
+        "wschat.socket: this machine cannot listen at 192.0.2.7:80: Cannot assign",
+    ),
+    (drop_in(SOCKET, "ListenStream=vsock::84"), "wschat.socket: the service cannot use vsock::84"),
+    (drop_in(SOCKET, "Service=broken.service"), "wschat.socket: its sockets are for broken.service"),
     (
         "printf '[Socket]\\nListenStream=127.0.0.1:83\\nService=wschat.service\\n' >/run/systemd/system/broken.socket;"
         + drop_in(SERVICE, "[Unit]\\nWants=broken.socket"),
@@ -127,7 +150,7 @@ def check_names_what_a_start_would_meet(box):
     with socket.create_server(("127.0.0.1", 82)):
         for number, (how, want) in enumerate(BROKEN):
             box.run(how)
-            if number % 10 == 0:
+            if number % 10 == 0 or "daemon-reload" in want:
                 fails(box, "wschat check", want)
                 fails(box, "wschat reload", want)
             else:
@@ -162,6 +185,25 @@ def check_survives_whatever_the_service_does(box):
     ann.say("ann", "still here")
     all_receive([ann], "still here")
     assert box.out("systemctl list-units --all --no-legend 'wschat-check*'") == ""
+    # Directories stay whose they are: the process that runs needs them.
+    stat = "stat -c '%n %a %U:%G' /run/wschat /run/wschat/* /var/lib/wschat /var/log/wschat"
+    before = box.out(stat)
+    for lines in ("User=daemon", "DynamicUser=yes", "StateDirectoryMode=0755"):
+        box.drop_in("wschat.service", f"[Service]\n{lines}\n")
+        assert box.out("wschat check 2>&1") == "", lines
+        assert box.out(stat) == before, lines
+    # Variables, quotes, other encodings, and drop-ins of all services.
+    box.write("/etc/default/wschat", "OPTIONS='--threads 1'\nFILE=/etc/wschat.toml\n")
+    box.write("/etc/systemd/system/service.d/all.conf", "[Service]\nRestart=always\nStandardError=journal\n")
+    box.run("cp -p /etc/wschat.toml '/etc/a file.toml'")
+    for options in ("$OPTIONS --config ${FILE}", '--config "/etc/a file.toml"'):
+        box.drop_in("wschat.service", f"[Service]\nExecStart=\nExecStart=@/usr/bin/wschat chat serve {options}\n")
+        box.run(f"printf '# \\374\\n' >>{SERVICE}; systemctl daemon-reload")
+        assert box.out("wschat check 2>&1") == "", options
+        box.run("systemctl restart wschat; wschat reload")
+    ann.say("ann", "here, too")
+    all_receive([ann], "here, too")
+    box.run("rm -r /etc/default/wschat /etc/systemd/system/*.service.d /etc/systemd/system/service.d; systemctl daemon-reload")
     # What cannot be looked at is said in one line.
     box.run("useradd --groups wschat op; useradd other")
     for user, group, code in (("op", "wschat", 0), ("other", "other", 66)):
@@ -172,6 +214,11 @@ def check_survives_whatever_the_service_does(box):
     assert box.out("wschat check --config /root/other.toml 2>&1") == "", "another file is another room's"
     box.run("systemctl mask --runtime wschat.socket")
     assert "wschat.socket: it is masked" in box.run("wschat check", check=False).stderr
+    # Who has a socket unit of his own masks the other one.
+    own = "[Socket]\nListenStream=127.0.0.1:84\nService=wschat.service\nFileDescriptorName=wschat\n"
+    box.write("/etc/systemd/system/own.socket", own)
+    box.run("systemctl stop wschat.socket wschat; systemctl daemon-reload; systemctl start own.socket wschat")
+    assert box.out("wschat check 2>&1") == ""
 
 
 @scenario
