@@ -138,8 +138,7 @@ export class List {
       else this.#appendSafely(entry);
     }
     if (!this.#following) this.#news += this.#rows - before;
-    this.#left += skipped;
-    this.#trim();
+    this.#trim(skipped);
     this.#in.onNews(this.#following, this.#news);
     this.#follow();
   }
@@ -155,6 +154,11 @@ export class List {
       line.className = "line";
       line.lastChild.replaceWith(element("em", "text", text("retracted")));
     });
+  }
+
+  /** Whether it scrolls to new messages. */
+  get following() {
+    return this.#following;
   }
 
   /** Whether the next message of this user gets no heading. */
@@ -284,9 +288,12 @@ export class List {
     this.#run = { usr, day: today, minute, node };
   }
 
-  /** Removes the oldest, without scrolling. */
-  #trim() {
+  /** Removes the oldest, without scrolling; counts those that were not shown with them. */
+  #trim(skipped) {
     const bound = this.#following ? ROWS_MAX : ROWS_MAX_READING;
+    // Each measurement of the list costs a layout.
+    if (this.#rows <= bound && !skipped) return;
+    this.#left += skipped;
     this.#keep(true, () => {
       // 5 % more, so that this is not needed for each message.
       if (this.#rows > bound) while (this.#rows > bound * 0.95) this.#dropOldest();
@@ -297,10 +304,11 @@ export class List {
 
   /** Keeps the scroll position when content `above` changes. */
   #keep(above, change) {
+    if (!above || this.#following) return change();
     const { scroller } = this.#in;
     const before = scroller.scrollHeight;
     change();
-    if (above && !this.#following) this.#scrollTo(scroller.scrollTop - before + scroller.scrollHeight);
+    this.#scrollTo(scroller.scrollTop - before + scroller.scrollHeight);
   }
 
   #dropOldest() {

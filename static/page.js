@@ -63,7 +63,12 @@ when("gap", () => show({ gap: true }));
 
 /** Shows what has come, with one layout for all of it. */
 function show(entry) {
-  if (!incoming.length) document.hidden ? setTimeout(paint, 500) : requestAnimationFrame(paint);
+  if (!incoming.length) {
+    if (document.hidden) setTimeout(paint, 500);
+    // Below what is being read; so a flood leaves time for keys.
+    else if (!list.following) setTimeout(paint, 200);
+    else requestAnimationFrame(paint);
+  }
   incoming.push(entry);
   if (incoming.length <= INCOMING_MAX) return;
   for (const { message, retract, own } of incoming.splice(0, INCOMING_MAX / 2)) {
