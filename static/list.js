@@ -121,7 +121,7 @@ export class List {
     const { scroller } = parts;
     scroller.addEventListener("scroll", () => this.#look());
     this.#watchReader(scroller);
-    scroller.addEventListener("copy", (event) => this.#copy(event));
+    document.addEventListener("copy", (event) => this.#copy(event));
     const resized = new ResizeObserver(() => this.#follow());
     for (const node of [scroller, ...scroller.children]) resized.observe(node);
   }
@@ -132,11 +132,7 @@ export class List {
    */
   add(entries, skipped) {
     const before = this.#rows;
-    for (const entry of entries) {
-      if (entry.retract) this.retract(entry.retract);
-      else if (entry.gap) this.#gap();
-      else this.#appendSafely(entry);
-    }
+    for (const entry of entries) this.#addSafely(entry);
     if (!this.#following) this.#news += this.#rows - before;
     this.#trim(skipped);
     this.#in.onNews(this.#following, this.#news);
@@ -192,13 +188,14 @@ export class List {
   }
 
   #hasSelection() {
-    const { isCollapsed, anchorNode } = getSelection() ?? {};
-    return !isCollapsed && this.#in.scroller.contains(anchorNode);
+    const selection = getSelection();
+    // It can begin above the list: all of the page is selected.
+    return selection?.rangeCount && !selection.isCollapsed && selection.getRangeAt(0).intersectsNode(this.#in.list);
   }
 
   /** Copies several lines as one would write them: time, name and text. */
   #copy(event) {
-    if (!this.#hasSelection()) return;
+    if (event.target.matches?.("input, textarea") || !this.#hasSelection()) return;
     const selected = getSelection().getRangeAt(0);
     const lines = [];
     for (const node of this.#in.list.querySelectorAll(".line, .day")) {
@@ -255,18 +252,21 @@ export class List {
     this.#run = { day: this.#run.day };
   }
 
-  /** A message that cannot be shown costs only its own form. */
-  #appendSafely(entry) {
+  /** One that cannot be shown costs only its own form, and not the others. */
+  #addSafely(entry) {
     try {
-      this.#append(entry);
+      if (entry.retract) this.retract(entry.retract);
+      else if (entry.gap) this.#gap();
+      else this.#append(entry);
     } catch (error) {
       console.warn(error);
+      if (!entry.message) return;
       const { usr, msg } = entry.message;
       const plain = [usr, msg].map((part) => (typeof part === "string" ? part : JSON.stringify(part))).join(": ");
       this.#in.list.append(element("li", "run", element("div", "line", element("div", "text", plain))));
       this.#run = { day: this.#run.day };
     }
-    this.#rows += 1;
+    if (entry.message) this.#rows += 1;
   }
 
   /** Changes nothing if it throws. */

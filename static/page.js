@@ -120,7 +120,8 @@ function release() {
     const acts = [...afterRelease];
     afterRelease.clear();
     pressed = releasing = undefined;
-    for (const act of acts) act();
+    // An exception in one does not stop the others.
+    for (const act of acts) queueMicrotask(act);
   }, 50);
 }
 

@@ -206,6 +206,19 @@ fn copied_lines_are_what_one_would_write() {
             if page.js(minute).await == true {
                 assert_eq!(several, lines, "{browser:?}");
             }
+            // All of the page is selected.
+            let all = page
+                .js("((target) => {
+                    getSelection().selectAllChildren(document.body);
+                    const copy = (target) => {
+                        const event = new ClipboardEvent('copy', { clipboardData: new DataTransfer(), bubbles: true, cancelable: true });
+                        target.dispatchEvent(event);
+                        return event.clipboardData.getData('text/plain').split('\\n').length;
+                    };
+                    return [copy(document.body), copy(document.getElementById('msg'))];
+                })()")
+                .await;
+            assert_eq!(all, json!([5, 1]), "{browser:?}");
             // A part of one text is copied as it is.
             assert_eq!(page.js(&format!("{copied}(1, 0, 1, 3)")).await, json!(null));
         }
@@ -301,7 +314,7 @@ fn one_message_that_cannot_be_shown_is_shown_as_plain_text() {
         page.shows(&["one", "ann: fail <b>here</b>", "failing name: https://example.org", "two"])
             .await;
         // The list goes on after an exception anywhere else.
-        page.js("Object.defineProperty(document.getElementById('gone'), 'hidden', {
+        page.js("Object.defineProperty(document.getElementById('jump'), 'hidden', {
                 configurable: true,
                 set() { delete this.hidden; window.thrown = true; throw new Error('once'); },
             })")
@@ -316,7 +329,8 @@ fn one_message_that_cannot_be_shown_is_shown_as_plain_text() {
             "const odd = [{}, { usr: 'ann' }, { usr: 'ann', msg: 'no time' }, { usr: 7, msg: null, tim: 'x' },
                 { usr: { toString: 1 }, msg: [], tim: '2026-03-14T12:00:00.000000001Z' }];
              window.list.add(odd.map((message) => ({ message })), 0);
-             window.list.add([{ message: { usr: 'ann', msg: 'three', tim: '2026-03-14T12:00:00.000000001Z' } }], 0);",
+             // What is no message costs no message either.
+             window.list.add([{ retract: '\"' }, { message: { usr: 'ann', msg: 'three', tim: '2026-03-14T12:00:00.000000001Z' } }], 0);",
         )
         .await;
         assert_eq!(page.js("document.querySelectorAll('.line').length").await, 12);
