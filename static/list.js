@@ -55,7 +55,7 @@ export function nameTag(usr) {
 
 /** A text with its http and https links as links. */
 export function body(msg) {
-  const shown = msg.replace(/\r\n?/g, "\n").replace(HARMFUL, "\ufffd").replace(BLANK_LINES, "\n\n").replace(BLANK_ENDS, "");
+  const shown = msg.replace(/\r\n?|[\p{Zl}\p{Zp}]/gu, "\n").replace(HARMFUL, "\ufffd").replace(BLANK_LINES, "\n\n").replace(BLANK_ENDS, "");
   const made = element("div", "text");
   made.dir = "auto";
   let end = 0;

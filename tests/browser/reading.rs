@@ -124,6 +124,7 @@ fn blank_lines_and_names_do_not_take_the_screen() {
         for (msg, shown) in [
             ("a\n\nb", "a\n\nb"),
             (&*format!("a{}b", "\n".repeat(28)), "a\n\nb"),
+            (&*format!("a{}b", "\u{2028}".repeat(28)), "a\n\nb"),
             (&*format!("a{}", "\r\n \u{200b}\u{2800}\t".repeat(28)), "a"),
             (&*format!("a\n{}b", " \u{3164}\n".repeat(28)), "a\n\nb"),
             (&*format!("{}  indented\n    more", "\n".repeat(28)), "  indented\n    more"),

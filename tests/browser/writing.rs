@@ -253,7 +253,7 @@ fn a_command_is_never_said_to_the_room() {
             assert_eq!(page.js("document.querySelectorAll('.again, .sendAnyway').length").await, 0);
             page.click(".failed .discard").await;
         }
-        for text in ["/shrug", "/ban bob", "/MUTED bob", "/me waves", "/8ball"] {
+        for text in ["/shrug", "/ban bob", "/MUTED bob", "/8ball", "/me waves"] {
             page.say(text).await;
             let word = text.split(' ').next().unwrap();
             let asks = format!("{word} looks like a command. Send it to everybody?");
