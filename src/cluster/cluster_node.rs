@@ -77,6 +77,13 @@ impl ClusterNode {
         let client = engine.client();
         let moderation = RoomModeration::start(pool.clone(), known, stream.clone(), client.clone());
         let (kicks, answers) = Kicks::new();
+        let (mut kicked, room) = (kicks.learn(), pool.clone());
+        tokio::spawn(async move {
+            // It ends with the other tasks, which have `kicks`.
+            while let Some(speaker) = kicked.recv().await {
+                room.remember_kicked(speaker);
+            }
+        });
         let (kicks, listeners) = (Arc::new(kicks), pool.clone());
         let presence = PresenceTask {
             stream,

@@ -332,8 +332,9 @@ impl Task {
         if let ModAction::Kick { target } = &act.action
             && !is_backlog
         {
+            let kicked = self.pool.kicked_from_now(target.clone());
             let (process, nodes) = (self.state.process().clone(), self.state.processes());
-            let reply = self.kicks.reply(position, process, nodes, ticket);
+            let reply = self.kicks.reply(position, process, nodes, kicked, ticket);
             self.feed.kick(target.clone(), act.actor, mark, reply);
             return self.moderation.read_up_to(position);
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::names::NodeName;
 use super::presence_table::NodeProcess;
 use crate::feed::Position;
+use crate::server::KickedSpeaker;
 
 /// Kicks whose answers are kept; the one that is first in the log gives its place.
 const KICKS_MAX: usize = 64;
@@ -26,6 +27,9 @@ pub struct KickAnswer {
     pub process: NodeProcess,
     /// The connections that it closes.
     pub closed: u64,
+    /// Some of those whom it has met: they can come back to another node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kicked: Vec<KickedSpeaker>,
 }
 
 /// The answers to a kick, added up.
@@ -44,15 +48,14 @@ pub struct KickAnswers {
 }
 
 impl KickAnswers {
-    /// Reads an answer. Returns whether it is valid.
-    pub fn read(&mut self, message: &[u8]) -> bool {
+    /// Reads an answer. Returns it if it is valid.
+    pub fn read(&mut self, message: &[u8]) -> Option<KickAnswer> {
         let answer = (message.len() <= ANSWER_BYTES_MAX)
             .then(|| serde_json::from_slice::<KickAnswer>(message).ok())
             .flatten()
-            .filter(|answer| answer.process.node.parse::<NodeName>().is_ok());
-        let is_valid = answer.is_some();
-        answer.into_iter().for_each(|answer| self.note(answer));
-        is_valid
+            .filter(|answer| answer.process.node.parse::<NodeName>().is_ok())?;
+        self.note(answer.clone());
+        Some(answer)
     }
 
     /// Notes an answer; the first one of each process holds.
@@ -91,7 +94,12 @@ mod tests {
     }
 
     fn answer(sequence: u64, node: &str, closed: u64) -> Vec<u8> {
-        let answer = KickAnswer { position: at(sequence), process: process(node), closed };
+        let answer = KickAnswer {
+            position: at(sequence),
+            process: process(node),
+            closed,
+            kicked: Vec::new(),
+        };
         serde_json::to_vec(&answer).unwrap()
     }
 
@@ -122,7 +130,7 @@ mod tests {
         let long = [answer(1, "b", 1), vec![b' '; ANSWER_BYTES_MAX]].concat();
         let messages: [&[u8]; 5] = [b"", b"[]", b"{}", &answer(1, "b b", 1), &long];
         for message in messages {
-            assert!(!answers.read(message), "{message:?}");
+            assert!(answers.read(message).is_none(), "{message:?}");
         }
         assert_eq!(answers.total(at(1), &[]), total(0, 0));
     }

@@ -1,6 +1,6 @@
 //! Kicks, until the nodes have told how many connections they have met.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,9 +12,12 @@ use crate::chat::{ActDone, ModActionError};
 use crate::feed::Position;
 use crate::mutex::lock;
 use crate::room::ActReply;
+use crate::server::KickedSpeaker;
 
 /// How long a kick waits for the answers of other nodes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Kicked speakers of other nodes that wait to be remembered.
+const LEARNED_MAX: usize = 256;
 /// Answers of this process that wait to be published.
 const OUTGOING_MAX: usize = 256;
 
@@ -27,8 +30,8 @@ const OUTGOING_MAX: usize = 256;
 /// use wschat::feed::Position;
 /// let (kicks, _outgoing) = Kicks::new();
 /// let process = NodeProcess { node: "web1".into(), incarnation: 7 };
-/// let position = Position { created: 1, sequence: 5 };
-/// kicks.answer(KickAnswer { position, process: process.clone(), closed: 3 });
+/// let (position, kicked) = (Position { created: 1, sequence: 5 }, Vec::new());
+/// kicks.answer(KickAnswer { position, process: process.clone(), closed: 3, kicked });
 /// let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
 /// assert_eq!(runtime.block_on(kicks.total(position, &[process])).closed, 3);
 /// ```
@@ -37,13 +40,20 @@ pub struct Kicks {
     answers: Mutex<KickAnswers>,
     changed: watch::Sender<()>,
     outgoing: mpsc::Sender<KickAnswer>,
+    /// Who wants to know whom other nodes have kicked.
+    learner: OnceLock<mpsc::Sender<KickedSpeaker>>,
 }
 
 impl Kicks {
     /// The receiver gets the answers of this process, to publish them.
     pub fn new() -> (Self, mpsc::Receiver<KickAnswer>) {
         let (outgoing, answers) = mpsc::channel(OUTGOING_MAX);
-        let kicks = Self { answers: Mutex::default(), changed: watch::Sender::new(()), outgoing };
+        let kicks = Self {
+            answers: Mutex::default(),
+            changed: watch::Sender::new(()),
+            outgoing,
+            learner: OnceLock::new(),
+        };
         (kicks, answers)
     }
 
@@ -56,7 +66,8 @@ impl Kicks {
     }
 
     /// What is to be told how many connections the kick at `position` has closed on this node: it
-    /// passes that on to the others, and if somebody waits, adds up what all `nodes` tell.
+    /// passes that on to the others, with those whom it has `kicked`, and if somebody waits, adds
+    /// up what all `nodes` tell.
     ///
     /// # Panics
     ///
@@ -66,6 +77,7 @@ impl Kicks {
         position: Position,
         process: NodeProcess,
         nodes: Vec<NodeProcess>,
+        kicked: impl FnOnce() -> Vec<KickedSpeaker> + Send + 'static,
         waiter: Option<ActReply>,
     ) -> ActReply {
         let kicks = Arc::clone(self);
@@ -74,7 +86,7 @@ impl Kicks {
             // Without an answer the process is ending.
             let Ok(Ok(done)) = here.await else { return };
             let closed = done.met.unwrap_or(0);
-            kicks.answer(KickAnswer { position, process, closed });
+            kicks.answer(KickAnswer { position, process, closed, kicked: kicked() });
             if let Some(reply) = waiter {
                 let KickTotal { closed, silent } = kicks.total(position, &nodes).await;
                 reply(Ok(ActDone { silent_nodes: silent, ..ActDone::met(closed) }));
@@ -88,9 +100,22 @@ impl Kicks {
 
     /// Reads an answer. Returns whether it is valid.
     pub fn read(&self, message: &[u8]) -> bool {
-        let is_valid = lock(&self.answers).read(message);
+        let answer = lock(&self.answers).read(message);
         self.changed.send_replace(());
+        let is_valid = answer.is_some();
+        if let (Some(answer), Some(learner)) = (answer, self.learner.get()) {
+            // Without a place it is forgotten: a second kick does not find one who is back.
+            answer.kicked.into_iter().for_each(|it| drop(learner.try_send(it)));
+        }
         is_valid
+    }
+
+    /// Those whom other nodes kick from now on. Only the first call gets some.
+    pub fn learn(&self) -> mpsc::Receiver<KickedSpeaker> {
+        let (learner, learned) = mpsc::channel(LEARNED_MAX);
+        // A second one is dropped.
+        let _ = self.learner.set(learner);
+        learned
     }
 
     /// Waits until all of `nodes` have answered to the kick at `position`, but not for long.
@@ -120,7 +145,7 @@ mod tests {
     }
 
     fn answer(sequence: u64, node: &str, closed: u64) -> KickAnswer {
-        KickAnswer { position: at(sequence), process: process(node), closed }
+        KickAnswer { position: at(sequence), process: process(node), closed, kicked: Vec::new() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -75,6 +75,7 @@ pub(crate) use http::http11_reader::Http11Reader;
 pub use http::server::HttpServer;
 pub use listening_socket::ListeningSocket;
 pub use pool::{ShardPool, SlowestListener, Totals};
+pub use recently_kicked::KickedSpeaker;
 pub use settings::Settings;
 pub use shard::cold_state::NewConnection;
 pub use shard::connection::{FeedState, Stream};

@@ -1,9 +1,13 @@
 //! What a log that orders the messages of several machines does with the room and its shards.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use crate::chat::{ActDone, Actor, ModAction, ModActionError, Moderation, Target, Tim};
 use crate::feed::{EncodedMessages, StreamMark};
 use crate::room::{ActReply, OrderState, Outcome, Ticket};
 use crate::server::pool::ShardPool;
+use crate::server::recently_kicked::KickedSpeaker;
 use crate::server::shard::command::ShardCommand;
 
 impl ShardPool {
@@ -45,6 +49,20 @@ impl ShardPool {
     /// Closes connections of this machine; `reply` is told how many.
     pub fn kick(&self, target: Target, actor: Actor, reply: ActReply) {
         self.shared().kick(target, actor, reply);
+    }
+
+    /// Tells, when it is called, some of those whom a kick of `target` has met from now on.
+    pub fn kicked_from_now(&self, target: Target) -> impl FnOnce() -> Vec<KickedSpeaker> + use<> {
+        let shared = Arc::clone(self.shared());
+        let since_ms = shared.now_ms();
+        move || shared.recently_kicked.since(&target, since_ms)
+    }
+
+    /// Remembers somebody whom another machine has kicked.
+    pub fn remember_kicked(&self, speaker: KickedSpeaker) {
+        let shared = self.shared();
+        let next_id = shared.next_id.load(Ordering::SeqCst);
+        shared.recently_kicked.note(speaker, next_id, shared.now_ms());
     }
 
     /// Carries out a moderation action, which is not a kick, at its place among the messages, but

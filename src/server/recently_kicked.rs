@@ -4,6 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 
+use serde::{Deserialize, Serialize};
+
 use crate::chat::{AddressBlock, SpeakerId, Target};
 use crate::mutex::lock;
 
@@ -15,8 +17,13 @@ const CONNECTIONS_MAX: u32 = 50;
 /// The most kicked speakers that are remembered; the oldest one gives its place.
 const SPEAKERS_MAX: usize = 2_000;
 
+/// How many speakers the other nodes of a cluster are told of after a kick.
+const TOLD_MAX: usize = 4;
+/// The longest name or `sub` that they are told, in bytes.
+const TOLD_BYTES_MAX: usize = 64;
+
 /// A speaker whose connection was closed by a kick.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KickedSpeaker {
     usr: String,
     sub: Option<String>,
@@ -64,6 +71,23 @@ impl RecentlyKicked {
             entries.pop_front();
         }
         entries.push_back(Entry { speaker, first_id, kicked_ms: now_ms });
+    }
+
+    /// Some of those who were kicked as `target` at this time or later, for other nodes. Each can
+    /// be written in 200 bytes of JSON.
+    pub fn since(&self, target: &Target, since_ms: u64) -> Vec<KickedSpeaker> {
+        let mut found: Vec<KickedSpeaker> = Vec::new();
+        for Entry { speaker, kicked_ms, .. } in lock(&self.0).iter().rev() {
+            if *kicked_ms < since_ms || found.len() == TOLD_MAX {
+                break;
+            }
+            let is_short = |text: &String| text.len() <= TOLD_BYTES_MAX;
+            let fits = is_short(&speaker.usr) && speaker.sub.as_ref().is_none_or(is_short);
+            if fits && target.matches(&speaker.id(), 0) && !found.contains(speaker) {
+                found.push(speaker.clone());
+            }
+        }
+        found
     }
 
     /// Those who are meant by the name in `target`. `open_at` is the number of open connections
@@ -167,6 +191,23 @@ mod tests {
         let bob = memory.of(&Target::name("bob"), few, 1);
         assert!(bob.get(&speaker("", None, AddressBlock::UNIX), 5).is_none());
         assert!(KickedSpeaker::new(&speaker("", None, HERE)).is_none());
+    }
+
+    #[test]
+    fn other_nodes_are_told_of_some() {
+        let memory = RecentlyKicked::default();
+        kicked(&memory, speaker("bob", None, THERE), 5, 0);
+        for (usr, address) in [("bob", HERE), ("BOB", HERE), ("bob", HERE), ("ann", HERE)] {
+            kicked(&memory, speaker(usr, None, address), 5, 1);
+        }
+        kicked(&memory, speaker("bob", Some(&"x".repeat(65)), HERE), 5, 1);
+        let told = memory.since(&Target::name("bob"), 1);
+        assert_eq!(told.iter().map(|it| &*it.usr).collect::<Vec<_>>(), ["bob", "BOB"]);
+        for n in 0..9 {
+            let sub = format!("{n}");
+            kicked(&memory, speaker("bob", Some(&sub), HERE), 5, 1);
+        }
+        assert_eq!(memory.since(&Target::name("bob"), 1).len(), TOLD_MAX);
     }
 
     #[test]

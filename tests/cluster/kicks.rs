@@ -119,3 +119,25 @@ fn a_node_that_does_not_answer_is_told() {
     still.daemon.signal(Signal::CONT);
     assert_kicked(clients);
 }
+
+/// Whoever was kicked on one node and comes back to another one, without a word.
+#[test]
+fn a_kick_finds_who_comes_back_to_another_node() {
+    let cluster = Cluster::start(1, 2);
+    let [one, other] = &cluster.nodes[..] else { unreachable!() };
+    wait_for("all know each other", || {
+        (one.status()["cluster"]["nodes"].as_array()?.len() == 2).then_some(())
+    });
+    let mut before = other.daemon.connect();
+    let bob = clients(std::slice::from_ref(one), "bob");
+    check(one, &["kick", "bob"], 0, "kicked \"bob\", connections: 1");
+    assert_kicked(bob);
+    // The other node learns of it a moment later.
+    let mut silent = Vec::new();
+    wait_for("it is found", || {
+        silent.push(other.daemon.connect());
+        (run(one, &["kick", "bob"]).0 == Some(0)).then_some(())
+    });
+    assert_kicked(silent.pop().into_iter().collect());
+    assert_eq!(say(&mut before, "ann", "still here"), "sent");
+}

@@ -138,7 +138,12 @@ fn a_kick_is_answered_by_all_nodes() {
     let at = |sequence| Position { created: 1, sequence };
     let answer = |node: &Node, sequence, closed| {
         let process = node.state.process().clone();
-        node.kicks.answer(KickAnswer { position: at(sequence), process, closed });
+        node.kicks.answer(KickAnswer {
+            position: at(sequence),
+            process,
+            closed,
+            kicked: Vec::new(),
+        });
     };
     let total =
         |sequence, nodes: &[NodeProcess]| runtime.block_on(a.kicks.total(at(sequence), nodes));
