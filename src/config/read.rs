@@ -173,18 +173,18 @@ impl Draft {
 
 /// `; did you mean …?` with the key or section that `unknown` may be a misspelling of: one with
 /// a similar name in the same section, else in any. Or what is wrong with `limits.threads` behind
-/// the last section of a file.
+/// another section.
 fn suggestion(unknown: &str) -> String {
     let (section, leaf) = unknown.rsplit_once('.').unwrap_or(("", unknown));
-    if !section.is_empty() && KEYS.iter().any(|key| key.section == leaf) {
+    let in_section = KEYS.iter().filter(|key| key.section == section);
+    let sections = KEYS.iter().filter(|_| section.is_empty()).map(|key| key.section);
+    let near = nearest(leaf, in_section.map(|key| (key.leaf, key.name)))
+        .or_else(|| nearest(leaf, sections.map(|section| (section, section))));
+    if near.is_none() && KEYS.iter().any(|key| key.section == leaf) {
         return format!(
             "; {leaf} is a section of its own, and a line below [{section}] is in {section}"
         );
     }
-    let in_section = KEYS.iter().filter(|key| key.section == section);
-    let sections = KEYS.iter().filter(|_| section.is_empty()).map(|key| key.section);
-    nearest(leaf, in_section.map(|key| (key.leaf, key.name)))
-        .or_else(|| nearest(leaf, sections.map(|section| (section, section))))
-        .or_else(|| nearest(leaf, KEYS.iter().map(|key| (key.leaf, key.name))))
+    near.or_else(|| nearest(leaf, KEYS.iter().map(|key| (key.leaf, key.name))))
         .map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }

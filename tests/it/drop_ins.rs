@@ -40,7 +40,7 @@ fn commands_name_the_files() {
     fs::write(&file, "limits.messages_burst = 5\n").unwrap();
     write(&file, "20.toml", "limits.messages_burst = 7\n");
     write(&file, "10.toml", "limits.messages_burst = 6\n");
-    write(&file, "30.conf", "limits.messages_burst = 8\n");
+    write(&file, "30.toml.bak", "limits.messages_burst = 8\n");
     let read = "read wschat.toml\nread wschat.d/10.toml\nread wschat.d/20.toml\n";
     assert_eq!(run(folder.path(), "check"), (Some(0), read.to_owned(), String::new()));
     let (_, values, _) = run(folder.path(), "config");
