@@ -154,7 +154,8 @@ async fn nothing_moves(page: &Page, more: u64, what: &str) {
             "const scroller = document.getElementById('scroller');
              for (let same = 0, last; same < 10; same = last === scroller.scrollTop ? same + 1 : 0) {
                  last = scroller.scrollTop;
-                 await new Promise(requestAnimationFrame);
+                 // WebKitGTK on a display of Xvfb does not always call back for a frame.
+                 await new Promise((done) => setTimeout(done, 20));
              }
              window.mark = document.elementFromPoint(300, 300).closest('.line, .run, .day');
              window.place = window.mark.getBoundingClientRect().top;
