@@ -61,6 +61,9 @@ pub fn describe(status: &Status, now: DateTime<Utc>) -> String {
     if let Some(problem) = &status.config.listen_problem {
         row("", problem.clone());
     }
+    if let Some(why) = &status.config.moderation_unsaved {
+        row("", format!("mutes, lock and slow mode are not saved: {why}"));
+    }
     row("record", describe_record(&status.record));
     if let Some(why) = &status.record.failing {
         row("", format!("failing: {why}"));
@@ -198,6 +201,7 @@ pub(super) mod tests {
                 rejected: None,
                 no_key: None,
                 listen_problem: None,
+                moderation_unsaved: None,
             },
             record: RecordStats::default(),
             restarts_survived: 2,

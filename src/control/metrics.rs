@@ -74,6 +74,8 @@ pub fn text(snapshot: &MetricsSnapshot) -> String {
 
     out.add("mutes", "Muted names and addresses.", policy.mutes as u64);
     out.add("locked", "1 while only moderators can send messages, else 0.", policy.locked.into());
+    let help = "1 while mutes, lock and slow mode cannot be saved, else 0.";
+    out.add("moderation_failing", help, config.moderation_unsaved.is_some().into());
     let help = "Seconds between two messages of a speaker.";
     out.add("slow_mode_seconds", help, policy.slow_mode_secs);
     out.add("speakers", "Speakers with a rate limit account.", totals.speakers as u64);
@@ -225,6 +227,7 @@ mod tests {
                 rejected: None,
                 no_key: None,
                 listen_problem: None,
+                moderation_unsaved: None,
             },
             record: RecordStats::default(),
             policy: PolicyStats { mutes: 3, ..PolicyStats::default() },

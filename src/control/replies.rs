@@ -103,6 +103,9 @@ pub struct ConfigStatus {
     /// Why the room does not listen where its socket unit says, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen_problem: Option<String>,
+    /// Why mutes, lock and slow mode are not saved, so that a stop would lose them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moderation_unsaved: Option<String>,
 }
 
 /// Who can send messages, in numbers.

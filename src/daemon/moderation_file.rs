@@ -14,10 +14,12 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::geteuid;
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::chat::Moderation;
 use crate::config::remember_restriction;
+use crate::control::ConfigStatus;
 use crate::file::{open_regular, read_all};
 use crate::server::ShardPool;
 
@@ -45,6 +47,8 @@ pub struct ModerationFile {
     earlier: Vec<PathBuf>,
     /// The state directory, locked as long as this daemon uses it.
     lock: Option<Arc<File>>,
+    /// Why there is no `path`, if there should be one.
+    unsaved: Option<String>,
 }
 
 /// A thread that writes the file, so that a disk that blocks blocks nothing else.
@@ -65,7 +69,12 @@ impl ModerationFile {
             [socket.with_file_name(name), socket.with_file_name(NAME)]
         });
         let mut paths = in_state_dir.into_iter().chain(beside.into_iter().flatten());
-        Self { path: paths.next(), earlier: paths.collect(), lock: None }
+        Self { path: paths.next(), earlier: paths.collect(), ..Self::default() }
+    }
+
+    /// Why nothing saves the decisions.
+    pub fn unsaved(&self) -> Option<&String> {
+        self.unsaved.as_ref()
     }
 
     /// This, for the only daemon that uses `state_dir`. Another one, of a copy of the unit, only
@@ -75,13 +84,14 @@ impl ModerationFile {
         if flock(&folder, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK) {
             return Self { lock: Some(Arc::new(folder)), ..self };
         }
+        let state_dir = state_dir.display();
         error!(
-            "another daemon uses {}, so mutes, lock and slow mode are not saved: every unit needs \
-             a StateDirectory= of its own",
-            state_dir.display()
+            "another daemon uses {state_dir}, so mutes, lock and slow mode are not saved: every \
+             unit needs a StateDirectory= of its own"
         );
         let earlier = self.path.into_iter().chain(self.earlier).collect();
-        Self { path: None, earlier, lock: None }
+        let unsaved = Some(format!("another daemon uses {state_dir}"));
+        Self { earlier, unsaved, ..Self::default() }
     }
 
     /// The decisions in the file; none if it is missing. If it cannot be read, the room is
@@ -126,14 +136,18 @@ impl ModerationFile {
     }
 
     /// Starts the thread. It first writes the decisions of now, because a handover may
-    /// have brought others than the file has.
-    pub fn start_writer(self, pool: &ShardPool) -> io::Result<ModerationWriter> {
+    /// have brought others than the file has. It says in `status` why it cannot.
+    pub fn start_writer(
+        self,
+        pool: &ShardPool,
+        status: watch::Sender<ConfigStatus>,
+    ) -> io::Result<ModerationWriter> {
         let (wake, woken) = mpsc::sync_channel(1);
         let (end, ended) = mpsc::channel();
         if let Some(file) = self.path {
             let (pool, lock) = (pool.clone(), self.lock);
             thread::Builder::new().name("decisions".to_owned()).spawn(move || {
-                write_changes(&file, &pool, &woken);
+                write_changes(&file, &pool, &woken, &status);
                 let state_dir = lock.as_ref().and(file.parent());
                 if let Some(folder) = state_dir.filter(|_| needs_token(&pool)) {
                     // Somebody may have removed it. If this fails, a start has told so.
@@ -171,7 +185,13 @@ impl ModerationWriter {
 }
 
 /// The loop of the thread: writes whenever it is woken, until `woken` is disconnected.
-fn write_changes(file: &Path, pool: &ShardPool, woken: &Receiver<()>) {
+fn write_changes(
+    file: &Path,
+    pool: &ShardPool,
+    woken: &Receiver<()>,
+    status: &watch::Sender<ConfigStatus>,
+) {
+    let set_status = |why| status.send_modify(|status| status.moderation_unsaved = why);
     let mut written = None;
     let mut is_failing = false;
     loop {
@@ -189,10 +209,12 @@ fn write_changes(file: &Path, pool: &ShardPool, woken: &Receiver<()>) {
                 Ok(()) => {
                     written = Some(moderation);
                     if was_failing {
+                        set_status(None);
                         info!("moderation decisions are saved again");
                     }
                 }
                 Err(error) if !was_failing => {
+                    set_status(Some(error.to_string()));
                     warn!(%error, "moderation decisions are not saved: {error}");
                 }
                 Err(_) => {}

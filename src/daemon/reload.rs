@@ -47,18 +47,19 @@ pub fn settings(config: &Config, open_files_max: Option<u64>) -> Arc<Settings> {
 
 impl Reloader {
     /// The status of a configuration at the start. `listen_problem`: where the room listens is
-    /// not what is configured.
+    /// not what is configured. `moderation_unsaved`: nothing saves the decisions of moderation.
     pub fn start_status(
         loaded: &Loaded,
         listen_problem: Option<String>,
+        moderation_unsaved: Option<String>,
     ) -> watch::Sender<ConfigStatus> {
-        let (no_key, now) = (loaded.why_closed(), Utc::now());
         watch::Sender::new(ConfigStatus {
             generation: 1,
-            loaded: now,
+            loaded: Utc::now(),
             rejected: None,
-            no_key,
+            no_key: loaded.why_closed(),
             listen_problem,
+            moderation_unsaved,
         })
     }
 
@@ -94,11 +95,9 @@ impl Reloader {
         self.recorder.set(&loaded.config.record);
         self.log_level.set(loaded.config.log.level);
         self.status.send_modify(|status| {
-            let generation = status.generation + 1;
-            // A reload opens no socket.
-            let listen_problem = status.listen_problem.take();
-            let (loaded, rejected, no_key) = (Utc::now(), None, None);
-            *status = ConfigStatus { generation, loaded, rejected, no_key, listen_problem };
+            status.generation += 1;
+            status.loaded = Utc::now();
+            (status.rejected, status.no_key) = (None, None);
         });
         info!("configuration loaded");
         log_warnings(&loaded, is_open(&self.config));

@@ -124,8 +124,6 @@ pub fn run(environment: Environment, paths: ControlPaths) -> Result<(), StartErr
     let (pool, taken_over) =
         open_room(&manager, &loaded.config, &settings, left, moderation, remote)
             .map_err(system("shards"))?;
-    let moderation_writer =
-        moderation_file.start_writer(&pool).map_err(system("the moderation file"))?;
     let recorder = Recorder::start(pool.room(), &loaded.config.record)
         .map_err(system("the record of messages"))?;
     let recorder = Arc::new(recorder);
@@ -133,7 +131,11 @@ pub fn run(environment: Environment, paths: ControlPaths) -> Result<(), StartErr
     if let Some(problem) = &listen_problem {
         warn!("systemd passed no socket: {problem}");
     }
-    let status = Reloader::start_status(&loaded, listen_problem);
+    let status =
+        Reloader::start_status(&loaded, listen_problem, moderation_file.unsaved().cloned());
+    let moderation_writer = moderation_file
+        .start_writer(&pool, status.clone())
+        .map_err(system("the moderation file"))?;
     let reloader = Reloader {
         loader,
         open_files_max,

@@ -78,10 +78,13 @@ fn text(
     let rejected = config.rejected.as_ref().map_or_else(String::new, |rejected| {
         format!("configuration rejected {}: {rejected}; ", local_time(rejected.at))
     });
+    let unsaved = config.moderation_unsaved.as_ref();
+    let unsaved =
+        unsaved.map_or_else(String::new, |why| format!("mutes and lock are not saved: {why}; "));
     let not_recorded =
         not_recorded.map_or_else(String::new, |why| format!("messages are not recorded: {why}; "));
     format!(
-        "{no_key}{listen}{away}{not_recorded}{rejected}{listeners} listener{plural}, {:.0} messages/s, configuration loaded {loaded}",
+        "{no_key}{listen}{away}{unsaved}{not_recorded}{rejected}{listeners} listener{plural}, {:.0} messages/s, configuration loaded {loaded}",
         messages_per_sec.round()
     )
 }
@@ -106,6 +109,7 @@ mod tests {
             rejected: None,
             no_key: None,
             listen_problem: None,
+            moderation_unsaved: None,
         };
         let loaded = local_time(at(7));
         let want = format!("412 listeners, 36 messages/s, configuration loaded {loaded}");
@@ -135,6 +139,12 @@ mod tests {
             text(1, 0.0, &config, None, None).starts_with("restart wschat.socket; 1 listener, ")
         );
         config.listen_problem = None;
+        config.moderation_unsaved = Some("No space left on device".to_owned());
+        assert!(
+            text(1, 0.0, &config, None, None)
+                .starts_with("mutes and lock are not saved: No space left on device; 1 listener, ")
+        );
+        config.moderation_unsaved = None;
         config.no_key = Some("wschat: auth.required: nobody can send".to_owned());
         let line = text(1, 0.0, &config, None, None);
         assert!(line.starts_with("no key: wschat: auth.required: nobody can send; 1 listener,"));

@@ -429,9 +429,17 @@ fn moderation_is_saved_after_a_full_disk() {
     let daemon = Setup::new("").wrapper(&["prlimit", "--fsize=0:"]).start();
     assert!(daemon.command(&["mute", "bob"]).status().unwrap().success());
     daemon.wait_for_log("moderation decisions are not saved: File too large");
+    let is_unsaved = || {
+        let status = daemon.command(&["status", "--json"]).output().unwrap().stdout;
+        String::from_utf8(status).unwrap().contains("\"moderation_unsaved\":\"File too large")
+    };
+    assert!(is_unsaved());
+    daemon.reload("");
+    assert!(is_unsaved(), "a reload saves nothing");
     let limit = ["--fsize=unlimited", "--pid", &daemon.pid().to_string()];
     assert!(Command::new("prlimit").args(limit).status().unwrap().success());
     daemon.wait_for_log("moderation decisions are saved again");
+    assert!(!is_unsaved());
     let file = daemon.control().with_file_name("control.sock.moderation.json");
     assert!(fs::read_to_string(file).unwrap().contains("bob"));
     check_stop(daemon);
