@@ -121,7 +121,7 @@ fn hostile_own_names_and_tokens() {
 /// A message as the page shows it: without characters that deceive, and with at most one
 /// blank line after another.
 fn as_shown(msg: &str) -> String {
-    let lines = msg.replace("\r\n", "\n").replace('\r', "\n");
+    let lines = msg.replace("\r\n", "\n").replace(['\r', '\u{2028}', '\u{2029}'], "\n");
     let safe: String = lines
         .chars()
         .map(|char| match char {
