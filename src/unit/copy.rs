@@ -2,9 +2,9 @@
 //! which drop-ins can have changed. The copy is a unit of its own, with the same `[Service]`
 //! section and the same conditions, and the service does not notice it.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -142,12 +142,10 @@ impl Copy {
         let unit = format!(
             "[Unit]\nDescription=a command in a copy of {SERVICE}\n{conditions}[Service]\n{lines}"
         );
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy.unit)?;
-        fs::write(&copy.unit, unit)?;
-        if service.files.iter().all(|file| others_may_read(file)) {
-            // systemd logs that it is not readable for all.
-            fs::set_permissions(&copy.unit, Permissions::from_mode(0o644))?;
-        }
+        // As readable as the unit: systemd logs files and folders that only root can read.
+        let is_readable = service.files.iter().all(|file| others_may_read(file));
+        let mode = if is_readable { 0o644 } else { 0o600 };
+        write_new(&copy.unit, &unit, mode)?;
         let mut text = format!("[Service]\n{CHANGES}{}", service.directory_lines);
         let words: Vec<_> = arguments.iter().map(|word| quoted(word)).collect();
         let program = service.program.display();
@@ -167,7 +165,8 @@ impl Copy {
             let _ = writeln!(text, "Standard{stream}=file:{}", path.display());
         }
         DirBuilder::new().create(&copy.drop_ins)?;
-        fs::write(copy.drop_ins.join(DROP_IN), text)?;
+        fs::set_permissions(&copy.drop_ins, Permissions::from_mode(0o755))?;
+        write_new(&copy.drop_ins.join(DROP_IN), &text, mode)?;
         Ok(copy)
     }
 
@@ -236,6 +235,13 @@ impl Drop for Copy {
         let _ = fs::remove_dir_all(&self.drop_ins);
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Writes a new file with this mode, whatever the umask is.
+fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 /// Whether all users may read a file.
