@@ -78,15 +78,6 @@ fn drag(kind: &str, from: (i64, i64), to: (i64, i64)) -> Value {
 /// Every way to leave the end of the list, each with a small movement.
 const GESTURES: [&str; 6] = ["wheel", "finger", "key", "page key", "scroll bar", "selection"];
 
-/// Those that this browser has here: the one of WebKitGTK has no touch screen, and scroll bars
-/// only while it scrolls.
-fn gestures(browser: Browser) -> impl Iterator<Item = &'static str> {
-    let is_here = move |gesture: &&str| {
-        browser != Browser::WebKit || !["finger", "scroll bar"].contains(gesture)
-    };
-    GESTURES.into_iter().filter(is_here)
-}
-
 async fn perform(page: &Page, gesture: &str) {
     let (x, y) = POINT;
     match gesture {
@@ -173,7 +164,7 @@ async fn leaves_the_end(browser: Browser) {
     let page = open(&daemon, browser).await;
     for rate in [1, 10, 50, 200] {
         let flood = Flood::start(&daemon, rate);
-        for gesture in gestures(browser) {
+        for gesture in GESTURES {
             let what = format!("{browser:?}, {rate} messages/s, {gesture}");
             page.until(FOLLOWS).await;
             perform(&page, gesture).await;
@@ -199,11 +190,6 @@ fn every_gesture_leaves_the_end_in_chromium() {
 #[test]
 fn every_gesture_leaves_the_end_in_firefox() {
     run(leaves_the_end(Browser::Firefox));
-}
-
-#[test]
-fn every_gesture_leaves_the_end_in_webkit() {
-    run(leaves_the_end(Browser::WebKit));
 }
 
 #[test]
