@@ -76,10 +76,8 @@ impl PageFile {
     /// The file, or 304 if these headers say that the client has it. The connection stays open
     /// for the next file.
     pub fn response(&self, headers: &HeaderMap, message_bytes_max: usize) -> FullResponse {
-        let first_lines = self.first_lines(message_bytes_max);
-        let compressed =
-            gzip::is_accepted(headers).then(|| self.compressed(&first_lines)).flatten();
-        let etag = self.etag(message_bytes_max, compressed.is_some());
+        let takes_gzip = gzip::is_accepted(headers);
+        let etag = self.etag(message_bytes_max, takes_gzip);
         let is_cached = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
             let tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
             tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag))
@@ -91,6 +89,8 @@ impl PageFile {
             page_response(StatusCode::NOT_MODIFIED, Bytes::new(), &fields)
         } else {
             fields.push((header::CONTENT_TYPE, self.media_type));
+            let first_lines = self.first_lines(message_bytes_max);
+            let compressed = takes_gzip.then(|| self.compressed(&first_lines)).flatten();
             if compressed.is_some() {
                 fields.push((header::CONTENT_ENCODING, "gzip"));
             }
