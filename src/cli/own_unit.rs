@@ -4,6 +4,7 @@ use std::env::{args_os, current_exe, var, var_os};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use serde::Deserialize;
@@ -13,11 +14,14 @@ use super::failure::{Exit, Failure};
 use super::output::print;
 use super::serve::ServeArgs;
 use crate::config::{Loaded, load};
-use crate::control::{CONTROL_PATH, ControlClient, ControlRequest};
+use crate::control::{CONTROL_PATH, ControlRequest, ControlSession};
 use crate::daemon::dry_run::UnitFacts;
 use crate::unit::{
     COPY_VARIABLE, CopyError, CopyResult, NotLooked, SERVICE, Service, arguments, variables,
 };
+
+/// How long a check waits for the status of the daemon, which it can do without.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a command knows of the unit.
 pub enum View {
@@ -142,7 +146,10 @@ impl OwnUnit {
             keys: usize,
         }
         let control = self.serve.control.as_deref().unwrap_or(Path::new(CONTROL_PATH));
-        let ask = || ControlClient::connect(control)?.ask_soon::<Keys>(&ControlRequest::Status {});
+        let ask = || {
+            let mut session = ControlSession::new(control, Some(STATUS_TIMEOUT));
+            session.ask::<Keys>(&ControlRequest::Status {})
+        };
         self.service.main_pid.is_some() && ask().is_ok_and(|status| status.keys > 0)
     }
 

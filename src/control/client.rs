@@ -15,9 +15,6 @@ use crate::control::protocol::{ControlRequest, line, parse_reply};
 /// How long to wait for a reply: longer than the daemon's own timeout for a request.
 const TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How long to wait for a reply that the caller can do without.
-const TIMEOUT_SOON: Duration = Duration::from_secs(2);
-
 /// A connection to a running daemon.
 #[derive(Debug)]
 pub struct ControlClient {
@@ -63,20 +60,6 @@ impl ControlClient {
     pub fn daemon_pid(&self) -> Option<u32> {
         let peer = socket_peercred(self.stream.get_ref()).ok()?;
         u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
-    }
-
-    /// Like [`ask`](Self::ask), but does not wait long.
-    ///
-    /// # Errors
-    ///
-    /// As those of [`ask`](Self::ask).
-    pub fn ask_soon<T: DeserializeOwned>(
-        &mut self,
-        request: &ControlRequest,
-    ) -> Result<T, RequestError> {
-        let set = self.stream.get_ref().set_read_timeout(Some(TIMEOUT_SOON));
-        set.map_err(RequestError::Connection)?;
-        self.ask(request)
     }
 
     /// Sends a request and waits for its reply.
