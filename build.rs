@@ -7,13 +7,13 @@ use std::process::Command;
 
 /// Elements of index.html, and the files that take their place.
 const STYLE: &str = "<link rel=\"stylesheet\" href=\"wschat.css\">";
-const SCRIPT: &str = "<script type=\"module\" src=\"page.js\"></script>";
+const SCRIPT: &str = "<script type=\"module\" src=\"page/main.js\"></script>";
 
 fn main() {
     println!("cargo::rerun-if-changed=static");
     let style = format!("<style>\n{}</style>", without_comments(&read("wschat.css")));
     let mut script = String::new();
-    append_module("page.js", &mut Vec::new(), &mut script);
+    append_module("page/main.js", &mut Vec::new(), &mut script);
     assert!(!script.contains("</script") && !script.contains("<!--"), "the script would end here");
     let script = format!("<script type=\"module\">\n{script}</script>");
     let page = replace(&replace(&read("index.html"), STYLE, &style), SCRIPT, &script);
@@ -47,21 +47,30 @@ fn replace(page: &str, element: &str, content: &str) -> String {
 }
 
 /// Appends a module after those that it imports, each once. Each import is one line.
-fn append_module(name: &str, done: &mut Vec<String>, script: &mut String) {
-    if done.iter().any(|other| other == name) {
+fn append_module(path: &str, done: &mut Vec<String>, script: &mut String) {
+    if done.iter().any(|other| other == path) {
         return;
     }
-    done.push(name.to_owned());
-    let text = without_comments(&read(name));
+    done.push(path.to_owned());
+    let text = without_comments(&read(path));
     let (imports, own): (Vec<_>, Vec<_>) =
         text.lines().partition(|line| line.starts_with("import "));
     for line in imports {
-        let (_, module) = line.split_once(" from \"./").expect("the import is one line");
-        append_module(module.trim_end_matches("\";"), done, script);
+        let module = line.rsplit('"').nth(1).expect("the import is one line");
+        append_module(&resolve(path, module), done, script);
     }
     for line in own {
         script.push_str(line.strip_prefix("export ").unwrap_or(line));
         script.push('\n');
+    }
+}
+
+/// The path in `static/` of a module that the module of this path imports.
+fn resolve(importer: &str, module: &str) -> String {
+    let (folder, _) = importer.rsplit_once('/').unwrap_or_default();
+    match module.strip_prefix("../") {
+        Some(above) => above.to_owned(),
+        None => format!("{folder}/{}", module.trim_start_matches("./")),
     }
 }
 

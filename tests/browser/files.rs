@@ -7,8 +7,11 @@ use crate::harness::Daemon;
 
 fn files() -> Vec<(String, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("static");
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = ["", "page"].into_iter().flat_map(|part| {
+        fs::read_dir(folder.join(part)).unwrap().map(|entry| entry.unwrap().path())
+    });
     entries
+        .filter(|path| path.is_file())
         .map(|path| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             (name, fs::read_to_string(path).unwrap())

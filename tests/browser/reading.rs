@@ -280,12 +280,16 @@ fn a_new_day_is_marked() {
 /// Gives the page a list of the test's own, in the place for it.
 async fn replace_list(page: &Page) {
     // Its modules are part of the page's script, so they are given to the browser once more.
-    let sources = [include_str!("../../static/texts.js"), include_str!("../../static/list.js")];
+    let sources = [
+        include_str!("../../static/page/texts.js"),
+        include_str!("../../static/page/dom.js"),
+        include_str!("../../static/page/content.js"),
+        include_str!("../../static/page/list.js"),
+    ];
     let own = |line: &&str| !line.starts_with("import ");
     let lines = sources.iter().flat_map(|source| source.lines()).filter(own);
     let modules: Vec<_> = lines.map(|line| line.strip_prefix("export ").unwrap_or(line)).collect();
     let create = "
-        const $ = (id) => document.getElementById(id);
         window.list = new List({ scroller: $('scroller'), list: $('list'), gone: $('gone'),
             onNews: (following, news) => (window.news = [following, news]) });
         $('empty').hidden = true;";

@@ -1,9 +1,9 @@
-// static/list.js: names are shown without invisible characters, by the server's data.
+// static/page/content.js: names are shown without invisible characters, by the server's data.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 Object.defineProperty(globalThis, "navigator", { value: { languages: ["en"] }, configurable: true });
-const { safeName } = await import("../../static/list.js");
+const { safeName } = await import("../../static/page/content.js");
 
 test("invisible characters of a name are replaced with a visible one", () => {
   const cases = [

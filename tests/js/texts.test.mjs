@@ -1,6 +1,6 @@
-// static/texts.js: every language has every text, with the same placeholders.
+// static/page/texts.js: every language has every text, with the same placeholders.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 
 const source = (name) => readFileSync(new URL(`../../static/${name}`, import.meta.url), "utf8");
@@ -8,12 +8,12 @@ const source = (name) => readFileSync(new URL(`../../static/${name}`, import.met
 /** The module in a browser with these languages. */
 async function textsFor(...languages) {
   Object.defineProperty(globalThis, "navigator", { value: { languages }, configurable: true });
-  return import(`../../static/texts.js?${languages}`);
+  return import(`../../static/page/texts.js?${languages}`);
 }
 
 /** The rows of the table: the name of a text, and the text in each language. */
 function rows() {
-  const [, table] = /const TEXTS = \{\n(.*?)\n\};/s.exec(source("texts.js"));
+  const [, table] = /const TEXTS = \{\n(.*?)\n\};/s.exec(source("page/texts.js"));
   return new Map(
     [...table.matchAll(/^ {2}"?([\w-]+)"?: \[(.*?)\],$/gms)].map(([, name, row]) => [
       name,
@@ -35,8 +35,8 @@ test("every language has every text", () => {
 test("every text that the page uses exists", () => {
   const names = rows();
   for (const [, name] of source("index.html").matchAll(/data-(?:text|label)="(\w+)"/g)) assert.ok(names.has(name), name);
-  for (const file of ["page.js", "list.js"]) {
-    for (const [, name] of source(file).matchAll(/\btext\("(\w+)"/g)) assert.ok(names.has(name), name);
+  for (const file of readdirSync(new URL("../../static/page/", import.meta.url))) {
+    for (const [, name] of source(`page/${file}`).matchAll(/\btext\("(\w+)"/g)) assert.ok(names.has(name), name);
   }
 });
 

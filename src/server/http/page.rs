@@ -161,7 +161,7 @@ mod tests {
         let policy = page.content_security_policy.to_str().unwrap();
         assert!(policy.contains("script-src 'sha256-"), "{policy}");
         assert!(policy.contains("style-src 'sha256-"), "{policy}");
-        assert!(!page.text.contains("src=\"page.js\""));
+        assert!(!page.text.contains("src=\"page/main.js\""));
         let icon = PageFile::find("/icon.svg").unwrap();
         let policy = icon.content_security_policy.to_str().unwrap();
         assert!(policy.contains("script-src 'none'; style-src 'none'"), "{policy}");

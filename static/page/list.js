@@ -1,106 +1,16 @@
-/**
- * The list of messages: groups, days, links, scrolling.
- * The content of a message becomes text nodes only.
- */
+/** The list of messages: groups, days, scrolling. */
+import { body, nameTag } from "./content.js";
+import { element, keepFocus } from "./dom.js";
 import { locale, text } from "./texts.js";
 
 /** Messages on the page; and while the reader has scrolled up. */
 const ROWS_MAX = 2_000;
 const ROWS_MAX_READING = 6_000;
-/** A longer text gets a scroll bar. */
-const TALL_LINES = 16;
-const TALL_CHARS = 1_500;
 
 const format = (options) => new Intl.DateTimeFormat(locale, options);
 export const clock = format({ timeStyle: "short" });
 const day = format({ dateStyle: "full" });
 const full = format({ dateStyle: "full", timeStyle: "medium" });
-
-/** Never shown: control and bidi override characters. */
-const HARMFUL = /[^\P{Cc}\n\t]|[\u202d\u202e]/gu;
-/** In a name also invisible, line and direction characters, */
-const HARMFUL_IN_NAME = /(?![\u200d\p{VS}])[\p{C}\p{DI}\p{Zl}\p{Zp}\u2800\ufffc\u{1d159}\u{13441}\u{13442}\u{16fe4}\u2d7f\u{1107f}\u{1bc9d}]/gu;
-/** except joiners and variation selectors in emoji. */
-const JOINERS = /(?<![\p{ExtPict}\p{EMod}]\ufe0f?)[\u200c\u200d\p{VS}]/gu;
-
-/** Lines of which nothing can be seen, more than one. */
-const BLANK_LINES = /\n(?:[\p{Z}\p{DI}\p{Cf}\t\u2800]*\n){2,}/gu;
-const BLANK_ENDS = /^(?:[\p{Z}\p{DI}\p{Cf}\t\u2800]*\n)+|(?:\n[\p{Z}\p{DI}\p{Cf}\t\u2800]*)+$/gu;
-
-/** A name without deceptive characters. */
-export const safeName = (usr) => usr.trim().replace(JOINERS, "").replace(HARMFUL_IN_NAME, "\ufffd");
-
-/** An element with a class and content. */
-export function element(tag, className, ...content) {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.append(...content);
-  return made;
-}
-
-/** Moves the focus away from an element to be removed. */
-export function keepFocus(node, heir) {
-  if (node.contains(document.activeElement)) heir.focus({ preventScroll: true });
-}
-
-/** A name in its own colour, isolated for direction. */
-export function nameTag(usr) {
-  const made = element("bdi", "who", safeName(usr) || "\ufffd");
-  made.title = made.textContent;
-  let hue = 0;
-  for (const char of made.title) hue = ((hue + char.codePointAt()) * 137) % 360;
-  made.style.setProperty("--hue", hue);
-  return made;
-}
-
-/** A text with its http and https links as links. */
-export function body(msg) {
-  const shown = msg.replace(/\r\n?|[\p{Zl}\p{Zp}]/gu, "\n").replace(HARMFUL, "\ufffd").replace(BLANK_LINES, "\n\n").replace(BLANK_ENDS, "");
-  const made = element("div", "text");
-  made.dir = "auto";
-  let end = 0;
-  for (const { 0: found, index } of shown.matchAll(/\bhttps?:\/\/[^\s<>"\ufffd]+/giu)) {
-    const address = trimLink(found);
-    const url = parse(address);
-    // User info before a host can imitate another host.
-    if (!url || url.username || url.password) continue;
-    const link = element("a", "", honest(address, url));
-    link.href = url.href;
-    link.rel = "noopener noreferrer";
-    link.target = "_blank";
-    made.append(shown.slice(end, index), link);
-    end = index + address.length;
-  }
-  made.append(shown.slice(end));
-  if (shown.length > TALL_CHARS || shown.split("\n", TALL_LINES).length === TALL_LINES) {
-    made.classList.add("tall");
-    made.tabIndex = 0;
-  }
-  return made;
-}
-
-/** An address whose host is the one where it leads: other letters can imitate it. */
-function honest(address, { hostname, href }) {
-  const [, typed] = /^https?:\/\/(\[[^\]]*\]|[^/?#\\:]*)/i.exec(address);
-  return typed.toLowerCase() === hostname ? address : href;
-}
-
-/** The URL, or undefined. */
-function parse(address) {
-  try {
-    return new URL(address);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Removes punctuation of the sentence around a link. */
-function trimLink(address) {
-  const last = address.at(-1);
-  const open = { ")": "(", "]": "[" }[last];
-  const unpaired = open && address.split(open).length < address.split(last).length;
-  return unpaired || /[.,;:!?'*_…»”’]/u.test(last) ? trimLink(address.slice(0, -1)) : address;
-}
 
 export class List {
   /** The elements, and `onNews(following, news)` for when these change. */
@@ -157,9 +67,9 @@ export class List {
     return this.#following;
   }
 
-  /** Whether the next message of this user gets no heading. */
-  endsWith(usr) {
-    return usr === this.#run.usr;
+  /** The user of the last message, whose next message gets no heading. */
+  get lastUser() {
+    return this.#run.usr;
   }
 
   /** Scrolls to the end, and follows it. */

@@ -1,0 +1,134 @@
+/** Writing and sending messages. */
+import { newId } from "../wschat.js";
+import { $, forGood, inTab, on } from "./dom.js";
+import { list } from "./messages.js";
+import { ownName } from "./name.js";
+import { calmly } from "./pointer.js";
+import { room, when } from "./room.js";
+import { text } from "./texts.js";
+import { onToken, token, tokenName } from "./token.js";
+import { fill, forget, reason, removeNode, showUnsent, unsentAround } from "./unsent.js";
+import { endMute, endWait, isEarly, waitAfter } from "./waits.js";
+
+/** A word that looks like a command, but not a path. */
+const SLASH_WORD = /^[\s\p{Cf}]*([/／][\p{N}_]*\p{L}[^\s/]*)(?!\S)/u;
+/** The commands of wschat join, also with what does not belong to them. */
+const COMMAND = /^[\s\p{Cf}]*([/／](help|kick|lock|mute|name|quit|retract|slow|token|unlock|unmute)(?![\p{L}\p{N}_]))/iu;
+
+/** The longest message; the server writes it into the page. */
+const bytesMax = Number(document.documentElement.dataset.bytesMax);
+
+$("usr").value = forGood("name");
+$("msg").value = inTab("draft");
+drafted();
+$($("usr").value ? "msg" : "usr").focus();
+
+on("usr", "input", nameChanged);
+on("msg", "input", drafted);
+on("composer", "submit", submit);
+on("composer", "keydown", enter);
+on("usr", "keydown", enter);
+when("notice", (notice) => calmly(() => ($("hint").textContent = reason(notice.err, notice))));
+onToken(() => {
+  if (token()) $("usr").value ||= tokenName();
+  nameChanged();
+});
+
+function enter(event) {
+  // Enter selects a word of an input method (229 in Safari).
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+  if (event.target.matches("button")) return;
+  event.preventDefault();
+  if (event.target === $("msg")) $("composer").requestSubmit();
+  else $("msg").focus();
+}
+
+function drafted() {
+  const box = $("msg");
+  inTab("draft", box.value);
+  box.style.height = "auto";
+  box.style.height = `${box.scrollHeight + 2}px`;
+  const left = bytesLeft();
+  const near = left < bytesMax / 5;
+  $("left").textContent = near ? text(left < 0 ? "over" : "left", { bytes: Math.abs(left) }) : "";
+  $("left").classList.toggle("bad", left < 0);
+}
+
+function nameChanged() {
+  forGood("name", ownName());
+  endWait();
+}
+
+function typed() {
+  return { id: newId(), usr: ownName(), msg: $("msg").value };
+}
+
+/** Bytes that are left. */
+function bytesLeft() {
+  const message = JSON.stringify(outgoing(typed()));
+  return bytesMax - new TextEncoder().encode(message).length;
+}
+
+function outgoing({ usr, msg, id }) {
+  return { usr, msg, id, jwt: token() || undefined };
+}
+
+function submit(event) {
+  event.preventDefault();
+  const entry = typed();
+  $("hint").textContent = "";
+  $("msg").focus();
+  if (!entry.msg.trim() || isEarly() || bytesLeft() < 0) return;
+  const [command, slash] = [COMMAND, SLASH_WORD].map((pattern) => pattern.exec(entry.msg)?.[1]);
+  const word = command ?? slash;
+  if (word) Object.assign(entry, { code: command ? "command" : "slash", word });
+  showUnsent(entry);
+  $("msg").value = "";
+  drafted();
+  if (!word) deliver(entry);
+  list.jump();
+}
+
+async function deliver(entry) {
+  entry.code = entry.word = entry.why = undefined;
+  fill(entry);
+  try {
+    await room.send(outgoing(entry));
+    endMute();
+  } catch ({ code, notice }) {
+    entry.code = code;
+    entry.why = reason(code, notice);
+    if (notice?.wait) waitAfter(code, notice.wait);
+    calmly(() => fill(entry));
+  }
+}
+
+const ACTS = {
+  token: () => $("settings").showModal(),
+  /** With the name that stands there now. */
+  again(entry) {
+    if (!$("usr").reportValidity()) return;
+    entry.usr = ownName();
+    deliver(entry);
+  },
+  sendAs(entry) {
+    $("usr").value = tokenName();
+    nameChanged();
+    ACTS.again(entry);
+  },
+  sendAnyway: (entry) => ACTS.again(entry),
+  edit(entry) {
+    $("msg").value = [entry.msg, $("msg").value].filter(Boolean).join("\n");
+    ACTS.discard(entry);
+    drafted();
+  },
+  discard(entry) {
+    forget(entry);
+    removeNode(entry);
+  },
+};
+
+on("unsent", "click", ({ target }) => {
+  const entry = unsentAround(target);
+  if (entry) ACTS[target.classList[1]]?.(entry);
+});

@@ -1,0 +1,31 @@
+/** Elements of the page, and what the browser stores for it. */
+
+export const $ = (id) => document.getElementById(id);
+export const on = (id, type, act) => $(id).addEventListener(type, act);
+
+/** An element with a class and content. */
+export function element(tag, className, ...content) {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.append(...content);
+  return made;
+}
+
+/** Moves the focus away from an element to be removed. */
+export function keepFocus(node, heir) {
+  if (node.contains(document.activeElement)) heir.focus({ preventScroll: true });
+}
+
+/** Reads or stores a value; ignores full or forbidden storage. */
+const storage = (kind) => (key, value) => {
+  try {
+    if (value === undefined) return globalThis[kind].getItem(`wschat.${key}`) ?? "";
+    globalThis[kind].setItem(`wschat.${key}`, value);
+  } catch {
+    return "";
+  }
+};
+/** Until the tab is closed: token, draft, unsent messages. */
+export const inTab = storage("sessionStorage");
+/** The settings. */
+export const forGood = storage("localStorage");

@@ -1,0 +1,27 @@
+/**
+ * The chat page. build.rs joins its modules into one script: their names at the top level
+ * are different, and each import is one line.
+ */
+import "./composer.js";
+import { $, forGood, on } from "./dom.js";
+import { fillTexts } from "./texts.js";
+
+fillTexts();
+
+on("settings-open", "click", () => $("settings").showModal());
+on("settings-close", "click", () => $("settings").close());
+
+$("theme").value = forGood("theme");
+on("theme", "change", paintTheme);
+paintTheme();
+
+function paintTheme() {
+  document.documentElement.style.colorScheme = $("theme").value;
+  forGood("theme", $("theme").value);
+}
+
+// An on-screen keyboard that covers the page makes it shorter.
+visualViewport.addEventListener("resize", () => {
+  const { height, scale } = visualViewport;
+  document.body.style.height = scale === 1 && height < innerHeight - 80 ? `${height}px` : "";
+});
