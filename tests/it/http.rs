@@ -178,6 +178,47 @@ fn handshakes_and_their_status() {
     }
 }
 
+/// The first that the client offers and the server knows, or none; by both paths.
+#[test]
+fn subprotocols_that_are_agreed_to() {
+    let daemon = Daemon::start("");
+    for (offers, want) in [
+        (&[][..], ""),
+        (&["wschat"], "wschat"),
+        (&["chat"], "chat"),
+        (&["chat, wschat"], "chat"),
+        (&["wschat,chat"], "wschat"),
+        (&["mqtt , \t wschat"], "wschat"),
+        (&["soap, v2.chat"], ""),
+        (&["mqtt", "chat", "wschat"], "chat"),
+        (&["wschat, eyJhbGciOiJIUzI1NiJ9.e30.c2ln"], "wschat"),
+        // Names are compared exactly.
+        (&["WSCHAT"], ""),
+        (&["Chat"], ""),
+        (&["wschat2"], ""),
+        (&["superchat, chat;q=1"], ""),
+        (&["\"chat\""], ""),
+        (&["w chat"], ""),
+        (&["", ", ,"], ""),
+        (&["b\u{fc}cher, chat"], ""),
+        (&["b\u{fc}cher", "chat"], "chat"),
+    ] {
+        let fields = offers.iter().map(|offer| format!("|Sec-WebSocket-Protocol: {offer}"));
+        let lines = HANDSHAKE.to_owned() + &fields.collect::<String>();
+        let response = check(&daemon, &lines, "1 101");
+        assert_eq!(field(&response, "sec-websocket-protocol"), want, "{offers:?}");
+        assert_eq!(response.matches("sec-websocket-protocol").count(), usize::from(want != ""));
+        // With another request before it, hyper reads this one.
+        let mut stream = raw(&daemon);
+        exchange(&mut stream, GET);
+        let (head, _) = exchange(&mut stream, &lines);
+        assert_eq!(field(&head, "sec-websocket-protocol"), want, "{offers:?}");
+    }
+    // A refused handshake agrees to nothing.
+    let refused = HANDSHAKE.replace("Version: 13", "Version: 7|Sec-WebSocket-Protocol: chat");
+    assert_eq!(field(&check(&daemon, &refused, "1 426"), "sec-websocket-protocol"), "");
+}
+
 #[test]
 fn header_fields_of_responses() {
     let daemon = Daemon::start("");

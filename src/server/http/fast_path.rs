@@ -18,7 +18,7 @@ use super::response::FullResponse;
 const HEAD_BYTES_MAX: usize = 4096;
 const HEADER_FIELDS_MAX: usize = 64;
 /// The initial capacity for a response: one with status 101 is shorter.
-const RESPONSE_BYTES: usize = 160;
+const RESPONSE_BYTES: usize = 192;
 
 /// The request and its length in bytes; leaves it in the socket. `None` if the request is not
 /// complete, is not HTTP/1.1, or has a body: such requests are left to hyper.

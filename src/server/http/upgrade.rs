@@ -9,6 +9,9 @@ use tungstenite::handshake::derive_accept_key;
 use super::error_response::{WEBSOCKET_VERSION, error, upgrade_required};
 use super::response::{FullResponse, set};
 
+/// The subprotocols that the server agrees to; all mean the same.
+const SUBPROTOCOLS: [&str; 2] = ["wschat", "chat"];
+
 /// Whether this GET request is a WebSocket handshake, valid or not. HTTP/1.0 has no upgrade,
 /// so the server ignores it there (RFC 9110, 7.8).
 pub(crate) fn is_upgrade<B>(request: &Request<B>) -> bool {
@@ -53,7 +56,17 @@ pub(crate) fn upgrade(request: &Request<impl Body>) -> FullResponse {
     let headers = response.headers_mut();
     set(headers, &[(header::UPGRADE, "websocket"), (header::CONNECTION, "Upgrade")]);
     headers.insert::<HeaderName>(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(name) = subprotocol(request.headers()) {
+        set(headers, &[(header::SEC_WEBSOCKET_PROTOCOL, name)]);
+    }
     response
+}
+
+/// The first subprotocol in the client's order that the server knows. Names are compared
+/// exactly, as clients do (RFC 6455, 4.1).
+fn subprotocol(headers: &HeaderMap) -> Option<&'static str> {
+    listed(headers, header::SEC_WEBSOCKET_PROTOCOL)
+        .find_map(|name| SUBPROTOCOLS.into_iter().find(|known| *known == name))
 }
 
 /// The value of a header field; `None` if the field occurs more than once.
@@ -65,8 +78,14 @@ pub(crate) fn single_value(headers: &HeaderMap, name: HeaderName) -> Option<&str
 
 /// Whether a header field that is a list of tokens contains `token`, in any case.
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let lists = headers.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|listed| listed.trim().eq_ignore_ascii_case(token))
+    listed(headers, name).any(|listed| listed.eq_ignore_ascii_case(token))
+}
+
+/// The elements of a header field that is a list; repeated fields are one list.
+fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(name).into_iter();
+    let lists = lists.filter_map(|value: &HeaderValue| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
 /// Whether this is base64 of 16 bytes.
