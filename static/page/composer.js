@@ -18,7 +18,7 @@ const COMMAND = /^[\s\p{Cf}]*([/／](help|kick|lock|mute|name|quit|retract|slow|
 /** The longest message; the server writes it into the page. */
 const bytesMax = Number(document.documentElement.dataset.bytesMax);
 
-$("usr").value = forGood("name");
+$("usr").value = forGood("name") || tokenName();
 $("msg").value = inTab("draft");
 drafted();
 $($("usr").value ? "msg" : "usr").focus();

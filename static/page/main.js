@@ -2,6 +2,8 @@
  * The chat page. build.rs joins its modules into one script: their names at the top level
  * are different, and each import is one line.
  */
+// First: a token leaves the address before anything else runs.
+import "./token.js";
 import "./composer.js";
 import { $, forGood, on } from "./dom.js";
 import { fillTexts } from "./texts.js";

@@ -4,8 +4,11 @@ import { safeName } from "./content.js";
 import { calmly } from "./pointer.js";
 import { locale, text } from "./texts.js";
 
+/** Also if the browser stores nothing. */
+let stored = inTab("token");
+
 /** The token, or an empty text. */
-export const token = () => inTab("token");
+export const token = () => stored;
 
 /** The name in the token. */
 export const tokenName = () => String(claims(token())?.sub ?? "");
@@ -19,16 +22,35 @@ on("token-forget", "click", () => {
   setToken("");
   $("token").focus();
 });
+addEventListener("hashchange", takeLinked);
 showToken();
+takeLinked();
 
 function takeToken() {
-  const typed = $("token").value.replace(/\s/g, "");
-  if (!typed) return;
+  const typed = $("token").value;
   $("token").value = "";
-  setToken(typed);
+  setGiven(typed);
+}
+
+/** Takes `#token=` out of the address, which is shown, copied and stored by browsers. */
+function takeLinked() {
+  const parts = location.hash.slice(1).split("&");
+  const linked = parts.filter((part) => part.startsWith("token="));
+  if (!linked.length) return;
+  const others = parts.filter((part) => !linked.includes(part)).join("&");
+  history.replaceState(history.state, "", location.pathname + location.search + (others && `#${others}`));
+  setGiven(new URLSearchParams(linked[0]).get("token"));
+  // Nothing else says so while the settings are closed.
+  $("hint").textContent = token() && !claims(token()) ? text("tokenOdd") : "";
+}
+
+function setGiven(value) {
+  const given = value.replace(/\s/g, "");
+  if (given) setToken(given);
 }
 
 function setToken(value) {
+  stored = value;
   inTab("token", value);
   showToken();
   document.dispatchEvent(new Event("token"));

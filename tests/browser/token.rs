@@ -4,7 +4,7 @@ use chrono::{TimeDelta, Utc};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use crate::driver::{Page, run};
+use crate::driver::{BROWSERS, Page, PageOptions, run};
 use crate::harness::Daemon;
 
 pub const SECRET: &str = "a secret that is long enough for it";
@@ -109,5 +109,66 @@ fn the_name_in_the_token_is_offered() {
         page.shows(&["hello"]).await;
         assert_eq!(page.js("document.querySelector('#list .who').textContent").await, "ann");
         assert_eq!(page.js("document.getElementById('usr').value").await, "ann");
+    });
+}
+
+/// Words of the page, and of what a browser shows and stores, that contain `$`.
+const PLACES: &str =
+    "[location.href, document.cookie, JSON.stringify(localStorage), document.title,
+        document.documentElement.outerHTML, JSON.stringify(history.state)].some((place) => place.includes($))";
+
+#[test]
+fn a_link_brings_a_token() {
+    run(async {
+        let config = format!("[auth]\njwt_secret = \"{SECRET}\"\nbind_usr = \"sub\"\n");
+        let daemon = Daemon::start(&config);
+        let [ann, bob] = ["ann", "bob"].map(|name| token(&json!({ "sub": name })));
+        for browser in BROWSERS {
+            let room = format!("http://{}/", daemon.addr);
+            let page = Page::visit(browser, &format!("{room}?a=b#x=1&token={ann}&y=%20")).await;
+            page.until("document.body.dataset.state === 'open'").await;
+            // The rest of the address stays, and no entry of the history has the token.
+            let rest = format!("{room}?a=b#x=1&y=%20");
+            assert_eq!(page.js("location.href").await, rest, "{browser:?}");
+            assert_eq!(page.js("document.getElementById('usr').value").await, "ann");
+            assert_eq!(page.js_with(PLACES, json!(ann)).await, false);
+            assert_eq!(page.js("sessionStorage.getItem('wschat.token')").await, ann.as_str());
+            page.say("hello").await;
+            page.shows(&["hello"]).await;
+            page.reload().await;
+            assert_eq!(page.js("location.href").await, rest, "{browser:?}");
+            page.say("again").await;
+            page.shows(&["again"]).await;
+            // Another one replaces it in the open page; percent-encoding is decoded.
+            let encoded = bob.replace('.', "%2E");
+            page.js(&format!("location.hash = 'token={encoded}'")).await;
+            page.until_with("sessionStorage.getItem('wschat.token') === $", json!(bob)).await;
+            assert_eq!(page.js("location.href").await, format!("{room}?a=b"));
+            let is = "document.getElementById('token-is').textContent";
+            assert_eq!(page.js(is).await, "Speaks for bob.");
+            // An empty one changes nothing, and an odd one is named.
+            page.js("location.hash = 'token='").await;
+            page.until("location.hash === ''").await;
+            assert_eq!(page.js("sessionStorage.getItem('wschat.token')").await, bob.as_str());
+            page.js("location.hash = 'token=%E0%A4%A'").await;
+            let hint = "document.getElementById('hint').textContent";
+            page.until(&format!("{hint} === 'This does not look like a token.'")).await;
+            assert_eq!(page.js("location.hash").await, "");
+        }
+    });
+}
+
+#[test]
+fn a_token_works_without_storage() {
+    run(async {
+        let daemon = Daemon::start(&format!("[auth]\njwt_secret = \"{SECRET}\"\n"));
+        let data = "(['getItem', 'setItem'].forEach((name) => {
+            Storage.prototype[name] = () => { throw new Error('forbidden'); };
+        }), {})";
+        let page = Page::open_as(daemon.addr, PageOptions { data, ..PageOptions::default() }).await;
+        page.name("ann").await;
+        page.fill("token", &token(&json!({ "sub": "ann" }))).await;
+        page.say("hello").await;
+        page.shows(&["hello"]).await;
     });
 }
