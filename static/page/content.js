@@ -19,6 +19,11 @@ const JOINERS = /(?<![\p{ExtPict}\p{EMod}]\ufe0f?)[\u200c\u200d\p{VS}]/gu;
 const BLANK_LINES = /\n(?:[\p{Z}\p{DI}\p{Cf}\t\u2800]*\n){2,}/gu;
 const BLANK_ENDS = /^(?:[\p{Z}\p{DI}\p{Cf}\t\u2800]*\n)+|(?:\n[\p{Z}\p{DI}\p{Cf}\t\u2800]*)+$/gu;
 
+/** Code: between three to nine backticks, or in one line between one or two. */
+const CODE = /(?<!`)(?:(`{3,9})(?!`)[^]*?\1`*\n?|(`{1,2})(?!`)[^\n]*?[^`\n]\2(?!`))/g;
+/** More pieces of code in one text are shown as text. */
+const CODES_MAX = 200;
+
 /** A name without deceptive characters. */
 export const safeName = (usr) => usr.trim().replace(JOINERS, "").replace(HARMFUL_IN_NAME, "\ufffd");
 
@@ -32,11 +37,29 @@ export function nameTag(usr) {
   return made;
 }
 
-/** A text with its http and https links as links. */
+/** A text with its code in monospace, backticks included, and its links as links. */
 export function body(msg) {
   const shown = msg.replace(/\r\n?|[\p{Zl}\p{Zp}]/gu, "\n").replace(HARMFUL, "\ufffd").replace(BLANK_LINES, "\n\n").replace(BLANK_ENDS, "");
   const made = element("div", "text");
   made.dir = "auto";
+  let end = 0;
+  let codes = 0;
+  for (const { 0: code, index } of shown.matchAll(CODE)) {
+    if (++codes > CODES_MAX) break;
+    made.append(...linked(shown.slice(end, index)), element("code", /\n./.test(code) ? "block" : "", code));
+    end = index + code.length;
+  }
+  made.append(...linked(shown.slice(end)));
+  if (shown.length > TALL_CHARS || shown.split("\n", TALL_LINES).length === TALL_LINES) {
+    made.classList.add("tall");
+    made.tabIndex = 0;
+  }
+  return made;
+}
+
+/** The parts of a text: its http and https links, and what is between them. */
+export function linked(shown) {
+  const parts = [];
   let end = 0;
   for (const { 0: found, index } of shown.matchAll(/\bhttps?:\/\/[^\s<>"\ufffd]+/giu)) {
     const address = trimLink(found);
@@ -47,15 +70,10 @@ export function body(msg) {
     link.href = url.href;
     link.rel = "noopener noreferrer";
     link.target = "_blank";
-    made.append(shown.slice(end, index), link);
+    parts.push(shown.slice(end, index), link);
     end = index + address.length;
   }
-  made.append(shown.slice(end));
-  if (shown.length > TALL_CHARS || shown.split("\n", TALL_LINES).length === TALL_LINES) {
-    made.classList.add("tall");
-    made.tabIndex = 0;
-  }
-  return made;
+  return [...parts, shown.slice(end)];
 }
 
 /** An address whose host is the one where it leads: other letters can imitate it. */

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::accessibility::check_axe;
 use crate::driver::{BROWSERS, Page, PageOptions, run};
 use crate::harness::{Daemon, UNLIMITED};
 use crate::network::say;
@@ -112,6 +113,46 @@ fn only_links_become_links() {
         let safe = "[...document.querySelectorAll('#list a')].every((link) =>
             /^https?:$/.test(link.protocol) && link.rel === 'noopener noreferrer' && link.target === '_blank')";
         assert_eq!(page.js(safe).await, true);
+    });
+}
+
+#[test]
+fn code_is_shown_in_monospace_as_it_was_written() {
+    let cases: &[(&str, &[&str])] = &[
+        ("run `ls -l` there", &["`ls -l`"]),
+        ("`https://example.org` `<b>`", &["`https://example.org`", "`<b>`"]),
+        ("``a ` b`` and ``` c ```", &["``a ` b``", "``` c ```"]),
+        ("so:\n```js\nlet a = `b`;\n\n```\nend", &["```js\nlet a = `b`;\n\n```\n"]),
+        ("````\n```\n````", &["````\n```\n````"]),
+        // What is open, or in two lines, is no code.
+        ("`open", &[]),
+        ("it`s ``open", &[]),
+        ("```\nopen `a` https://example.org", &["`a`"]),
+        ("`a\nb`", &[]),
+        // A hostile text costs no more than another one.
+        (&"`".repeat(16_000), &[]),
+        (&"`a` ".repeat(4_000), &["`a`"; 200]),
+    ];
+    run(async {
+        let daemon = Daemon::start(UNLIMITED);
+        let page = Page::open(daemon.addr).await;
+        let mut visitor = daemon.connect();
+        for (msg, _) in cases {
+            say(&mut visitor, "ann", msg);
+        }
+        let texts: Vec<_> = cases.iter().map(|(msg, _)| *msg).collect();
+        page.shows(&texts).await;
+        let found = "[...document.querySelectorAll('#list .text')]
+            .map((text) => [...text.querySelectorAll('code')].map((code) => code.textContent))";
+        let wanted: Vec<_> = cases.iter().map(|(_, codes)| codes).collect();
+        assert_eq!(page.js(found).await, json!(wanted));
+        let links = "[...document.querySelectorAll('#list a')].map((link) => link.textContent)";
+        assert_eq!(page.js(links).await, json!(["https://example.org"]));
+        let families = "[...document.querySelectorAll('#list code')]
+            .every((code) => /monospace/.test(getComputedStyle(code).fontFamily))";
+        assert_eq!(page.js(families).await, true);
+        check_axe(&page, "code").await;
+        page.picture("code.png").await;
     });
 }
 
