@@ -86,6 +86,7 @@ function submit(event) {
   $("msg").value = "";
   drafted();
   if (!word) deliver(entry);
+  list.endNew();
   list.jump();
 }
 

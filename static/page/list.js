@@ -23,8 +23,10 @@ export class List {
   #news = 0;
   #rows = 0;
   #left = 0;
-  /** Consecutive messages of one sender: { usr, day, minute, node }. */
+  /** Consecutive messages of one sender: { usr, own, day, minute, node }. */
   #run = {};
+  /** The line above what is new since the reader left. */
+  #newLine;
 
   constructor(parts) {
     this.#in = parts;
@@ -37,8 +39,8 @@ export class List {
   }
 
   /**
-   * Adds [{ message, mention }], with { retract } and { gap } between them; `skipped` other
-   * messages are not shown.
+   * Adds [{ message, mention, own, isNew }], with { retract } and { gap } between them; `isNew`:
+   * the first one since the reader left. `skipped` other messages are not shown.
    */
   add(entries, skipped) {
     const before = this.#rows;
@@ -54,8 +56,7 @@ export class List {
     const { scroller, list } = this.#in;
     const line = list.querySelector(`[datetime="${tim}"]`)?.parentNode;
     if (!line) return;
-    const above = line.getBoundingClientRect().bottom < scroller.getBoundingClientRect().top;
-    this.#keep(above, () => {
+    this.#keep(this.#isAbove(line), () => {
       keepFocus(line, scroller);
       line.className = "line";
       line.lastChild.replaceWith(element("em", "text", text("retracted")));
@@ -67,9 +68,14 @@ export class List {
     return this.#following;
   }
 
-  /** The user of the last message, whose next message gets no heading. */
+  /** The user of the last message, if it is an own one: the next gets no heading. */
   get lastUser() {
-    return this.#run.usr;
+    return this.#run.own && this.#run.usr;
+  }
+
+  /** Removes the line above what is new. */
+  endNew() {
+    this.#newLine?.remove();
   }
 
   /** Scrolls to the end, and follows it. */
@@ -108,7 +114,7 @@ export class List {
     if (event.target.matches?.("input, textarea") || !this.#hasSelection()) return;
     const selected = getSelection().getRangeAt(0);
     const lines = [];
-    for (const node of this.#in.list.querySelectorAll(".line, .day")) {
+    for (const node of this.#in.list.querySelectorAll(".line, .day:not(.new)")) {
       if (!selected.intersectsNode(node)) continue;
       const part = document.createRange();
       part.selectNodeContents(node.querySelector(".text") ?? node);
@@ -156,17 +162,31 @@ export class List {
     return scrollHeight - scrollTop - clientHeight < 2;
   }
 
-  /** Marks that messages are missing here. */
-  #gap() {
-    this.#in.list.append(element("li", "day", text("gap")));
+  /** Says between two messages that some are missing here, or that new ones begin. */
+  #divide(className, words) {
+    const line = element("li", className, words);
+    this.#in.list.append(line);
     this.#run = { day: this.#run.day };
+    return line;
+  }
+
+  /** There is one such line; one that the reader sees stays where it is. */
+  #beginNew() {
+    const isSeen = this.#newLine?.isConnected && !this.#isAbove(this.#newLine);
+    if (isSeen && !this.#following) return;
+    this.#keep(true, () => this.endNew());
+    this.#newLine = this.#divide("day new", text("newHere"));
+  }
+
+  #isAbove(node) {
+    return node.getBoundingClientRect().bottom < this.#in.scroller.getBoundingClientRect().top;
   }
 
   /** One that cannot be shown costs only its own form, and not the others. */
   #addSafely(entry) {
     try {
       if (entry.retract) this.retract(entry.retract);
-      else if (entry.gap) this.#gap();
+      else if (entry.gap) this.#divide("day", text("gap"));
       else this.#append(entry);
     } catch (error) {
       console.warn(error);
@@ -180,22 +200,26 @@ export class List {
   }
 
   /** Changes nothing if it throws. */
-  #append({ message: { usr, msg, tim }, mention }) {
+  #append({ message: { usr, msg, tim }, mention, own, isNew }) {
     // Not every browser parses nine digits of a second.
     const date = new Date(`${tim.slice(0, 23)}Z`);
     const today = day.format(date);
     const minute = clock.format(date);
     const { day: lastDay, ...last } = this.#run;
-    const isSame = usr === last.usr && today === lastDay;
-    const node = isSame ? last.node : element("li", usr === "wschat" ? "run server" : "run", nameTag(usr));
+    const isOwn = Boolean(own);
+    // Who uses the same name elsewhere gets a heading.
+    const isSame = !isNew && usr === last.usr && isOwn === last.own && today === lastDay;
+    const kind = isOwn ? "run own" : usr === "wschat" ? "run server" : "run";
+    const node = isSame ? last.node : element("li", kind, nameTag(usr));
     const time = element("time", isSame && minute === last.minute ? "same" : "", minute);
     time.dateTime = tim;
     time.title = full.format(date);
     const line = element("div", mention ? "line mention" : "line", time, body(msg));
     if (lastDay && today !== lastDay) this.#in.list.append(element("li", "day", today));
+    if (isNew && this.#rows) this.#beginNew();
     if (!isSame) this.#in.list.append(node);
     node.append(line);
-    this.#run = { usr, day: today, minute, node };
+    this.#run = { usr, own: isOwn, day: today, minute, node };
   }
 
   /** Removes the oldest, without scrolling; counts those that were not shown with them. */

@@ -13,6 +13,15 @@ fillTexts();
 on("settings-open", "click", () => $("settings").showModal());
 on("settings-close", "click", () => $("settings").close());
 
+// Past the links of the messages, without a change of the address.
+on("skip", "click", toMessage);
+on("scroller", "keydown", (event) => event.key === "Escape" && toMessage(event));
+
+function toMessage(event) {
+  event.preventDefault();
+  $("msg").focus();
+}
+
 $("theme").value = forGood("theme");
 on("theme", "change", paintTheme);
 paintTheme();

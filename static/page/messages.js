@@ -17,13 +17,18 @@ let incoming = [];
 let skipped = 0;
 let unread = 0;
 let spoken = 0;
+/** Whether there was a message since the reader left. */
+let isMarked = false;
 
 when("message", (message) => {
   const own = unsentById(message.id);
   if (own) forget(own);
   const mention = !own && mentions(message.msg);
   if (document.hidden) document.title = `(${++unread}) wschat`;
-  show({ message, mention, own });
+  noticeReader();
+  const isNew = !own && !isMarked && isAway();
+  isMarked ||= isNew;
+  show({ message, mention, own, isNew });
   if (mention) callMe(message);
 });
 when("retract", ({ retract }) => show({ retract }));
@@ -66,13 +71,24 @@ setInterval(() => {
   spoken = 0;
 }, 5_000);
 
+/** Whether the reader looks elsewhere. */
+const isAway = () => document.hidden || !document.hasFocus() || !list.following;
+
+/** Whoever comes back has seen what was new. */
+function noticeReader() {
+  if (!isAway()) isMarked = false;
+}
+
+addEventListener("focus", noticeReader);
 document.addEventListener("visibilitychange", () => {
+  noticeReader();
   if (document.hidden) return;
   unread = 0;
   document.title = "wschat";
 });
 
 function onNews(following, news) {
+  noticeReader();
   if (following) keepFocus($("jump"), $("msg"));
   $("jump").hidden = following;
   $("jump").textContent = text(news ? "news" : "latest", { n: news });

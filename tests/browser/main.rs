@@ -20,6 +20,7 @@ mod manager;
 mod moderation;
 mod network;
 mod other_origin;
+mod place;
 mod pressing;
 mod reading;
 mod token;

@@ -483,7 +483,7 @@ fn a_retracted_message_disappears_and_nothing_moves() {
             "const tim = (n) => `2026-03-14T12:00:00.${String(n).padStart(9, 0)}Z`;
              window.list.jump();
              window.list.add([{ message: { usr: 'ann', msg: 'https://example.org', tim: tim(101) } }], 0);
-             document.querySelector('a').focus();
+             document.querySelector('#list a').focus();
              window.list.retract(tim(101));",
         )
         .await;
