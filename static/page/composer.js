@@ -3,12 +3,12 @@ import { newId } from "../wschat.js";
 import { $, forGood, inTab, on } from "./dom.js";
 import { list } from "./messages.js";
 import { ownName } from "./name.js";
-import { calmly } from "./pointer.js";
+import { calmly, pressed } from "./pointer.js";
 import { room, when } from "./room.js";
 import { text } from "./texts.js";
 import { onToken, token, tokenName } from "./token.js";
-import { fill, forget, reason, removeNode, showUnsent, unsentAround } from "./unsent.js";
-import { endMute, endWait, isEarly, waitAfter } from "./waits.js";
+import { fill, firstWaiting, forget, isSending, reason, removeNode, showUnsent, unsentAround } from "./unsent.js";
+import { endMute, endWait, isEarly, isLate, waitAfter } from "./waits.js";
 
 /** A word that looks like a command, but not a path. */
 const SLASH_WORD = /^[\s\p{Cf}]*([/／][\p{N}_]*\p{L}[^\s/]*)(?!\S)/u;
@@ -23,7 +23,8 @@ $("msg").value = inTab("draft");
 drafted();
 $($("usr").value ? "msg" : "usr").focus();
 
-on("usr", "input", nameChanged);
+on("usr", "input", nameTyped);
+on("usr", "change", nameChanged);
 on("msg", "input", drafted);
 on("composer", "submit", submit);
 on("composer", "keydown", enter);
@@ -54,8 +55,13 @@ function drafted() {
   $("left").classList.toggle("bad", left < 0);
 }
 
-function nameChanged() {
+function nameTyped() {
   forGood("name", ownName());
+}
+
+function nameChanged() {
+  nameTyped();
+  endMute();
   endWait();
 }
 
@@ -78,30 +84,48 @@ function submit(event) {
   const entry = typed();
   $("hint").textContent = "";
   $("msg").focus();
-  if (!entry.msg.trim() || isEarly() || bytesLeft() < 0) return;
+  if (!entry.msg.trim() || bytesLeft() < 0) return;
   const [command, slash] = [COMMAND, SLASH_WORD].map((pattern) => pattern.exec(entry.msg)?.[1]);
   const word = command ?? slash;
   if (word) Object.assign(entry, { code: command ? "command" : "slash", word });
   showUnsent(entry);
   $("msg").value = "";
   drafted();
-  if (!word) deliver(entry);
+  if (!word) send(entry);
   list.endNew();
   list.jump();
 }
 
+/** Sends it now or, in its turn, when the wait is over. */
+function send(entry) {
+  if (isEarly() || firstWaiting()) become(entry, "waits");
+  else deliver(entry);
+}
+
+setInterval(() => pressed || sendWaiting(), 1_000);
+
+function sendWaiting() {
+  const entry = firstWaiting();
+  if (!entry || isEarly() || isSending()) return;
+  if (isLate()) become(entry, "too-late");
+  else if (room.state === "open") deliver(entry);
+}
+
 async function deliver(entry) {
-  entry.code = entry.word = entry.why = undefined;
-  fill(entry);
+  become(entry);
   try {
     await room.send(outgoing(entry));
     endMute();
   } catch ({ code, notice }) {
-    entry.code = code;
-    entry.why = reason(code, notice);
     if (notice?.wait) waitAfter(code, notice.wait);
-    calmly(() => fill(entry));
+    const isTooFast = code === "rate-limited" && notice.wait;
+    calmly(() => (isTooFast ? become(entry, "waits") : become(entry, code, reason(code, notice))));
   }
+}
+
+function become(entry, code, why) {
+  Object.assign(entry, { code, why, word: undefined });
+  fill(entry);
 }
 
 const ACTS = {
@@ -110,7 +134,7 @@ const ACTS = {
   again(entry) {
     if (!$("usr").reportValidity()) return;
     entry.usr = ownName();
-    deliver(entry);
+    send(entry);
   },
   sendAs(entry) {
     $("usr").value = tokenName();

@@ -1,4 +1,7 @@
-/** Messages on their way, and those that were not sent: { id, usr, msg, code, word, why, node }. */
+/**
+ * Messages on their way (without `code`), those that wait to be sent, and those that were not:
+ * { id, usr, msg, code, word, why, node }.
+ */
 import { body, nameTag, safeName } from "./content.js";
 import { $, element, inTab, keepFocus } from "./dom.js";
 import { clock } from "./list.js";
@@ -25,13 +28,16 @@ for (const entry of JSON.parse(inTab("unsent") || "[]")) {
 /** The entry of this id, or that an element is in. */
 export const unsentById = (id) => unsent.find((entry) => entry.id === id);
 export const unsentAround = (target) => unsent.find(({ node }) => node.contains(target));
+/** The first one that waits to be sent; and whether one is on its way. */
+export const firstWaiting = () => unsent.find(({ code }) => code === "waits");
+export const isSending = () => unsent.some(({ code }) => !code);
 
 /** Shows the state of an entry, and stores it for a reload. */
 export function fill({ node, usr, msg, code, word, why }) {
   keepUnsent();
   keepFocus(node, $("msg"));
   const state = element("p", "why", code ? why ?? explain(code, word) : text("sending"));
-  node.className = code ? "run failed" : "run sending";
+  node.className = code === "waits" ? "run waits own" : code ? "run failed" : "run sending";
   // One on its way looks as it will when it is sent, so that nothing moves then.
   const shown = code ? [body(msg)] : [element("div", "line", element("time", "", clock.format()), body(msg))];
   node.replaceChildren(nameTag(usr), ...shown, state);
@@ -75,12 +81,12 @@ function keepUnsent() {
 }
 
 function explain(code, word) {
-  return word ? text(code, { word }) : reason(code);
+  return word || code === "waits" ? text(code, { word }) : reason(code);
 }
 
 /** The buttons of a message that was not sent. */
 function actsFor(code) {
-  if (code === "command") return ["edit", "discard"];
+  if (code === "command" || code === "waits") return ["edit", "discard"];
   if (code === "slash") return ["sendAnyway", "edit", "discard"];
   const first = /^jwt/.test(code) ? ["token"] : code === "name-mismatch" && tokenName() ? ["sendAs"] : [];
   return [...first, "again", "edit", "discard"];

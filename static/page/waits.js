@@ -1,41 +1,52 @@
 /** The state of the connection, and the countdowns: until the next try, and the next message. */
-import { $, keepFocus, on } from "./dom.js";
+import { $, inTab, keepFocus, on } from "./dom.js";
 import { calmly, pressed } from "./pointer.js";
 import { room, when } from "./room.js";
 import { text } from "./texts.js";
 
+/** So long after a wait, its messages are no longer sent by themselves: the page slept. */
+const LATE_MS = 5 * 60_000;
+
 let retryAt;
-/** Before `waitUntil` nothing is sent; a mute until `mutedUntil` can end earlier. */
-let waitUntil;
-let mutedUntil;
+/** Before `waitUntil` nothing is sent, also after a reload; a mute until `mutedUntil` can end earlier. */
+let waitUntil = Number(inTab("waitUntil"));
+let mutedUntil = 0;
 
 /** Whether the server would refuse a message now. */
 export const isEarly = () => waitUntil > Date.now();
 
-/** Waits after a refusal with this code, for so many seconds. */
+/** Whether the wait was over long ago. */
+export const isLate = () => Date.now() > waitUntil + LATE_MS;
+
+/** Waits after a refusal with this code, or after a message, for so many seconds. */
 export function waitAfter(code, secs) {
   const until = Date.now() + 1_000 * secs;
-  code === "muted" ? (mutedUntil = until) : (waitUntil = until);
+  if (code === "muted") mutedUntil = until;
+  else setWait(until);
+  count();
 }
 
-/** A message was sent: the sender is not muted. */
-export const endMute = () => (mutedUntil = undefined);
+/** The sender is not muted: a message was sent, or the name is another. */
+export const endMute = () => (mutedUntil = 0);
 
-/** A wait was for a name and a token. */
+/** The wait was for a name, a token and a slow room. */
 export function endWait() {
-  waitUntil = mutedUntil = undefined;
+  setWait(Math.min(waitUntil, Date.now()));
   count();
+}
+
+function setWait(until) {
+  waitUntil = until;
+  inTab("waitUntil", until);
 }
 
 /** Shows what is left of each wait. */
 export function count() {
-  for (const [id, until] of Object.entries({ retryIn: retryAt, wait: Math.max(waitUntil ?? 0, mutedUntil ?? 0) })) {
+  const sends = isEarly() && document.querySelector(".waits") ? "sendsIn" : "wait";
+  const waits = [["retryIn", "retryIn", retryAt], ["wait", sends, sends === "wait" ? Math.max(waitUntil, mutedUntil) : waitUntil]];
+  for (const [id, name, until] of waits) {
     const secs = Math.ceil((until - Date.now()) / 1_000);
-    $(id).textContent = secs > 0 ? text(id, { in: secs }) : "";
-  }
-  for (const button of document.querySelectorAll(".again, .sendAs, .sendAnyway")) {
-    if (isEarly()) keepFocus(button, $("msg"));
-    button.disabled = isEarly();
+    $(id).textContent = secs > 0 ? text(name, { in: secs }) : "";
   }
 }
 

@@ -3,11 +3,14 @@
 use serde_json::json;
 
 use crate::accessibility::check_axe;
-use crate::driver::{Page, run};
+use crate::driver::{Browser, Page, run};
 use crate::harness::{Client, Daemon};
 use crate::network::say;
 
 const WAIT: &str = "document.getElementById('wait').textContent";
+/// The texts that wait to be sent.
+const WAITING: &str =
+    "[...document.querySelectorAll('.waits .text')].map((text) => text.textContent)";
 const WHY: &str = "document.querySelector('.failed .why')?.textContent";
 
 /// An operator runs a command.
@@ -28,9 +31,10 @@ fn tim_of(visitor: &mut Client, msg: &str) -> String {
 }
 
 #[test]
-fn a_rate_limit_shows_the_wait_and_loses_nothing() {
+fn messages_wait_until_the_room_is_not_too_fast() {
     run(async {
         let daemon = Daemon::start("[limits]\nslow_mode_secs = 60\n");
+        let mut visitor = daemon.connect();
         let page = Page::open(daemon.addr).await;
         page.name("ann").await;
         page.say("one").await;
@@ -41,62 +45,96 @@ fn a_rate_limit_shows_the_wait_and_loses_nothing() {
                 document.getElementById('composer').requestSubmit();
             })")
             .await;
-        page.until(&format!("/^You can send again in [1-6]?\\d seconds$/.test({WAIT})")).await;
-        page.until("document.querySelectorAll('.failed .again:disabled').length === 2").await;
-        assert_eq!(page.js(WHY).await, "Not sent: too fast.");
-        // The text in the input stays.
+        let sends = format!("/^Will be sent in [1-6]?\\d seconds$/.test({WAIT})");
+        page.until(&format!("{sends} && document.querySelectorAll('.waits').length === 2")).await;
+        // One more, while it counts down.
         page.say("four").await;
-        assert_eq!(page.js("document.getElementById('msg').value").await, "four");
+        assert_eq!(page.js("document.getElementById('msg').value").await, "");
+        assert_eq!(page.js(WAITING).await, json!(["two", "three", "four"]));
+        let why = "document.querySelector('.waits .why').textContent";
+        assert_eq!(page.js(why).await, "Waiting to be sent");
         check_axe(&page, "too fast").await;
         page.picture("too-fast.png").await;
-        // It counts down, and then the retry works.
-        let later =
-            |secs| format!("(Date.now = ((now) => now + {secs}_000).bind(null, Date.now()))");
-        page.js(&later(30)).await;
-        page.until(&format!("/^You can send again in [123]?\\d seconds?$/.test({WAIT})")).await;
+        // They can be changed and discarded.
+        page.click(".waits .edit").await;
+        assert_eq!(page.js("document.getElementById('msg').value").await, "two");
+        page.click(".waits .discard").await;
+        page.say("five").await;
+        assert_eq!(page.js(WAITING).await, json!(["four", "five"]));
+        // A reload keeps them, and the wait.
+        page.reload().await;
+        page.until(&sends).await;
+        assert_eq!(page.js(WAITING).await, json!(["four", "five"]));
         operate(&daemon, &["slow", "off"]);
-        page.js(&later(40)).await;
-        page.until(&format!("!document.querySelector('.again:disabled') && {WAIT} === ''")).await;
-        page.click(".again").await;
-        page.shows(&["one", "two"]).await;
-        // When a button is disabled, the focus moves to the input.
-        operate(&daemon, &["slow", "60"]);
-        page.js(
-            "(document.getElementById('composer').requestSubmit(), document.querySelector('.again').focus())",
-        )
-        .await;
-        page.until("document.querySelector('.again').disabled").await;
-        assert_eq!(page.js("document.activeElement.id").await, "msg");
+        page.js("(Date.now = ((now) => now + 70_000).bind(null, Date.now()))").await;
+        page.shows(&["four", "five"]).await;
+        page.until(&format!("{WAIT} === '' && !document.querySelector('#unsent li')")).await;
+        assert_eq!([visitor.hear(), visitor.hear(), visitor.hear()], ["one", "four", "five"]);
         page.check_console(&[]).await;
     });
 }
 
 #[test]
-fn another_name_or_token_ends_the_wait() {
+fn slow_mode_sends_one_message_after_the_other() {
+    run(async {
+        for browser in [Browser::Chromium, Browser::Firefox] {
+            let daemon = Daemon::start("[limits]\nslow_mode_secs = 1\n");
+            let page = Page::open_in(browser, daemon.addr).await;
+            page.name("ann").await;
+            for text in ["one", "two", "three"] {
+                page.say(text).await;
+            }
+            page.shows(&["one", "two", "three"]).await;
+        }
+    });
+}
+
+#[test]
+fn a_message_that_waited_too_long_is_not_sent_by_itself() {
     run(async {
         let daemon = Daemon::start("[limits]\nslow_mode_secs = 60\n");
         let page = Page::open(daemon.addr).await;
         page.name("ann").await;
         page.say("one").await;
         page.shows(&["one"]).await;
-        let change_name = "(field) => {
-            field.value = 'bob';
-            field.dispatchEvent(new Event('input', { bubbles: true }));
-        }";
-        for change in [
-            format!("({change_name})(document.getElementById('usr'))"),
+        page.say("two").await;
+        page.until("document.querySelector('.waits')").await;
+        // The tab is opened again much later.
+        page.js("sessionStorage.setItem('wschat.waitUntil', Date.now() - 600_000)").await;
+        page.reload().await;
+        page.until(&format!("{WHY} === 'Not sent: it has waited too long.'")).await;
+        operate(&daemon, &["slow", "off"]);
+        page.click(".failed .again").await;
+        page.shows(&["two"]).await;
+    });
+}
+
+#[test]
+fn another_name_or_token_ends_the_wait() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        page.name("ann").await;
+        let changes = [
+            "document.getElementById('usr').dispatchEvent(new Event('change'))",
             "(document.getElementById('token').value = 'a.b.c',
-                document.getElementById('token').dispatchEvent(new Event('change')))"
-                .to_owned(),
-            "document.getElementById('token-forget').click()".to_owned(),
-        ] {
-            page.js("document.getElementById('msg').value = 'two'").await;
-            page.js("document.getElementById('composer').requestSubmit()").await;
-            page.until(&format!("/^You can send again in /.test({WAIT})")).await;
-            page.until("document.querySelector('.again:disabled')").await;
-            page.js(&change).await;
-            page.until(&format!("{WAIT} === '' && !document.querySelector('.again:disabled')"))
-                .await;
+                document.getElementById('token').dispatchEvent(new Event('change')))",
+            "document.getElementById('token-forget').click()",
+        ];
+        let mut shown = Vec::new();
+        for (index, change) in changes.iter().enumerate() {
+            let texts = [format!("{index}, at once"), format!("{index}, later")];
+            page.say(&texts[0]).await;
+            shown.push(texts[0].clone());
+            page.shows(&shown.iter().map(String::as_str).collect::<Vec<_>>()).await;
+            operate(&daemon, &["slow", "60"]);
+            page.say(&texts[1]).await;
+            page.until("document.querySelector('.waits')").await;
+            operate(&daemon, &["slow", "off"]);
+            page.js(change).await;
+            shown.push(texts[1].clone());
+            page.shows(&shown.iter().map(String::as_str).collect::<Vec<_>>()).await;
+            page.until(&format!("{WAIT} === ''")).await;
         }
     });
 }
