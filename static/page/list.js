@@ -6,6 +6,8 @@ import { locale, text } from "./texts.js";
 /** Messages on the page; and while the reader has scrolled up. */
 const ROWS_MAX = 2_000;
 const ROWS_MAX_READING = 6_000;
+/** So long after a gesture a browser may still scroll as it was told before it. */
+const LATE_MS = 500;
 
 const format = (options) => new Intl.DateTimeFormat(locale, options);
 export const clock = format({ timeStyle: "short" });
@@ -19,6 +21,8 @@ export class List {
   #following = true;
   /** The scroll position that was last set or seen. */
   #top = 0;
+  /** When the reader last meant to go up, unless down since then. */
+  #upAt = 0;
   /** Counts: new below, on the page, removed. */
   #news = 0;
   #rows = 0;
@@ -87,14 +91,18 @@ export class List {
 
   /** Stops following before the first movement: a message could undo it. */
   #watchReader(scroller) {
-    const leave = () => scroller.scrollHeight > scroller.clientHeight && this.#set(false);
+    const turn = (up) => {
+      this.#upAt = up ? Date.now() : 0;
+      if (up && scroller.scrollHeight > scroller.clientHeight) this.#set(false);
+    };
     const passive = { passive: true };
     let finger;
-    scroller.addEventListener("wheel", ({ deltaY, ctrlKey }) => deltaY < 0 && !ctrlKey && leave(), passive);
+    scroller.addEventListener("wheel", ({ deltaY, ctrlKey }) => ctrlKey || turn(deltaY < 0), passive);
     scroller.addEventListener("touchstart", ({ touches }) => (finger = touches[0].clientY), passive);
-    scroller.addEventListener("touchmove", ({ touches }) => touches[0].clientY > finger && leave(), passive);
+    scroller.addEventListener("touchmove", ({ touches }) => turn(touches[0].clientY > finger), passive);
+    scroller.addEventListener("pointerdown", () => turn(false));
     scroller.addEventListener("keydown", ({ key, shiftKey, target }) => {
-      if (/^(ArrowUp|PageUp|Home)$/.test(key) || (key === " " && shiftKey)) leave();
+      turn(/^(ArrowUp|PageUp|Home)$/.test(key) || (key === " " && shiftKey));
       if (key === "End" && target === scroller) this.jump();
     });
     document.addEventListener("selectionchange", () => {
@@ -153,7 +161,7 @@ export class List {
   #look() {
     const { scrollTop } = this.#in.scroller;
     if (scrollTop < this.#top && !this.#atEnd()) this.#set(false);
-    if (scrollTop > this.#top && this.#atEnd()) this.#set(true);
+    if (scrollTop > this.#top && this.#atEnd() && Date.now() > this.#upAt + LATE_MS) this.#set(true);
     this.#top = scrollTop;
   }
 

@@ -54,6 +54,7 @@ pub const BROWSERS: [Browser; 3] = [Browser::Chromium, Browser::Firefox, Browser
 
 /// A browser with one page; both end with the test.
 pub struct Page {
+    browser: Browser,
     driver: Option<WebDriver>,
     /// The process of the driver, and of a display; the first leads their process group.
     servers: Vec<Child>,
@@ -113,17 +114,23 @@ impl Page {
         // As with a touch screen and a mouse.
         let preferences = json!({
             "dom.w3c_touch_events.enabled": 1,
+            "general.smoothScroll": false,
             "widget.gtk.overlay-scrollbars.enabled": false,
         });
         wanted.set_browser_option("prefs", preferences).unwrap();
         let url = format!("http://127.0.0.1:{port}");
         let driver = WebDriver::new(url, wanted).await.expect("Firefox starts");
         driver.set_script_timeout(DEADLINE).await.unwrap();
-        Self { driver: Some(driver), servers: vec![server], _profile: profile }
+        Self::of(Browser::Firefox, driver, vec![server], profile)
     }
 
     async fn start_webkit() -> Self {
         let profile = TempDir::new().unwrap();
+        // Scroll bars that are always there, and scrolling in one step.
+        let settings = "[Settings]\ngtk-overlay-scrolling=0\ngtk-enable-animations=0\n";
+        let folder = profile.path().join("gtk-3.0");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("settings.ini"), settings).unwrap();
         let words = ["Xvfb", "-displayfd", "1", "-screen", "0", "1000x900x24", "-nolisten", "tcp"];
         let (display, number) = start_server(&words, "");
         let group = i32::try_from(display.id()).unwrap();
@@ -132,6 +139,7 @@ impl Page {
                 .arg(format!("--port={port}"))
                 .env("DISPLAY", format!(":{number}"))
                 .env("HOME", profile.path())
+                .env("XDG_CONFIG_HOME", profile.path())
                 .env("LANG", "C.UTF-8")
                 .process_group(group)
                 .stdout(Stdio::null())
@@ -155,7 +163,7 @@ impl Page {
         let driver = WebDriver::new(url, Capabilities::new()).await.expect("WebKitGTK starts");
         driver.set_script_timeout(DEADLINE).await.unwrap();
         driver.set_window_rect(0, 0, 900, 800).await.unwrap();
-        Self { driver: Some(driver), servers: vec![display, server], _profile: profile }
+        Self::of(Browser::WebKit, driver, vec![display, server], profile)
     }
 
     async fn start(options: &PageOptions) -> Self {
@@ -184,7 +192,11 @@ impl Page {
         let url = format!("http://127.0.0.1:{port}");
         let driver = WebDriver::new(url, wanted).await.expect("Chromium starts");
         driver.set_script_timeout(DEADLINE).await.unwrap();
-        Self { driver: Some(driver), servers: vec![server], _profile: profile }
+        Self::of(Browser::Chromium, driver, vec![server], profile)
+    }
+
+    fn of(browser: Browser, driver: WebDriver, servers: Vec<Child>, profile: TempDir) -> Self {
+        Self { browser, driver: Some(driver), servers, _profile: profile }
     }
 
     pub fn driver(&self) -> &WebDriver {
@@ -305,6 +317,30 @@ impl Page {
     pub async fn act(&self, source: Value) {
         let actions = DriverCommand::PerformActions(json!([source]).into());
         self.driver().handle().cmd(actions).await.unwrap();
+    }
+
+    /// Turns the wheel at a point in steps, each of so many pixels.
+    pub async fn wheel(&self, (x, y): (i64, i64), steps: &[i64]) {
+        let mut sum = 0;
+        let steps: Vec<Value> = steps
+            .iter()
+            .map(|by| {
+                // WebKitWebDriver turns it by the difference to the step before.
+                sum = if self.browser == Browser::WebKit { sum + by } else { *by };
+                json!({ "type": "scroll", "origin": "viewport", "x": x, "y": y, "deltaX": 0, "deltaY": sum })
+            })
+            .collect();
+        self.act(json!({ "type": "wheel", "id": "wheel", "actions": steps })).await;
+        if self.browser == Browser::WebKit {
+            self.driver().handle().cmd(DriverCommand::ReleaseActions).await.unwrap();
+        }
+    }
+
+    /// Presses and releases a key, as WebDriver names it.
+    pub async fn press_key(&self, key: &str) {
+        let actions =
+            json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
+        self.act(json!({ "type": "key", "id": "keys", "actions": actions })).await;
     }
 
     /// Saves a screenshot, if the environment names a folder for them.
