@@ -31,3 +31,19 @@ pub fn clients_max(limit: Option<u64>, shards: usize) -> usize {
 pub fn websockets_max(clients: usize) -> usize {
     clients.saturating_sub((clients / HANDSHAKES_SHARE).max(HANDSHAKES_MIN)).max(1)
 }
+
+/// The number of descriptors for so many WebSockets.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::descriptors::{clients_max, descriptors_for, websockets_max};
+/// let needed = descriptors_for(100_000, 2);
+/// assert_eq!(websockets_max(clients_max(Some(needed), 2)), 100_000);
+/// ```
+pub fn descriptors_for(websockets: u64, shards: usize) -> u64 {
+    let share = HANDSHAKES_SHARE as u64;
+    let handshakes = websockets.div_ceil(share - 1).max(HANDSHAKES_MIN as u64);
+    let reserved = RESERVED.saturating_add(PER_SHARD.saturating_mul(shards as u64));
+    websockets.saturating_add(handshakes).saturating_add(reserved)
+}

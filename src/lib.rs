@@ -12,6 +12,7 @@
 
 pub mod address;
 mod bench;
+pub mod capacity;
 pub mod chat;
 pub mod cli;
 pub mod client;

@@ -3,13 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
+use super::capacity::print_limits;
 use super::failure::{CommandResult, Exit, Failure};
 use super::output::print;
 use super::own_unit::{OwnUnit, View, print_not_looked, view};
 use super::serve::ServeArgs;
+use crate::capacity::{System, carried};
 use crate::config::{Environment, Loaded, Problem, load, remember_restriction};
-use crate::daemon::dry_run::{self, UnitFacts};
+use crate::daemon::dry_run::{self, UnitFacts, too_many};
 use crate::unit::{CopyError, SERVICE};
 
 #[derive(Debug, Args)]
@@ -17,6 +20,9 @@ use crate::unit::{CopyError, SERVICE};
 Run by root, it tries everything as the user of wschat.service, in its sandbox and with its
 credentials, and looks at its socket units. The options are those of serve.")]
 pub struct CheckArgs {
+    /// Print how many listeners each limit of the system allows, and what to change for N
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..=10_000_000))]
+    capacity: Option<u64>,
     /// Print no warnings
     #[arg(long)]
     quiet: bool,
@@ -27,16 +33,22 @@ pub struct CheckArgs {
 /// Prints the problems and warnings of a start, and which files the configuration consists of
 /// if there are drop-ins.
 pub fn run(args: &CheckArgs) -> CommandResult {
-    match view(args.serve.config.config.as_deref()) {
-        View::InCopy(facts) => in_copy(args, &facts),
-        View::Unit(unit) => of_unit(args, &unit),
+    let view = view(args.serve.config.config.as_deref());
+    let code = match &view {
+        View::InCopy(facts) => in_copy(args, facts),
+        View::Unit(unit) => of_unit(args, unit),
         View::Broken(why) => {
-            print_problem(SERVICE, &why);
+            print_problem(SERVICE, why);
             alone(args)?;
             Ok(Exit::Config.into())
         }
         View::Alone => alone(args),
-        View::NotLooked(why) => not_looked(args, &why),
+        View::NotLooked(why) => not_looked(args, why),
+    }?;
+    let unit = if let View::Unit(unit) = &view { Some(&**unit) } else { None };
+    match args.capacity {
+        Some(listeners) if !print_limits(listeners, unit, &args.serve)? => Ok(Exit::Config.into()),
+        _ => Ok(code),
     }
 }
 
@@ -51,6 +63,11 @@ fn not_looked(args: &CheckArgs, why: &str) -> CommandResult {
 fn alone(args: &CheckArgs) -> CommandResult {
     let loaded = load(&args.serve.environment())?.with_usable_keys()?;
     print_warnings(args, &loaded);
+    let carried = carried(&System::read(None, None));
+    let warning = carried.and_then(|(listeners, limit)| too_many(&loaded, listeners, limit));
+    for warning in warning.iter().filter(|_| !args.quiet) {
+        eprintln!("{warning}");
+    }
     print_files(args, &loaded)
 }
 

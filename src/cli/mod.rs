@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod capacity;
 mod check;
 mod clients;
 mod cluster;

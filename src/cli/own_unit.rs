@@ -13,6 +13,7 @@ use super::args::{CONFIG_PATH, ConfigArgs};
 use super::failure::{Exit, Failure};
 use super::output::print;
 use super::serve::ServeArgs;
+use crate::capacity::{System, carried};
 use crate::config::{Loaded, load};
 use crate::control::{CONTROL_PATH, ControlRequest, ControlSession};
 use crate::daemon::dry_run::UnitFacts;
@@ -123,7 +124,10 @@ impl OwnUnit {
         let mut words = vec!["check".to_owned()];
         words.extend(quiet.then(|| "--quiet".to_owned()));
         let restricted = self.needs_token();
-        let facts = UnitFacts { restricted, fingerprints, ..self.service.facts.clone() };
+        let system = System::read(Some(self.service.limits.clone()), self.service.main_pid);
+        let carries = carried(&system).map(|(listeners, limit)| (listeners, limit.to_owned()));
+        let facts = self.service.facts.clone();
+        let facts = UnitFacts { restricted, fingerprints, carries, ..facts };
         let result = self.service.run_copy(&words, true, &facts)?;
         if result.code == Exit::Usage as u8 {
             let first = result.err.lines().next().unwrap_or_default();

@@ -44,6 +44,8 @@ pub struct UnitFacts {
     pub tasks_max: Option<u64>,
     /// `MemoryMax=`, in bytes.
     pub memory_max: Option<u64>,
+    /// The listeners that the system carries, and the limit that decides, which the sandbox hides.
+    pub carries: Option<(u64, String)>,
     /// Whether the running daemon needs tokens.
     pub restricted: bool,
     /// The directories that a start gives to the user of the service, which cannot use them yet.
@@ -207,6 +209,9 @@ impl DryRun<'_> {
             let text = format!("{shards} shards need about {threads} threads, and TasksMax={max}");
             self.refuse("server.threads", text);
         }
+        if let Some((listeners, limit)) = &self.facts.carries {
+            self.found.extend(too_many(self.loaded, *listeners, limit));
+        }
         // Once in the memory of the process, and with half as much again in the tail file.
         let tail = (config.limits.feed_tail_bytes as u64).saturating_mul(5) / 2;
         if let Some(max) = self.facts.memory_max.filter(|max| *max < tail) {
@@ -230,6 +235,18 @@ impl DryRun<'_> {
             self.refuse("cluster.servers", why);
         }
     }
+}
+
+/// A warning if more connections are configured than `limit` allows, which is `listeners`; the
+/// default does not count.
+pub fn too_many(loaded: &Loaded, listeners: u64, limit: &str) -> Option<Problem> {
+    let (key, wanted) = ("limits.connections_max", loaded.config.limits.connections_max as u64);
+    let text = format!(
+        "{wanted} is more than this system carries: {limit} allows {listeners}; see 'wschat check \
+         --capacity {wanted}'"
+    );
+    let is_too_many = loaded.is_set(key) && wanted > listeners;
+    is_too_many.then(|| loaded.problem(key, text).into_warning())
 }
 
 /// A full disk is only a warning: the configuration may be what frees it.

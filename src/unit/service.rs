@@ -13,6 +13,7 @@ use super::directories::Directories;
 use super::listening::Listening;
 use super::sockets::{self, Sockets};
 use super::systemctl::{Properties, SERVICE, show};
+use crate::capacity::UnitLimits;
 use crate::daemon::dry_run::UnitFacts;
 use crate::proc_file::stat_field;
 
@@ -53,6 +54,8 @@ const PROPERTIES: &[&str] = &[
     "ExecStartPostEx",
     "PrivateNetwork",
     "TasksMax",
+    "LimitNOFILE",
+    "LimitNOFILESoft",
     "MemoryMax",
     "FileDescriptorStoreMax",
     "RestartKillSignal",
@@ -74,6 +77,8 @@ pub struct Service {
     pub arguments: Vec<String>,
     /// The process that runs now.
     pub main_pid: Option<u32>,
+    /// How much the unit may use.
+    pub limits: UnitLimits,
     /// What `wschat check` in a copy of the unit has to be told.
     pub facts: UnitFacts,
     /// What a start would fail at, or would ignore: a unit, and why.
@@ -161,14 +166,21 @@ impl Service {
         let directories = Directories::of(unit);
         let main_pid = unit.get("MainPID").parse().ok().filter(|pid| *pid != 0);
         let held = main_pid.map(|pid| Listening::of(pid).own).unwrap_or_default();
+        let limit = |name: &str| unit.get(name).parse().ok();
+        let limits = UnitLimits {
+            open_files: (limit("LimitNOFILESoft"), limit("LimitNOFILE")),
+            memory_max: limit("MemoryMax"),
+            backlog: passed.backlog,
+        };
         let facts = UnitFacts {
             unit: SERVICE.to_owned(),
             room: passed.room,
             metrics: passed.metrics,
             held: held.iter().map(ToString::to_string).collect(),
             private_network: unit.get("PrivateNetwork") == "yes",
-            tasks_max: unit.get("TasksMax").parse().ok(),
-            memory_max: unit.get("MemoryMax").parse().ok(),
+            tasks_max: limit("TasksMax"),
+            memory_max: limits.memory_max,
+            carries: None,
             restricted: false,
             given: directories.given,
             programs: ["ExecStartPreEx", "ExecStartPostEx"]
@@ -181,6 +193,7 @@ impl Service {
             program,
             arguments,
             main_pid,
+            limits,
             facts,
             problems: passed.problems,
             warnings: Vec::new(),

@@ -21,6 +21,7 @@ pub const PROPERTIES: &[&str] = &[
     "FreeBind",
     "BindIPv6Only",
     "NeedDaemonReload",
+    "Backlog",
 ];
 
 /// What a start of the service gets from its socket units.
@@ -30,6 +31,8 @@ pub struct Sockets {
     pub room: Vec<String>,
     /// Addresses of the metrics.
     pub metrics: Vec<String>,
+    /// The shortest queue of new connections of the room.
+    pub backlog: Option<u64>,
     /// What is wrong: the unit, and why.
     pub problems: Vec<(String, String)>,
 }
@@ -79,6 +82,11 @@ impl Sockets {
             problem("Accept=yes starts a service for each connection; remove it".to_owned());
         }
         let name = unit.get("FileDescriptorName");
+        if is_room(name)
+            && let Ok(queue) = unit.get("Backlog").parse()
+        {
+            self.backlog = Some(self.backlog.map_or(queue, |shortest| shortest.min(queue)));
+        }
         let addresses = match (is_room(name), name == METRICS) {
             (true, _) => &mut self.room,
             (_, true) => &mut self.metrics,

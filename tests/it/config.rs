@@ -45,6 +45,31 @@ impl Run {
 const CHECK: &[&str] = &["check", "--config", "wschat.toml"];
 const CONFIG: &[&str] = &["config", "--config", "wschat.toml"];
 
+/// Every number that a limit allows is enough for itself, and one more is not.
+#[test]
+fn the_capacity_of_this_system() {
+    let check = |listeners: u64| {
+        let listeners = listeners.to_string();
+        let args = ["check", "--config", "wschat.toml", "--capacity", &listeners];
+        let output = Run::new("limits.connections_max = 100\n", &args).command.output().unwrap();
+        let table = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<_> = table.lines().map(str::to_owned).collect();
+        (output.status.code(), lines)
+    };
+    let (code, lines) = check(100);
+    assert_eq!(code, Some(0), "{lines:?}");
+    assert!(lines[0].ends_with("FOR 100"), "{lines:?}");
+    assert!(lines[1..].iter().all(|line| line.ends_with("  ok")), "{lines:?}");
+    for name in ["limits.connections_max", "ulimit -Hn", "fs.nr_open", "memory, MiB"] {
+        assert!(lines.iter().any(|line| line.starts_with(name)), "{name}: {lines:?}");
+    }
+    let (code, lines) = check(101);
+    assert_eq!(code, Some(78), "{lines:?}");
+    assert!(lines[1].ends_with("too low: set it to 101"), "{lines:?}");
+    let output = Run::new("", &["check", "--capacity", "0"]).command.output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+}
+
 /// A user who chooses the working directory must not choose the secret.
 #[test]
 fn credentials_are_read_from_absolute_folders_only() {

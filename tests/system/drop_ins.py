@@ -105,3 +105,24 @@ def old_days_of_the_record_are_deleted(box):
 
     keep(10)
     keep(2)
+
+
+@scenario
+def capacity_of_the_unit(box):
+    enable(box)
+    drop_in = "/etc/systemd/system/wschat.service.d/limit.conf"
+    box.run(f"mkdir -p {drop_in.rsplit('/', 1)[0]}; printf '[Service]\nLimitNOFILE=20000\n' >{drop_in}")
+    box.run("systemctl daemon-reload")
+    enough = box.run("wschat check --capacity 19000")
+    assert "Backlog= of wschat.socket" in enough.stdout, enough.stdout
+    few = box.run("wschat check --capacity 50000", check=False)
+    assert few.returncode == 78, few.stdout
+    [line] = [line for line in few.stdout.splitlines() if line.startswith("LimitNOFILE= ")]
+    remedy = line.split("too low: systemctl edit wschat.service: ")[1]
+    box.run(f"printf '[Service]\n{remedy}\n' >{drop_in}; systemctl daemon-reload")
+    few = box.run("wschat check --capacity 50000", check=False).stdout
+    assert "too low: systemctl" not in few, few
+    # The sandbox hides the limits of the system from the check in it.
+    box.run("echo 'limits.connections_max = 9000000' >/etc/wschat.d/many.toml")
+    check = box.run("wschat check 2>&1").stdout
+    assert "9000000 is more than this system carries: " in check, check
