@@ -96,20 +96,22 @@ export class Room extends EventTarget {
   #heardAt = 0;
   /** The server has put this client out: only a person may reconnect. */
   #kicked = false;
-  #whenOpen;
+  #opening;
 
   /** The state, as in the event. */
   state = "connecting";
-  /** Resolves when the first connection is open. */
-  opened = new Promise((resolve) => (this.#whenOpen = resolve));
+  /** Resolves when the first connection is open; rejects if close() comes first. */
+  opened = new Promise((resolve, reject) => (this.#opening = { resolve, reject }));
 
   constructor(url, options) {
     super();
     this.#url = url;
     this.#options = { ...DEFAULTS, ...options };
     this.#last = this.#options.since;
-    this.#observe("addEventListener");
+    // Not everybody waits for it.
+    this.opened.catch(() => {});
     this.#open();
+    this.#observe("addEventListener");
   }
 
   /** Where to resume: the `tim` of the last message, or the time of joining. */
@@ -119,15 +121,27 @@ export class Room extends EventTarget {
 
   /**
    * Sends { usr, msg, … }; resolves to the message with `tim`, or rejects with
-   * NotSent. Several messages keep their order.
+   * NotSent. Several messages keep their order. It rejects with the reason of an
+   * AbortSignal; what is on its way then may have been sent.
    */
-  send(message) {
-    if (this.state !== "open") return Promise.reject(new NotSent("not-connected"));
+  async send(message, { signal } = {}) {
+    signal?.throwIfAborted();
+    if (this.state !== "open") throw new NotSent("not-connected");
     const id = message.id ?? newId();
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ id, text: JSON.stringify({ ...message, id }), resolve, reject });
-      this.#next();
-    });
+    const entry = { id, text: JSON.stringify({ ...message, id }) };
+    const answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
+    const abort = () => {
+      this.#queue = this.#queue.filter((other) => other !== entry);
+      entry.reject(signal.reason);
+    };
+    signal?.addEventListener("abort", abort);
+    this.#queue.push(entry);
+    this.#next();
+    try {
+      return await answer;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
   }
 
   /** Reconnects now instead of at `retryAt`. */
@@ -140,6 +154,7 @@ export class Room extends EventTarget {
     this.#observe("removeEventListener");
     this.#drop();
     this.#become("closed");
+    this.#opening.reject(new DOMException("closed before it was open", "AbortError"));
   }
 
   /** Handles changes of the network or of the tab. */
@@ -173,7 +188,7 @@ export class Room extends EventTarget {
       clearTimeout(this.#timer);
       this.#timer = setInterval(() => this.#watch(), answerMs / 4);
       this.#become("open");
-      this.#whenOpen();
+      this.#opening.resolve();
     };
     socket.onmessage = ({ data }) => this.#receive(data);
     socket.onclose = ({ code, reason }) => this.#lose(code, reason);
@@ -214,7 +229,7 @@ export class Room extends EventTarget {
       this.#inGap = true;
       return;
     }
-    if (flight && (answer || (flight.id && flight.id === message.id))) {
+    if (flight && (answer || (flight.text && flight.id === message.id))) {
       this.#flight = undefined;
       if (answer && message.err) flight.reject?.(new NotSent(message.err, message));
       else flight.resolve?.(message);
