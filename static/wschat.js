@@ -2,6 +2,9 @@
  * wschat.js: a wschat room for any page or script that has a WebSocket
  * (browsers, Node 22, Deno, Bun).
  *
+ * SPDX-License-Identifier: AGPL-3.0-only
+ * docs/embedding.md says what that means for a site that imports it.
+ *
  *     import { connect } from "./wschat.js";
  *
  *     const room = connect("ws://127.0.0.1:8080/");

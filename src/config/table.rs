@@ -74,7 +74,8 @@ keys! {
         trusted_proxies: Vec<TrustedProxy> = Vec::new(), list(0, parsed("IP, IP/BITS, unix")),
             NewConnections;
         /// Origins of the web pages that may listen and send, the chat page included; other pages
-        /// are answered with 403. If the list is empty, all pages may.
+        /// are answered with 403. If the list is empty, all pages may. Only pages with a listed
+        /// origin may show the chat page in a frame.
         origins: Vec<Origin> = Vec::new(),
             list(0, parsed("http://HOST[:PORT], https://HOST[:PORT]")), NewConnections;
     }

@@ -21,7 +21,8 @@ const bytesMax = Number(document.documentElement.dataset.bytesMax);
 $("usr").value = forGood("name") || tokenName();
 $("msg").value = inTab("draft");
 drafted();
-$($("usr").value ? "msg" : "usr").focus();
+// In a frame it would take the focus from the page around it.
+if (parent === window) $($("usr").value ? "msg" : "usr").focus();
 
 on("usr", "input", nameTyped);
 on("usr", "change", nameChanged);

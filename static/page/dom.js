@@ -16,15 +16,20 @@ export function keepFocus(node, heir) {
   if (node.contains(document.activeElement)) heir.focus({ preventScroll: true });
 }
 
-/** Reads or stores a value; ignores full or forbidden storage. */
-const storage = (kind) => (key, value) => {
-  try {
-    if (value === undefined) return globalThis[kind].getItem(`wschat.${key}`) ?? "";
-    globalThis[kind].setItem(`wschat.${key}`, value);
-  } catch {
-    return "";
-  }
-};
+/** Reads or stores a value. If storage is full, or forbidden in a frame, this page keeps it. */
+function storage(kind) {
+  const kept = {};
+  return (key, value) => {
+    if (value === undefined && key in kept) return kept[key];
+    try {
+      if (value === undefined) return globalThis[kind].getItem(`wschat.${key}`) ?? "";
+      kept[key] = value;
+      globalThis[kind].setItem(`wschat.${key}`, value);
+    } catch {
+      return "";
+    }
+  };
+}
 /** Until the tab is closed: token, draft, unsent messages. */
 export const inTab = storage("sessionStorage");
 /** The settings. */

@@ -6,6 +6,7 @@
 mod accessibility;
 mod connection;
 mod driver;
+mod embedding;
 mod engines;
 mod events;
 mod files;

@@ -1,6 +1,6 @@
 //! Pages of other origins use the room with POST.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
@@ -9,14 +9,17 @@ use serde_json::{Value, json};
 use crate::driver::{Page, run};
 use crate::harness::Daemon;
 
-/// A server of another origin with an empty page.
-fn other_origin() -> SocketAddr {
+/// A server of another origin whose page has this content.
+pub fn other_origin(content: impl Into<String>) -> SocketAddr {
+    let content = content.into();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
+            // Closing before it is read would reset the connection.
+            let _ = stream.read(&mut [0; 4096]);
             let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n";
-            let _ = stream.write_all(format!("{head}<p>").as_bytes());
+            let _ = stream.write_all(format!("{head}<!doctype html>{content}").as_bytes());
         }
     });
     address
@@ -47,7 +50,7 @@ fn a_page_of_another_origin_speaks_if_it_is_listed() {
 async fn speak() {
     const JSON: &str =
         "{ headers: { 'Content-Type': 'application/json', Authorization: 'Bearer x' } }";
-    let other = other_origin();
+    let other = other_origin("<p>");
     let open = Daemon::start("");
     let closed = Daemon::start("auth.jwt_secret = 'a secret of thirty-two bytes, yes'");
     let listed = Daemon::start(&format!("listen.origins = ['http://{other}']"));

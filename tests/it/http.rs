@@ -207,7 +207,10 @@ fn subprotocols_that_are_agreed_to() {
         let lines = HANDSHAKE.to_owned() + &fields.collect::<String>();
         let response = check(&daemon, &lines, "1 101");
         assert_eq!(field(&response, "sec-websocket-protocol"), want, "{offers:?}");
-        assert_eq!(response.matches("sec-websocket-protocol").count(), usize::from(want != ""));
+        assert_eq!(
+            response.matches("sec-websocket-protocol").count(),
+            usize::from(!want.is_empty())
+        );
         // With another request before it, hyper reads this one.
         let mut stream = raw(&daemon);
         exchange(&mut stream, GET);
@@ -268,7 +271,9 @@ fn files_of_the_page() {
     ] {
         let get = format!("GET {path} HTTP/1.1|Host: h");
         let response = check(&daemon, &get, "1 200");
-        assert!(field(&response, "content-security-policy").starts_with("default-src 'none';"));
+        let policy = field(&response, "content-security-policy");
+        assert!(policy.starts_with("default-src 'none';"), "{policy}");
+        assert!(policy.ends_with("; frame-ancestors 'none'"), "{policy}");
         assert_eq!(field(&response, "x-content-type-options"), "nosniff");
         assert_eq!(field(&response, "cache-control"), "no-cache, no-transform");
         assert_eq!(field(&response, "vary"), "Accept-Encoding");
@@ -299,11 +304,47 @@ fn files_of_the_page() {
     }
     let source = fs::read_to_string("static/wschat.js").unwrap();
     assert!(respond(&daemon, "GET /wschat.js HTTP/1.1|Host: h").ends_with(&source));
-    // A response to other pages depends on both.
-    let daemon = Daemon::start("[listen]\norigins = [\"https://chat.example\"]\n");
-    let response = check(&daemon, GET, "1 200");
-    let vary: Vec<_> = response.lines().filter(|line| line.starts_with("vary: ")).collect();
-    assert_eq!(vary, ["vary: Accept-Encoding", "vary: Origin"]);
+}
+
+/// They can import wschat.js, and show the page in a frame.
+#[test]
+fn what_pages_of_other_origins_may_do_with_the_files() {
+    const ORIGIN: &str = "https://www.example";
+    let one_vary = ["vary: Accept-Encoding"].as_slice();
+    let two_vary = ["vary: Accept-Encoding", "vary: Origin"].as_slice();
+    for (listed, origin, allowed, ancestors, vary) in [
+        ("", "", "*", "'none'", one_vary),
+        ("", ORIGIN, "*", "'none'", one_vary),
+        (ORIGIN, "", "", ORIGIN, two_vary),
+        (ORIGIN, ORIGIN, ORIGIN, ORIGIN, two_vary),
+        (ORIGIN, "https://other.example", "", ORIGIN, two_vary),
+        (ORIGIN, "null", "", ORIGIN, two_vary),
+    ] {
+        let list = if listed.is_empty() { String::new() } else { format!("'{listed}'") };
+        let daemon = Daemon::start(&format!("listen.origins = [{list}]"));
+        let origin = if origin.is_empty() { String::new() } else { format!("|Origin: {origin}") };
+        for path in ["/", "/wschat.js", "/icon.svg"] {
+            let get = format!("GET {path} HTTP/1.1|Host: h{origin}");
+            for (lines, status) in [(&get, "1 200"), (&format!("{get}|If-None-Match: *"), "1 304")]
+            {
+                let response = check(&daemon, lines, status);
+                let all = |name| response.lines().filter(move |line| line.starts_with(name));
+                let (allowed, vary) =
+                    if path == "/icon.svg" { ("", one_vary) } else { (allowed, vary) };
+                assert_eq!(field(&response, "access-control-allow-origin"), allowed, "{lines}");
+                let load = if allowed.is_empty() { "same-origin" } else { "cross-origin" };
+                let load = format!("cross-origin-resource-policy: {load}");
+                assert_eq!(all("cross-origin-resource-policy").collect::<Vec<_>>(), [load]);
+                assert_eq!(all("vary: ").collect::<Vec<_>>(), vary, "{lines}");
+                let policy = field(&response, "content-security-policy");
+                assert!(policy.ends_with(&format!("; frame-ancestors {ancestors}")), "{policy}");
+                assert_eq!(field(&response, "x-frame-options"), "");
+            }
+        }
+        let response = check(&daemon, "GET /nowhere HTTP/1.1|Host: h", "1 404");
+        let policy = field(&response, "content-security-policy");
+        assert!(policy.ends_with("frame-ancestors 'none'"), "{policy}");
+    }
 }
 
 /// The text of a response in gzip.

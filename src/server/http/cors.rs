@@ -3,9 +3,10 @@
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
-use super::event_stream;
 use super::origin_check::is_allowed;
+use super::page::MODULE_PATH;
 use super::response::{FullResponse, set};
+use super::{event_stream, response};
 use crate::address::Origin;
 
 /// The path of the room.
@@ -32,17 +33,17 @@ pub(crate) struct Cors {
 impl Cors {
     /// The fields for the response to `request`. `origins` lists the origins of pages that
     /// may use the room; an empty list allows all. No page of another origin can read the
-    /// responses of other paths than the room's and the event stream's.
+    /// responses of other paths than those of the room, the event stream and wschat.js.
     pub fn new<B>(request: &Request<B>, origins: &[Origin]) -> Self {
         let path = request.uri().path();
-        if path != ROOM_PATH && path != event_stream::PATH {
+        if ![ROOM_PATH, event_stream::PATH, MODULE_PATH].contains(&path) {
             return Self { fields: HeaderMap::new() };
         }
         let methods = (request.method() == Method::OPTIONS).then(|| methods(path));
         Self::with(request.headers(), methods, origins)
     }
 
-    /// As [`new`](Self::new), for a request at one of the two paths. `methods` are those that
+    /// As [`new`](Self::new), for a request at one of these paths. `methods` are those that
     /// a response to OPTIONS names.
     pub fn with(headers: &HeaderMap, methods: Option<&'static str>, origins: &[Origin]) -> Self {
         let mut fields = HeaderMap::new();
@@ -56,7 +57,11 @@ impl Cors {
         };
         if let Some(allowed) = allowed {
             fields.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-            set(&mut fields, &[(header::ACCESS_CONTROL_EXPOSE_HEADERS, RESPONSE_FIELDS)]);
+            let readable = [
+                (header::ACCESS_CONTROL_EXPOSE_HEADERS, RESPONSE_FIELDS),
+                (response::RESOURCE_POLICY, "cross-origin"),
+            ];
+            set(&mut fields, &readable);
             if let Some(methods) = methods {
                 let preflight: [(HeaderName, _); 3] = [
                     (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
@@ -72,9 +77,13 @@ impl Cors {
     /// Adds the fields to a response; 101 has none.
     pub fn add_to(self, response: &mut FullResponse) {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            // `Vary` may be there already.
-            for (name, value) in &self.fields {
-                response.headers_mut().append(name, value.clone());
+            let headers = response.headers_mut();
+            for (name, value) in self.fields.iter().map(|(name, value)| (name, value.clone())) {
+                // `Vary` may be there already, and counts, too.
+                match *name {
+                    header::VARY => drop(headers.append(name, value)),
+                    _ => drop(headers.insert(name, value)),
+                }
             }
         }
     }
@@ -104,11 +113,12 @@ mod tests {
     fn all_pages_or_those_that_are_listed() {
         const LISTED: &str = "https://chat.example";
         const EXPOSED: &str = "access-control-expose-headers: Retry-After, WWW-Authenticate";
-        for path in ["/", "/?a", "/events", "/events?since=x"] {
+        const LOADED: &str = "cross-origin-resource-policy: cross-origin";
+        for path in ["/", "/?a", "/events", "/events?since=x", "/wschat.js", "/wschat.js?1"] {
             for origin in ["", LISTED, "null", "nonsense"] {
                 assert_eq!(
                     fields("GET", path, origin, &[]),
-                    ["access-control-allow-origin: *", EXPOSED]
+                    ["access-control-allow-origin: *", EXPOSED, LOADED]
                 );
             }
             for origin in ["", "https://other.example", "http://chat.example", "null", "x y"] {
@@ -117,10 +127,15 @@ mod tests {
             }
             assert_eq!(
                 fields("POST", path, LISTED, &[LISTED]),
-                ["access-control-allow-origin: https://chat.example", EXPOSED, "vary: Origin"]
+                [
+                    "access-control-allow-origin: https://chat.example",
+                    EXPOSED,
+                    LOADED,
+                    "vary: Origin"
+                ]
             );
         }
-        for path in ["/wschat.js", "/nowhere", "/events/"] {
+        for path in ["/icon.svg", "/nowhere", "/events/"] {
             for method in ["GET", "OPTIONS"] {
                 assert!(fields(method, path, LISTED, &[]).is_empty());
             }
@@ -129,9 +144,11 @@ mod tests {
 
     #[test]
     fn a_preflight_names_methods_and_fields() {
-        for (path, methods) in
-            [("/", "GET, HEAD, POST, OPTIONS"), ("/events", "GET, HEAD, OPTIONS")]
-        {
+        for (path, methods) in [
+            ("/", "GET, HEAD, POST, OPTIONS"),
+            ("/events", "GET, HEAD, OPTIONS"),
+            ("/wschat.js", "GET, HEAD, OPTIONS"),
+        ] {
             assert_eq!(
                 fields("OPTIONS", path, "https://a.example", &[]),
                 [
@@ -140,6 +157,7 @@ mod tests {
                     "access-control-allow-origin: *",
                     "access-control-expose-headers: Retry-After, WWW-Authenticate",
                     "access-control-max-age: 600",
+                    "cross-origin-resource-policy: cross-origin",
                 ]
             );
         }

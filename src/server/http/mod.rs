@@ -14,7 +14,8 @@
 //! - `host_check`: whether `Host` is valid
 //! - `upgrade`: the server's part of the WebSocket handshake (RFC 6455, 4.2)
 //! - `origin_check`: whether `Origin` is listed
-//! - `page`: the files of the chat page; `gzip`: their compressed form
+//! - `page`: the files of the chat page; `gzip`: their compressed form; `framing`: which sites
+//!   may show it in a frame
 //! - `post`: a message that is sent by POST; `bearer`: its token in `Authorization`;
 //!   `post_response`: its response; `post_head`: the head as it arrived
 //! - `cors`: which pages may read a response
@@ -31,6 +32,7 @@ mod error_response;
 mod event_stream;
 mod fast_path;
 mod forwarded_for;
+mod framing;
 mod gzip;
 pub(crate) mod handshake_stream;
 pub(crate) mod host_check;

@@ -9,8 +9,19 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::framing::frame_ancestors;
 use super::gzip;
 use super::response::{FullResponse, page_response};
+use crate::address::Origin;
+
+/// The settings of the server on which the page depends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageSettings<'a> {
+    /// The longest message in bytes.
+    pub message_bytes_max: usize,
+    /// The origins of pages that may use the room.
+    pub origins: &'a [Origin],
+}
 
 /// One file of the page.
 pub(crate) struct PageFile {
@@ -23,9 +34,8 @@ pub(crate) struct PageFile {
     compressed: &'static [u8],
     /// The start of the content's SHA-256: it changes with the file, but not with each build.
     hash: String,
-    /// Restricts a page to its own script, its own style and this server's WebSocket; no site
-    /// can embed it.
-    content_security_policy: HeaderValue,
+    /// Restricts a page to its own script, its own style and this server's WebSocket.
+    content_security_policy: String,
 }
 
 /// A file that build.rs has written, and the same compressed.
@@ -42,10 +52,13 @@ static FILES: LazyLock<[PageFile; 3]> = LazyLock::new(|| {
     let first_lines = include_str!(concat!(env!("OUT_DIR"), "/index-first-lines.html"));
     [
         PageFile::new("/", "text/html; charset=utf-8", first_lines, built!("index-rest.html")),
-        PageFile::new("/wschat.js", "text/javascript; charset=utf-8", "", built!("wschat.js")),
+        PageFile::new(MODULE_PATH, "text/javascript; charset=utf-8", "", built!("wschat.js")),
         PageFile::new("/icon.svg", "image/svg+xml", "", built!("icon.svg")),
     ]
 });
+
+/// wschat.js, which other sites can import.
+pub(crate) const MODULE_PATH: &str = "/wschat.js";
 
 /// The text in the first lines that is replaced with the limit of messages.
 const MESSAGE_BYTES_MAX: &str = "data-bytes-max=\"16384\"";
@@ -63,8 +76,7 @@ impl PageFile {
     ) -> Self {
         let hash = digest::digest(&digest::SHA256, [first_lines, text].concat().as_bytes());
         let hash = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let content_security_policy = HeaderValue::try_from(content_security_policy(text))
-            .unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"));
+        let content_security_policy = content_security_policy(text);
         Self { path, media_type, first_lines, text, compressed, hash, content_security_policy }
     }
 
@@ -75,7 +87,8 @@ impl PageFile {
 
     /// The file, or 304 if these headers say that the client has it. The connection stays open
     /// for the next file.
-    pub fn response(&self, headers: &HeaderMap, message_bytes_max: usize) -> FullResponse {
+    pub fn response(&self, headers: &HeaderMap, settings: PageSettings<'_>) -> FullResponse {
+        let PageSettings { message_bytes_max, origins } = settings;
         let takes_gzip = gzip::is_accepted(headers);
         let etag = self.etag(message_bytes_max, takes_gzip);
         let is_cached = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
@@ -98,7 +111,11 @@ impl PageFile {
             page_response(StatusCode::OK, content, &fields)
         };
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_SECURITY_POLICY, self.content_security_policy.clone());
+        let policy = format!("{}; {}", self.content_security_policy, frame_ancestors(origins));
+        // `page_response` has one that forbids everything.
+        if let Ok(policy) = HeaderValue::try_from(policy) {
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
         if let Ok(etag) = HeaderValue::try_from(etag) {
             headers.insert(header::ETAG, etag);
         }
@@ -147,7 +164,7 @@ fn content_security_policy(text: &str) -> String {
         .map(|(start, end)| source(start, end).unwrap_or_else(|| "'none'".to_owned()));
     format!(
         "default-src 'none'; script-src {script}; style-src {style}; img-src 'self'; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+         connect-src 'self'; base-uri 'none'; form-action 'none'"
     )
 }
 
@@ -158,12 +175,12 @@ mod tests {
     #[test]
     fn the_page_names_its_script_and_its_style_by_hash() {
         let page = PageFile::find("/").unwrap();
-        let policy = page.content_security_policy.to_str().unwrap();
+        let policy = &page.content_security_policy;
         assert!(policy.contains("script-src 'sha256-"), "{policy}");
         assert!(policy.contains("style-src 'sha256-"), "{policy}");
         assert!(!page.text.contains("src=\"page/main.js\""));
         let icon = PageFile::find("/icon.svg").unwrap();
-        let policy = icon.content_security_policy.to_str().unwrap();
+        let policy = &icon.content_security_policy;
         assert!(policy.contains("script-src 'none'; style-src 'none'"), "{policy}");
     }
 }

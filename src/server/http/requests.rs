@@ -19,6 +19,7 @@ use super::forwarded_for;
 use super::handshake_stream::HandshakeStream;
 use super::http11_reader::Http11Reader;
 use super::lease::Lease;
+use super::page::PageSettings;
 use super::post::{self, PostContext};
 use super::post_head::PostHead;
 use super::proxy_header::read_proxy_header;
@@ -205,7 +206,9 @@ impl HttpServer {
         let is_allowed = origin_check::is_allowed(headers, origins);
         let client = forwarded_for::client(headers, peer, trusted_proxies);
         let not_admitted = |response, why| (response, Err(NotAdmitted { why, client }));
-        let outcome = routes::respond(request, page.enabled, limits.message_bytes_max);
+        let message_bytes_max = limits.message_bytes_max;
+        let page = page.enabled.then_some(PageSettings { message_bytes_max, origins });
+        let outcome = routes::respond(request, page);
         let (response, encoding, start) = match outcome {
             Outcome::ListenerHead(_) if !is_allowed => {
                 return not_admitted(error_response::rejected(Rejection::Origin), None);

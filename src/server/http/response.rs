@@ -7,6 +7,10 @@ use hyper::{Response, StatusCode};
 /// A response with its whole body.
 pub(crate) type FullResponse = Response<Bytes>;
 
+/// Which origins may load a response without reading it (Fetch Standard, 3.8).
+pub(crate) const RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
+
 /// What is no page loads nothing, and no site can embed it.
 const CONTENT_SECURITY_POLICY: &str =
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -37,7 +41,7 @@ pub(crate) fn page_response(
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
             (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-            (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+            (RESOURCE_POLICY, "same-origin"),
         ],
     );
     set(headers, fields);

@@ -7,7 +7,7 @@ use hyper::{Method, Request, StatusCode, header};
 use super::cors::{ROOM_PATH, methods};
 use super::error_response::{error, upgrade_required};
 use super::host_check::check_host;
-use super::page::PageFile;
+use super::page::{PageFile, PageSettings};
 use super::response::{FullResponse, last_response};
 use super::upgrade::{is_upgrade, upgrade};
 use super::{event_stream, start};
@@ -38,13 +38,8 @@ impl From<FullResponse> for Outcome {
 /// What `request` leads to: a listener if it is a valid WebSocket handshake or a request for
 /// an event stream.
 ///
-/// `page_is_enabled` says whether the chat page is served, which contains
-/// `message_bytes_max`.
-pub(crate) fn respond(
-    request: &Request<impl Body>,
-    page_is_enabled: bool,
-    message_bytes_max: usize,
-) -> Outcome {
+/// `page` has the settings of the chat page, if it is served.
+pub(crate) fn respond(request: &Request<impl Body>, page: Option<PageSettings<'_>>) -> Outcome {
     if let Err(sentence) = check_host(request) {
         return error(StatusCode::BAD_REQUEST, sentence, &[]).into();
     }
@@ -60,7 +55,7 @@ pub(crate) fn respond(
         return error(StatusCode::NOT_FOUND, sentence, &[]).into();
     };
     let is_root = path == ROOM_PATH;
-    if !page_is_enabled && !is_root {
+    if page.is_none() && !is_root {
         let sentence = "The page is disabled; the room is at /.";
         return error(StatusCode::NOT_FOUND, sentence, &[]).into();
     }
@@ -74,12 +69,10 @@ pub(crate) fn respond(
             Err(sentence) => error(StatusCode::BAD_REQUEST, sentence, &[]).into(),
         };
     }
-    let response = match *method {
-        Method::OPTIONS => options(path),
-        Method::GET | Method::HEAD if page_is_enabled => {
-            file.response(request.headers(), message_bytes_max)
-        }
-        Method::GET | Method::HEAD => upgrade_required(
+    let response = match (method, page) {
+        (&Method::OPTIONS, _) => options(path),
+        (&Method::GET | &Method::HEAD, Some(page)) => file.response(request.headers(), page),
+        (&Method::GET | &Method::HEAD, None) => upgrade_required(
             "This is a WebSocket room without a page: connect with a WebSocket client.",
         ),
         _ => not_allowed(path),
