@@ -24,6 +24,7 @@ fn main() {
     for (name, text) in [
         ("index-rest.html", rest),
         ("wschat.js", &read("wschat.js")),
+        ("wschat.d.ts", &read("wschat.d.ts")),
         ("icon.svg", &read("icon.svg")),
     ] {
         compress(&write(name, text));

@@ -1,3 +1,4 @@
+// @ts-self-types="./wschat.d.ts"
 /**
  * wschat.js: a wschat room for any page or script that has a WebSocket
  * (browsers, Node 22, Deno, Bun).

@@ -69,6 +69,7 @@ fn requests_and_their_status() {
         ("HEAD / HTTP/1.1|Host: h", "1 200"),
         ("GET /?token=x HTTP/1.1|Host: h", "1 200"),
         ("GET /wschat.js HTTP/1.1|Host: h", "1 200"),
+        ("GET /wschat.d.ts HTTP/1.1|Host: h", "1 200"),
         ("GET /page.js HTTP/1.1|Host: h", "1 404"),
         ("GET /icon.svg HTTP/1.1|Host: h", "1 200"),
         ("GET /nowhere HTTP/1.1|Host: h", "1 404 Not Found"),
@@ -267,6 +268,7 @@ fn files_of_the_page() {
     for (path, media_type) in [
         ("/", "text/html; charset=utf-8"),
         ("/wschat.js", "text/javascript; charset=utf-8"),
+        ("/wschat.d.ts", "application/typescript; charset=utf-8"),
         ("/icon.svg", "image/svg+xml"),
     ] {
         let get = format!("GET {path} HTTP/1.1|Host: h");
@@ -323,7 +325,7 @@ fn what_pages_of_other_origins_may_do_with_the_files() {
         let list = if listed.is_empty() { String::new() } else { format!("'{listed}'") };
         let daemon = Daemon::start(&format!("listen.origins = [{list}]"));
         let origin = if origin.is_empty() { String::new() } else { format!("|Origin: {origin}") };
-        for path in ["/", "/wschat.js", "/icon.svg"] {
+        for path in ["/", "/wschat.js", "/wschat.d.ts", "/icon.svg"] {
             let get = format!("GET {path} HTTP/1.1|Host: h{origin}");
             for (lines, status) in [(&get, "1 200"), (&format!("{get}|If-None-Match: *"), "1 304")]
             {

@@ -4,7 +4,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
 use super::origin_check::is_allowed;
-use super::page::MODULE_PATH;
+use super::page::{MODULE_PATH, TYPES_PATH};
 use super::response::{FullResponse, set};
 use super::{event_stream, response};
 use crate::address::Origin;
@@ -36,7 +36,7 @@ impl Cors {
     /// responses of other paths than those of the room, the event stream and wschat.js.
     pub fn new<B>(request: &Request<B>, origins: &[Origin]) -> Self {
         let path = request.uri().path();
-        if ![ROOM_PATH, event_stream::PATH, MODULE_PATH].contains(&path) {
+        if ![ROOM_PATH, event_stream::PATH, MODULE_PATH, TYPES_PATH].contains(&path) {
             return Self { fields: HeaderMap::new() };
         }
         let methods = (request.method() == Method::OPTIONS).then(|| methods(path));
@@ -114,7 +114,9 @@ mod tests {
         const LISTED: &str = "https://chat.example";
         const EXPOSED: &str = "access-control-expose-headers: Retry-After, WWW-Authenticate";
         const LOADED: &str = "cross-origin-resource-policy: cross-origin";
-        for path in ["/", "/?a", "/events", "/events?since=x", "/wschat.js", "/wschat.js?1"] {
+        for path in
+            ["/", "/?a", "/events", "/events?since=x", "/wschat.js", "/wschat.js?1", "/wschat.d.ts"]
+        {
             for origin in ["", LISTED, "null", "nonsense"] {
                 assert_eq!(
                     fields("GET", path, origin, &[]),

@@ -48,17 +48,24 @@ macro_rules! built {
     };
 }
 
-static FILES: LazyLock<[PageFile; 3]> = LazyLock::new(|| {
+static FILES: LazyLock<[PageFile; 4]> = LazyLock::new(|| {
     let first_lines = include_str!(concat!(env!("OUT_DIR"), "/index-first-lines.html"));
     [
         PageFile::new("/", "text/html; charset=utf-8", first_lines, built!("index-rest.html")),
         PageFile::new(MODULE_PATH, "text/javascript; charset=utf-8", "", built!("wschat.js")),
+        PageFile::new(
+            TYPES_PATH,
+            "application/typescript; charset=utf-8",
+            "",
+            built!("wschat.d.ts"),
+        ),
         PageFile::new("/icon.svg", "image/svg+xml", "", built!("icon.svg")),
     ]
 });
 
-/// wschat.js, which other sites can import.
+/// wschat.js, which other sites can import, and its types.
 pub(crate) const MODULE_PATH: &str = "/wschat.js";
+pub(crate) const TYPES_PATH: &str = "/wschat.d.ts";
 
 /// The text in the first lines that is replaced with the limit of messages.
 const MESSAGE_BYTES_MAX: &str = "data-bytes-max=\"16384\"";
