@@ -7,7 +7,7 @@ import { locale, text } from "./texts.js";
 const ROWS_MAX = 2_000;
 const ROWS_MAX_READING = 6_000;
 /** So long after a gesture a browser may still scroll as it was told before it. */
-const LATE_MS = 500;
+const STALE_SCROLL_MS = 500;
 
 const format = (options) => new Intl.DateTimeFormat(locale, options);
 export const clock = format({ timeStyle: "short" });
@@ -161,7 +161,7 @@ export class List {
   #look() {
     const { scrollTop } = this.#in.scroller;
     if (scrollTop < this.#top && !this.#atEnd()) this.#set(false);
-    if (scrollTop > this.#top && this.#atEnd() && Date.now() > this.#upAt + LATE_MS) this.#set(true);
+    if (scrollTop > this.#top && this.#atEnd() && Date.now() > this.#upAt + STALE_SCROLL_MS) this.#set(true);
     this.#top = scrollTop;
   }
 
