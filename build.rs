@@ -1,6 +1,7 @@
 //! Joins the files of the chat page into one response, and compresses what is served: so a
 //! browser needs one request, and the daemon no time and no memory for compression.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,8 +13,9 @@ const SCRIPT: &str = "<script type=\"module\" src=\"page/main.js\"></script>";
 fn main() {
     println!("cargo::rerun-if-changed=static");
     let style = format!("<style>\n{}</style>", without_comments(&read("wschat.css")));
-    let mut script = String::new();
-    append_module("page/main.js", &mut Vec::new(), &mut script);
+    let (mut script, mut modules) = (String::new(), Vec::new());
+    append_module("page/main.js", &mut modules, &mut script);
+    check_names(modules.iter().map(String::as_str));
     assert!(!script.contains("</script") && !script.contains("<!--"), "the script would end here");
     let script = format!("<script type=\"module\">\n{script}</script>");
     let page = replace(&replace(&read("index.html"), STYLE, &style), SCRIPT, &script);
@@ -63,6 +65,29 @@ fn append_module(path: &str, done: &mut Vec<String>, script: &mut String) {
     for line in own {
         script.push_str(line.strip_prefix("export ").unwrap_or(line));
         script.push('\n');
+    }
+}
+
+/// All modules share one scope. A name that two of them declare would stop the page.
+fn check_names<'a>(paths: impl Iterator<Item = &'a str>) {
+    let mut declared: HashMap<String, &str> = HashMap::new();
+    for path in paths {
+        for line in read(path).lines() {
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            let line = line.strip_prefix("async ").unwrap_or(line);
+            let kinds = ["const ", "let ", "function ", "class "];
+            let Some(rest) = kinds.iter().find_map(|kind| line.strip_prefix(kind)) else {
+                continue;
+            };
+            let names = rest.split(['=', '(']).next().unwrap_or(rest);
+            for name in names.trim_matches(['{', '}', '[', ']', ';', ' ']).split(',') {
+                let name = name.rsplit(':').next().and_then(|name| name.split_whitespace().next());
+                let Some(name) = name else { continue };
+                if let Some(other) = declared.insert(name.to_owned(), path) {
+                    panic!("{path} and {other} both declare {name}");
+                }
+            }
+        }
     }
 }
 
