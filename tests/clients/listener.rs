@@ -102,7 +102,7 @@ impl Drop for Listener {
 }
 
 /// What tests/run has installed.
-fn installed(path: &str) -> String {
+pub fn installed(path: &str) -> String {
     let folder = std::env::var_os("WSCHAT_CACHE").map(PathBuf::from).unwrap_or_else(|| {
         PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/wschat-tests")
     });

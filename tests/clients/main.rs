@@ -1,5 +1,9 @@
-//! Clients that others wrote, directly and through nginx and Caddy: curl, Python's httpx-sse,
-//! and `eventsource` of Node. `tests/run clients` installs them.
+//! Clients that others wrote. With event streams, directly and through nginx and Caddy: curl,
+//! Python's httpx-sse, and `eventsource` of Node. With WebSockets: Python's websockets and
+//! aiohttp, `ws` of Node, websocat, gorilla/websocket of Go, and Java's own. `tests/run clients`
+//! installs them.
+
+mod chatter;
 
 #[allow(dead_code, reason = "the tests of the daemon need more of it")]
 #[path = "../it/harness.rs"]
@@ -14,6 +18,7 @@ mod proxy;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use chatter::Chatter;
 use harness::{Daemon, until};
 use listener::Listener;
 use manager::Manager;
@@ -136,6 +141,41 @@ fn a_silent_stream_stays_open_through_nginx() {
     assert_eq!(connections(&daemon), before);
     let message = say(&proxy.url("/"), "still here");
     listeners.iter_mut().for_each(|it| it.hears(&message));
+}
+
+/// Every client sends a message; all get the same bytes in the same order, and each its own
+/// answers. The lock and the slow mode, of which the server tells, confuse none.
+#[test]
+fn clients_chat_over_websockets() {
+    let manager = Manager::with_config(CONFIG);
+    let daemon = manager.start();
+    let mut chatters = Chatter::start_all(&format!("ws://{}/", daemon.addr));
+    wait_for_listeners(&daemon, chatters.len());
+    let all_get = |chatters: &[Chatter], msg: &str| {
+        let texts: Vec<_> = chatters.iter().map(Chatter::message).collect();
+        let json: Value = serde_json::from_str(&texts[0]).unwrap();
+        assert_eq!(json["msg"], msg);
+        texts.iter().for_each(|text| assert_eq!(*text, texts[0]));
+    };
+    for index in 0..chatters.len() {
+        let message = json!({ "usr": chatters[index].name, "msg": "häć ✅" }).to_string();
+        chatters[index].send(&message);
+        all_get(&chatters, "häć ✅");
+        let long = "x".repeat(10_000);
+        chatters[index].send(&json!({ "usr": "long", "msg": long }).to_string());
+        all_get(&chatters, &long);
+    }
+    for words in [["slow", "60"].as_slice(), &["slow", "off"], &["lock"]] {
+        assert!(daemon.command(words).output().unwrap().status.success());
+    }
+    for chatter in &mut chatters {
+        chatter.send(&json!({ "usr": "ann", "msg": "nobody hears this" }).to_string());
+        let notice: Value = serde_json::from_str(&chatter.message()).unwrap();
+        assert_eq!(notice["err"], "locked", "{}", chatter.name);
+    }
+    assert!(daemon.command(&["unlock"]).output().unwrap().status.success());
+    say(&format!("http://{}/", daemon.addr), "the end");
+    all_get(&chatters, "the end");
 }
 
 /// Sends a message with curl, and returns it as everybody gets it.
