@@ -43,12 +43,25 @@ export interface StateChange {
   reason?: string;
 }
 
+/** Who is there and who can send. */
+export interface Presence {
+  listeners: number;
+  locked: boolean;
+  /** Seconds between two messages of one sender, or 0. */
+  slow: number;
+  /** Whether a token is needed to send. */
+  token: boolean;
+  title?: string;
+  notice?: string;
+}
+
 /** The events, and their `detail`. */
 export interface RoomEvents {
   message: Received;
   retract: Received & { retract: string };
   gap: Notice;
   notice: Notice;
+  room: { usr: "wschat"; msg: string; room: Presence };
   state: StateChange;
 }
 
@@ -93,6 +106,8 @@ export class NotSent extends Error {
 export class Room extends EventTarget {
   constructor(url: string | URL, options?: Options);
   readonly state: State;
+  /** As the server has told last; null before, or if it tells nothing. */
+  readonly presence: Presence | null;
   /** Rejects if `close()` comes first. */
   readonly opened: Promise<void>;
   get since(): string | null;

@@ -70,7 +70,7 @@ export class NotSent extends Error {
 
 /**
  * Its events are CustomEvents, whose detail is the message or the notice:
- * message, retract, gap, notice; and
+ * message, retract, gap, notice, room (the server tells `presence`); and
  *   state    detail: { state, retryAt, code, reason }, where state is connecting,
  *            open, waiting (until `retryAt`, after a close with `code` and `reason`;
  *            without `retryAt` for reconnect(), because a person has to decide),
@@ -104,6 +104,8 @@ export class Room extends EventTarget {
 
   /** The state, as in the event. */
   state = "connecting";
+  /** Who is there and who can send, as the server has told last: see docs/javascript.md. */
+  presence = null;
   /** Resolves when the first connection is open; rejects if close() comes first. */
   opened = new Promise((resolve, reject) => (this.#opening = { resolve, reject }));
 
@@ -226,6 +228,10 @@ export class Room extends EventTarget {
     const flight = this.#flight;
     // The name is reserved; in other messages these fields mean nothing.
     const server = message.usr === "wschat";
+    if (server && message.room) {
+      this.presence = message.room;
+      return this.#tell("room", message);
+    }
     const answer = server && (message.err ?? message.ack);
     if (answer === "gap") {
       // Until a message follows it is the same gap.

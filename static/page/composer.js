@@ -1,5 +1,6 @@
 /** Writing and sending messages. */
 import { newId } from "../wschat.js";
+import { slowSecs } from "./about.js";
 import { $, forGood, inTab, on } from "./dom.js";
 import { list } from "./messages.js";
 import { ownName } from "./name.js";
@@ -117,6 +118,7 @@ async function deliver(entry) {
   try {
     await room.send(outgoing(entry));
     endMute();
+    if (slowSecs()) waitAfter("sent", slowSecs());
   } catch ({ code, notice }) {
     if (notice?.wait) waitAfter(code, notice.wait);
     const isTooFast = code === "rate-limited" && notice.wait;

@@ -1,4 +1,5 @@
 /** Messages from the room on their way into the list, one layout for all that have come. */
+import { showUnread } from "./about.js";
 import { $, keepFocus, on } from "./dom.js";
 import { List } from "./list.js";
 import { callMe, mentions } from "./name.js";
@@ -24,7 +25,7 @@ when("message", (message) => {
   const own = unsentById(message.id);
   if (own) forget(own);
   const mention = !own && mentions(message.msg);
-  if (document.hidden) document.title = `(${++unread}) wschat`;
+  if (document.hidden) showUnread(++unread);
   noticeReader();
   const isNew = !own && !isMarked && isAway();
   isMarked ||= isNew;
@@ -83,8 +84,7 @@ addEventListener("focus", noticeReader);
 document.addEventListener("visibilitychange", () => {
   noticeReader();
   if (document.hidden) return;
-  unread = 0;
-  document.title = "wschat";
+  showUnread((unread = 0));
 });
 
 function onNews(following, news) {

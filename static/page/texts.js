@@ -9,16 +9,25 @@ const TEXTS = {
     "Seit du da bist, hat niemand etwas gesagt.",
     "Od vašeho příchodu nikdo nic neřekl.",
   ],
+  emptySay: [
+    "Nothing has been said since you came. Say hello!",
+    "Seit du da bist, hat niemand etwas gesagt. Sag hallo!",
+    "Od vašeho příchodu nikdo nic neřekl. Pozdravte!",
+  ],
+  here: ["{n} here", "{n} hier", "{n} tady"],
+  notice: ["About this room", "Über diesen Raum", "O této místnosti"],
   gone: ["Older messages, no longer here: {n}", "Ältere Nachrichten, nicht mehr hier: {n}", "Starší zprávy, už tu nejsou: {n}"],
   news: ["New messages: {n}", "Neue Nachrichten: {n}", "Nové zprávy: {n}"],
   latest: ["Latest messages", "Neueste Nachrichten", "Nejnovější zprávy"],
   toMessage: ["Go to the message box", "Zum Eingabefeld", "Přejít k psaní zprávy"],
-  name: ["Name", "Name", "Jméno"],
-  message: ["Message", "Nachricht", "Zpráva"],
+  name: ["Your name", "Dein Name", "Vaše jméno"],
+  message: ["Message to everybody here", "Nachricht an alle hier", "Zpráva všem, kdo tu jsou"],
   send: ["Send", "Senden", "Odeslat"],
   left: ["{bytes} left", "Noch {bytes}", "Zbývá: {bytes}"],
   over: ["{bytes} too long", "{bytes} zu lang", "Delší o {bytes}"],
   wait: ["You can send again {in}", "Du kannst {in} wieder senden", "Znovu můžete odeslat {in}"],
+  sendsIn: ["Will be sent {in}", "Wird {in} gesendet", "Odešle se {in}"],
+  waits: ["Waiting to be sent", "Wartet darauf, gesendet zu werden", "Čeká na odeslání"],
   connecting: ["Connecting…", "Verbinde…", "Připojování…"],
   open: ["Connected", "Verbunden", "Připojeno"],
   waiting: ["Not connected.", "Nicht verbunden.", "Nepřipojeno."],
@@ -26,8 +35,6 @@ const TEXTS = {
   retryNow: ["Try now", "Jetzt versuchen", "Zkusit hned"],
   sending: ["Sending…", "Wird gesendet…", "Odesílá se…"],
   again: ["Send again", "Noch einmal senden", "Odeslat znovu"],
-  sendsIn: ["Will be sent {in}", "Wird {in} gesendet", "Odešle se {in}"],
-  waits: ["Waiting to be sent", "Wartet darauf, gesendet zu werden", "Čeká na odeslání"],
   edit: ["Edit", "Ändern", "Upravit"],
   discard: ["Discard", "Verwerfen", "Zahodit"],
   sendAs: ["Send as {who}", "Als {who} senden", "Odeslat jako {who}"],
@@ -49,6 +56,7 @@ const TEXTS = {
     "nepřišla odpověď. Možná dorazila.",
   ],
   "not-connected": ["there is no connection.", "Es besteht keine Verbindung.", "není spojení."],
+  "too-late": ["it has waited too long.", "Sie hat zu lange gewartet.", "čekala příliš dlouho."],
   "too-big": ["it is too long.", "Sie ist zu lang.", "je příliš dlouhá."],
   "missing-usr": ["nothing of this name is visible.", "Von diesem Namen ist nichts zu sehen.", "z tohoto jména není nic vidět."],
   "name-reserved": ["this name belongs to the server.", "Dieser Name gehört dem Server.", "toto jméno patří serveru."],
@@ -58,13 +66,24 @@ const TEXTS = {
     "token je pro jiné jméno.",
   ],
   "jwt-missing": ["this room asks for a token.", "Dieser Raum verlangt ein Token.", "tato místnost žádá token."],
-  "too-late": ["it has waited too long.", "Sie hat zu lange gewartet.", "čekala příliš dlouho."],
   "jwt-invalid": ["the token is not valid here.", "Das Token gilt hier nicht.", "token tu neplatí."],
   "jwt-expired": ["the token has expired.", "Das Token ist abgelaufen.", "platnost tokenu vypršela."],
   "jwt-revoked": ["the token has been revoked.", "Das Token wurde widerrufen.", "token byl odvolán."],
   "rate-limited": ["too fast.", "Zu schnell.", "příliš rychle."],
   muted: ["you have been silenced.", "Du bist stummgeschaltet.", "byli jste umlčeni."],
   locked: ["only moderators may speak now.", "Jetzt spricht nur die Moderation.", "teď mluví jen moderátoři."],
+  tokenNeeded: [
+    "You need a token to speak here.",
+    "Wer hier sprechen will, braucht ein Token.",
+    "Kdo tu chce mluvit, potřebuje token.",
+  ],
+  tokenEnter: ["Enter a token", "Token eingeben", "Zadat token"],
+  lockedNow: ["Only moderators may speak now.", "Jetzt spricht nur die Moderation.", "Teď mluví jen moderátoři."],
+  slowNow: [
+    "Slow mode: {secs} between your messages.",
+    "Langsamer Modus. Abstand deiner Nachrichten: {secs}.",
+    "Pomalý režim. Rozestup vašich zpráv: {secs}.",
+  ],
   kicked: ["You were put out of the room.", "Du wurdest aus dem Raum gewiesen.", "Byli jste vykázáni z místnosti."],
   retracted: ["Message retracted", "Nachricht zurückgezogen", "Zpráva stažena"],
   newHere: ["New since you left", "Neu, seit du weg warst", "Nové od vašeho odchodu"],
@@ -105,12 +124,13 @@ export const locale = (() => {
 })();
 
 const column = LANGUAGES.indexOf(language);
-const numbers = (options) => new Intl.NumberFormat(language, options).format;
+const unit = (value, name) => value.toLocaleString(language, { style: "unit", unit: name, unitDisplay: "long" });
 const FORMATS = {
-  n: numbers(),
+  n: (number) => number.toLocaleString(language),
   in: (secs) =>
     new Intl.RelativeTimeFormat(language).format(...(secs < 100 ? [secs, "second"] : [Math.ceil(secs / 60), "minute"])),
-  bytes: numbers({ style: "unit", unit: "byte", unitDisplay: "long" }),
+  secs: (secs) => (secs < 100 ? unit(secs, "second") : unit(Math.ceil(secs / 60), "minute")),
+  bytes: (bytes) => unit(bytes, "byte"),
 };
 
 /** The text of this name, with its values; or undefined. */

@@ -3,6 +3,7 @@
 //! axe-core at `WSCHAT_AXE`; `tests/run` installs them. With `WSCHAT_SCREENSHOTS=FOLDER` they
 //! save screenshots of the main states.
 
+mod about;
 mod accessibility;
 mod connection;
 mod driver;

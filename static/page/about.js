@@ -1,0 +1,73 @@
+/** What the server tells of the room: its title and notice, how many are here, who may speak. */
+import { linked, safeName } from "./content.js";
+import { $, element, forGood, on } from "./dom.js";
+import { calmly } from "./pointer.js";
+import { room, when } from "./room.js";
+import { text } from "./texts.js";
+import { onToken, token } from "./token.js";
+import { endWait } from "./waits.js";
+
+/** A longer notice is scrolled. */
+const NOTICE_CHARS = 150;
+
+/** The state as the server told it, or nothing: an older one tells nothing. */
+const told = () => room.presence ?? {};
+
+let unreadShown = 0;
+
+/** Shows the name of the room, and how many messages are unread, on the tab. */
+export function showUnread(count) {
+  unreadShown = count;
+  document.title = (unreadShown ? `(${unreadShown}) ` : "") + $("title").textContent;
+}
+
+/** The seconds between two own messages, as far as the page knows: moderators have none. */
+export const slowSecs = () => (token() ? 0 : (told().slow ?? 0));
+
+let noticeShown;
+let slowShown = 0;
+when("room", () => calmly(showRoom));
+// It may have changed meanwhile.
+when("state", ({ state }) => state === "open" || calmly(() => ($("here").textContent = "")));
+onToken(() => calmly(showRules));
+on("rules-token", "click", () => $("settings").showModal());
+on("notice", "toggle", () => forGood("noticeFolded", $("notice").open ? "" : noticeShown));
+
+function showRoom() {
+  const { listeners, slow, title = "", notice = "" } = told();
+  $("title").textContent = $("title").title = safeName(title) || location.hostname;
+  $("title").classList.toggle("titled", Boolean(title));
+  $("here").textContent = room.state === "open" ? text("here", { n: listeners }) : "";
+  showUnread(unreadShown);
+  showNotice(notice);
+  if (slowShown && !slow) endWait();
+  slowShown = slow;
+  showRules();
+}
+
+/** Folded as long as it is the one that was folded. */
+function showNotice(notice) {
+  if (notice === noticeShown) return;
+  noticeShown = notice;
+  const shown = element("p", "", ...linked(notice));
+  shown.dir = "auto";
+  if (notice.length > NOTICE_CHARS) shown.tabIndex = 0;
+  $("notice-text").replaceChildren(shown);
+  $("notice").hidden = !notice;
+  $("notice").open = notice !== forGood("noticeFolded");
+}
+
+/** Says what stands against speaking before somebody tries. */
+function showRules() {
+  const { token: needsToken, locked, slow } = told();
+  const lacksToken = needsToken && !token();
+  const rules = [
+    lacksToken && text("tokenNeeded"),
+    locked && text("lockedNow"),
+    !locked && slow && text("slowNow", { secs: slow }),
+  ];
+  $("rule").textContent = rules.filter(Boolean).join(" ");
+  $("rules-token").hidden = !lacksToken;
+  $("rules").hidden = !$("rule").textContent;
+  $("empty").textContent = text(lacksToken || locked ? "empty" : "emptySay");
+}
