@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use super::room_state::RoomState;
 
 /// The `usr` that only the server may use.
 const SERVER: &str = "wschat";
@@ -33,10 +34,12 @@ pub struct Incoming {
     pub err: Option<String>,
     /// The time stamps of the messages that a retraction is about.
     pub retracted: Vec<DateTime<Utc>>,
+    /// The state of the room, in [`IncomingKind::Presence`].
+    pub room: Option<RoomState>,
 }
 
 /// The kinds of messages. Only the server can send other kinds than
-/// [`IncomingKind::User`]: in messages of users, `err`, `ack` and `retract` mean nothing.
+/// [`IncomingKind::User`]: in messages of users, `err`, `ack`, `retract` and `room` mean nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IncomingKind {
     /// A user sent it.
@@ -55,6 +58,8 @@ pub enum IncomingKind {
     Ack,
     /// The server retracts messages.
     Retraction,
+    /// The server tells the state of the room.
+    Presence,
 }
 
 impl Incoming {
@@ -82,6 +87,8 @@ impl Incoming {
             let secs = field(&fields, "wait").filter(|_| early);
             let retry_after = secs.map(|secs| Duration::from_secs(secs).min(RETRY_AFTER_MAX));
             IncomingKind::Notice { retry_after }
+        } else if field::<JsonFields>(&fields, "room").is_some() {
+            IncomingKind::Presence
         } else if has("ack") {
             IncomingKind::Ack
         } else {
@@ -98,13 +105,15 @@ impl Incoming {
         let (msg, id) = (field(&fields, "msg")?, field(&fields, "id"));
         // The time of a gap notice is not the time of the gap.
         let tim = time("tim").filter(|_| kind != IncomingKind::Gap);
-        Some(Self { usr, msg, tim, id, kind, err, retracted })
+        let is_presence = kind == IncomingKind::Presence;
+        let room = is_presence.then(|| field(&fields, "room").unwrap_or_default());
+        Some(Self { usr, msg, tim, id, kind, err, retracted, room })
     }
 }
 
 type JsonFields<'a> = HashMap<ByteBuf, &'a RawValue>;
 
-fn field<T: DeserializeOwned>(fields: &JsonFields, name: &str) -> Option<T> {
+fn field<'a, T: Deserialize<'a>>(fields: &JsonFields<'a>, name: &str) -> Option<T> {
     serde_json::from_str(fields.get(Bytes::new(name.as_bytes()))?.get()).ok()
 }
 
@@ -190,7 +199,7 @@ mod tests {
         let tim = "2020-08-11T22:26:58.118678679Z".parse().ok();
         let (usr, msg) = ("a".to_owned(), "b".to_owned());
         let (id, kind) = (Some("7f".into()), IncomingKind::User);
-        let want = Incoming { usr, msg, tim, id, kind, err: None, retracted: vec![] };
+        let want = Incoming { usr, msg, tim, id, kind, err: None, retracted: vec![], room: None };
         assert_eq!(Incoming::parse(json), Some(want));
         assert!(Incoming::parse(r#"{"usr":"a","msg":"b","id":7}"#).is_some());
         assert_eq!(Incoming::parse(r#"{"usr":"a"}"#), None);

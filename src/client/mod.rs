@@ -18,6 +18,7 @@ mod options;
 mod pipe;
 mod render;
 mod resume;
+mod room_state;
 mod room_url;
 mod sanitize;
 mod terminal;

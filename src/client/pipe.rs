@@ -114,6 +114,10 @@ pub async fn run(options: ClientOptions, json: bool, reads_stdin: bool) -> Resul
                     (sent.is_sent, sent.due) = (false, Instant::now() + wait);
                     continue;
                 }
+                if message.kind == IncomingKind::Presence {
+                    // A line is a message, for the programs that read them.
+                    continue;
+                }
                 let line = match (json, columns()) {
                     (true, _) => json_line(&text),
                     (false, None) => renderer.render(&message, |text, _| sanitize_text(text)),

@@ -105,7 +105,9 @@ impl Renderer {
                 ("!".into(), WARNING.into(), Some(WARNING))
             }
             IncomingKind::Ack => ("--".into(), DIM.into(), Some(DIM)),
-            IncomingKind::Retraction => ("*".into(), DIM.into(), Some(DIM)),
+            IncomingKind::Retraction | IncomingKind::Presence => {
+                ("*".into(), DIM.into(), Some(DIM))
+            }
         };
         let text = match message.kind {
             IncomingKind::Retraction => &self.retraction(&message.retracted),

@@ -62,7 +62,7 @@ impl Resume {
     pub fn advance(&mut self, message: &Incoming) -> bool {
         match message.kind {
             // Their times are not places in the order of the room.
-            IncomingKind::Notice { .. } | IncomingKind::Ack => true,
+            IncomingKind::Notice { .. } | IncomingKind::Ack | IncomingKind::Presence => true,
             // Until a message follows, it is the same gap.
             IncomingKind::Gap => !std::mem::replace(&mut self.in_gap, true),
             IncomingKind::User | IncomingKind::Server | IncomingKind::Retraction => {

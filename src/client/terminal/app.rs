@@ -18,6 +18,7 @@ use crate::chat::Tim;
 use crate::client::message::{Body, Incoming, IncomingKind, encode, new_id};
 use crate::client::options::ClientOptions;
 use crate::client::render::{DIM, GREEN, RED, Renderer, WARNING, YELLOW};
+use crate::client::room_state::RoomState;
 use crate::client::sanitize::{sanitize_name, sanitize_text};
 use crate::client::token::TokenSource;
 use crate::client::wrap::wrap;
@@ -47,6 +48,8 @@ pub struct App {
     /// Shown in the status line instead of the connection.
     warning: Option<String>,
     was_connected: bool,
+    /// What the server has told last.
+    room: RoomState,
     /// The day of the last message, for the line between two days.
     last_day: Option<NaiveDate>,
     output: String,
@@ -89,6 +92,7 @@ impl App {
             perhaps_sent: None,
             warning: None,
             was_connected: false,
+            room: RoomState::default(),
             last_day: None,
             output: String::new(),
             commands: vec![],
@@ -263,6 +267,9 @@ impl App {
     }
 
     fn received(&mut self, mut message: Incoming, now: Instant) {
+        if let Some(room) = message.room {
+            return self.told(room);
+        }
         let is_notice = matches!(message.kind, IncomingKind::Notice { .. });
         let is_command =
             self.queue.front().is_some_and(|first| first.sent_at.is_some() && first.cmd.is_some());
@@ -289,6 +296,15 @@ impl App {
             self.editor.restore(&typed);
         }
         self.send_next(now);
+    }
+
+    /// Shows the title and the notice of the room if they are new.
+    fn told(&mut self, room: RoomState) {
+        let announcement = room.announcement();
+        if !announcement.is_empty() && announcement != self.room.announcement() {
+            self.print_info(&announcement);
+        }
+        self.room = room;
     }
 
     fn print(&mut self, message: &Incoming) {
@@ -374,7 +390,11 @@ impl App {
                     0 => String::new(),
                     count => format!(" · sending {count}"),
                 };
-                (format!("● {host} · {name}{sending}"), GREEN)
+                let mut status = format!("● {host} · {name}{sending}");
+                for words in self.room.words(self.jwt.is_some()) {
+                    status += &format!(" · {words}");
+                }
+                (status, GREEN)
             }
             ConnectionState::Lost(error, None) => {
                 (format!("✕ {host} · {error} · press Enter to connect again"), RED)

@@ -214,6 +214,25 @@ fn control_keys() {
 }
 
 #[test]
+fn the_state_of_the_room_is_in_the_footer() {
+    let mut app = Fixture::new();
+    let told = |room: Value| json!({ "usr": "wschat", "msg": "told", "room": room });
+    app.line("hello");
+    app.receive(told(json!({ "listeners": 2, "title": "Kino", "notice": "be kind" })));
+    assert_eq!(app.0.take_output(), "-- Kino: be kind\r\n");
+    app.receive(told(json!({ "listeners": 3, "title": "Kino", "notice": "be kind" })));
+    app.check_footer("● room.example · petr · sending 1 · 3 here", "");
+    app.receive(told(json!({ "listeners": 3, "locked": true, "slow": 5, "token": true })));
+    let words = "3 here · locked · slow: 5 s · token needed";
+    app.check_footer(&format!("● room.example · petr · sending 1 · {words}"), "");
+    app.receive(told(json!("none")));
+    assert_eq!(app.0.take_output(), "--:--:-- * told\r\n");
+    // Of anybody else it is a message.
+    app.receive(json!({ "usr": "bob", "msg": "hi", "room": { "listeners": 9 } }));
+    assert_eq!(app.0.take_output(), "--:--:-- bob: hi\r\n");
+}
+
+#[test]
 fn a_line_separates_days() {
     let mut app = Fixture::new();
     for tim in ["2020-08-11T23:59:59Z", "2020-08-12T00:00:00Z", "2020-08-12T00:00:01Z"] {
