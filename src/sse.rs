@@ -10,6 +10,7 @@
 /// The first bytes of a stream: milliseconds after which a client connects again.
 pub const RETRY: &str = "retry: 3000\n\n";
 
+const EVENT: &[u8] = b"event: ";
 const ID: &[u8] = b"id: ";
 const DATA: &[u8] = b"data: ";
 /// An event ends with an empty line.
@@ -39,6 +40,24 @@ pub fn put_data(data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(END);
 }
 
+/// As [`put_data`], but with a name: clients that do not know it ignore the event. `write`
+/// appends the data, which has no line break.
+///
+/// # Examples
+///
+/// ```
+/// let mut out = Vec::new();
+/// wschat::sse::put_named_with("room", |out| out.extend_from_slice(b"[1]"), &mut out);
+/// assert_eq!(out, b"event: room\ndata: [1]\n\n");
+/// ```
+pub fn put_named_with(name: &str, write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    for part in [EVENT, name.as_bytes(), b"\n", DATA] {
+        out.extend_from_slice(part);
+    }
+    write(out);
+    out.extend_from_slice(END);
+}
+
 /// Appends a comment, which clients ignore.
 pub fn put_comment(text: &str, out: &mut Vec<u8>) {
     out.push(b':');
@@ -54,6 +73,11 @@ pub const fn event_bytes(id_bytes: usize, text_bytes: usize) -> usize {
 /// The length of an event without an id, with data of this length.
 pub const fn data_bytes(text_bytes: usize) -> usize {
     DATA.len() + text_bytes + END.len()
+}
+
+/// The length of an event with a name and data of these lengths.
+pub const fn named_bytes(name_bytes: usize, text_bytes: usize) -> usize {
+    EVENT.len() + name_bytes + 1 + data_bytes(text_bytes)
 }
 
 fn put_line(text: &[u8], out: &mut Vec<u8>) {

@@ -233,6 +233,8 @@ impl Client {
                 }
                 // The nodes do not wait for the answer to a ping.
                 (0x89, _) => {}
+                // Presence is no message.
+                (0x81, None) if text.ends_with(b"}}") => {}
                 _ => return Err(String::from_utf8_lossy(text).into()),
             }
         }

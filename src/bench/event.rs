@@ -22,6 +22,9 @@ pub fn parse(bytes: &[u8]) -> Parsed<'_> {
         }
         None => (None, lines),
     };
+    if lines.strip_prefix(b"event: room\ndata: ").is_some_and(|text| !text.contains(&b'\n')) {
+        return Ok(Some((Part::Ignored, end + 2)));
+    }
     let part = match (id, rest.strip_prefix(b"data: ")) {
         (_, Some(text)) if text.contains(&b'\n') => return Err(InvalidPart),
         (Some(id), Some(text)) if message::tim(text).is_some_and(|tim| tim == id) => {
@@ -60,6 +63,8 @@ mod tests {
             ("id: 1\n\n", Err(InvalidPart)),
             ("data: {}\ndata: {}\n\n", Err(InvalidPart)),
             ("event: a\ndata: {}\n\n", Err(InvalidPart)),
+            ("event: room\ndata: {}\n\n", Ok(Some((Part::Ignored, 22)))),
+            ("event: room\ndata: {}\ndata: {}\n\n", Err(InvalidPart)),
             ("\n\n", Err(InvalidPart)),
         ] {
             assert_eq!(parse(stream.as_bytes()), want, "{stream}");

@@ -17,6 +17,7 @@ mod moderation;
 mod name;
 mod notices;
 mod policy;
+mod presence;
 mod rate;
 mod retracted;
 mod since;
@@ -38,8 +39,10 @@ pub use notices::{
     retraction,
 };
 pub use policy::{Admission, ChatRequest, Rules};
+pub use presence::{NOTICE_CHARS_MAX, Presence, TITLE_CHARS_MAX, is_presence};
 pub use rate::{Bucket, RateLimit, RefillRate, Usage};
 pub use retracted::{Retracted, TIMS_MAX, messages_of};
+
 pub use since::Since;
 pub use speaker::{NOTICES, Speaker};
 pub use tim::{Now, ParseTimError, Stamper, Tim, is_unstamped, stamp, stamped_tim};

@@ -84,7 +84,7 @@ impl ClusterNode {
                 room.remember_kicked(speaker);
             }
         });
-        let (kicks, listeners) = (Arc::new(kicks), pool.clone());
+        let (kicks, listeners, told) = (Arc::new(kicks), pool.clone(), pool.clone());
         let presence = PresenceTask {
             stream,
             client,
@@ -93,9 +93,11 @@ impl ClusterNode {
             answers,
         };
         let (stop_presence, stopped) = oneshot::channel::<()>();
-        let presence = tokio::spawn(
-            presence.run(move || listeners.listeners() as u64, async move { drop(stopped.await) }),
-        );
+        let presence = tokio::spawn(presence.run(
+            move || listeners.listeners() as u64,
+            move |elsewhere| told.set_listeners_elsewhere(elsewhere),
+            async move { drop(stopped.await) },
+        ));
         let (driver, decided) =
             Driver::start(name, engine, requests, pool, state, moderation, kicks);
         RunningNode { driver, decided, stop_presence, presence }

@@ -123,6 +123,12 @@ impl PresenceTable {
         }
     }
 
+    /// The listeners at `now` of all other processes than this one.
+    pub fn listeners_elsewhere(&self, own: &NodeProcess, now: Instant) -> u64 {
+        let others = self.present(now).filter(|(process, ..)| *process != own);
+        others.fold(0, |sum, (_, seen, _)| sum.saturating_add(seen.listeners))
+    }
+
     /// The nodes at `now`, by name. Of two processes of one name during a restart it has the
     /// newer one.
     pub fn nodes(&self, now: Instant) -> Vec<NodeStatus> {
@@ -251,6 +257,23 @@ mod tests {
         assert_eq!(world.nodes(18), []);
         world.tell(20, "b", 2, 22);
         assert_eq!(world.nodes(20), [node("b", 22, false)]);
+    }
+
+    #[test]
+    fn listeners_elsewhere_are_those_of_other_nodes() {
+        let mut world = World::new();
+        let own = NodeProcess { node: "a".into(), incarnation: 2 };
+        let elsewhere = |world: &World, secs| world.table.listeners_elsewhere(&own, world.at(secs));
+        assert_eq!(elsewhere(&world, 0), 0);
+        // The process before this one.
+        world.tell(0, "a", 1, 100);
+        world.tell(1, "a", 2, 10);
+        world.tell(1, "b", 3, 20);
+        world.tell(9, "c", 4, u64::MAX);
+        assert_eq!(elsewhere(&world, 9), u64::MAX);
+        world.tell(10, "c", 4, 5);
+        assert_eq!(elsewhere(&world, 10), 25);
+        assert_eq!(elsewhere(&world, 16), 5);
     }
 
     #[test]

@@ -161,6 +161,11 @@ impl ClusterState {
         lock(&self.presence).twins_changed(Instant::now())
     }
 
+    /// The listeners of all other nodes that are there.
+    pub fn listeners_elsewhere(&self) -> u64 {
+        lock(&self.presence).listeners_elsewhere(&self.process, Instant::now())
+    }
+
     /// The processes of all nodes that are there.
     pub fn processes(&self) -> Vec<NodeProcess> {
         lock(&self.presence).processes(Instant::now())

@@ -98,6 +98,20 @@ pub(super) fn parsed<T: FromStr<Err: Display> + Display + 'static>(allowed: &str
     text(allowed, |text| text.parse().map_err(|error: T::Err| error.to_string()), T::to_string)
 }
 
+/// A text in one line, of at most that many characters.
+pub(super) fn one_line(chars_max: usize) -> Rule<String> {
+    let parse = move |text: &str| {
+        if text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+            return Err("it has a line break or another control character".to_owned());
+        }
+        match text.chars().count() {
+            chars if chars > chars_max => Err(format!("{chars} characters, more than {chars_max}")),
+            _ => Ok(text.to_owned()),
+        }
+    };
+    text(format!("1 to {chars_max} characters in one line"), parse, String::clone)
+}
+
 /// A secret, which is never shown.
 pub(super) fn secret() -> Rule<Secret> {
     let parse = |text: &str| Secret::new(text).map_err(|error| error.to_string());

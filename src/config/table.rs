@@ -15,7 +15,7 @@ use super::problem::Report;
 use super::rule::*;
 use super::tokens::{KeyEntry, key_entry, revocation, secret_algorithm};
 use crate::address::{ListenAddress, Origin, TrustedProxy};
-use crate::chat::{Revocation, Secret};
+use crate::chat::{NOTICE_CHARS_MAX, Revocation, Secret, TITLE_CHARS_MAX};
 use crate::cluster::options::ServerUrl;
 use crate::cluster::{NodeName, StreamName};
 
@@ -124,6 +124,18 @@ keys! {
         /// Seconds until a speaker may send the same text again, whatever it sends in between. 0 is
         /// no limit.
         repeat as "repeat_secs": Duration = Duration::ZERO, seconds(0..=86_400), Yes;
+    }
+
+    /// What listeners are told of the room.
+    room: RoomInfo {
+        /// Whether each listener is told, on joining and at changes, how many listen, who can send
+        /// messages now, and the title and the notice: see PRESENCE in wschat-protocol(7).
+        presence: bool = true, flag(), Yes;
+        /// The title of the room, which the chat page and `wschat join` show.
+        title: Option<String> = None, optional(one_line(TITLE_CHARS_MAX)), Yes;
+        /// What everybody who joins should know, for example rules or a link. The chat page and
+        /// `wschat join` show it.
+        notice: Option<String> = None, optional(one_line(NOTICE_CHARS_MAX)), Yes;
     }
 
     /// The chat page.

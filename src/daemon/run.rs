@@ -217,6 +217,7 @@ async fn serve(
         tasks.spawn(watchdog::reset(manager.clone(), pool.clone(), timeout));
     }
     tasks.spawn(pool.clone().log_clients());
+    let presence = tasks.spawn(pool.clone().tell_presence());
     let mut reloads = control.serve(&reloader, listening, &mut tasks);
     manager.ready();
 
@@ -224,6 +225,8 @@ async fn serve(
         Some(shutdown) => shutdown,
         None => reload_until_shutdown(&mut signals, &mut reloads, &mut reloader).await,
     };
+    // Nobody has to know how many are left.
+    presence.abort();
     let timeout = reloader.config.server.shutdown_timeout;
     manager.stopping(timeout + STOP_MARGIN);
     // A message by POST that waits is answered before the shards end.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::encoding;
 use super::pieces::{Piece, Pieces};
 use super::stream_mark::StreamMark;
 use crate::chat::Tim;
@@ -54,7 +55,8 @@ impl Log {
         }
     }
 
-    /// Appends `frames`, the frames of `messages` messages.
+    /// Appends `frames`: the frames of `messages` messages, and of texts that tell the state of
+    /// the room.
     pub fn append(&mut self, frames: &[u8], messages: u32) {
         if frames.is_empty() {
             return;
@@ -65,12 +67,14 @@ impl Log {
         }
         self.page.extend_from_slice(frames);
         let bytes = self.page.split().freeze();
-        self.last_tim = Tim::stamped(frames).unwrap_or(self.last_tim);
+        let last_tim = encoding::last_tim(frames);
+        self.last_tim = last_tim.unwrap_or(self.last_tim);
+        let tim_before = self.pieces.iter().next_back().map(|piece| piece.last_tim);
         let piece = Piece {
             start: self.end,
             messages_before: self.messages,
             messages,
-            last_tim: self.last_tim,
+            last_tim: last_tim.or(tim_before).unwrap_or_default(),
             bytes,
             events: Arc::default(),
         };
@@ -113,7 +117,7 @@ impl Log {
     }
 
     /// The position of the first message with a greater `tim`, or the end. If the notice of a
-    /// gap precedes it, the position of the notice: `tim` can be that of a message in the gap.
+    /// gap is the message before it, the position of the notice: `tim` can be that of a message in the gap.
     pub fn position_after(&self, tim: Tim) -> u64 {
         let position = self.pieces.first_after(tim).map_or(self.end, |(position, _)| position);
         self.pieces.gap_before(position).map_or(position, |(notice, _)| notice)
@@ -168,7 +172,7 @@ impl Log {
     /// If there was no message yet: every message with a greater `tim` will follow. Returns
     /// whether that is so.
     pub fn start_at(&mut self, complete_since: Tim) -> bool {
-        let is_new = self.end == 0;
+        let is_new = self.messages == 0;
         if is_new {
             (self.complete_since, self.last_tim) = (complete_since, complete_since);
         }
@@ -193,7 +197,11 @@ impl Log {
         if let Some(last) = forgotten.last() {
             // Messages between a gap and the message behind it are missing.
             let gap = self.pieces.gap_before(last.end());
-            let next = gap.and_then(|_| self.pieces.tim_at(last.end()));
+            let next = gap.and_then(|_| self.pieces.tim_from(last.end()));
+            if gap.is_some() && next.is_none() {
+                // It is not known yet how far the gap goes: the notice has to stay.
+                return;
+            }
             let until = next.map(|tim| Tim::from_nanos(tim.nanos().saturating_sub(1)));
             // It is greater if a message behind this piece is missing.
             self.complete_since = self.complete_since.max(until.unwrap_or(last.last_tim));
@@ -205,7 +213,9 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Presence, gap_notice};
     use crate::feed::{EncodedMessages, Encoding, Progress};
+    use crate::ws::frame;
     use proptest::prelude::*;
 
     fn frames_from(pieces: &Pieces, cursor: u64) -> Vec<u8> {
@@ -215,6 +225,107 @@ mod tests {
 
     fn bytes_from(log: &Log, cursor: u64) -> Vec<u8> {
         frames_from(log.pieces(), cursor)
+    }
+
+    /// Appends a message, the notice of a gap, or presence.
+    fn append(log: &mut Log, secs: u64, is_gap: bool) {
+        let (tim, mut frame) = (Tim::from_nanos(secs * 1_000_000_000), Vec::new());
+        frame::put_text_with(
+            |out| match (secs, is_gap) {
+                (0, _) => Presence::default().write(out),
+                (_, true) => gap_notice(None, None, tim, out),
+                _ => out.extend(format!(r#"{{"usr":"a","msg":"b","tim":"{tim}"}}"#).bytes()),
+            },
+            &mut frame,
+        );
+        log.append(&frame, u32::from(secs > 0));
+    }
+
+    #[test]
+    fn presence_changes_nothing_about_messages() {
+        let secs = |secs: u64| Tim::from_nanos(secs * 1_000_000_000);
+        let (mut log, mut with) = (Log::new(4_000), Log::new(1 << 20));
+        for n in 1..200 {
+            append(&mut log, n, false);
+            append(&mut with, n, false);
+            (0..n % 3).for_each(|_| append(&mut with, 0, false));
+        }
+        assert_eq!((log.messages(), log.last_tim()), (with.messages(), with.last_tim()));
+        for n in 1..200 {
+            let text = |log: &Log| log.pieces().text_of(secs(n)).map(<[u8]>::to_vec);
+            assert_eq!(text(&log), text(&with));
+            assert_eq!(with.pieces().tim_from(with.position_after(secs(n - 1))), Some(secs(n)));
+            let before = |log: &Log| log.pieces().messages_before(log.position_after(secs(n)));
+            assert_eq!(before(&with), before(&log));
+        }
+        assert!(log.never_had(secs(300)) && with.never_had(secs(300)));
+        assert!(with.pieces().newest_presence().is_some());
+    }
+
+    #[test]
+    fn a_tail_of_presence_alone_is_complete_since_the_last_message() {
+        let mut log = Log::new(100);
+        append(&mut log, 5, false);
+        for _ in 0..50 {
+            append(&mut log, 0, false);
+            log.forget(u64::MAX);
+        }
+        assert_eq!(log.complete_since(), Tim::from_nanos(5_000_000_000));
+        assert_eq!(log.last_tim(), log.complete_since());
+        assert!(log.held_bytes() < 1_000);
+    }
+
+    #[test]
+    fn the_notice_of_a_gap_is_kept_until_a_message_follows() {
+        let mut log = Log::new(100);
+        append(&mut log, 5, false);
+        append(&mut log, 6, true);
+        for _ in 0..50 {
+            append(&mut log, 0, false);
+            log.forget(u64::MAX);
+        }
+        assert!(log.ends_with_gap());
+        append(&mut log, 40, false);
+        let notice = log.position_after(Tim::from_nanos(30_000_000_000));
+        assert_eq!(log.pieces().tim_from(notice), Some(Tim::from_nanos(6_000_000_000)));
+        log.forget(u64::MAX);
+        assert_eq!(log.complete_since(), Tim::from_nanos(39_999_999_999));
+    }
+
+    #[test]
+    fn presence_before_messages_that_may_lack_others_hides_none() {
+        let secs = |secs: u64| Tim::from_nanos(secs * 1_000_000_000);
+        // It was told to listeners of a tail whose newest messages are lost.
+        let mut log = Log::resume(1 << 20, 0, 0, secs(50));
+        append(&mut log, 0, false);
+        append(&mut log, 10, false);
+        append(&mut log, 60, false);
+        assert!(log.has(secs(10)));
+        assert_eq!(log.pieces().first_after(secs(10)).map(|(_, tim)| tim), Some(secs(60)));
+    }
+
+    #[test]
+    fn presence_whose_message_is_forgotten_hides_none() {
+        let secs = |secs: u64| Tim::from_nanos(secs * 1_000_000_000);
+        let mut log = Log::new(200);
+        append(&mut log, 10, false);
+        append(&mut log, 0, false);
+        append(&mut log, 20, false);
+        log.forget(u64::MAX);
+        assert!(!log.has(secs(10)) && log.pieces().newest_presence().is_some());
+        assert_eq!(log.pieces().first_after(secs(5)).map(|(_, tim)| tim), Some(secs(20)));
+        assert!(log.has(secs(20)));
+    }
+
+    #[test]
+    fn a_room_with_presence_alone_can_still_begin() {
+        let mut log = Log::resume(1 << 20, 0, 0, Tim::from_nanos(50_000_000_000));
+        append(&mut log, 0, false);
+        assert!(log.start_at(Tim::from_nanos(9_000_000_000)));
+        append(&mut log, 10, false);
+        let (position, _) = log.pieces().first_after(Tim::from_nanos(9_000_000_000)).unwrap();
+        assert_eq!(log.pieces().messages_before(position), 0);
+        assert!(!log.start_at(Tim::default()));
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod pieces;
 mod stream_mark;
 mod tail_file;
 
-pub use encoding::{EncodedMessages, Encoding};
+pub use encoding::{EncodedMessages, Encoding, PRESENCE_EVENT};
 pub use log::Log;
 pub use pieces::{Piece, Pieces, Progress, SLICES_MAX, Slices};
 pub use stream_mark::{Position, StreamMark};

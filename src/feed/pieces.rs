@@ -1,6 +1,7 @@
 //! A run of adjacent pieces of the feed, from which listeners get what follows their
 //! cursor.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::{Arc, OnceLock};
@@ -25,7 +26,7 @@ pub struct Piece {
     pub messages_before: u64,
     /// The number of messages in this piece.
     pub messages: u32,
-    /// The `tim` of the last message.
+    /// The `tim` of the last message up to its end; zero if that was never in memory.
     pub last_tim: Tim,
     /// The frames.
     pub bytes: Bytes,
@@ -39,12 +40,17 @@ impl Piece {
         self.start + self.bytes.len() as u64
     }
 
-    /// The events of its messages; made by the first call.
+    /// The frames of its messages, without the state of the room.
+    pub fn message_frames(&self) -> Cow<'_, [u8]> {
+        encoding::only_messages(&self.bytes)
+    }
+
+    /// The events of its texts; made by the first call.
     fn events(&self) -> &Bytes {
         self.events.get_or_init(|| encoding::events(&self.bytes).into())
     }
 
-    /// Its messages in this encoding.
+    /// Its texts in this encoding.
     fn encoded(&self, encoding: Encoding) -> &Bytes {
         match encoding {
             Encoding::Frames => &self.bytes,
@@ -58,7 +64,7 @@ impl Piece {
         if encoding == Encoding::Frames {
             return offset;
         }
-        let before = encoding::messages(&self.bytes).take_while(|span| span.frame_end <= offset);
+        let before = encoding::texts(&self.bytes).take_while(|span| span.frame_end <= offset);
         before.last().map_or(0, |span| span.event_end) + at.event_bytes
     }
 }
@@ -200,10 +206,18 @@ impl Pieces {
     /// The position of the first message whose `tim` is greater than `after`, and its `tim`;
     /// `None` if there is none.
     pub fn first_after(&self, after: Tim) -> Option<(u64, Tim)> {
+        let (position, text) = self.first_text_after(after)?;
+        Some((position, Tim::stamped(text)?))
+    }
+
+    /// The same with the text of the message.
+    fn first_text_after(&self, after: Tim) -> Option<(u64, &[u8])> {
         let first = self.0.partition_point(|piece| piece.last_tim <= after);
-        let piece = self.0.get(first)?;
-        let (offset, text) = encoding::first_after(&piece.bytes, after)?;
-        Some((piece.start + offset as u64, Tim::stamped(text)?))
+        // The message of its `last_tim` may be forgotten, if it has presence only.
+        self.0.range(first..).find_map(|piece| {
+            let (offset, text) = encoding::first_after(&piece.bytes, after)?;
+            Some((piece.start + offset as u64, text))
+        })
     }
 
     /// The text of each message, oldest first.
@@ -214,19 +228,27 @@ impl Pieces {
     /// The text of the message with this `tim`.
     pub(super) fn text_of(&self, tim: Tim) -> Option<&[u8]> {
         let before = Tim::from_nanos(tim.nanos().checked_sub(1)?);
-        let first = self.0.partition_point(|piece| piece.last_tim <= before);
-        let (_, text) = encoding::first_after(&self.0.get(first)?.bytes, before)?;
+        let (_, text) = self.first_text_after(before)?;
         (Tim::stamped(text) == Some(tim)).then_some(text)
     }
 
-    /// Where the notice of a gap starts that ends at `position`, and its `tim`; `None` if another
-    /// message ends there.
+    /// Where the notice of a gap starts that is the last message before `position`, and its
+    /// `tim`; `None` if another message is.
     pub(super) fn gap_before(&self, position: u64) -> Option<(u64, Tim)> {
-        let piece = self.at(position.checked_sub(1)?)?;
-        let end = (position - piece.start) as usize;
-        let last = encoding::messages(&piece.bytes).find(|message| message.frame_end == end)?;
-        let tim = is_gap_notice(last.text).then(|| Tim::stamped(last.text))??;
-        Some((piece.start + last.frame_start as u64, tim))
+        let pieces = self.0.range(..self.0.partition_point(|piece| piece.start < position));
+        let last = |piece: &'_ Piece| {
+            let end = (position - piece.start) as usize;
+            let before = encoding::messages(&piece.bytes).take_while(|it| it.frame_end <= end);
+            let last = before.last()?;
+            let tim = is_gap_notice(last.text).then(|| Tim::stamped(last.text)).flatten();
+            Some(tim.map(|tim| (piece.start + last.frame_start as u64, tim)))
+        };
+        pieces.rev().find_map(last)?
+    }
+
+    /// The newest text that tells the state of the room.
+    pub fn newest_presence(&self) -> Option<&[u8]> {
+        self.0.iter().rev().find_map(|piece| encoding::newest_presence(&piece.bytes))
     }
 
     /// The first frame boundary at or behind `position`.
@@ -241,11 +263,14 @@ impl Pieces {
         }
     }
 
-    /// The `tim` of the message at this frame boundary, if there is one.
-    pub fn tim_at(&self, position: u64) -> Option<Tim> {
-        let piece = self.at(position)?;
-        let (text, _) = frame::split(piece.bytes.get((position - piece.start) as usize..)?)?;
-        Tim::stamped(text)
+    /// The `tim` of the first message at or behind this frame boundary, if there is one.
+    pub fn tim_from(&self, position: u64) -> Option<Tim> {
+        self.since(position).find_map(|piece| {
+            let offset = position.saturating_sub(piece.start) as usize;
+            encoding::messages(piece.bytes.get(offset..)?)
+                .next()
+                .map(|message| Tim::stamped(message.text))
+        })?
     }
 
     /// The rest of the message that a listener has received in part; nothing at a boundary.
@@ -307,7 +332,7 @@ impl Pieces {
         let mut cursor = from.cursor;
         for piece in self.since(from.cursor) {
             let offset = cursor.saturating_sub(piece.start) as usize;
-            for span in encoding::messages(&piece.bytes).filter(|span| span.frame_end > offset) {
+            for span in encoding::texts(&piece.bytes).filter(|span| span.frame_end > offset) {
                 let bytes = span.event_end - span.event_start;
                 if left < bytes {
                     return Progress { cursor, event_bytes: left };

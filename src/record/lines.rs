@@ -1,6 +1,6 @@
 //! Makes lines of a file from frames of the feed, without a file or a clock.
 
-use crate::chat::stamped_tim;
+use crate::chat::{is_presence, stamped_tim};
 use crate::feed::Pieces;
 use crate::ws::frame;
 
@@ -14,8 +14,9 @@ pub(super) struct Lines {
     pub day: Option<Day>,
     /// The lines, each with its newline.
     pub text: Vec<u8>,
-    /// For each frame the end of its line in `text`, and the cursor behind the frame.
-    ends: Vec<(usize, u64)>,
+    /// For each frame the end of its line in `text`, the lines up to there, and the cursor behind
+    /// the frame.
+    ends: Vec<(usize, u64, u64)>,
 }
 
 impl Lines {
@@ -32,21 +33,23 @@ impl Lines {
                     return;
                 }
                 rest = behind;
-                self.ends.push((self.text.len(), piece.end() - rest.len() as u64));
+                let lines = self.ends.last().map_or(0, |(_, lines, _)| *lines);
+                let lines = lines + u64::from(!is_presence(payload));
+                self.ends.push((self.text.len(), lines, piece.end() - rest.len() as u64));
             }
         }
     }
 
     /// The whole lines in the first `written` bytes; `None` if no frame was taken.
     pub fn whole(&self, written: usize) -> Option<Whole> {
-        let lines = self.ends.partition_point(|(end, _)| *end <= written);
-        let (bytes, cursor) = *self.ends.get(lines.checked_sub(1)?)?;
-        Some(Whole { lines: lines as u64, bytes, cursor })
+        let frames = self.ends.partition_point(|(end, ..)| *end <= written);
+        let (bytes, lines, cursor) = *self.ends.get(frames.checked_sub(1)?)?;
+        Some(Whole { lines, bytes, cursor })
     }
 
     /// Adds a line, unless it belongs to another day.
     fn push(&mut self, payload: &[u8]) -> bool {
-        // The feed has no frame without a `tim`.
+        // The feed has no message without a `tim`; presence is not recorded.
         let Some(day) = day(payload) else { return true };
         if *self.day.get_or_insert(day) != day {
             return false;
@@ -83,6 +86,7 @@ pub(super) fn is_day(day: &Day) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::Presence;
     use crate::feed::Log;
     use crate::ws::frame::Opcode;
 
@@ -122,6 +126,21 @@ mod tests {
         let all = Whole { lines: 3, bytes: lines.text.len(), cursor: log.end() };
         assert_eq!(lines.whole(lines.text.len()), Some(all));
         assert_eq!(fill(&log, log.end()).whole(0), None);
+    }
+
+    #[test]
+    fn presence_is_not_recorded() {
+        let mut presence = Vec::new();
+        Presence::default().write(&mut presence);
+        let presence = String::from_utf8(presence).unwrap();
+        let a = message("2020-08-11", "a");
+        let log = feed(&[&[presence.clone(), a.clone(), presence.clone()]]);
+        let lines = fill(&log, 0);
+        assert_eq!(lines.text, format!("{a}\n").as_bytes());
+        let all = Whole { lines: 1, bytes: a.len() + 1, cursor: log.end() };
+        assert_eq!(lines.whole(lines.text.len()), Some(all));
+        let lines = fill(&feed(&[&[presence]]), 0);
+        assert_eq!((lines.day, lines.whole(0).map(|whole| whole.lines)), (None, Some(0)));
     }
 
     #[test]

@@ -32,8 +32,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::Thread;
 
 use crate::chat::{Actor, AddressBlock, ChatRequest, ModAction, ModActionError, Moderation, Now};
-use crate::chat::{RateLimit, Refusal, Refused, Retracted, Stamper, Tim};
+use crate::chat::{Presence, RateLimit, Refusal, Refused, Retracted, Stamper, Tim};
 use crate::feed::{EncodedMessages, Log, Pieces, StreamMark};
+use crate::ws::frame;
 pub use accounts::{Account, AccountKey, AccountSnapshot, Accounts};
 pub use batch::{Batch, MessageSender};
 pub use gate::{Gate, OrderState};
@@ -274,6 +275,20 @@ impl Room {
     /// orders them was read with them. Without messages only that is noted.
     pub fn append_ordered(&self, messages: &EncodedMessages, stream_mark: StreamMark) {
         self.sequencer.append_ordered(messages, stream_mark, |end| self.gate.advance(end));
+    }
+
+    /// Tells all listeners the state of the room, at this place between the messages. The gate
+    /// does not count it: it is short, and seldom told.
+    pub fn tell_presence(&self, presence: &Presence<'_>) {
+        let mut frame = Vec::new();
+        frame::put_text_with(|out| presence.write(out), &mut frame);
+        self.sequencer.append_presence(&frame, |end| self.gate.advance(end));
+    }
+
+    /// The text with which the listeners were told the state of the room last, as far as it is
+    /// in memory.
+    pub fn newest_presence(&self) -> Option<Vec<u8>> {
+        self.inspect(|log, _| log.pieces().newest_presence().map(<[u8]>::to_vec))
     }
 
     /// In a room without any message yet: since when those of the stream that follow are

@@ -77,6 +77,15 @@ impl Sequencer {
         wake_readers(order);
     }
 
+    /// Appends a text that tells the state of the room. It is no message, so it is not stored:
+    /// after a crash there is no listener that has to have it.
+    pub fn append_presence(&self, frame: &[u8], appended: impl FnOnce(u64)) {
+        let mut order = lock(&self.0);
+        order.log.append(frame, 0);
+        appended(order.log.end());
+        wake_readers(order);
+    }
+
     /// If there was no message yet, all that follow are later than `complete_since`, and none of
     /// them is missing. Returns whether that is so.
     pub fn start_at(&self, complete_since: Tim) -> bool {
@@ -227,6 +236,17 @@ mod tests {
         }
         let sent = sent(&order);
         assert_eq!((sent.len(), (sent, None)), (6 * 42, lock(&stored).clone()));
+    }
+
+    #[test]
+    fn the_state_of_the_room_is_sent_and_not_stored() {
+        let (order, stored) = stored_order();
+        order.publish(&mut messages(1), Tim::from_nanos(1), drop);
+        order.append_presence(b"\x81\x02}}", |end| assert_eq!(end, 42 + 4));
+        order.publish(&mut messages(1), Tim::from_nanos(1), drop);
+        let sent = sent(&order);
+        assert_eq!((sent.len(), lock(&stored).0.len()), (2 * 42 + 4, 2 * 42));
+        assert_eq!(order.inspect(|log, _| log.messages()), 2);
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn start_point(
     // What is in front of the tail may be forgotten at any time.
     let cursor = wanted.max(allowed).max(pieces.boundary_from(log.tail_start()));
     let gap = (log.complete_since() > tim || cursor > wanted)
-        .then(|| Gap { after: Some(since), before: pieces.tim_at(cursor) });
+        .then(|| Gap { after: Some(since), before: pieces.tim_from(cursor) });
     StartPoint { cursor, after: None, gap }
 }
 
@@ -127,7 +127,7 @@ mod tests {
             let there = start_point(log, last, start, resume, AHEAD_MAX_IN_CLUSTER, tim(now));
             assert!(point == there || there.after.is_some());
         }
-        let first = log.pieces().tim_at(point.cursor);
+        let first = log.pieces().tim_from(point.cursor);
         if let Some(gap) = point.gap {
             assert_eq!(gap, Gap { after: Some(since.into()), before: first });
         }

@@ -18,6 +18,7 @@
 //! - `settings`: what a reload changes
 //! - `moderate`: carries out moderation actions
 //! - `kick`, `recently_kicked`: closing connections; those who were kicked, if they come back
+//! - `presence`, `tell_presence`: when the listeners are told the state of the room; telling it
 //! - `retract`: retracting all messages of a name
 //! - `ordered`: what a log of several machines does with the room
 //! - `client_list`, `client_filter`, `client_page`, `top_list`, `listing`: the rows of
@@ -48,6 +49,7 @@ mod moderate;
 mod ordered;
 mod pool;
 mod posting;
+mod presence;
 mod recently_kicked;
 mod reporting;
 mod retract;
@@ -56,6 +58,7 @@ mod shard;
 mod shared;
 mod snapshot;
 mod socket;
+mod tell_presence;
 mod top_list;
 
 pub use acceptor::Acceptor;

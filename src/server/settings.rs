@@ -2,7 +2,7 @@
 
 use crate::address::{Origin, TrustedProxy};
 use crate::chat::{AuthSettings, RateLimit, Rules};
-use crate::config::{Config, Limits, Page};
+use crate::config::{Config, Limits, Page, RoomInfo};
 
 /// The settings of the HTTP server and the shards. A reload replaces them as a whole.
 pub struct Settings {
@@ -12,6 +12,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The most clients, with those whose handshake is not finished.
     pub clients_max: usize,
+    /// What listeners are told of the room.
+    pub room: RoomInfo,
     /// Whether the chat page is served.
     pub page: Page,
     /// Proxies whose PROXY header or X-Forwarded-For is trusted.
@@ -46,6 +48,7 @@ impl Settings {
             rules: Rules::new(settings, pace),
             limits: config.limits.clone(),
             clients_max: usize::MAX,
+            room: config.room.clone(),
             page: config.page.clone(),
             trusted_proxies: config.listen.trusted_proxies.clone(),
             origins: config.listen.origins.clone(),

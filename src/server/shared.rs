@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub crashes_survived: u64,
     pub started_secs: u64,
     clock: Instant,
+    /// How many listen to the other machines of the room.
+    pub listeners_elsewhere: AtomicU64,
     /// Notified of each decision of moderation that has to be stored.
     pub moderation_changed: watch::Sender<()>,
     /// Notified when a room on several machines may be able to append messages.
@@ -88,6 +90,7 @@ impl Shared {
             crashes_survived: snapshot.crashes_survived,
             started_secs: snapshot.started_secs,
             clock: Instant::now(),
+            listeners_elsewhere: 0.into(),
             moderation_changed: watch::Sender::new(()),
             gate_opened: Notify::new(),
             recently_kicked: Arc::default(),

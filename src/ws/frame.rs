@@ -51,6 +51,26 @@ pub fn put(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
+/// Appends a whole text frame whose payload `write` appends, without a buffer for it.
+///
+/// # Examples
+///
+/// ```
+/// use wschat::ws::frame::put_text_with;
+/// let mut out = b"before".to_vec();
+/// put_text_with(|out| out.extend_from_slice(b"Hello"), &mut out);
+/// assert_eq!(out, b"before\x81\x05Hello");
+/// ```
+pub fn put_text_with(write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    let start = out.len();
+    write(out);
+    let payload_end = out.len();
+    put_header(0x80 | Opcode::Text as u8, 0, payload_end - start, out);
+    // The header goes to the front.
+    let header_bytes = out.len() - payload_end;
+    out.get_mut(start..).unwrap_or_default().rotate_right(header_bytes);
+}
+
 /// Appends a close frame; the reason is cut to what a control frame can hold.
 pub fn put_close(close: &Close, out: &mut Vec<u8>) {
     if close.code == NO_STATUS {
@@ -100,11 +120,6 @@ pub fn frame_end(frames: &[u8], offset: usize) -> usize {
     end.unwrap_or(offset)
 }
 
-/// The number of frames of `frames` (whole server frames) that end at or before `offset`.
-pub fn frames_before(frames: &[u8], offset: usize) -> u64 {
-    boundaries(frames).skip(1).take_while(|end| *end <= offset).count() as u64
-}
-
 /// The start of the first frame, and the end of each whole frame.
 fn boundaries(frames: &[u8]) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(0), |start| {
@@ -139,6 +154,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_payload_that_is_written_in_place_has_the_same_frame() {
+        for bytes in [0, 1, 125, 126, 65_535, 65_536] {
+            let (payload, mut want, mut out) = (vec![b'x'; bytes], vec![7, 8], vec![7, 8]);
+            put(Opcode::Text, &payload, &mut want);
+            put_text_with(|out| out.extend_from_slice(&payload), &mut out);
+            assert_eq!(out, want);
+        }
+    }
+
+    #[test]
     fn every_frame_is_found_and_split_off() {
         let mut frames = Vec::new();
         let mut ends = vec![0];
@@ -148,8 +173,6 @@ mod tests {
             ends.push(frames.len());
         }
         for offset in 0..=frames.len() {
-            let before = ends.partition_point(|end| *end <= offset) - 1;
-            assert_eq!(frames_before(&frames, offset), before as u64, "at {offset}");
             let end = ends[ends.partition_point(|end| *end < offset)];
             assert_eq!(frame_end(&frames, offset), end, "at {offset}");
         }

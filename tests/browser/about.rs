@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::accessibility::check_axe;
 use crate::driver::{Page, PageOptions, run};
-use crate::harness::Daemon;
+use crate::harness::{Daemon, NO_PRESENCE};
 use crate::network::{Network, say};
 use crate::token::token;
 
@@ -34,7 +34,7 @@ fn cinema() -> Value {
 #[test]
 fn the_room_has_a_name_and_tells_how_many_are_here() {
     run(async {
-        let daemon = Daemon::start("");
+        let daemon = Daemon::start(NO_PRESENCE);
         let network = Network::to(daemon.addr);
         let page = open(network.address, PageOptions::default()).await;
         tell(&page, cinema()).await;
@@ -95,7 +95,7 @@ fn the_room_has_a_name_and_tells_how_many_are_here() {
 #[test]
 fn the_page_says_who_may_speak_before_somebody_tries() {
     run(async {
-        let daemon = Daemon::start("");
+        let daemon = Daemon::start(NO_PRESENCE);
         let page = open(daemon.addr, PageOptions::default()).await;
         page.name("ann").await;
         assert_eq!(page.js("document.getElementById('rules').hidden").await, true);
@@ -136,7 +136,7 @@ fn the_page_says_who_may_speak_before_somebody_tries() {
 #[test]
 fn a_phone_shows_the_room_and_its_rules() {
     run(async {
-        let daemon = Daemon::start("");
+        let daemon = Daemon::start(NO_PRESENCE);
         for language in ["en", "de", "cs"] {
             let options = PageOptions {
                 width: 320,

@@ -5,6 +5,8 @@ id=
 while true; do
     while IFS= read -r line; do
         case $line in
+            # Presence, the event `room`, is no message.
+            "data: "*"}}") ;;
             "id: "*) id=${line#id: } ;;
             "data: "*) printf '%s\t%s\n' "$id" "${line#data: }" ;;
         esac

@@ -19,8 +19,8 @@ with httpx.Client(verify=False, timeout=httpx.Timeout(30, read=None)) as client:
                 for event in source.iter_sse():
                     last = event.id or last
                     retry_ms = event.retry or retry_ms
-                    # `retry:` alone is an event without data.
-                    if event.data:
+                    # `retry:` alone is an event without data; presence is the event `room`.
+                    if event.data and event.event == "message":
                         print(event.id, event.data, sep="\t", flush=True)
         except httpx.TransportError as error:
             print(error, file=sys.stderr)

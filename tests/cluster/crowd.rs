@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
+use wschat::chat::is_presence;
 use wschat::ws::frame::client_frame;
 
 use crate::harness::{DEADLINE, UPGRADE};
@@ -134,7 +135,7 @@ struct Listener {
 }
 
 impl Listener {
-    /// Takes what has arrived, and answers pings. Returns the other complete frames.
+    /// Takes what has arrived, and answers pings. Returns the complete frames of messages.
     fn frames(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.incomplete.extend_from_slice(bytes);
         let (mut frames, mut rest) = (Vec::new(), &self.incomplete[..]);
@@ -142,7 +143,7 @@ impl Listener {
             if first == PING {
                 // A socket that takes no pong is closed soon.
                 let _ = self.stream.write(&client_frame(PONG, payload));
-            } else {
+            } else if !is_presence(payload) {
                 frames.extend_from_slice(&rest[..rest.len() - behind.len()]);
             }
             rest = behind;

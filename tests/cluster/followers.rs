@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tungstenite::{Message, WebSocket};
+use wschat::chat::is_presence;
 
 use crate::texts::msg_field;
 
@@ -114,12 +115,15 @@ impl Connection {
         loop {
             match self {
                 Self::WebSocket(socket) => match socket.read().map_err(io::Error::other)? {
+                    Message::Text(text) if is_presence(text.as_bytes()) => {}
                     Message::Text(text) => return Ok(text.to_string()),
                     Message::Close(_) => return Err(io::ErrorKind::ConnectionAborted.into()),
                     _ => {}
                 },
                 Self::Events(stream) => {
-                    if let Some(text) = line(stream)?.strip_prefix("data: ") {
+                    if let Some(text) = line(stream)?.strip_prefix("data: ")
+                        && !is_presence(text.trim_end().as_bytes())
+                    {
                         return Ok(text.trim_end().to_owned());
                     }
                 }

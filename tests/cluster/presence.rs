@@ -23,6 +23,8 @@ struct Node {
     state: Arc<ClusterState>,
     kicks: Arc<Kicks>,
     listeners: Arc<AtomicU64>,
+    /// The listeners of the others, as it was told.
+    elsewhere: Arc<AtomicU64>,
     client: watch::Sender<Option<Client>>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -43,11 +45,14 @@ impl Node {
             kicks: Arc::clone(&kicks),
             answers,
         };
-        let count = Arc::clone(&listeners);
-        let task = runtime.spawn(
-            task.run(move || count.load(Ordering::Relaxed), async move { drop(stopped.await) }),
-        );
-        Self { state, kicks, listeners, client, stop, task }
+        let (count, elsewhere) = (Arc::clone(&listeners), Arc::new(AtomicU64::new(0)));
+        let told = Arc::clone(&elsewhere);
+        let task = runtime.spawn(task.run(
+            move || count.load(Ordering::Relaxed),
+            move |listeners| told.store(listeners, Ordering::Relaxed),
+            async move { drop(stopped.await) },
+        ));
+        Self { state, kicks, listeners, elsewhere, client, stop, task }
     }
 
     fn connect(&self, runtime: &Runtime, servers: &Servers) {
@@ -95,6 +100,10 @@ fn nodes_see_each_other_until_they_stop() {
     b.listeners.store(21, Ordering::Relaxed);
     wait(&runtime, "the new number", || (a.sees() == seen(&[("a", 10), ("b", 21)])).then_some(()));
 
+    wait(&runtime, "a is told the number of b", || {
+        (a.elsewhere.load(Ordering::Relaxed) == 21).then_some(())
+    });
+
     // Messages of somebody else are counted.
     servers.ask(async |engine| {
         engine.client().publish("wschat.presence", "nonsense".into()).await?;
@@ -123,6 +132,9 @@ fn nodes_see_each_other_until_they_stop() {
         (told["node"] == "b" && told["stops"] == true).then_some(())
     });
     wait(&runtime, "it is gone", || (a.sees() == seen(&[("a", 10)])).then_some(()));
+    wait(&runtime, "so are its listeners", || {
+        (a.elsewhere.load(Ordering::Relaxed) == 0).then_some(())
+    });
     assert_eq!(other_room.sees(), seen(&[("c", 0)]), "two rooms on one engine share nothing");
 }
 
@@ -191,6 +203,21 @@ fn a_kick_says_how_many_nodes_did_not_answer() {
     let want = "kicked \"bob\", connections: 1, nodes that did not answer: 1\n";
     assert_eq!((code, text.as_str()), (Some(0), want));
     assert_eq!(bob.closed().1, 1008);
+}
+
+#[test]
+fn listeners_are_told_the_number_of_the_whole_room() {
+    let cluster = Cluster::start(1, 2);
+    let [one, two] = &cluster.nodes[..] else { unreachable!() };
+    let mut client = one.daemon.connect();
+    let mut others = [(); 3].map(|()| two.daemon.connect());
+    while client.presence()["listeners"] != 4 {}
+    while others[0].presence()["listeners"] != 4 {}
+    let output = one.daemon.command(&["lock"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    while others[1].presence()["locked"] != true {}
+    drop(client);
+    while others[2].presence()["listeners"] != 3 {}
 }
 
 #[test]

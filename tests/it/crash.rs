@@ -162,6 +162,7 @@ fn a_room_continues_with_its_messages_if_the_handover_is_lost() {
     let mut daemon = manager.start();
     let [one, two] = say(&daemon, ["one", "two"]);
     let mut client = daemon.connect();
+    client.presence();
     daemon.signal(Signal::USR2);
     assert_eq!(daemon.wait().code(), Some(0));
     let (name, _room) = manager.take_handover();

@@ -45,7 +45,8 @@ fn a_flood_slows_the_senders_and_closes_no_listener() {
     const LISTENERS: usize = 20;
     const FLOOD: Duration = Duration::from_secs(2);
     // The test ends when everything is received, however slow the machine is.
-    let config = "[limits]\nmessages_per_sec = 0\nping_interval_secs = 3600\nidle_timeout_secs = 7200\n\
+    let config = "room.presence = false\n\
+        [limits]\nmessages_per_sec = 0\nping_interval_secs = 3600\nidle_timeout_secs = 7200\n\
         [server]\nthreads = 2\nshutdown_timeout_secs = 120\n";
     let daemon = Daemon::start(config);
     let text = br#"{"usr":"flood","msg":"a message of some sixty bytes, as people send them"}"#;

@@ -218,6 +218,7 @@ fn a_closing_handshake_continues_after_a_restart() {
     let manager = Manager::new();
     let daemon = manager.start();
     let mut client = daemon.connect();
+    client.presence();
     // Over the limit: the server sends 1009 and waits for the end.
     client.0.get_mut().write_all(&[0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
     assert!(matches!(client.0.read().unwrap(), Message::Close(Some(_))));

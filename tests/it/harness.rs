@@ -16,6 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
+use wschat::chat::is_presence;
 
 /// How long a test waits for an event.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -26,6 +27,9 @@ pub const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nCo
 
 /// A configuration without a rate limit.
 pub const UNLIMITED: &str = "limits.messages_per_sec = 0\n";
+
+/// A configuration for tests of the bytes of a stream: presence would be between them.
+pub const NO_PRESENCE: &str = "room.presence = false\n";
 
 /// Polls `condition` until it returns a value.
 ///
@@ -396,8 +400,25 @@ impl<S: Read + Write> Client<S> {
         self.send(&serde_json::json!({ "usr": usr, "msg": msg }).to_string());
     }
 
-    /// The next text message; pings and pongs are skipped.
+    /// The next message or notice; presence is skipped.
     pub fn text(&mut self) -> String {
+        loop {
+            let text = self.any_text();
+            if !is_presence(text.as_bytes()) {
+                return text;
+            }
+        }
+    }
+
+    /// The field `room` of the next presence, before which nothing else comes.
+    pub fn presence(&mut self) -> Value {
+        let text = self.any_text();
+        assert!(is_presence(text.as_bytes()), "{text}");
+        serde_json::from_str::<Value>(&text).unwrap()["room"].take()
+    }
+
+    /// The next text; pings and pongs are skipped.
+    pub fn any_text(&mut self) -> String {
         loop {
             match self.0.read().unwrap() {
                 Message::Text(text) => return text.to_string(),
@@ -418,14 +439,15 @@ impl<S: Read + Write> Client<S> {
         self.json()["msg"].as_str().unwrap().to_owned()
     }
 
-    /// Reads up to the close frame of the server and answers it. Returns the texts before
-    /// it, its code and its reason.
+    /// Reads up to the close frame of the server and answers it. Returns the messages and notices
+    /// before it, its code and its reason.
     pub fn closed(&mut self) -> (Vec<String>, u16, String) {
         let (mut texts, start) = (Vec::new(), Instant::now());
         loop {
             // Pings could arrive for ever.
             assert!(start.elapsed() < 2 * DEADLINE, "no close frame");
             match self.0.read().unwrap() {
+                Message::Text(text) if is_presence(text.as_bytes()) => {}
                 Message::Text(text) => texts.push(text.to_string()),
                 Message::Close(Some(CloseFrame { code, reason })) => {
                     // Sends the answer, unless it is sent already.

@@ -32,6 +32,7 @@ mod monitor;
 #[path = "../browser/network.rs"]
 mod network;
 mod post;
+mod presence;
 mod protocol;
 mod protocol_page;
 mod proxy;

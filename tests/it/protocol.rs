@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tungstenite::Message;
 use wschat::ws::frame::client_frame;
 
-use crate::harness::{Client, Daemon, Setup, UNLIMITED};
+use crate::harness::{Client, Daemon, NO_PRESENCE, Setup, UNLIMITED};
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
 
@@ -154,7 +154,7 @@ fn raw(daemon: &Daemon, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn every_close_has_its_code() {
-    let daemon = Daemon::start("[limits]\nmessage_bytes_max = 1000\n");
+    let daemon = Daemon::start("room.presence = false\n[limits]\nmessage_bytes_max = 1000\n");
     for (bytes, want) in [
         (client_frame(0x81, &[b'x'; 1001]), &b"\x88\x11\x03\xf1message too big"[..]),
         (client_frame(0x81, b"\xff"), b"\x88\x13\x03\xeftext is not UTF-8"),
@@ -187,7 +187,7 @@ fn a_client_that_sends_and_leaves_at_once_is_received() {
 
 #[test]
 fn a_fragmented_message_with_a_ping_inside_works() {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::start(NO_PRESENCE);
     let mut client = daemon.connect();
     let text = br#"{"usr":"ann","msg":"in parts"}"#;
     let bytes = [
@@ -203,7 +203,8 @@ fn a_fragmented_message_with_a_ping_inside_works() {
 
 #[test]
 fn a_silent_client_is_pinged_and_then_closed() {
-    let daemon = Daemon::start("[limits]\nping_interval_secs = 1\nidle_timeout_secs = 3\n");
+    let limits = "[limits]\nping_interval_secs = 1\nidle_timeout_secs = 3\n";
+    let daemon = Daemon::start(&format!("{NO_PRESENCE}{limits}"));
     let mut silent = daemon.connect();
     let mut answering = daemon.connect();
     // Reading answers pings, as long as the silent client exists.

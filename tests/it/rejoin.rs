@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, until};
+use crate::harness::{Daemon, NO_PRESENCE, until};
 use crate::join::{Listener, join_url};
-use crate::network::{Network, say, start_again};
+use crate::network::{Network, say, start_again, start_again_with};
 use crate::room::Room;
 use crate::tmux::Tmux;
 
@@ -128,7 +128,7 @@ fn a_listener_that_waits_to_reconnect_ends_with_its_reader() {
 
 #[test]
 fn the_terminal_shows_what_was_missed() {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::start(NO_PRESENCE);
     let address = daemon.addr;
     let network = Network::to(address);
     let program = [env!("CARGO_BIN_EXE_wschat"), "join", &url(&network), "--usr", "petr"];
@@ -154,7 +154,7 @@ fn the_terminal_shows_what_was_missed() {
     wait_for(&["one", "-- connected again", "two"]);
     network.cut();
     drop((eva, daemon));
-    let daemon = start_again(address);
+    let daemon = start_again_with(address, NO_PRESENCE);
     network.restore();
     tmux.keys(&["Enter"]);
     let missing = "--:--:-- ! some messages are missing";

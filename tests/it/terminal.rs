@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::harness::Daemon;
+use crate::harness::{Daemon, NO_PRESENCE};
 use crate::room::Room;
 use crate::tmux::Tmux;
 
@@ -354,7 +354,7 @@ fn a_pipe_behind_a_terminal_only_listens() {
 fn moderators_send_commands_to_a_real_room() {
     let secret = "a secret that is long enough for it";
     let daemon = Daemon::start(&format!(
-        "[auth]\njwt_secret = \"{secret}\"\nmoderator_claim = \"moderator\"\n"
+        "{NO_PRESENCE}[auth]\njwt_secret = \"{secret}\"\nmoderator_claim = \"moderator\"\n"
     ));
     let token = Command::new(env!("CARGO_BIN_EXE_wschat"))
         .args(["token", "--sub", "ann", "--claim", "moderator=true", "--config"])

@@ -13,6 +13,7 @@ room.removeEventListener("message", show);
 room.addEventListener("retract", ({ detail: { retract, tim } }) => retract.localeCompare(tim));
 room.addEventListener("gap", ({ detail }) => detail.err?.toUpperCase());
 room.addEventListener("notice", ({ detail }: CustomEvent<Notice>) => (detail.wait ?? 0) + (detail.met ?? 0));
+room.addEventListener("room", ({ detail }) => detail.room.listeners + (room.presence?.slow ?? 0));
 room.addEventListener("state", ({ detail }) => {
   const { state, retryAt, code, reason }: StateChange = detail;
   if (state === "waiting" && retryAt) console.log(retryAt - Date.now(), code, reason);

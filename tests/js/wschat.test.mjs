@@ -16,7 +16,7 @@ function pass(seconds) {
 function open(options) {
   const room = connect("ws://room/", { WebSocket: Socket, ...options });
   room.events = [];
-  for (const type of ["message", "retract", "gap", "notice", "state"]) {
+  for (const type of ["message", "retract", "gap", "notice", "room", "state"]) {
     room.addEventListener(type, ({ detail }) => room.events.push([type, detail]));
   }
   last().accept();
@@ -71,6 +71,27 @@ test("one message is in flight at a time, and a notice is about that one", async
   });
   assert.equal((await results[2]).msg, "three");
   assert.ok(!room.events.some(([type]) => type === "notice"));
+});
+
+test("presence is no message and no answer", async () => {
+  const room = open({ since: "2020-08-11T22:26:58.118678679Z" });
+  assert.equal(room.presence, null);
+  const sent = room.send({ usr: "ann", msg: "hello" });
+  const told = (listeners) => ({ usr: "wschat", msg: `${listeners} listeners`, room: { listeners, locked: false } });
+  last().say(told(2));
+  last().say({ usr: "wschat", msg: "some messages are missing", err: "gap", tim: "1" });
+  last().say(told(3));
+  last().say({ usr: "wschat", msg: "some messages are missing", err: "gap", tim: "2" });
+  assert.equal(room.since, "2020-08-11T22:26:58.118678679Z");
+  assert.deepEqual(room.events.map(([type]) => type), ["state", "room", "gap", "room"]);
+  assert.deepEqual(room.events[1][1], told(2));
+  assert.equal(room.presence.listeners, 3);
+  last().echo();
+  await sent;
+  // Of somebody else it is a field like any other.
+  last().say({ usr: "bob", msg: "hi", room: { listeners: 9 }, tim: "3" });
+  assert.equal(room.events.at(-1)[0], "message");
+  assert.equal(room.presence.listeners, 3);
 });
 
 test("a notice without a message in flight is an event", () => {

@@ -79,7 +79,11 @@ impl World {
         let is_known = since.tim() >= self.complete_since;
         let gap = (first > wanted || !is_known)
             .then(|| Gap { after: Some(since), before: feed.tims.get(first).copied() });
-        assert_eq!(*point, StartPoint { cursor: feed.start_of(first), after: None, gap });
+        // Presence that the tail still has comes before the first message of the tail.
+        let is_tail = first > wanted && (tail_start..feed.start_of(first)).contains(&point.cursor);
+        let is_presence = is_tail && feed.messages_before(point.cursor) == first as u64;
+        let cursor = if is_presence { point.cursor } else { feed.start_of(first) };
+        assert_eq!(*point, StartPoint { cursor, after: None, gap });
     }
 
     /// This client has received a close frame.
@@ -97,8 +101,9 @@ impl World {
                 // a message.
                 let had = self.sent_feed.messages_before(client.received.position);
                 let read_from = self.sent_feed.ends.len() as u64 - had;
+                let least = u64::from(!self.has_presence);
                 let is_possible =
-                    behind.is_some_and(|behind| (1..=read_from + 1).contains(&behind));
+                    behind.is_some_and(|behind| (least..=read_from + 1).contains(&behind));
                 assert!(is_possible, "client {id} lacks {read_from} and is told {reason:?}");
                 // A tail shorter than the socket's buffer is soon exceeded.
                 let is_short = self.plan.limits.feed_tail_bytes < kind.socket_bytes;

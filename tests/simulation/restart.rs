@@ -87,7 +87,7 @@ impl World {
                 (Log::resume(tail_bytes, end, messages, self.complete_since), self.complete_since)
             }
         };
-        self.sent_feed.truncate(log.end());
+        self.sent_feed.recover(&log);
         self.recovered_from = log.pieces().start().unwrap_or(log.end());
         let state =
             RoomState { log, stamper: Stamper::after(last_tim), ..RoomState::new(tail_bytes) };

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use wschat::chat::{SERVER_NAME, Tim};
-use wschat::feed::Encoding;
+use wschat::chat::{SERVER_NAME, Tim, is_presence};
+use wschat::feed::{Encoding, Log};
 use wschat::room::{Gap, Room, StartPoint};
 use wschat::ws::close::{self, Close};
 use wschat::ws::frame::{self, Opcode};
@@ -12,7 +12,9 @@ use wschat::ws::frame::{self, Opcode};
 #[derive(Default)]
 pub struct SentFeed {
     pub bytes: Vec<u8>,
-    /// Where each message ends.
+    /// Where each message starts,
+    starts: Vec<u64>,
+    /// and where it ends. Presence is no message.
     pub ends: Vec<u64>,
     /// The `tim` of each message.
     pub tims: Vec<Tim>,
@@ -47,23 +49,41 @@ impl SentFeed {
             let (header, payload) = length(&self.bytes[at..]).expect("the feed has whole frames");
             let end = at + header + payload;
             let text = std::str::from_utf8(&self.bytes[at + header..end]).expect("UTF-8");
+            let start = at as u64;
+            at = end;
+            if is_presence(text.as_bytes()) {
+                continue;
+            }
             let tim = &text[text.len() - 32..text.len() - 2];
             let tim: Tim = tim.parse().expect("a tim");
             let last = self.tims.last().copied().unwrap_or_default();
             assert!(tim > last, "tim increases: {tim} after {last}");
             self.tims.push(tim);
+            self.starts.push(start);
             self.ends.push(end as u64);
             sent.extend(spoken(text));
-            at = end;
         }
         sent
     }
 
-    /// Messages from this position on are lost.
-    pub fn truncate(&mut self, position: u64) {
-        self.bytes.truncate(position as usize);
-        self.ends.truncate(self.messages_before(position) as usize);
-        self.tims.truncate(self.ends.len());
+    /// The process has crashed. The next one continues with `log`: it has the messages that the
+    /// last one had, without presence, and perhaps not the newest ones.
+    pub fn recover(&mut self, log: &Log) {
+        let first = log.pieces().start().unwrap_or(log.end());
+        let messages = log.messages() as usize;
+        let before = log.pieces().iter().next().map_or(messages, |it| it.messages_before as usize);
+        let old = std::mem::take(self);
+        self.bytes = vec![0; first as usize];
+        (self.starts, self.ends) = (vec![0; before], vec![first; before]);
+        for index in before..messages {
+            let frame = &old.bytes[old.starts[index] as usize..old.ends[index] as usize];
+            self.starts.push(self.end());
+            self.bytes.extend_from_slice(frame);
+            self.ends.push(self.end());
+        }
+        self.tims = old.tims[..messages].to_vec();
+        let recovered: Vec<u8> = log.pieces().iter().flat_map(|it| it.bytes.to_vec()).collect();
+        assert!(self.bytes[first as usize..] == recovered, "what was sent is recovered");
     }
 
     /// How many messages end at or before this position.
@@ -73,7 +93,7 @@ impl SentFeed {
 
     /// The position of the message with this index, or the end of the feed.
     pub fn start_of(&self, index: usize) -> u64 {
-        if index == 0 { 0 } else { self.ends.get(index - 1).copied().unwrap_or(self.end()) }
+        self.starts.get(index).copied().unwrap_or(self.end())
     }
 
     /// The index of the first message with a greater `tim`.
@@ -101,6 +121,8 @@ pub struct Received {
     encoding: Encoding,
     /// It gets messages from the first one with a greater `tim` on, and has none yet.
     pub after: Option<Tim>,
+    /// `after` was a time once.
+    was_early: bool,
     /// The notice that has to come before anything else.
     gap: Option<Gap>,
     /// Bytes of complete messages of the feed.
@@ -130,6 +152,7 @@ impl Received {
         Self {
             encoding,
             after: start.after,
+            was_early: start.after.is_some(),
             gap: start.gap,
             feed_bytes: 0,
             last_ms: now_ms,
@@ -186,9 +209,9 @@ impl Received {
 
     fn event(&mut self, block: &str, silence_ms: u64, sent_feed: &SentFeed) {
         assert!(self.close.is_none(), "no event follows the last comment: {block}");
-        let (id, data) = match block.split_once('\n') {
-            Some((id, data)) => (id.strip_prefix("id: "), data.strip_prefix("data: ")),
-            None => (None, block.strip_prefix("data: ")),
+        let (first, data) = match block.split_once('\n') {
+            Some((first, data)) => (first, data.strip_prefix("data: ")),
+            None => ("", block.strip_prefix("data: ")),
         };
         let Some(data) = data else {
             let comment = block.strip_prefix(':').expect("a comment");
@@ -203,13 +226,17 @@ impl Received {
         };
         let mut frame = Vec::new();
         frame::put(Opcode::Text, data.as_bytes(), &mut frame);
-        let before = self.messages;
-        self.frame(&frame, frame.len() - data.len(), sent_feed);
-        if self.messages > before {
+        let is_of_feed = self.frame(&frame, frame.len() - data.len(), sent_feed);
+        if is_of_feed {
             self.feed_bytes += block.len() as u64 + 2;
+        }
+        if is_presence(data.as_bytes()) {
+            assert_eq!(first, "event: room");
+        } else if is_of_feed {
+            let id = first.strip_prefix("id: ");
             assert_eq!(id, data.get(data.len() - 32..data.len() - 2), "the id is the tim");
         } else {
-            assert_eq!(id, None, "a notice has no id: {block}");
+            assert_eq!(first, "", "a notice has no id: {block}");
         }
     }
 
@@ -231,7 +258,8 @@ impl Received {
         self.gap.is_none()
     }
 
-    fn frame(&mut self, frame: &[u8], header: usize, sent_feed: &SentFeed) {
+    /// Takes a frame. Returns whether it is of the feed.
+    fn frame(&mut self, frame: &[u8], header: usize, sent_feed: &SentFeed) -> bool {
         assert!(self.close.is_none(), "no frame follows a close frame: {}", shown(frame));
         let payload = &frame[header..];
         if let (0x81, Some(gap)) = (frame[0], self.gap.take()) {
@@ -243,7 +271,7 @@ impl Received {
             assert_eq!(field("err").as_deref(), Some("gap"), "the notice comes first: {text}");
             assert_eq!(field("after"), gap.after.map(|after| after.to_string()));
             assert_eq!(field("before"), gap.before.map(|before| before.to_string()));
-            return;
+            return false;
         }
         if let Some(first) = self.first_position(sent_feed)
             && sent_feed.holds(frame, first)
@@ -251,13 +279,16 @@ impl Received {
             (self.position, self.after) = (first, None);
         }
         match frame[0] {
-            0x81 if sent_feed.holds(frame, self.position) => {
+            0x81 if self.after.is_none() && sent_feed.holds(frame, self.position) => {
                 self.position += frame.len() as u64;
-                self.messages += 1;
+                self.messages += u64::from(!is_presence(payload));
                 if self.encoding == Encoding::Frames {
                     self.feed_bytes += frame.len() as u64;
                 }
+                return true;
             }
+            // It was told while this client waited for its first message.
+            0x81 if self.was_early && is_presence(payload) => {}
             0x81 => {
                 let text = std::str::from_utf8(payload).expect("UTF-8");
                 let code = [r#""err":""#, r#""ack":""#]
@@ -287,6 +318,7 @@ impl Received {
             0x8a => self.pongs += 1,
             other => panic!("no frame begins with {other:#x}: {}", shown(frame)),
         }
+        false
     }
 
     /// Whether a connection that received this may have this cursor: a frame of the feed

@@ -15,7 +15,7 @@ pub struct Stream {
     pub tims: Vec<Tim>,
     /// How many records the feed has, and which bytes it must have.
     read: usize,
-    bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 struct Record {
@@ -87,7 +87,7 @@ impl World {
         if !self.plan.is_cluster {
             return;
         }
-        self.stream.bytes.truncate(self.room.end() as usize);
+        self.stream.bytes.clone_from(&self.sent_feed.bytes);
         self.check_stream();
     }
 

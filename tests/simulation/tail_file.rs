@@ -73,8 +73,9 @@ impl TailStore for Store {
     fn append(&mut self, messages: &Piece, stream_mark: Option<StreamMark>) {
         let Self { file, writer } = self;
         let write = |at, bytes: &[u8]| file.lock().unwrap().write(at, bytes);
-        let Piece { bytes, messages, last_tim, .. } = messages;
-        let Ok(()) = writer.append(bytes, *messages, *last_tim, stream_mark, write);
+        let frames = messages.message_frames();
+        let Piece { messages, last_tim, .. } = messages;
+        let Ok(()) = writer.append(&frames, *messages, *last_tim, stream_mark, write);
     }
 
     fn lack_until(&mut self, _: Tim) {}

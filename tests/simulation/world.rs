@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
-use wschat::chat::{Actor, AddressBlock, ModAction, Now, Target, Tim, gap_notice};
+use wschat::chat::{Actor, AddressBlock, ModAction, Now, Presence, Target, Tim, gap_notice};
 use wschat::config::{Config, Limits};
 use wschat::room::{OrderState, RemoteOrder, Room, RoomState, Start};
 use wschat::server::{ConnectionCounts, NewConnection, Peer, Settings};
 use wschat::ws::close::Close;
+use wschat::ws::frame::{self, Opcode};
 
 use super::client::{Client, Kind, Reads, Sends, Step};
 use super::pipe::{Pipe, Side, Traffic};
@@ -108,6 +109,8 @@ pub struct World {
     pub is_closing: bool,
     /// Sockets are being closed.
     pub is_restarting: bool,
+    /// Presence was told.
+    pub has_presence: bool,
     /// The connections that the tables have, or will get.
     pub counts: ConnectionCounts,
     next_id: u64,
@@ -142,6 +145,7 @@ impl World {
             is_quiet: false,
             is_closing: false,
             is_restarting: false,
+            has_presence: false,
             next_id: 1,
             steps: BinaryHeap::new(),
             order: 0,
@@ -344,6 +348,20 @@ impl World {
         self.settings = Rc::new(settings(&self.plan.limits));
         let settings = self.settings.clone();
         self.send_all(|| Command::Apply(settings.clone()));
+    }
+
+    /// The listeners are told the state of the room, or some state.
+    pub fn tell_presence(&mut self) {
+        let (listeners, is_locked) = (self.rng.u64(..1_000), self.rng.bool());
+        let notice = &"n".repeat(self.rng.usize(..90));
+        self.room.tell_presence(&Presence { listeners, is_locked, notice, ..Presence::default() });
+        self.has_presence = true;
+        if self.plan.is_cluster {
+            let told = self.room.newest_presence().unwrap_or_default();
+            frame::put(Opcode::Text, &told, &mut self.stream.bytes);
+        }
+        self.shards.iter_mut().for_each(|shard| shard.woken = true);
+        self.look();
     }
 
     /// An operator acts.

@@ -110,7 +110,7 @@ class Client(asyncio.Protocol):
             return False
         opcode, body = have[0] & 15, bytes(have[at : at + length])
         del have[: at + length]
-        if opcode == TEXT:
+        if opcode == TEXT and not is_presence(body):
             self.received.append(json.loads(body))
         elif opcode == PING:
             self._write(PONG, body)
@@ -122,6 +122,11 @@ class Client(asyncio.Protocol):
 
     def _write(self, opcode, body):
         LOOP.call_soon_threadsafe(self.transport.write, frame(opcode, body))
+
+
+def is_presence(text):
+    """Whether a text tells the state of the room: every other one ends with its `tim`."""
+    return text.endswith(b"}}")
 
 
 def frame(opcode, body):

@@ -101,6 +101,6 @@ def descendant(parent):
 
 def next_data(client):
     """The text of the next message of an event stream."""
-    while not (line := client.stdout.readline()).startswith("data: "):
+    while not (line := client.stdout.readline()).startswith("data: ") or line.endswith("}}\n"):
         assert line, "the stream has ended"
     return json.loads(line.removeprefix("data: "))["msg"]

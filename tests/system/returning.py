@@ -66,6 +66,8 @@ class Returning:
         return "\r\n".join([*lines, "", ""]).encode()
 
     def _receive(self, text):
+        if clients.is_presence(text):
+            return
         if b'"err":"gap"' in text:
             self.gaps.append(text)
         elif text[-32:-2].decode() > self.last_tim():

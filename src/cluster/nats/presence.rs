@@ -38,8 +38,13 @@ pub struct PresenceTask {
 
 impl PresenceTask {
     /// Runs until `stop` is ready; then it tells the others that this node stops. `listeners`
-    /// is asked for their number.
-    pub async fn run(mut self, listeners: impl Fn() -> u64, stop: impl Future<Output = ()>) {
+    /// is asked for their number, and `elsewhere` is told the number of those of the others.
+    pub async fn run(
+        mut self,
+        listeners: impl Fn() -> u64,
+        elsewhere: impl Fn(u64),
+        stop: impl Future<Output = ()>,
+    ) {
         tokio::pin!(stop);
         let mut tick = interval(TELL_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -52,6 +57,8 @@ impl PresenceTask {
                     number += 1;
                     self.tell(number, listeners(), false).await;
                     log_twins(self.state.twins_changed());
+                    // Who has told nothing for long is gone.
+                    elsewhere(self.state.listeners_elsewhere());
                 }
                 Some(answer) = self.answers.recv() => {
                     self.publish(self.stream.kick_subject(), &answer).await;
@@ -66,6 +73,7 @@ impl PresenceTask {
                         if self.state.read_presence(&message) {
                             tick.reset_immediately();
                         }
+                        elsewhere(self.state.listeners_elsewhere());
                     }
                     Some(message) if self.kicks.read(&message) => {}
                     Some(_) => self.state.count_bad_presence(),

@@ -142,6 +142,9 @@ auth = { jwt_secret = 5, jwt_secret_file = ['x'], check_exp = 1 }
 > 1:63: auth.check_exp: expected true or false, found integer
 auth.algorithms = 'HS256'  > 1:19: auth.algorithms: expected array, found string
 auth.algorithms = ['HS256', 256]  > 1:29: auth.algorithms: expected string, found integer
+room.title = ''  > 1:14: room.title: empty; leave it out
+room.title = 1  > 1:14: room.title: expected string, found integer
+room.notice = "a\nb"  > 1:15: room.notice: it has a line break or another control character
 page.enabled = 'yes'
 log.level = true
 > 1:16: page.enabled: expected true or false, found string

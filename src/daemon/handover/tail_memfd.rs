@@ -36,7 +36,8 @@ impl TailMemfd {
         write(at, &history)?;
         let mut writer = TailFileWriter::new(bytes, start, log.complete_since(), write)?;
         for piece in log.pieces().iter() {
-            writer.append(&piece.bytes, piece.messages, piece.last_tim, None, write)?;
+            let frames = piece.message_frames();
+            writer.append(&frames, piece.messages, piece.last_tim, None, write)?;
         }
         if let Some(stream_mark) = log.stream_mark() {
             writer.advance(stream_mark, write)?;

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
+
 use crate::chat::AddressBlock;
 use crate::config::Limits;
 use crate::feed::Encoding;
@@ -16,6 +18,7 @@ pub struct ConnectionCounts {
     room: Arc<Mutex<RoomCounts>>,
     /// Of each shard, in the order of the encodings.
     shards: Vec<[Arc<ShardCount>; 2]>,
+    changed: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -23,6 +26,8 @@ struct RoomCounts {
     open: usize,
     peak: usize,
     addresses: Addresses,
+    /// That of [`ConnectionCounts`].
+    changed: Arc<Notify>,
 }
 
 /// The connections of a shard with one encoding: a permit has no room for the encoding.
@@ -41,11 +46,13 @@ pub struct ConnectionPermit {
 impl ConnectionCounts {
     /// No connections, of that many shards.
     pub fn new(shards: usize) -> Self {
-        let room = Arc::<Mutex<RoomCounts>>::default();
+        let changed = Arc::<Notify>::default();
+        let counts = RoomCounts { changed: Arc::clone(&changed), ..RoomCounts::default() };
+        let room = Arc::new(Mutex::new(counts));
         let shard =
             |number| Arc::new(ShardCount { number, open: 0.into(), room: Arc::clone(&room) });
         let shards = (0..shards.max(1)).map(|number| [shard(number), shard(number)]).collect();
-        Self { room, shards }
+        Self { room, shards, changed }
     }
 
     /// Counts another connection of `peer`, for the shard with the fewest of them. Without
@@ -69,6 +76,7 @@ impl ConnectionCounts {
             room.addresses.check(peer.block(), limits, now_us)?;
         }
         room.open += 1;
+        room.changed.notify_one();
         room.peak = room.peak.max(room.open);
         room.addresses.enter(peer.block());
         let open =
@@ -96,6 +104,12 @@ impl ConnectionCounts {
     /// How many connections are open.
     pub fn open(&self) -> usize {
         lock(&self.room).open
+    }
+
+    /// Notified of each connection that opens or closes. One who waits learns of a change before
+    /// that, too.
+    pub fn changed(&self) -> &Notify {
+        &self.changed
     }
 
     /// How many of the open connections are event streams.
@@ -143,6 +157,7 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut room = lock(&self.shard.room);
         room.open -= 1;
+        room.changed.notify_one();
         room.addresses.leave(self.peer.block());
         self.shard.open.fetch_sub(1, Ordering::Relaxed);
     }

@@ -17,8 +17,9 @@ use super::response::FullResponse;
 /// The longest request head in bytes; few browsers send more.
 const HEAD_BYTES_MAX: usize = 4096;
 const HEADER_FIELDS_MAX: usize = 64;
-/// The initial capacity for a response: one with status 101 is shorter.
-const RESPONSE_BYTES: usize = 192;
+/// The initial capacity for a response: one with status 101 is shorter, with what a listener is
+/// told of a room with a short title and notice.
+const RESPONSE_BYTES: usize = 512;
 
 /// The request and its length in bytes; leaves it in the socket. `None` if the request is not
 /// complete, is not HTTP/1.1, or has a body: such requests are left to hyper.
@@ -54,15 +55,20 @@ fn parse(bytes: &[u8]) -> Option<(Request<Empty<Bytes>>, usize)> {
     (!has_body).then_some((request, length))
 }
 
-/// Reads the `length` bytes of the request, and sends `response`.
+/// Reads the `length` bytes of the request, and sends `response` and what `then` appends.
 ///
 /// # Errors
 ///
 /// The socket's; [`ErrorKind::WriteZero`] if it does not take the whole response.
-pub(crate) fn respond(socket: impl AsFd, length: usize, response: &FullResponse) -> io::Result<()> {
+pub(crate) fn respond(
+    socket: impl AsFd,
+    length: usize,
+    response: &FullResponse,
+    then: impl FnOnce(&mut Vec<u8>),
+) -> io::Result<()> {
     let mut buffer = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
     recv(&socket, buffer.get_mut(..length).unwrap_or_default(), RecvFlags::empty())?;
-    write(socket, response)
+    write(socket, response, then)
 }
 
 /// Sends `response` to a client that cannot be served, and shuts the connection down. Errors
@@ -71,17 +77,22 @@ pub(crate) fn reject(socket: impl AsFd, response: &FullResponse) {
     let mut buffer = [MaybeUninit::uninit(); HEAD_BYTES_MAX];
     // If bytes are left unread, closing resets the connection.
     let _ = recv(&socket, &mut buffer, RecvFlags::empty());
-    let _ = write(&socket, response);
+    let _ = write(&socket, response, |_| {});
     let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
 }
 
-/// Sends `response` at once.
+/// Sends `response`, and what `then` appends to it, at once.
 ///
 /// # Errors
 ///
 /// As [`respond`].
-pub(crate) fn write(socket: impl AsFd, response: &FullResponse) -> io::Result<()> {
-    let bytes = encode(response);
+pub(crate) fn write(
+    socket: impl AsFd,
+    response: &FullResponse,
+    then: impl FnOnce(&mut Vec<u8>),
+) -> io::Result<()> {
+    let mut bytes = encode(response);
+    then(&mut bytes);
     match send(socket, &bytes, SendFlags::NOSIGNAL)? {
         sent if sent == bytes.len() => Ok(()),
         _ => Err(ErrorKind::WriteZero.into()),

@@ -89,7 +89,10 @@ impl HttpServer {
         let Some((admitted, response)) = lock(&admitted).take() else {
             return served.map(|()| None).map_err(io::Error::other);
         };
-        fast_path::write(&*stream, &response)?;
+        let settings = self.settings.borrow().clone();
+        let welcome =
+            |out: &mut Vec<u8>| self.shards.put_presence(admitted.encoding, &settings, out);
+        fast_path::write(&*stream, &response, welcome)?;
         Ok(Some((admitted, received)))
     }
 

@@ -157,7 +157,9 @@ impl HttpServer {
     ) -> Option<io::Result<NewConnection>> {
         let (request, length) = fast_path::peek_request(&socket)?;
         let (response, Ok(admitted)) = self.respond(&request, peer, settings) else { return None };
-        Some(fast_path::respond(&socket, length, &response).map(|()| admitted))
+        let welcome =
+            |out: &mut Vec<u8>| self.shards.put_presence(admitted.encoding, settings, out);
+        Some(fast_path::respond(&socket, length, &response, welcome).map(|()| admitted))
     }
 
     /// Serves one connection until it is with a shard, or closed.

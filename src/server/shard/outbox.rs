@@ -2,7 +2,8 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::feed::Encoding;
+use crate::chat::is_presence;
+use crate::feed::{Encoding, PRESENCE_EVENT};
 use crate::server::snapshot::ConnectionSnapshot;
 use crate::sse;
 use crate::ws::close::{AfterClose, Close};
@@ -75,6 +76,10 @@ impl Outbox {
     pub fn push_always(&mut self, opcode: Opcode, payload: &[u8]) {
         match (self.encoding, opcode) {
             (Encoding::Frames, _) => frame::put(opcode, payload, &mut self.bytes),
+            (Encoding::Events, Opcode::Text) if is_presence(payload) => {
+                let put = |out: &mut Vec<u8>| out.extend_from_slice(payload);
+                sse::put_named_with(PRESENCE_EVENT, put, &mut self.bytes);
+            }
             (Encoding::Events, Opcode::Text) => sse::put_data(payload, &mut self.bytes),
             (Encoding::Events, _) => sse::put_comment("", &mut self.bytes),
         }

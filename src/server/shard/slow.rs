@@ -1,6 +1,8 @@
 //! Connections outside the sweep: lagging ones, early ones, those with own frames, and those
 //! that the feed's tail passes.
 
+use std::cell::LazyCell;
+
 use crate::chat::Tim;
 use crate::feed::{Encoding, Pieces};
 use crate::server::client_log::CloseReason;
@@ -10,6 +12,7 @@ use crate::server::shard::outbox::Closing;
 use crate::server::shard::table::{ROWS_PER_TURN, Table, Turn};
 use crate::server::snapshot::DETACHED;
 use crate::ws::close::{AfterClose, Close};
+use crate::ws::frame::Opcode;
 
 /// The most bytes of the feed that a lagging connection is given at once.
 const CATCH_UP_BYTES: usize = 256 * 1024;
@@ -135,6 +138,7 @@ impl<S: Stream> Table<S> {
             return;
         }
         let last_tim = turn.room.last_tim();
+        let presence = LazyCell::new(|| turn.room.newest_presence());
         for _ in 0..ROWS_PER_TURN {
             let Some((id, after)) = self.early.pop(last_tim) else { return };
             let Some(&row) = self.rows.get(&id) else { continue };
@@ -144,6 +148,10 @@ impl<S: Stream> Table<S> {
             }
             match turn.room.position_after(after) {
                 Some(cursor) => {
+                    // It was told while this connection waited.
+                    if let Some(presence) = &*presence {
+                        connection.queue_frame(Opcode::Text, presence);
+                    }
                     (connection.state, connection.cursor) = (FeedState::Lagging, cursor);
                     self.lagging.insert((cursor, id));
                 }

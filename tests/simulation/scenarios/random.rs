@@ -81,6 +81,7 @@ fn event(world: &mut World) {
             let (shard, ms) = (world.rng.usize(..world.shards.len()), world.rng.u64(..40));
             world.pause(shard, ms);
         }
+        (52..60, _) => world.tell_presence(),
         _ => {}
     }
 }

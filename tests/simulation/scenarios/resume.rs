@@ -155,6 +155,7 @@ impl Listeners {
                 let (shard, ms) = (world.rng.usize(..world.shards.len()), world.rng.u64(..2_000));
                 world.pause(shard, ms);
             }
+            70..80 => world.tell_presence(),
             _ => {}
         }
     }

@@ -260,6 +260,8 @@ impl Client {
                     return Err(format!("the event has another id than tim: {text:?}"));
                 }
                 self.receive_in_time(data.as_bytes(), order, now_ns)?;
+            } else if text.starts_with("event: room\ndata: ") {
+                // Presence is no message.
             } else if let Some(comment) = text.strip_prefix(": closed: ") {
                 self.comment = Some(comment.to_owned());
             } else if text != ":" && text != "retry: 3000" {
@@ -280,6 +282,8 @@ impl Client {
         while let Some((first, payload, length)) = complete_frame(&bytes[used..])? {
             used += length;
             match first {
+                // Presence is no message: every message ends with its `tim`.
+                0x81 if payload.ends_with(b"}}") => {}
                 0x81 => self.receive_in_time(payload, order, now_ns)?,
                 0x88 => {
                     let (code, reason) = payload.split_first_chunk().unwrap_or((&[0; 2], b""));
