@@ -1,6 +1,6 @@
 /** The list of messages: groups, days, scrolling. */
 import { body, nameTag } from "./content.js";
-import { element, keepFocus } from "./dom.js";
+import { element, isWall, keepFocus } from "./dom.js";
 import { locale, text } from "./texts.js";
 
 /** Messages on the page; and while the reader has scrolled up. */
@@ -143,7 +143,8 @@ export class List {
   }
 
   #set(following) {
-    this.#following = following;
+    // A wall always does.
+    this.#following = following ||= isWall;
     if (following) this.#news = 0;
     this.#in.onNews(following, this.#news);
   }

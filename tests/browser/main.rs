@@ -26,4 +26,5 @@ mod place;
 mod pressing;
 mod reading;
 mod token;
+mod wall;
 mod writing;
