@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 
 use serde_json::Value;
+use wschat::chat::is_presence;
 
 use crate::harness::{Client, Daemon};
 use crate::nodes::{Cluster, STREAM, create_stream_with};
@@ -50,7 +51,9 @@ fn events(daemon: &Daemon, tim: &str, last: &str) -> Vec<String> {
     for line in std::io::BufRead::lines(std::io::BufReader::new(stream)) {
         let line = line.unwrap();
         has_id |= line.starts_with("id: ");
-        if let Some(text) = line.strip_prefix("data: ") {
+        if let Some(text) = line.strip_prefix("data: ")
+            && !is_presence(text.as_bytes())
+        {
             let message: Value = serde_json::from_str(text).unwrap();
             assert_eq!(message.get("err").is_none(), has_id, "{text}");
             texts.push(word(&message));
