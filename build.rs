@@ -8,17 +8,21 @@ use std::process::Command;
 
 /// Elements of index.html, and the files that take their place.
 const STYLE: &str = "<link rel=\"stylesheet\" href=\"wschat.css\">";
+const EARLY: &str = "<script src=\"page/early.js\"></script>";
 const SCRIPT: &str = "<script type=\"module\" src=\"page/main.js\"></script>";
 
 fn main() {
     println!("cargo::rerun-if-changed=static");
     let style = format!("<style>\n{}</style>", without_comments(&read("wschat.css")));
+    let early = format!("<script>\n{}</script>", without_comments(&read("page/early.js")));
     let (mut script, mut modules) = (String::new(), Vec::new());
     append_module("page/main.js", &mut modules, &mut script);
-    check_names(modules.iter().map(String::as_str));
+    check_names(modules.iter().map(String::as_str).chain(["page/early.js"]));
     assert!(!script.contains("</script") && !script.contains("<!--"), "the script would end here");
     let script = format!("<script type=\"module\">\n{script}</script>");
-    let page = replace(&replace(&read("index.html"), STYLE, &style), SCRIPT, &script);
+    let page = [(STYLE, style), (EARLY, early), (SCRIPT, script)]
+        .iter()
+        .fold(read("index.html"), |page, (element, content)| replace(&page, element, content));
     // The first lines have the settings of the server: they are not compressed.
     let (end, _) = page.match_indices('\n').nth(1).expect("index.html has lines");
     let (first_lines, rest) = page.split_at(end + 1);

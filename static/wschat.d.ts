@@ -73,6 +73,7 @@ export interface Options {
   answerMs?: number;
   quietMs?: number;
   WebSocket?: new (url: string) => AnyWebSocket;
+  startedAt?: number | null;
 }
 
 /** The part of a WebSocket that is used. */

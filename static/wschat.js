@@ -34,6 +34,8 @@ const DEFAULTS = {
   quietMs: 25_000,
   /** Begin with the messages after this `tim`. */
   since: null,
+  /** When `WebSocket` began to connect, if that was before. */
+  startedAt: null,
 };
 
 /** Connects to a ws: or wss: URL, and reconnects. */
@@ -183,7 +185,7 @@ export class Room extends EventTarget {
     clearTimeout(this.#timer);
     this.#kicked = false;
     const { answerMs, WebSocket = globalThis.WebSocket } = this.#options;
-    const startedAt = Date.now();
+    const startedAt = this.#options.startedAt ?? Date.now();
     const url = new URL(this.#url, globalThis.location);
     this.#asked = this.since;
     if (this.#asked) url.searchParams.set("since", this.#asked);

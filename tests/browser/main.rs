@@ -16,6 +16,7 @@ mod gestures;
 #[path = "../it/harness.rs"]
 mod harness;
 mod hostile;
+mod loading;
 #[allow(dead_code, reason = "the tests of the daemon need more of it")]
 #[path = "../it/manager.rs"]
 mod manager;

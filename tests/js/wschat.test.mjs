@@ -44,6 +44,11 @@ test("a message is sent when it comes back with its id", async () => {
   assert.deepEqual(room.events.map(([type]) => type), ["state", "message", "message", "message"]);
 });
 
+test("a WebSocket that began to connect before has joined then", () => {
+  const room = open({ startedAt: 900_000 });
+  assert.equal(room.since, new Date(900_000).toISOString());
+});
+
 test("a caller's own id is kept", async () => {
   const room = open();
   const sent = room.send({ usr: "ann", msg: "hello", id: "mine" });

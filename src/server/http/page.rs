@@ -159,7 +159,7 @@ impl PageFile {
     }
 }
 
-/// The policy for this text: its script and its style are named by their hashes.
+/// The policy for this text: its scripts and its style are named by their hashes.
 fn content_security_policy(text: &str) -> String {
     let source = |start: &str, end: &str| {
         let (_, rest) = text.split_once(start)?;
@@ -167,8 +167,14 @@ fn content_security_policy(text: &str) -> String {
         let hash = digest::digest(&digest::SHA256, content.as_bytes());
         Some(format!("'sha256-{}'", BASE64_STANDARD.encode(hash)))
     };
-    let [script, style] = [("<script type=\"module\">", "</script>"), ("<style>", "</style>")]
-        .map(|(start, end)| source(start, end).unwrap_or_else(|| "'none'".to_owned()));
+    let [script, style] = [
+        [source("<script>", "</script>"), source("<script type=\"module\">", "</script>")],
+        [source("<style>", "</style>"), None],
+    ]
+    .map(|sources| match sources.into_iter().flatten().collect::<Vec<_>>().join(" ") {
+        none if none.is_empty() => "'none'".to_owned(),
+        sources => sources,
+    });
     format!(
         "default-src 'none'; script-src {script}; style-src {style}; img-src 'self'; \
          connect-src 'self'; base-uri 'none'; form-action 'none'"
