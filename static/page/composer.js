@@ -49,8 +49,12 @@ function enter(event) {
 function drafted() {
   const box = $("msg");
   inTab("draft", box.value);
+  // Its form keeps its height: the list would move and leave its end.
+  const { style, offsetHeight } = $("composer");
+  style.minHeight = `${offsetHeight}px`;
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight + 2}px`;
+  style.minHeight = "";
   const left = bytesLeft();
   const near = left < bytesMax / 5;
   $("left").textContent = near ? text(left < 0 ? "over" : "left", { bytes: Math.abs(left) }) : "";

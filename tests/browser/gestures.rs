@@ -258,3 +258,19 @@ fn a_browser_that_is_late_does_not_undo_a_gesture() {
         page.until(FOLLOWS).await;
     });
 }
+
+#[test]
+fn a_text_of_several_lines_does_not_leave_the_end() {
+    run(async {
+        for browser in BROWSERS {
+            let daemon = Daemon::start(UNLIMITED);
+            let page = open(&daemon, browser).await;
+            page.js("document.getElementById('msg').focus()").await;
+            for length in [300, 301, 302] {
+                page.fill("msg", &"a".repeat(length)).await;
+                page.run("await new Promise((done) => setTimeout(() => requestAnimationFrame(done), 50))").await;
+                page.until(FOLLOWS).await;
+            }
+        }
+    });
+}
