@@ -160,7 +160,9 @@ const ACTS = {
   },
 };
 
-on("unsent", "click", ({ target }) => {
+on("unsent", "click", ({ target, detail }) => {
+  // The second click of two meets what has moved there.
+  if (detail > 1) return;
   const entry = unsentAround(target);
   if (entry) ACTS[target.classList[1]]?.(entry);
 });

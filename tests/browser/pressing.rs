@@ -108,6 +108,24 @@ fn a_button_does_not_move_when_another_message_is_sent() {
 }
 
 #[test]
+fn a_double_click_discards_one_message() {
+    run(async {
+        let daemon = Daemon::start("");
+        let page = Page::open(daemon.addr).await;
+        page.name("wschat").await;
+        for msg in ["first", "second"] {
+            page.say(msg).await;
+        }
+        page.until("document.querySelectorAll('.failed').length === 2").await;
+        // The second click meets the button of the other message.
+        page.js("[1, 2].forEach((detail) => document.querySelector('.discard')
+                .dispatchEvent(new MouseEvent('click', { bubbles: true, detail })))")
+            .await;
+        assert_eq!(page.js("document.querySelectorAll('.failed').length").await, 1);
+    });
+}
+
+#[test]
 fn the_header_does_not_move_when_the_connection_breaks() {
     run(async {
         let daemon = Daemon::start("");
