@@ -14,6 +14,16 @@ export const clock = format({ timeStyle: "short" });
 const day = format({ dateStyle: "full" });
 const full = format({ dateStyle: "full", timeStyle: "medium" });
 
+/** A `tim` in words. Those of one second are the same, and formatting takes long. */
+function inWords(tim) {
+  const second = tim.slice(0, 19);
+  if (lastSecond.second === second) return lastSecond;
+  // Not every browser parses nine digits of a second.
+  const date = new Date(`${tim.slice(0, 23)}Z`);
+  return (lastSecond = { second, today: day.format(date), minute: clock.format(date), exact: full.format(date) });
+}
+let lastSecond = {};
+
 export class List {
   /** The elements, and `onNews(following, news)` for when these change. */
   #in;
@@ -210,10 +220,7 @@ export class List {
 
   /** Changes nothing if it throws. */
   #append({ message: { usr, msg, tim }, mention, own, isNew }) {
-    // Not every browser parses nine digits of a second.
-    const date = new Date(`${tim.slice(0, 23)}Z`);
-    const today = day.format(date);
-    const minute = clock.format(date);
+    const { today, minute, exact } = inWords(tim);
     const { day: lastDay, ...last } = this.#run;
     const isOwn = Boolean(own);
     // Who uses the same name elsewhere gets a heading.
@@ -222,7 +229,7 @@ export class List {
     const node = isSame ? last.node : element("li", kind, nameTag(usr));
     const time = element("time", isSame && minute === last.minute ? "same" : "", minute);
     time.dateTime = tim;
-    time.title = full.format(date);
+    time.title = exact;
     const line = element("div", mention ? "line mention" : "line", time, body(msg));
     if (lastDay && today !== lastDay) this.#in.list.append(element("li", "day", today));
     if (isNew && this.#rows) this.#beginNew();

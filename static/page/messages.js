@@ -12,12 +12,16 @@ import { forget, groupSending, removeNode, unsentById } from "./unsent.js";
 const SPOKEN_MAX = 5;
 /** The most messages kept for a hidden page. */
 const INCOMING_MAX = 4_000;
+/** After a longer one there is time for keys. */
+const LONG_PAINT_MS = 10;
 
 export const list = new List({ scroller: $("scroller"), list: $("list"), gone: $("gone"), onNews });
 let incoming = [];
 let skipped = 0;
 let unread = 0;
 let spoken = 0;
+/** How long the last one took. */
+let paintMs = 0;
 /** Whether there was a message since the reader left. */
 let isMarked = false;
 
@@ -41,6 +45,7 @@ function show(entry) {
     if (document.hidden) setTimeout(paint, 500);
     // Below what is being read; so a flood leaves time for keys.
     else if (!list.following) setTimeout(paint, 200);
+    else if (paintMs > LONG_PAINT_MS) setTimeout(paint, 2 * paintMs);
     else requestAnimationFrame(paint);
   }
   incoming.push(entry);
@@ -54,6 +59,7 @@ function show(entry) {
 
 function paint() {
   if (pressed) return calmly(paint);
+  const start = performance.now();
   // Taken first: after an exception the next messages are painted.
   const [entries, missed] = [incoming, skipped];
   [incoming, skipped] = [[], 0];
@@ -63,6 +69,7 @@ function paint() {
   $("empty").hidden ||= entries.some(({ retract }) => !retract);
   list.add(entries, missed);
   groupSending(list.lastUser);
+  paintMs = performance.now() - start;
 }
 
 setInterval(() => {
