@@ -54,7 +54,7 @@ function showNotice(notice) {
   if (notice.length > NOTICE_CHARS) shown.tabIndex = 0;
   $("notice-text").replaceChildren(shown);
   $("notice").hidden = !notice;
-  $("notice").open = notice !== forGood("noticeFolded");
+  if (notice) $("notice").open = notice !== forGood("noticeFolded");
 }
 
 /** Says what stands against speaking before somebody tries. */

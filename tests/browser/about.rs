@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::accessibility::check_axe;
-use crate::driver::{Page, PageOptions, run};
+use crate::driver::{BROWSERS, Page, PageOptions, run};
 use crate::harness::{Daemon, NO_PRESENCE};
 use crate::network::{Network, say};
 use crate::token::token;
@@ -160,6 +160,42 @@ fn a_phone_shows_the_room_and_its_rules() {
             assert_eq!(page.js(visible).await, true, "{language}");
             check_axe(&page, &format!("the room on a phone, {language}")).await;
             page.picture(&format!("first-look-phone-{language}.png")).await;
+        }
+    });
+}
+
+/// Runs an operator's command.
+fn operate(daemon: &Daemon, words: &[&str]) {
+    let output = daemon.command(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {output:?}");
+}
+
+#[test]
+fn the_server_tells_the_page_of_its_room() {
+    run(async {
+        let config =
+            "[room]\ntitle = \"Film club\"\nnotice = \"Rules: https://example.org/rules\"\n";
+        for browser in BROWSERS {
+            let daemon = Daemon::start(config);
+            let page = Page::open_in(browser, daemon.addr).await;
+            page.until("document.title === 'Film club'").await;
+            page.until("document.querySelector('#notice[open] a')").await;
+            page.until("/^[1-9]\\d* here$/.test(document.getElementById('here').textContent)")
+                .await;
+            operate(&daemon, &["lock"]);
+            page.until(&format!("{RULE} === 'Only moderators may speak now.'")).await;
+            operate(&daemon, &["unlock"]);
+            operate(&daemon, &["slow", "60"]);
+            page.until(&format!("{RULE} === 'Slow mode: 60 seconds between your messages.'")).await;
+            // The wait is known without a refusal, and ends with slow mode.
+            page.name("ann").await;
+            page.say("one").await;
+            page.shows(&["one"]).await;
+            page.say("two").await;
+            page.until("document.querySelector('.waits')").await;
+            operate(&daemon, &["slow", "off"]);
+            page.shows(&["one", "two"]).await;
+            page.until("document.getElementById('rules').hidden").await;
         }
     });
 }

@@ -159,7 +159,7 @@ fn what_was_missed_keeps_the_state_of_the_page() {
         page.until("document.querySelectorAll('#list .text').length === 43").await;
         let retracted = "[...document.querySelectorAll('#list em')].length";
         page.until(&format!("{retracted} === 2")).await;
-        assert_eq!(page.js("document.title").await, "(2) wschat");
+        assert_eq!(page.js("document.title").await, "(2) 127.0.0.1");
         // The reader is still at the top, and sees how many are new.
         assert_eq!(page.js("document.getElementById('scroller').scrollTop").await, 0);
         assert_eq!(page.js("document.getElementById('jump').textContent").await, "New messages: 2");
@@ -260,11 +260,11 @@ fn unread_messages_are_counted_while_the_page_is_hidden() {
             .await;
         say(&mut visitor, "bob", "one");
         say(&mut visitor, "bob", "two");
-        page.until("document.title === '(2) wschat'").await;
+        page.until("document.title === '(2) 127.0.0.1'").await;
         page.shows(&["one", "two"]).await;
         page.js("delete document.hidden").await;
         page.js("document.dispatchEvent(new Event('visibilitychange'))").await;
-        assert_eq!(page.js("document.title").await, "wschat");
+        assert_eq!(page.js("document.title").await, "127.0.0.1");
     });
 }
 
