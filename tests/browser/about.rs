@@ -8,20 +8,12 @@ use crate::harness::{Daemon, NO_PRESENCE};
 use crate::network::{Network, say};
 use crate::token::token;
 
-/// Lets a test tell the page what the server could tell.
-const SOCKET: &str = "(window.WebSocket = class extends WebSocket {
-    constructor(url) { super(url); window.socket = this; }
-}, {})";
-
 const RULE: &str = "document.getElementById('rules').innerText.trim()";
 
+/// Tells the page what the server could tell, on its first connection.
 async fn tell(page: &Page, room: Value) {
     let text = json!({ "usr": "wschat", "msg": "", "room": room }).to_string();
-    page.js_with("window.socket.onmessage({ data: $ })", json!(text)).await;
-}
-
-async fn open(address: impl std::fmt::Display, options: PageOptions) -> Page {
-    Page::open_as(address, PageOptions { data: SOCKET, ..options }).await
+    page.js_with("early.onmessage({ data: $ })", json!(text)).await;
 }
 
 fn cinema() -> Value {
@@ -36,7 +28,7 @@ fn the_room_has_a_name_and_tells_how_many_are_here() {
     run(async {
         let daemon = Daemon::start(NO_PRESENCE);
         let network = Network::to(daemon.addr);
-        let page = open(network.address, PageOptions::default()).await;
+        let page = Page::open(network.address).await;
         tell(&page, cinema()).await;
         let heading = "document.getElementById('title').textContent";
         assert_eq!(page.js(heading).await, "Cinema <b>");
@@ -96,7 +88,7 @@ fn the_room_has_a_name_and_tells_how_many_are_here() {
 fn the_page_says_who_may_speak_before_somebody_tries() {
     run(async {
         let daemon = Daemon::start(NO_PRESENCE);
-        let page = open(daemon.addr, PageOptions::default()).await;
+        let page = Page::open(daemon.addr).await;
         page.name("ann").await;
         assert_eq!(page.js("document.getElementById('rules').hidden").await, true);
         let room = |change: Value| {
@@ -145,7 +137,7 @@ fn a_phone_shows_the_room_and_its_rules() {
                 language,
                 ..PageOptions::default()
             };
-            let page = open(daemon.addr, options).await;
+            let page = Page::open_as(daemon.addr, options).await;
             let mut room = cinema();
             room["token"] = json!(true);
             room["slow"] = json!(300);
