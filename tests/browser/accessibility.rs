@@ -8,6 +8,7 @@ use thirtyfour::prelude::*;
 use crate::driver::{Page, PageOptions, run};
 use crate::harness::Daemon;
 use crate::network::{Network, say};
+use crate::token::SECRET;
 
 /// The text of axe.min.js.
 static AXE: LazyLock<String> = LazyLock::new(|| {
@@ -81,6 +82,39 @@ fn axe_finds_nothing() {
         for scheme in ["light", "dark"] {
             page.media(&[("prefers-color-scheme", scheme)]).await;
             check_axe(&page, &format!("disconnected, {scheme}")).await;
+        }
+    });
+}
+
+#[test]
+fn axe_finds_nothing_in_what_failed() {
+    run(async {
+        let daemon = Daemon::start(&format!("[auth]\njwt_secret = \"{SECRET}\"\n"));
+        let page = Page::open(daemon.addr).await;
+        page.name("me").await;
+        for msg in ["without a token", "/mute bob", "/shrug"] {
+            page.say(msg).await;
+        }
+        page.until("document.querySelectorAll('.failed button').length > 6").await;
+        for width in [900, 320] {
+            let metrics =
+                json!({ "width": width, "height": 640, "deviceScaleFactor": 1, "mobile": false });
+            page.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+            page.until_with("innerWidth === $", json!(width)).await;
+            for scheme in ["light", "dark"] {
+                page.media(&[("prefers-color-scheme", scheme)]).await;
+                check_axe(&page, &format!("failed, {scheme}, {width}")).await;
+                page.click("#settings-open").await;
+                check_axe(&page, &format!("settings, {scheme}, {width}")).await;
+                page.click("#settings-close").await;
+            }
+        }
+        let kick = daemon.command(&["kick", "--id", "0"]).output().unwrap();
+        assert!(kick.status.success(), "{kick:?}");
+        page.until("!document.getElementById('state-retry').hidden").await;
+        for scheme in ["light", "dark"] {
+            page.media(&[("prefers-color-scheme", scheme)]).await;
+            check_axe(&page, &format!("kicked, {scheme}")).await;
         }
     });
 }
