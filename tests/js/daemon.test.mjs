@@ -107,10 +107,13 @@ test("the server answers a probe", async (t) => {
   await room.opened;
   // The library's probe: an empty text, which the server answers with a notice.
   const socket = new WebSocket(url);
+  // Before it, and beside it, the server tells of the room.
+  const answer = new Promise((resolve) => {
+    socket.addEventListener("message", ({ data }) => data.includes('"err"') && resolve(JSON.parse(data)));
+  });
   await once(socket, "open");
   socket.send("");
-  const [{ data }] = await once(socket, "message");
-  assert.equal(JSON.parse(data).err, "bad-json");
+  assert.equal((await answer).err, "bad-json");
   socket.close();
 });
 

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 Object.defineProperty(globalThis, "navigator", { value: { languages: ["en"] }, configurable: true });
+Object.defineProperty(globalThis, "location", { value: { search: "" }, configurable: true });
 const { safeName } = await import("../../static/page/content.js");
 
 test("invisible characters of a name are replaced with a visible one", () => {
