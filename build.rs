@@ -13,23 +13,31 @@ const SCRIPT: &str = "<script type=\"module\" src=\"page/main.js\"></script>";
 
 fn main() {
     println!("cargo::rerun-if-changed=static");
-    let style = format!("<style>\n{}</style>", without_comments(&read("wschat.css")));
+    let style =
+        format!("<style>\n{}</style>", compact(&without_comments(&read("wschat.css")), OF_STYLE));
     let early = format!("<script>\n{}</script>", without_comments(&read("page/early.js")));
     let (mut script, mut modules) = (String::new(), Vec::new());
     append_module("page/main.js", &mut modules, &mut script);
     check_names(modules.iter().map(String::as_str).chain(["page/early.js"]));
     assert!(!script.contains("</script") && !script.contains("<!--"), "the script would end here");
+    let script = compact(&script, OF_SCRIPT);
     let script = format!("<script type=\"module\">\n{script}</script>");
     let page = [(STYLE, style), (EARLY, early), (SCRIPT, script)]
         .iter()
-        .fold(read("index.html"), |page, (element, content)| replace(&page, element, content));
+        .fold(without_comments(&read("index.html")), |page, (element, content)| {
+            replace(&page, element, content)
+        });
     // The first lines have the settings of the server: they are not compressed.
     let (end, _) = page.match_indices('\n').nth(1).expect("index.html has lines");
     let (first_lines, rest) = page.split_at(end + 1);
     write("index-first-lines.html", first_lines);
+    // The first comments of the module have its licence.
+    let module = read("wschat.js");
+    let (notice, rest_of_module) = module.split_once("\n\n").expect("wschat.js begins so");
+    let module = format!("{notice}\n\n{}", without_comments(rest_of_module));
     for (name, text) in [
         ("index-rest.html", rest),
-        ("wschat.js", &read("wschat.js")),
+        ("wschat.js", &module),
         ("wschat.d.ts", &read("wschat.d.ts")),
         ("icon.svg", &read("icon.svg")),
     ] {
@@ -118,6 +126,26 @@ fn without_comments(text: &str) -> String {
         is_comment &= !line.trim_end().ends_with("*/");
     }
     rest
+}
+
+/// White space of a style sheet that means nothing; no string in it has these.
+const OF_STYLE: &[(&str, &str)] = &[
+    ("\n", ""),
+    (" { ", "{"),
+    (" {", "{"),
+    ("; }", "}"),
+    (";}", "}"),
+    ("; ", ";"),
+    (", ", ","),
+    (": ", ":"),
+];
+
+/// Ends of lines of a script that mean nothing; no string and no comment in it ends so.
+const OF_SCRIPT: &[(&str, &str)] = &[(";\n}", "}"), ("{\n", "{"), (",\n", ",")];
+
+/// The text with the short forms of these.
+fn compact(text: &str, pairs: &[(&str, &str)]) -> String {
+    pairs.iter().fold(text.to_owned(), |text, (long, short)| text.replace(long, short))
 }
 
 /// Writes the file once more, compressed, with `.gz` at the end of its name.

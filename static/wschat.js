@@ -5,6 +5,10 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-only
  * docs/embedding.md says what that means for a site that imports it.
+ */
+
+/*
+ * An example:
  *
  *     import { connect } from "./wschat.js";
  *

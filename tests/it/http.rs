@@ -304,8 +304,14 @@ fn files_of_the_page() {
         }
         check(&daemon, &format!("{get}|If-None-Match: {}", etags[1]), "1 200");
     }
+    // The licence of the module comes with it, and no other comment.
     let source = fs::read_to_string("static/wschat.js").unwrap();
-    assert!(respond(&daemon, "GET /wschat.js HTTP/1.1|Host: h").ends_with(&source));
+    let (notice, _) = source.split_once("\n\n").unwrap();
+    let response = respond(&daemon, "GET /wschat.js HTTP/1.1|Host: h");
+    let (_, module) = response.split_once("\r\n\r\n").unwrap();
+    assert!(notice.contains("SPDX-License-Identifier") && module.starts_with(notice), "{module}");
+    assert_eq!(module.matches("/*").count(), 1);
+    assert!(module.contains("\nexport function connect("));
 }
 
 /// They can import wschat.js, and show the page in a frame.
