@@ -56,6 +56,11 @@ impl Rules {
         self.verifier.is_some()
     }
 
+    /// The claim that makes the bearer of a token a moderator.
+    pub fn moderator_claim(&self) -> Option<&str> {
+        self.verifier.as_ref().and_then(Verifier::moderator_claim)
+    }
+
     /// How fast a speaker may send.
     pub const fn rate_limit(&self) -> &RateLimit {
         &self.rate_limit
@@ -120,7 +125,7 @@ impl Rules {
         *token_verified = checked.as_ref().map_or(true, |(_, is_new)| *is_new);
         let bearer = checked?.0;
         let may_use = |usr: &str| bearer.usr.as_deref().is_none_or(|only| only == usr);
-        let Some(json) = parsed.cmd().filter(|_| verifier.has_moderators()) else {
+        let Some(json) = parsed.cmd().filter(|_| verifier.moderator_claim().is_some()) else {
             let message = parsed.into_message()?;
             let may_use = may_use(message.usr());
             return if may_use {

@@ -53,7 +53,8 @@ keys! {
         /// A claim, for example `sub`, that holds the only name that its bearer may use. Without
         /// this key, speakers choose their names.
         bind_usr: Option<String> = None, optional(parsed("the name of a claim")), Yes;
-        /// A claim that makes its bearer a moderator if its value is `true`.
+        /// A claim that makes its bearer a moderator if its value is `true`. The chat page contains
+        /// its name.
         moderator_claim: Option<String> = None, optional(parsed("the name of a claim")), Yes;
         /// Tokens that are refused although they verify: one by its `jti`, all of a `sub`, or those
         /// of a `sub` whose `iat` is before a time. For example

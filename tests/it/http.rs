@@ -443,7 +443,7 @@ fn an_idle_connection_ends_and_gives_way_without_a_rejection() {
 }
 
 #[test]
-fn the_page_contains_the_longest_message() {
+fn the_page_contains_what_it_has_to_know() {
     let daemon = Daemon::start("limits.message_bytes_max = 1000");
     let response = check(&daemon, GET, "1 200");
     assert!(response.contains("<html lang=\"en\" data-bytes-max=\"1000\">\n"), "{response}");
@@ -454,7 +454,16 @@ fn the_page_contains_the_longest_message() {
     let cached = format!("{GET}|If-None-Match: {}", field(&response, "etag"));
     check(&daemon, &cached, "1 304");
     daemon.reload("limits.message_bytes_max = 1001");
-    check(&daemon, &cached, "1 200");
+    let changed = check(&daemon, &cached, "1 200");
+    let cached = format!("{GET}|If-None-Match: {}", field(&changed, "etag"));
+    let secret = "auth.jwt_secret = \"0123456789abcdef0123456789abcdef\"";
+    daemon.reload(&format!(
+        "limits.message_bytes_max = 1001\n{secret}\nauth.moderator_claim = \"is \\\"mod\\\"\""
+    ));
+    let response = check(&daemon, &cached, "1 200");
+    let claim =
+        "<html lang=\"en\" data-bytes-max=\"1001\" data-moderator-claim=\"is &quot;mod&quot;\">\n";
+    assert!(response.contains(claim), "{response}");
 }
 
 #[test]

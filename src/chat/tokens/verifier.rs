@@ -74,9 +74,9 @@ impl Verifier {
             .then_some(Self { settings, settings_digest })
     }
 
-    /// Whether a token can make its bearer a moderator.
-    pub(crate) const fn has_moderators(&self) -> bool {
-        self.settings.moderator_claim.is_some()
+    /// The claim that makes the bearer of a token a moderator.
+    pub(crate) fn moderator_claim(&self) -> Option<&str> {
+        self.settings.moderator_claim.as_deref()
     }
 
     /// The numbers of keys and of revocations.

@@ -21,6 +21,20 @@ pub(crate) struct PageSettings<'a> {
     pub message_bytes_max: usize,
     /// The origins of pages that may use the room.
     pub origins: &'a [Origin],
+    /// The claim that makes the bearer of a token a moderator.
+    pub moderator_claim: Option<&'a str>,
+}
+
+impl PageSettings<'_> {
+    /// What the script has to know, as attributes of an element.
+    fn attributes(&self) -> String {
+        let mut attributes = format!("data-bytes-max=\"{}\"", self.message_bytes_max);
+        if let Some(claim) = self.moderator_claim {
+            let claim = claim.replace('&', "&amp;").replace('"', "&quot;");
+            attributes += &format!(" data-moderator-claim=\"{claim}\"");
+        }
+        attributes
+    }
 }
 
 /// One file of the page.
@@ -32,7 +46,7 @@ pub(crate) struct PageFile {
     text: &'static str,
     /// `text`, compressed.
     compressed: &'static [u8],
-    /// The start of the content's SHA-256: it changes with the file, but not with each build.
+    /// The [`short_hash`] of the content: it changes with the file, but not with each build.
     hash: String,
     /// Restricts a page to its own script, its own style and this server's WebSocket.
     content_security_policy: String,
@@ -67,8 +81,8 @@ static FILES: LazyLock<[PageFile; 4]> = LazyLock::new(|| {
 pub(crate) const MODULE_PATH: &str = "/wschat.js";
 pub(crate) const TYPES_PATH: &str = "/wschat.d.ts";
 
-/// The text in the first lines that is replaced with the limit of messages.
-const MESSAGE_BYTES_MAX: &str = "data-bytes-max=\"16384\"";
+/// The text in the first lines that is replaced with the settings.
+const SETTINGS: &str = "data-bytes-max=\"16384\"";
 
 /// A browser asks each time, so that it does not use an old page with a new server. A proxy
 /// that changed the page would change the hash of its script.
@@ -81,8 +95,7 @@ impl PageFile {
         first_lines: &'static str,
         (text, compressed): (&'static str, &'static [u8]),
     ) -> Self {
-        let hash = digest::digest(&digest::SHA256, [first_lines, text].concat().as_bytes());
-        let hash = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash = short_hash(&[first_lines, text].concat());
         let content_security_policy = content_security_policy(text);
         Self { path, media_type, first_lines, text, compressed, hash, content_security_policy }
     }
@@ -95,9 +108,9 @@ impl PageFile {
     /// The file, or 304 if these headers say that the client has it. The connection stays open
     /// for the next file.
     pub fn response(&self, headers: &HeaderMap, settings: PageSettings<'_>) -> FullResponse {
-        let PageSettings { message_bytes_max, origins } = settings;
         let takes_gzip = gzip::is_accepted(headers);
-        let etag = self.etag(message_bytes_max, takes_gzip);
+        let first_lines = self.first_lines(&settings);
+        let etag = self.etag(&first_lines, takes_gzip);
         let is_cached = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
             let tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
             tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag))
@@ -109,7 +122,6 @@ impl PageFile {
             page_response(StatusCode::NOT_MODIFIED, Bytes::new(), &fields)
         } else {
             fields.push((header::CONTENT_TYPE, self.media_type));
-            let first_lines = self.first_lines(message_bytes_max);
             let compressed = takes_gzip.then(|| self.compressed(&first_lines)).flatten();
             if compressed.is_some() {
                 fields.push((header::CONTENT_ENCODING, "gzip"));
@@ -118,7 +130,8 @@ impl PageFile {
             page_response(StatusCode::OK, content, &fields)
         };
         let headers = response.headers_mut();
-        let policy = format!("{}; {}", self.content_security_policy, frame_ancestors(origins));
+        let policy =
+            format!("{}; {}", self.content_security_policy, frame_ancestors(settings.origins));
         // `page_response` has one that forbids everything.
         if let Ok(policy) = HeaderValue::try_from(policy) {
             headers.insert(header::CONTENT_SECURITY_POLICY, policy);
@@ -130,18 +143,17 @@ impl PageFile {
     }
 
     /// It differs between the encodings of a file (RFC 9110, 8.8.3.3).
-    fn etag(&self, message_bytes_max: usize, is_compressed: bool) -> String {
-        let settings = match self.first_lines {
+    fn etag(&self, first_lines: &str, is_compressed: bool) -> String {
+        let settings = match first_lines {
             "" => String::new(),
-            _ => format!("-{message_bytes_max}"),
+            _ => format!("-{}", short_hash(first_lines)),
         };
         let encoding = if is_compressed { "-gzip" } else { "" };
         format!("\"{}{settings}{encoding}\"", self.hash)
     }
 
-    fn first_lines(&self, message_bytes_max: usize) -> String {
-        let attribute = format!("data-bytes-max=\"{message_bytes_max}\"");
-        self.first_lines.replacen(MESSAGE_BYTES_MAX, &attribute, 1)
+    fn first_lines(&self, settings: &PageSettings<'_>) -> String {
+        self.first_lines.replacen(SETTINGS, &settings.attributes(), 1)
     }
 
     fn content(&self, first_lines: String) -> Bytes {
@@ -157,6 +169,12 @@ impl PageFile {
         }
         gzip::prepend(first_lines, self.compressed, self.text.as_bytes()).map(Bytes::from)
     }
+}
+
+/// The start of the SHA-256 of a text.
+fn short_hash(text: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, text.as_bytes());
+    hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The policy for this text: its scripts and its style are named by their hashes.
@@ -195,5 +213,18 @@ mod tests {
         let icon = PageFile::find("/icon.svg").unwrap();
         let policy = &icon.content_security_policy;
         assert!(policy.contains("script-src 'none'; style-src 'none'"), "{policy}");
+    }
+
+    #[test]
+    fn the_first_lines_have_the_settings_as_text() {
+        let page = PageFile::find("/").unwrap();
+        let lines = |moderator_claim| {
+            page.first_lines(&PageSettings { message_bytes_max: 7, origins: &[], moderator_claim })
+        };
+        assert!(lines(None).contains("<html lang=\"en\" data-bytes-max=\"7\">"));
+        let claim = "https://example.org/?mod&\"><script>";
+        let shown = "data-moderator-claim=\"https://example.org/?mod&amp;&quot;><script>\">";
+        assert!(lines(Some(claim)).contains(shown), "{}", lines(Some(claim)));
+        assert_ne!(page.etag(&lines(None), true), page.etag(&lines(Some("mod")), true));
     }
 }

@@ -204,13 +204,15 @@ impl HttpServer {
         peer: Peer,
         settings: &Settings,
     ) -> (FullResponse, Result<NewConnection, NotAdmitted>) {
-        let Settings { page, limits, trusted_proxies, origins, .. } = settings;
+        let Settings { rules, page, limits, trusted_proxies, origins, .. } = settings;
         let headers = request.headers();
         let is_allowed = origin_check::is_allowed(headers, origins);
         let client = forwarded_for::client(headers, peer, trusted_proxies);
         let not_admitted = |response, why| (response, Err(NotAdmitted { why, client }));
         let message_bytes_max = limits.message_bytes_max;
-        let page = page.enabled.then_some(PageSettings { message_bytes_max, origins });
+        let moderator_claim = rules.moderator_claim();
+        let page =
+            page.enabled.then_some(PageSettings { message_bytes_max, origins, moderator_claim });
         let outcome = routes::respond(request, page);
         let (response, encoding, start) = match outcome {
             Outcome::ListenerHead(_) if !is_allowed => {
