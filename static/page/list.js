@@ -37,6 +37,8 @@ export class List {
   #news = 0;
   #rows = 0;
   #left = 0;
+  /** Whose messages each run has. */
+  #users = new WeakMap();
   /** Consecutive messages of one sender: { usr, own, day, minute, node }. */
   #run = {};
   /** The line above what is new since the reader left. */
@@ -53,13 +55,12 @@ export class List {
   }
 
   /**
-   * Adds [{ message, mention, own, isNew }], with { retract } and { gap } between them; `isNew`:
-   * the first one since the reader left. `skipped` other messages are not shown.
+   * Adds [{ message, mention, hidden, own, isNew }], with { retract } and { gap } between them;
+   * `isNew`: the first one since the reader left. `skipped` other messages are not shown.
    */
   add(entries, skipped) {
-    const before = this.#rows;
     for (const entry of entries) this.#addSafely(entry);
-    if (!this.#following) this.#news += this.#rows - before;
+    if (!this.#following) this.#news += entries.filter(({ message, hidden }) => message && !hidden).length;
     this.#trim(skipped);
     this.#in.onNews(this.#following, this.#news);
     this.#follow();
@@ -75,6 +76,58 @@ export class List {
       line.className = "line";
       line.lastChild.replaceWith(element("em", "text", text("retracted")));
     });
+  }
+
+  /** Shows the messages of everybody except the hidden ones; the first in view stays where it is. */
+  hide(isHidden) {
+    const { scroller, list } = this.#in;
+    const { top } = scroller.getBoundingClientRect();
+    const hides = (run) => this.#users.has(run) && isHidden(this.#users.get(run));
+    const runs = [...list.querySelectorAll(".run")];
+    const stays = runs.find((run) => !run.hidden && !hides(run) && run.getBoundingClientRect().bottom > top);
+    const before = stays?.getBoundingClientRect().top;
+    for (const run of runs) {
+      run.hidden = hides(run);
+      if (run.hidden) keepFocus(run, scroller);
+    }
+    if (stays && !this.#following) this.#scrollTo(scroller.scrollTop + stays.getBoundingClientRect().top - before);
+    this.#follow();
+  }
+
+  /** Whose messages these are, of which a node is a part. */
+  userOf(node) {
+    return this.#users.get(node.closest(".run"));
+  }
+
+  /** The message that a node is a part of: { line, usr, tim, clock, words }; undefined if none. */
+  messageOf(node) {
+    const line = node.closest(".line");
+    const time = line?.querySelector("time");
+    if (!time) return undefined;
+    const words = line.querySelector(".text").textContent;
+    return { line, usr: this.userOf(line), tim: time.dateTime, clock: time.textContent, words };
+  }
+
+  /** The message so many below the one of a line, brought into view; without it the last in view. */
+  step(line, count) {
+    const { scroller, list } = this.#in;
+    const times = [...list.querySelectorAll(".run:not([hidden]) time")];
+    const { bottom } = scroller.getBoundingClientRect();
+    const index = times.findIndex((time) => time.parentNode === line);
+    const next = times[Math.max(0, index + count)];
+    const found = index < 0 ? times.findLast((time) => time.getBoundingClientRect().top < bottom) : next ?? times[index];
+    if (!found) return undefined;
+    if (count) {
+      this.#set(false);
+      found.parentNode.scrollIntoView({ block: "nearest" });
+    }
+    return this.messageOf(found);
+  }
+
+  /** Who has spoken, the last one first. */
+  get speakers() {
+    const runs = [...this.#in.list.querySelectorAll(".run:not([hidden], .server)")].reverse();
+    return runs.map((run) => this.#users.get(run)).filter(Boolean);
   }
 
   /** Whether it scrolls to new messages. */
@@ -219,7 +272,7 @@ export class List {
   }
 
   /** Changes nothing if it throws. */
-  #append({ message: { usr, msg, tim }, mention, own, isNew }) {
+  #append({ message: { usr, msg, tim }, mention, hidden, own, isNew }) {
     const { today, minute, exact } = inWords(tim);
     const { day: lastDay, ...last } = this.#run;
     const isOwn = Boolean(own);
@@ -233,7 +286,11 @@ export class List {
     const line = element("div", mention ? "line mention" : "line", time, body(msg));
     if (lastDay && today !== lastDay) this.#in.list.append(element("li", "day", today));
     if (isNew && this.#rows) this.#beginNew();
-    if (!isSame) this.#in.list.append(node);
+    if (!isSame) {
+      node.hidden = hidden;
+      this.#users.set(node, usr);
+      this.#in.list.append(node);
+    }
     node.append(line);
     this.#run = { usr, own: isOwn, day: today, minute, node };
   }

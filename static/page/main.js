@@ -6,6 +6,7 @@
 import "./token.js";
 import "./composer.js";
 import { $, forGood, on } from "./dom.js";
+import "./menu.js";
 import { fillTexts } from "./texts.js";
 
 fillTexts();

@@ -1,6 +1,7 @@
 /** Messages from the room on their way into the list, one layout for all that have come. */
 import { showUnread } from "./about.js";
 import { $, keepFocus, on } from "./dom.js";
+import { isHidden, onHidden } from "./hidden.js";
 import { List } from "./list.js";
 import { callMe, mentions } from "./name.js";
 import { calmly, pressed } from "./pointer.js";
@@ -28,15 +29,17 @@ let isMarked = false;
 when("message", (message) => {
   const own = unsentById(message.id);
   if (own) forget(own);
-  const mention = !own && mentions(message.msg);
-  if (document.hidden) showUnread(++unread);
+  const hidden = isHidden(message.usr);
+  const mention = !own && !hidden && mentions(message.msg);
+  if (document.hidden && !hidden) showUnread(++unread);
   noticeReader();
-  const isNew = !own && !isMarked && isAway();
+  const isNew = !own && !hidden && !isMarked && isAway();
   isMarked ||= isNew;
-  show({ message, mention, own, isNew });
+  show({ message, mention, hidden, own, isNew });
   if (mention) callMe(message);
 });
 when("retract", ({ retract }) => show({ retract }));
+onHidden(() => list.hide(isHidden));
 when("gap", () => show({ gap: true }));
 
 /** Shows what has come, with one layout for all of it. */
@@ -64,7 +67,7 @@ function paint() {
   const [entries, missed] = [incoming, skipped];
   [incoming, skipped] = [[], 0];
   for (const { own } of entries) if (own) removeNode(own);
-  spoken += entries.filter(({ message }) => message).length;
+  spoken += entries.filter(({ message, hidden }) => message && !hidden).length;
   if (spoken > SPOKEN_MAX) $("log").setAttribute("aria-live", "off");
   $("empty").hidden ||= entries.some(({ retract }) => !retract);
   list.add(entries, missed);

@@ -6,8 +6,9 @@ import { text } from "./texts.js";
 export const ownName = () => $("usr").value.trim();
 
 export function mentions(msg) {
-  const name = ownName().replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
-  return name && new RegExp(`(?<![\\p{L}\\p{N}_])${name}(?![\\p{L}\\p{N}_])`, "iu").test(msg);
+  // As it was typed, or as others see and mention it.
+  const names = [ownName(), safeName(ownName())].map((name) => name.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
+  return names[0] && new RegExp(`(?<![\\p{L}\\p{N}_])(?:${names.join("|")})(?![\\p{L}\\p{N}_])`, "iu").test(msg);
 }
 
 let calledAt = 0;

@@ -1,7 +1,7 @@
 /** The languages of the page: one column in each row below. */
 const LANGUAGES = ["en", "de", "cs"];
 
-/** Every text of the page. {n} is a number, {in} "in 7 seconds", {bytes} "7 bytes". */
+/** Every text of the page. {n} is a number, {in} "in 7 seconds", {secs} "7 seconds", {bytes} "7 bytes". */
 const TEXTS = {
   messages: ["Messages", "Nachrichten", "Zprávy"],
   empty: [
@@ -87,6 +87,28 @@ const TEXTS = {
   kicked: ["You were put out of the room.", "Du wurdest aus dem Raum gewiesen.", "Byli jste vykázáni z místnosti."],
   retracted: ["Message retracted", "Nachricht zurückgezogen", "Zpráva stažena"],
   newHere: ["New since you left", "Neu, seit du weg warst", "Nové od vašeho odchodu"],
+  menu: ["Menu of a message", "Menü einer Nachricht", "Nabídka zprávy"],
+  mention: ["Mention", "Erwähnen", "Zmínit"],
+  copy: ["Copy", "Kopieren", "Kopírovat"],
+  copied: ["Copied.", "Kopiert.", "Zkopírováno."],
+  hide: ["Hide for me", "Für mich ausblenden", "Skrýt pro mě"],
+  hidden: ["Hidden: {n} ({who})", "Ausgeblendet: {n} ({who})", "Skrytí: {n} ({who})"],
+  showAgain: ["Show again", "Wieder zeigen", "Znovu ukázat"],
+  retract: ["Retract", "Zurückziehen", "Stáhnout"],
+  retractAll: ["Retract all of this person", "Alle dieser Person zurückziehen", "Stáhnout všechny od této osoby"],
+  muteFor: ["Mute for {secs}", "Für {secs} stummschalten", "Umlčet na {secs}"],
+  mute: ["Mute for good", "Dauerhaft stummschalten", "Umlčet natrvalo"],
+  kick: ["Put out of the room", "Aus dem Raum weisen", "Vykázat z místnosti"],
+  unlock: ["Everybody may speak", "Alle dürfen sprechen", "Smějí mluvit všichni"],
+  slow: ["Wait between messages", "Pause zwischen Nachrichten", "Pauza mezi zprávami"],
+  undo: ["Undo", "Rückgängig", "Vrátit zpět"],
+  "did-mute": ["{who} can speak again {in}.", "{who} kann {in} wieder sprechen.", "{who} může znovu mluvit {in}."],
+  didSilence: ["{who} can no longer speak.", "{who} kann nicht mehr sprechen.", "{who} už nemůže mluvit."],
+  "did-unmute": ["{who} can speak again.", "{who} kann wieder sprechen.", "{who} může znovu mluvit."],
+  "did-retract": ["Messages retracted: {n}.", "Zurückgezogene Nachrichten: {n}.", "Stažené zprávy: {n}."],
+  "did-kick": ["{who} was put out (connections: {n}).", "{who} wurde hinausgewiesen (Verbindungen: {n}).", "Vykázáno: {who} (spojení: {n})."],
+  notHere: ["{who} is not here.", "{who} ist nicht da.", "{who} tu není."],
+  notDone: ["Not done: {why}", "Nicht getan: {why}", "Neprovedeno: {why}"],
   gap: ["Messages are missing here", "Hier fehlen Nachrichten", "Zde chybějí zprávy"],
   settings: ["Settings", "Einstellungen", "Nastavení"],
   token: ["Token", "Token", "Token"],
@@ -125,11 +147,16 @@ export const locale = (() => {
 
 const column = LANGUAGES.indexOf(language);
 const unit = (value, name) => value.toLocaleString(language, { style: "unit", unit: name, unitDisplay: "long" });
+/** "7 seconds". */
+export function duration(secs) {
+  return secs < 100 ? unit(secs, "second") : unit(Math.ceil(secs / 60), "minute");
+}
+
 const FORMATS = {
   n: (number) => number.toLocaleString(language),
   in: (secs) =>
     new Intl.RelativeTimeFormat(language).format(...(secs < 100 ? [secs, "second"] : [Math.ceil(secs / 60), "minute"])),
-  secs: (secs) => (secs < 100 ? unit(secs, "second") : unit(Math.ceil(secs / 60), "minute")),
+  secs: duration,
   bytes: (bytes) => unit(bytes, "byte"),
 };
 

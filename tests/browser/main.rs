@@ -20,6 +20,8 @@ mod loading;
 #[allow(dead_code, reason = "the tests of the daemon need more of it")]
 #[path = "../it/manager.rs"]
 mod manager;
+mod mention;
+mod menu;
 mod moderation;
 mod network;
 mod other_origin;
