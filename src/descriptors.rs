@@ -43,7 +43,7 @@ pub fn websockets_max(clients: usize) -> usize {
 /// ```
 pub fn descriptors_for(websockets: u64, shards: usize) -> u64 {
     let share = HANDSHAKES_SHARE as u64;
-    let handshakes = websockets.div_ceil(share - 1).max(HANDSHAKES_MIN as u64);
+    let handshakes = (websockets.saturating_sub(1) / (share - 1)).max(HANDSHAKES_MIN as u64);
     let reserved = RESERVED.saturating_add(PER_SHARD.saturating_mul(shards as u64));
     websockets.saturating_add(handshakes).saturating_add(reserved)
 }

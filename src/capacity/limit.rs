@@ -186,13 +186,13 @@ mod tests {
             System { nr_open: Some(20_000), ..none() },
             "fs.nr_open",
             19_621,
-            "sysctl -w fs.nr_open=1015942",
+            "sysctl -w fs.nr_open=1015941",
         );
         check(
             System { file_max: Some(25_000), files_used: 5_000, ..none() },
             "fs.file-max",
             19_621,
-            "sysctl -w fs.file-max=1020942",
+            "sysctl -w fs.file-max=1020941",
         );
         check(
             System { tcp_mem_pages: Some(90_000), ..none() },
@@ -254,7 +254,7 @@ mod tests {
                 let needed = descriptors_for(listeners, shards);
                 let allows = |max| websockets_max(clients_max(Some(max), shards)) as u64;
                 assert!(allows(needed) >= listeners, "{listeners}");
-                assert!(allows(needed - 2) <= listeners, "{listeners}");
+                assert!(allows(needed - 1) < listeners || listeners == 1, "{listeners}");
             }
         }
     }

@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn presence_whose_message_is_forgotten_hides_none() {
         let secs = |secs: u64| Tim::from_nanos(secs * 1_000_000_000);
-        let mut log = Log::new(200);
+        let mut log = Log::new(150);
         append(&mut log, 10, false);
         append(&mut log, 0, false);
         append(&mut log, 20, false);
