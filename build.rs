@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use zopfli::{Format, Options};
 
 /// Elements of index.html, and the files that take their place.
 const STYLE: &str = "<link rel=\"stylesheet\" href=\"wschat.css\">";
@@ -150,14 +151,10 @@ fn compact(text: &str, pairs: &[(&str, &str)]) -> String {
 
 /// Writes the file once more, compressed, with `.gz` at the end of its name.
 fn compress(path: &Path) {
-    let output = Command::new("gzip")
-        .args(["-9", "--no-name", "--stdout", "--"])
-        .arg(path)
-        .output()
-        .unwrap_or_else(|error| {
-            panic!("gzip, which compresses the chat page, does not start: {error}")
-        });
-    assert!(output.status.success(), "gzip: {}", String::from_utf8_lossy(&output.stderr));
+    let mut compressed = Vec::new();
+    let text = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    zopfli::compress(Options::default(), Format::Gzip, text.as_slice(), &mut compressed)
+        .expect("memory can be written");
     let name = format!("{}.gz", path.display());
-    fs::write(&name, output.stdout).unwrap_or_else(|error| panic!("{name}: {error}"));
+    fs::write(&name, compressed).unwrap_or_else(|error| panic!("{name}: {error}"));
 }
