@@ -33,16 +33,25 @@ on("undo", "click", () => {
   moderate(undoCommand);
 });
 on("composer", "submit", () => say(""));
-on("settings-open", "click", () => ($("room-acts").hidden = !isModerator()));
+on("settings-open", "click", showActs);
 on("settings", "close", () => ($("room-acts").hidden = true));
-addAct(text("lockedNow"), { lock: true });
-addAct(text("unlock"), { unlock: true });
+/** The buttons for the whole room, each with a function that tells whether it is so now. */
+const roomActs = new Map();
+addAct(text("lock"), { lock: true }, ({ locked }) => locked);
+addAct(text("unlock"), { unlock: true }, ({ locked }) => !locked);
 $("room-acts").append(element("p", "", text("slow")));
-for (const slow of SLOW_SECS) addAct(duration(slow), { slow });
+for (const secs of SLOW_SECS) addAct(duration(secs), { slow: secs }, ({ slow }) => slow === secs);
 
-/** Adds a button for the whole room; it closes the settings, which cover what is said. */
-function addAct(words, cmd) {
+/** Shows them to moderators; what is in force is pressed, if the server tells it. */
+function showActs() {
+  $("room-acts").hidden = !isModerator();
+  for (const [button, isSo] of roomActs) button.ariaPressed = room.presence ? isSo(room.presence) : null;
+}
+
+/** Adds a button; it closes the settings, which cover what is said. */
+function addAct(words, cmd, isSo) {
   const button = element("button", "quiet", words);
+  roomActs.set(button, isSo);
   button.addEventListener("click", () => {
     $("settings").close();
     moderate(cmd);

@@ -70,6 +70,7 @@ const TEXTS = {
   "jwt-expired": ["the token has expired.", "Das Token ist abgelaufen.", "platnost tokenu vypršela."],
   "jwt-revoked": ["the token has been revoked.", "Das Token wurde widerrufen.", "token byl odvolán."],
   "rate-limited": ["too fast.", "Zu schnell.", "příliš rychle."],
+  "not-a-moderator": ["this token is not a moderator’s.", "Das Token ist keines der Moderation.", "token nepatří moderátorovi."],
   muted: ["you have been silenced.", "Du bist stummgeschaltet.", "byli jste umlčeni."],
   locked: ["only moderators may speak now.", "Jetzt spricht nur die Moderation.", "teď mluví jen moderátoři."],
   tokenNeeded: [
@@ -99,6 +100,7 @@ const TEXTS = {
   muteFor: ["Mute for {secs}", "Für {secs} stummschalten", "Umlčet na {secs}"],
   mute: ["Mute for good", "Dauerhaft stummschalten", "Umlčet natrvalo"],
   kick: ["Put out of the room", "Aus dem Raum weisen", "Vykázat z místnosti"],
+  lock: ["Only moderators may speak", "Nur die Moderation darf sprechen", "Smějí mluvit jen moderátoři"],
   unlock: ["Everybody may speak", "Alle dürfen sprechen", "Smějí mluvit všichni"],
   slow: ["Wait between messages", "Pause zwischen Nachrichten", "Pauza mezi zprávami"],
   undo: ["Undo", "Rückgängig", "Vrátit zpět"],

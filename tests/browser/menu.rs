@@ -151,7 +151,7 @@ fn each_entry_does_what_it_says() {
         daemon.reload(&format!("[auth]\njwt_secret = \"{SECRET}\"\nmoderator_claim = \"boss\"\n"));
         open_menu(&page, "hello").await;
         choose(&page, "kick").await;
-        did(&page, "Not done: commands are for moderators").await;
+        did(&page, "Not done: this token is not a moderator’s.").await;
         page.check_console(&[]).await;
         drop(daemon);
         page.until("document.body.dataset.state === 'waiting'").await;
@@ -174,9 +174,15 @@ fn moderators_lock_and_slow_the_room() {
                 (6, "Wait between messages: 30 seconds", Some("rate-limited")),
                 (3, "Wait between messages: 0 seconds", None),
             ] {
+                let button = format!("#room-acts button:nth-of-type({index})");
                 page.click("#settings-open").await;
-                page.click(&format!("#room-acts button:nth-of-type({index})")).await;
+                page.click(&button).await;
                 did(&page, words).await;
+                // What is in force is pressed, once the server has told it.
+                let pressed = format!("document.querySelector('{button}').ariaPressed === 'true'");
+                let open = "document.getElementById('settings-open').click()";
+                page.until(&format!("{open} || {pressed}")).await;
+                page.js("document.getElementById('settings').close()").await;
                 assert_eq!(page.js("document.getElementById('settings').open").await, false);
                 speak(&mut bob, "bob", "hello");
                 match refused {
