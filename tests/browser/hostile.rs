@@ -141,7 +141,7 @@ fn as_shown(msg: &str) -> String {
 async fn check_clean(page: &Page) {
     assert_eq!(page.js("window.hacked").await, Value::Null);
     let strange = "[...document.querySelectorAll('main *')]
-        .filter((node) => !node.matches('#gone, #empty, #log, ol, li, bdi, time, div, p, a, noscript, button'))
+        .filter((node) => !node.matches('#gone, #empty, #log, ol, li, bdi, time, div, p, a, code, noscript, button'))
         .map((node) => node.outerHTML)";
     assert_eq!(page.js(strange).await, json!([]));
     let attributes = "[...document.querySelectorAll('#list *, #unsent *')]
