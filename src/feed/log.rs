@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::encoding;
 use super::pieces::{Piece, Pieces};
@@ -30,6 +30,7 @@ pub struct Log {
     tail_bytes: u64,
     last_tim: Tim,
     complete_since: Tim,
+    presence: Option<(u64, Bytes)>,
     stream_mark: Option<StreamMark>,
 }
 
@@ -51,6 +52,7 @@ impl Log {
             tail_bytes: tail_bytes as u64,
             last_tim: complete_since,
             complete_since,
+            presence: None,
             stream_mark: None,
         }
     }
@@ -82,6 +84,9 @@ impl Log {
         self.end = piece.end();
         self.messages += u64::from(messages);
         self.pieces.push(piece);
+        if messages == 0 {
+            self.find_presence();
+        }
     }
 
     /// Merges the small pieces at the end if there are many. This happens before the next
@@ -126,6 +131,26 @@ impl Log {
     /// Whether the newest message is the notice of a gap.
     pub fn ends_with_gap(&self) -> bool {
         self.pieces.gap_before(self.end).is_some()
+    }
+
+    /// Finds the newest text that tells the state of the room in the newest piece that has one.
+    pub fn find_presence(&mut self) {
+        let found = |piece: &Piece| {
+            let text = encoding::newest_presence(&piece.bytes)?;
+            // Not a slice: it would keep a page in memory.
+            Some((piece.end(), Bytes::copy_from_slice(text)))
+        };
+        self.presence = self.pieces.iter().rev().find_map(found);
+    }
+
+    /// The newest text that tells the state of the room, and a position behind it.
+    pub fn newest_presence(&self) -> Option<(u64, Bytes)> {
+        self.presence.clone()
+    }
+
+    /// Whether nothing can be forgotten before a message follows, and much is kept already.
+    pub fn is_stuck(&self) -> bool {
+        self.held_bytes() > 2 * self.tail_bytes && self.ends_with_gap()
     }
 
     /// The `tim` of the last message; if there was none, the time that was given at the start.
@@ -259,7 +284,7 @@ mod tests {
             assert_eq!(before(&with), before(&log));
         }
         assert!(log.never_had(secs(300)) && with.never_had(secs(300)));
-        assert!(with.pieces().newest_presence().is_some());
+        assert!(with.newest_presence().is_some());
     }
 
     #[test]
@@ -312,7 +337,7 @@ mod tests {
         append(&mut log, 0, false);
         append(&mut log, 20, false);
         log.forget(u64::MAX);
-        assert!(!log.has(secs(10)) && log.pieces().newest_presence().is_some());
+        assert!(!log.has(secs(10)) && log.newest_presence().is_some());
         assert_eq!(log.pieces().first_after(secs(5)).map(|(_, tim)| tim), Some(secs(20)));
         assert!(log.has(secs(20)));
     }

@@ -246,11 +246,6 @@ impl Pieces {
         pieces.rev().find_map(last)?
     }
 
-    /// The newest text that tells the state of the room.
-    pub fn newest_presence(&self) -> Option<&[u8]> {
-        self.0.iter().rev().find_map(|piece| encoding::newest_presence(&piece.bytes))
-    }
-
     /// The first frame boundary at or behind `position`.
     pub fn boundary_from(&self, position: u64) -> u64 {
         match self.since(position).next() {

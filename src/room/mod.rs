@@ -31,6 +31,8 @@ mod traffic;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::Thread;
 
+use bytes::Bytes;
+
 use crate::chat::{Actor, AddressBlock, ChatRequest, ModAction, ModActionError, Moderation, Now};
 use crate::chat::{Presence, RateLimit, Refusal, Refused, Retracted, Stamper, Tim};
 use crate::feed::{EncodedMessages, Log, Pieces, StreamMark};
@@ -285,10 +287,15 @@ impl Room {
         self.sequencer.append_presence(&frame, |end| self.gate.advance(end));
     }
 
-    /// The text with which the listeners were told the state of the room last, as far as it is
-    /// in memory.
-    pub fn newest_presence(&self) -> Option<Vec<u8>> {
-        self.inspect(|log, _| log.pieces().newest_presence().map(<[u8]>::to_vec))
+    /// The text with which the listeners were told the state of the room last, and a position of
+    /// the feed behind it.
+    pub fn newest_presence(&self) -> Option<(u64, Bytes)> {
+        self.inspect(|log, _| log.newest_presence())
+    }
+
+    /// Whether the feed cannot forget what is told before a message follows.
+    pub fn is_stuck(&self) -> bool {
+        self.inspect(|log, _| log.is_stuck())
     }
 
     /// In a room without any message yet: since when those of the stream that follow are

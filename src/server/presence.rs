@@ -9,12 +9,20 @@ use crate::chat::Presence;
 const CHANGE_INTERVAL_MS: u64 = 1_000;
 /// The number of listeners is told so long after the last text: in a busy room it never stays
 /// the same, and nobody has to know it to the second.
-const COUNT_INTERVAL_MS: u64 = 5_000;
+pub(crate) const COUNT_INTERVAL_MS: u64 = 5_000;
 /// The listeners of a room get about so many texts with their number in a second, all together:
 /// each of them costs as much as a message.
 const COUNTS_PER_SEC_MAX: u64 = 10_000;
 /// The number has to differ for so long: who reloads a page leaves and is soon back.
 const COUNT_DELAY_MS: u64 = 2_000;
+
+/// What all listeners were told last, and whether one that joined since was told something else:
+/// it must not keep that if the state comes back to what the others know.
+#[derive(Debug, Default)]
+pub(crate) struct ToldToAll {
+    pub text: Vec<u8>,
+    pub differs: bool,
+}
 
 /// What was told last, and when something has to be told.
 #[derive(Debug)]
@@ -44,13 +52,18 @@ impl PresenceSchedule {
     }
 
     /// In how many milliseconds the listeners have to be told, if nothing changes until then.
-    /// `None` if they know it.
-    pub fn due_in_ms(&mut self, presence: &Presence<'_>, now_ms: u64) -> Option<u64> {
+    /// `None` if they know it; `differs` says that one of them was told something else.
+    pub fn due_in_ms(
+        &mut self,
+        presence: &Presence<'_>,
+        differs: bool,
+        now_ms: u64,
+    ) -> Option<u64> {
         let told_count = self.told.as_ref().map(|told| told.listeners);
         let known = told_count.map(|listeners| Told::new(&Presence { listeners, ..*presence }));
         let due_ms = if self.told.is_none() || self.told != known {
             self.told_ms + CHANGE_INTERVAL_MS
-        } else if told_count == Some(presence.listeners) {
+        } else if told_count == Some(presence.listeners) && !differs {
             self.differs_since_ms = None;
             return None;
         } else {
@@ -105,22 +118,32 @@ mod tests {
 
     #[test]
     fn what_is_known_is_not_told_again() {
-        assert_eq!(after(&of(3)).due_in_ms(&of(3), START_MS + 99_999), None);
+        assert_eq!(after(&of(3)).due_in_ms(&of(3), false, START_MS + 99_999), None);
         // The next process knows it from the feed.
         let mut schedule = PresenceSchedule::new(Some(text(&of(3))), START_MS);
-        assert_eq!(schedule.due_in_ms(&of(3), START_MS), None);
-        assert_eq!(schedule.due_in_ms(&of(4), START_MS), Some(COUNT_INTERVAL_MS));
+        assert_eq!(schedule.due_in_ms(&of(3), false, START_MS), None);
+        assert_eq!(schedule.due_in_ms(&of(4), false, START_MS), Some(COUNT_INTERVAL_MS));
+    }
+
+    #[test]
+    fn a_number_that_one_was_told_alone_is_corrected() {
+        let mut schedule = after(&of(3));
+        let now_ms = START_MS + 60_000;
+        assert_eq!(schedule.due_in_ms(&of(3), true, now_ms), Some(COUNT_DELAY_MS));
+        assert_eq!(schedule.due_in_ms(&of(3), true, now_ms + COUNT_DELAY_MS), Some(0));
+        schedule.tell(&of(3), now_ms + COUNT_DELAY_MS);
+        assert_eq!(schedule.due_in_ms(&of(3), false, now_ms + COUNT_DELAY_MS), None);
     }
 
     #[test]
     fn what_is_not_known_is_told_soon() {
         for text in [None, Some(b"{}".to_vec()), Some(Vec::new())] {
             let mut schedule = PresenceSchedule::new(text, START_MS);
-            assert_eq!(schedule.due_in_ms(&of(0), START_MS), Some(CHANGE_INTERVAL_MS));
+            assert_eq!(schedule.due_in_ms(&of(0), false, START_MS), Some(CHANGE_INTERVAL_MS));
         }
         let mut schedule = after(&of(3));
         schedule.forget();
-        assert_eq!(schedule.due_in_ms(&of(3), START_MS + 7_000), Some(0));
+        assert_eq!(schedule.due_in_ms(&of(3), false, START_MS + 7_000), Some(0));
     }
 
     #[test]
@@ -134,31 +157,31 @@ mod tests {
             Presence { notice: "n", ..told },
             Presence { notice: "n", listeners: 4, ..told },
         ] {
-            assert_eq!(after(&told).due_in_ms(&changed, START_MS + 300), Some(700));
-            assert_eq!(after(&told).due_in_ms(&changed, START_MS + 60_000), Some(0));
+            assert_eq!(after(&told).due_in_ms(&changed, false, START_MS + 300), Some(700));
+            assert_eq!(after(&told).due_in_ms(&changed, false, START_MS + 60_000), Some(0));
         }
     }
 
     #[test]
     fn the_number_is_told_seldom_and_only_if_it_stays() {
         let mut schedule = after(&of(3));
-        assert_eq!(schedule.due_in_ms(&of(4), START_MS + 500), Some(4_500));
-        assert_eq!(schedule.due_in_ms(&of(4), START_MS + 5_000), Some(0));
+        assert_eq!(schedule.due_in_ms(&of(4), false, START_MS + 500), Some(4_500));
+        assert_eq!(schedule.due_in_ms(&of(4), false, START_MS + 5_000), Some(0));
         // Somebody leaves and comes back.
         let mut schedule = after(&of(3));
-        assert_eq!(schedule.due_in_ms(&of(2), START_MS + 60_000), Some(COUNT_DELAY_MS));
-        assert_eq!(schedule.due_in_ms(&of(3), START_MS + 60_900), None);
-        assert_eq!(schedule.due_in_ms(&of(2), START_MS + 61_000), Some(COUNT_DELAY_MS));
+        assert_eq!(schedule.due_in_ms(&of(2), false, START_MS + 60_000), Some(COUNT_DELAY_MS));
+        assert_eq!(schedule.due_in_ms(&of(3), false, START_MS + 60_900), None);
+        assert_eq!(schedule.due_in_ms(&of(2), false, START_MS + 61_000), Some(COUNT_DELAY_MS));
         // A storm does not put it off.
-        assert_eq!(schedule.due_in_ms(&of(9), START_MS + 62_000), Some(1_000));
-        assert_eq!(schedule.due_in_ms(&of(900), START_MS + 63_000), Some(0));
+        assert_eq!(schedule.due_in_ms(&of(9), false, START_MS + 62_000), Some(1_000));
+        assert_eq!(schedule.due_in_ms(&of(900), false, START_MS + 63_000), Some(0));
     }
 
     #[test]
     fn a_large_room_is_told_its_number_more_seldom() {
         for (listeners, secs) in [(50_000, 5), (50_100, 5), (200_000, 20), (1_000_000, 100)] {
             let mut schedule = after(&of(1));
-            let due_ms = schedule.due_in_ms(&of(listeners), START_MS).unwrap();
+            let due_ms = schedule.due_in_ms(&of(listeners), false, START_MS).unwrap();
             assert_eq!(due_ms / 1_000, secs, "{listeners}");
         }
     }

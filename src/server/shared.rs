@@ -15,6 +15,7 @@ use crate::server::admission::epoll_watches::EpollWatches;
 use crate::server::admission::rejection::Rejection;
 use crate::server::client_log::{ClientEvent, ClientLog};
 use crate::server::counters::Counters;
+use crate::server::presence::ToldToAll;
 use crate::server::recently_kicked::RecentlyKicked;
 use crate::server::settings::Settings;
 use crate::server::shard::mailbox::Mailbox;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     clock: Instant,
     /// How many listen to the other machines of the room.
     pub listeners_elsewhere: AtomicU64,
+    pub told_to_all: Mutex<ToldToAll>,
     /// Notified of each decision of moderation that has to be stored.
     pub moderation_changed: watch::Sender<()>,
     /// Notified when a room on several machines may be able to append messages.
@@ -91,6 +93,7 @@ impl Shared {
             started_secs: snapshot.started_secs,
             clock: Instant::now(),
             listeners_elsewhere: 0.into(),
+            told_to_all: Mutex::default(),
             moderation_changed: watch::Sender::new(()),
             gate_opened: Notify::new(),
             recently_kicked: Arc::default(),

@@ -7,8 +7,9 @@ use tokio::time::sleep;
 
 use crate::chat::Presence;
 use crate::feed::{Encoding, PRESENCE_EVENT};
+use crate::mutex::lock;
 use crate::server::pool::ShardPool;
-use crate::server::presence::PresenceSchedule;
+use crate::server::presence::{COUNT_INTERVAL_MS, PresenceSchedule, ToldToAll};
 use crate::server::settings::Settings;
 use crate::server::shared::Shared;
 use crate::sse;
@@ -21,8 +22,17 @@ impl ShardPool {
         if !settings.room.presence {
             return;
         }
-        let presence = self.shared().presence(settings);
-        let write = |out: &mut Vec<u8>| presence.write(out);
+        let shared = self.shared();
+        let presence = shared.presence(settings);
+        let write = |out: &mut Vec<u8>| {
+            let start = out.len();
+            presence.write(out);
+            let mut told = lock(&shared.told_to_all);
+            if !told.differs && out.get(start..) != Some(told.text.as_slice()) {
+                told.differs = true;
+                shared.connections.changed().notify_one();
+            }
+        };
         match encoding {
             Encoding::Frames => frame::put_text_with(write, out),
             Encoding::Events => sse::put_named_with(PRESENCE_EVENT, write, out),
@@ -35,8 +45,10 @@ impl ShardPool {
         let shared = self.shared();
         let mut settings = shared.settings.subscribe();
         let mut decisions = shared.moderation_changed.subscribe();
-        let mut schedule = PresenceSchedule::new(shared.room.newest_presence(), shared.now_ms());
-        if shared.connections.open() == 0 {
+        let newest = shared.room.newest_presence().map(|(_, text)| text.to_vec());
+        let is_known = newest.is_some();
+        let mut schedule = PresenceSchedule::new(newest, shared.now_ms());
+        if shared.connections.open() == 0 && !is_known {
             // What nobody knows need not be told: who comes is told at once.
             schedule.tell(&shared.presence(&settings.borrow()), shared.now_ms());
         }
@@ -47,8 +59,9 @@ impl ShardPool {
             let due_in_ms = shared.tell_if_due(&mut schedule, &current);
             let count_changed = async {
                 match due_in_ms {
-                    // More changes of the number do not matter until then.
-                    Some(ms) => sleep(Duration::from_millis(ms)).await,
+                    // More changes of the number do not matter until then, but with far fewer
+                    // listeners it is due sooner.
+                    Some(ms) => sleep(Duration::from_millis(ms.min(COUNT_INTERVAL_MS))).await,
                     None if is_told => shared.connections.changed().notified().await,
                     None => std::future::pending().await,
                 }
@@ -96,10 +109,18 @@ impl Shared {
             return None;
         }
         let (presence, now_ms) = (self.presence(settings), self.now_ms());
-        let due_in_ms = schedule.due_in_ms(&presence, now_ms);
+        let differs = lock(&self.told_to_all).differs;
+        let due_in_ms = schedule.due_in_ms(&presence, differs, now_ms);
         if due_in_ms != Some(0) {
             return due_in_ms;
         }
+        if self.room.is_stuck() {
+            return Some(COUNT_INTERVAL_MS);
+        }
+        let mut text = Vec::new();
+        presence.write(&mut text);
+        // Before it is in the feed: who joins behind it can be told something else.
+        *lock(&self.told_to_all) = ToldToAll { text, differs: false };
         self.room.tell_presence(&presence);
         self.wake_all_but(None);
         schedule.tell(&presence, now_ms);

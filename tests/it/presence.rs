@@ -46,6 +46,42 @@ fn each_listener_is_told_at_once_and_the_others_later() {
     assert_eq!((first.hear(), second.hear()), ("hi".into(), "hi".into()));
 }
 
+/// The number comes back to the one that the first was told before it is told again.
+#[test]
+fn a_number_that_one_was_told_alone_does_not_stay() {
+    let daemon = Daemon::start("");
+    let mut ann = daemon.connect();
+    ann.presence();
+    let other = daemon.connect();
+    let mut bob = daemon.connect();
+    assert_eq!(bob.presence(), room(3));
+    drop(other);
+    is_told(&mut bob, &room(2));
+    is_told(&mut ann, &room(2));
+    let mut guest = daemon.connect();
+    assert_eq!(guest.presence(), room(3));
+    drop(bob);
+    is_told(&mut guest, &room(2));
+}
+
+/// It waits for messages after a time that the room has not reached.
+#[test]
+fn a_listener_that_is_early_is_told_before_any_message() {
+    let daemon = Daemon::start("");
+    let since = chrono::Utc::now() + chrono::TimeDelta::milliseconds(900);
+    let since = since.format("%FT%T.%fZ").to_string();
+    let stream = std::net::TcpStream::connect(daemon.addr).unwrap();
+    let url = format!("ws://{}/?since={since}", daemon.addr);
+    let mut client = Client::open(stream, &url);
+    let mut events = EventStream::open(&daemon, &format!("/events?since={since}"));
+    assert_eq!(client.presence(), room(1));
+    daemon.reload("room.title = 'Kino'\n");
+    while client.presence()["title"] != "Kino" {}
+    while events.presence()["room"]["title"] != "Kino" {}
+    daemon.reload("room.title = 'Club'\n");
+    while client.presence()["title"] != "Club" {}
+}
+
 #[test]
 fn a_change_is_told() {
     let daemon = Setup::new("").env("JWT_SECRET", "a secret of more than thirty-two bytes").start();

@@ -357,7 +357,7 @@ impl World {
         self.room.tell_presence(&Presence { listeners, is_locked, notice, ..Presence::default() });
         self.has_presence = true;
         if self.plan.is_cluster {
-            let told = self.room.newest_presence().unwrap_or_default();
+            let (_, told) = self.room.newest_presence().unwrap_or_default();
             frame::put(Opcode::Text, &told, &mut self.stream.bytes);
         }
         self.shards.iter_mut().for_each(|shard| shard.woken = true);

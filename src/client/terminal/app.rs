@@ -1,7 +1,7 @@
 //! The state of the user interface, and how it reacts to keys, to the connection and
 //! to time. It does no input or output, so tests need no terminal.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::mem::take;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const QUIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Messages that may wait to be sent.
 const QUEUE_MAX: usize = 8;
+/// So many titles and notices are remembered.
+const ANNOUNCED_MAX: usize = 100;
 
 /// The state of the user interface.
 pub struct App {
@@ -50,6 +52,8 @@ pub struct App {
     was_connected: bool,
     /// What the server has told last.
     room: RoomState,
+    /// The titles and notices that were shown.
+    announced: HashSet<String>,
     /// The day of the last message, for the line between two days.
     last_day: Option<NaiveDate>,
     output: String,
@@ -93,6 +97,7 @@ impl App {
             warning: None,
             was_connected: false,
             room: RoomState::default(),
+            announced: HashSet::new(),
             last_day: None,
             output: String::new(),
             commands: vec![],
@@ -301,7 +306,11 @@ impl App {
     /// Shows the title and the notice of the room if they are new.
     fn told(&mut self, room: RoomState) {
         let announcement = room.announcement();
-        if !announcement.is_empty() && announcement != self.room.announcement() {
+        // What was told while the client was away comes once more when it resumes.
+        if self.announced.len() >= ANNOUNCED_MAX {
+            self.announced.clear();
+        }
+        if !announcement.is_empty() && self.announced.insert(announcement.clone()) {
             self.print_info(&announcement);
         }
         self.room = room;
@@ -330,6 +339,7 @@ impl App {
                 self.read_token();
             }
             ConnectionState::Lost(error, _) => {
+                self.room = RoomState::default();
                 if was_open {
                     self.print_info(&error.to_string());
                 }

@@ -26,6 +26,11 @@ impl Early {
         Some(after)
     }
 
+    /// All of them.
+    pub fn ids(&self) -> Vec<u64> {
+        self.tims.keys().copied().collect()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.by_tim.is_empty()

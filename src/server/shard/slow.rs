@@ -1,8 +1,6 @@
 //! Connections outside the sweep: lagging ones, early ones, those with own frames, and those
 //! that the feed's tail passes.
 
-use std::cell::LazyCell;
-
 use crate::chat::Tim;
 use crate::feed::{Encoding, Pieces};
 use crate::server::client_log::CloseReason;
@@ -128,6 +126,8 @@ impl<S: Stream> Table<S> {
             self.lagging.remove(&(connection.cursor, id));
             connection.state = FeedState::Early;
             self.early.insert(id, after);
+            // The state of the room may have been told while it was on its way to this shard.
+            self.early_told = self.early_told.min(connection.cursor);
         }
     }
 
@@ -137,8 +137,8 @@ impl<S: Stream> Table<S> {
         if self.early.is_empty() {
             return;
         }
+        self.tell_early(turn);
         let last_tim = turn.room.last_tim();
-        let presence = LazyCell::new(|| turn.room.newest_presence());
         for _ in 0..ROWS_PER_TURN {
             let Some((id, after)) = self.early.pop(last_tim) else { return };
             let Some(&row) = self.rows.get(&id) else { continue };
@@ -148,10 +148,6 @@ impl<S: Stream> Table<S> {
             }
             match turn.room.position_after(after) {
                 Some(cursor) => {
-                    // It was told while this connection waited.
-                    if let Some(presence) = &*presence {
-                        connection.queue_frame(Opcode::Text, presence);
-                    }
                     (connection.state, connection.cursor) = (FeedState::Lagging, cursor);
                     self.lagging.insert((cursor, id));
                 }
@@ -159,6 +155,24 @@ impl<S: Stream> Table<S> {
                 None => self.close_too_slow(row, &Pieces::default(), turn),
             }
             self.write_missing(id, turn);
+        }
+    }
+
+    /// Tells them the state of the room, which the others get in a sweep.
+    fn tell_early(&mut self, turn: &mut Turn<'_>) {
+        let Some((end, text)) = turn.room.newest_presence() else { return };
+        if end <= self.early_told {
+            return;
+        }
+        self.early_told = end;
+        for id in self.early.ids() {
+            let Some(connection) = self.connection_mut(id) else { continue };
+            // Its cursor is otherwise not used: it is behind what it was told.
+            if connection.state == FeedState::Early && connection.cursor < end {
+                connection.cursor = end;
+                connection.queue_frame(Opcode::Text, &text);
+                self.write_own_frames(id, turn);
+            }
         }
     }
 

@@ -94,6 +94,8 @@ pub struct Table<S> {
     /// Those of them that read, or did when they were last looked at.
     pub(super) reading: BTreeSet<(u64, u64)>,
     pub(super) early: Early,
+    /// The early connections know the state of the room as it was told before this position.
+    pub(super) early_told: u64,
     /// An event stream was removed: the events may not be needed any more.
     pub(crate) lost_event_stream: bool,
     /// The part of the feed that the sweep sends.
@@ -139,6 +141,7 @@ impl<S: Stream> Table<S> {
             lagging: BTreeSet::new(),
             reading: BTreeSet::new(),
             early: Early::default(),
+            early_told: room.end(),
             lost_event_stream: false,
             view: Pieces::default(),
             swept: room.end(),

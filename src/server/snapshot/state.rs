@@ -150,6 +150,7 @@ impl Snapshot {
         for (messages, bytes) in &self.tail {
             log.append(bytes, *messages);
         }
+        log.find_presence();
         log.set_stream_mark(self.stream_mark);
         log
     }
