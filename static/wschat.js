@@ -188,6 +188,7 @@ export class Room extends EventTarget {
   #open() {
     clearTimeout(this.#timer);
     this.#kicked = false;
+    this.presence = null;
     const { answerMs, WebSocket = globalThis.WebSocket } = this.#options;
     const startedAt = this.#options.startedAt ?? Date.now();
     const url = new URL(this.#url, globalThis.location);

@@ -4,7 +4,7 @@ import { $, element, forGood, on } from "./dom.js";
 import { calmly } from "./pointer.js";
 import { room, when } from "./room.js";
 import { text } from "./texts.js";
-import { onToken, token } from "./token.js";
+import { isModerator, onToken, token } from "./token.js";
 import { endWait } from "./waits.js";
 
 /** A longer notice is scrolled. */
@@ -22,25 +22,34 @@ export function showUnread(count) {
 }
 
 /** The seconds between two own messages, as far as the page knows: moderators have none. */
-export const slowSecs = () => (token() ? 0 : (told().slow ?? 0));
+export const slowSecs = () => (isModerator() ? 0 : (told().slow ?? 0));
 
 let noticeShown;
 let slowShown = 0;
 when("room", () => calmly(showRoom));
-// It may have changed meanwhile.
-when("state", ({ state }) => state === "open" || calmly(() => ($("here").textContent = "")));
+when("state", ({ state }) => {
+  // It may have changed meanwhile.
+  if (state !== "open") return calmly(clearHere);
+  // A server that does not tell it any more.
+  setTimeout(() => noticeShown !== undefined && !room.presence && calmly(showRoom), 1_000);
+});
 onToken(() => calmly(showRules));
 on("rules-token", "click", () => $("settings").showModal());
 on("notice", "toggle", () => forGood("noticeFolded", $("notice").open ? "" : noticeShown));
 
+function clearHere() {
+  $("here").textContent = "";
+}
+
 function showRoom() {
-  const { listeners, slow, title = "", notice = "" } = told();
+  const { listeners, slow = 0, title = "", notice = "" } = told();
   $("title").textContent = $("title").title = safeName(title) || location.hostname;
   $("title").classList.toggle("titled", Boolean(title));
-  $("here").textContent = room.state === "open" ? text("here", { n: listeners }) : "";
+  if (room.state === "open" && listeners !== undefined) $("here").textContent = text("here", { n: listeners });
+  else clearHere();
   showUnread(unreadShown);
   showNotice(notice);
-  if (slowShown && !slow) endWait();
+  if (slow < slowShown) endWait();
   slowShown = slow;
   showRules();
 }
@@ -64,7 +73,7 @@ function showRules() {
   const rules = [
     lacksToken && text("tokenNeeded"),
     locked && text("lockedNow"),
-    !locked && slow && text("slowNow", { secs: slow }),
+    !locked && slowSecs() && text("slowNow", { secs: slow }),
   ];
   $("rule").textContent = rules.filter(Boolean).join(" ");
   $("rules-token").hidden = !lacksToken;

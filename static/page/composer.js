@@ -16,6 +16,8 @@ const SLASH_WORD = /^[\s\p{Cf}]*([/／][\p{N}_]*\p{L}[^\s/]*)(?!\S)/u;
 /** The commands of wschat join, also with what does not belong to them. */
 const COMMAND = /^[\s\p{Cf}]*([/／](help|kick|lock|mute|name|quit|retract|slow|token|unlock|unmute)(?![\p{L}\p{N}_]))/iu;
 
+/** The longest wait after which a message is sent by itself. */
+const WAIT_MAX_SECS = 120;
 /** The longest message; the server writes it into the page. */
 const bytesMax = Number(document.documentElement.dataset.bytesMax);
 
@@ -124,9 +126,12 @@ async function deliver(entry) {
     endMute();
     if (slowSecs()) waitAfter("sent", slowSecs());
   } catch ({ code, notice }) {
-    if (notice?.wait) waitAfter(code, notice.wait);
-    const isTooFast = code === "rate-limited" && notice.wait;
-    calmly(() => (isTooFast ? become(entry, "waits") : become(entry, code, reason(code, notice))));
+    // After a longer wait it is the same text again that the server refuses, and others may go.
+    const isTooFast = code === "rate-limited" && notice.wait <= WAIT_MAX_SECS;
+    const isRepeat = code === "rate-limited" && !isTooFast;
+    if (notice?.wait && !isRepeat) waitAfter(code, notice.wait);
+    const why = reason(isRepeat ? "" : code, notice);
+    calmly(() => (isTooFast ? become(entry, "waits") : become(entry, code, why)));
   }
 }
 

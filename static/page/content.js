@@ -93,8 +93,17 @@ function parse(address) {
 
 /** Removes punctuation of the sentence around a link. */
 function trimLink(address) {
-  const last = address.at(-1);
-  const open = { ")": "(", "]": "[" }[last];
-  const unpaired = open && address.split(open).length < address.split(last).length;
-  return unpaired || /[.,;:!?'*_…»”’]/u.test(last) ? trimLink(address.slice(0, -1)) : address;
+  const surplus = { ")": 0, "]": 0 };
+  for (const char of address) {
+    if (char in surplus) surplus[char] += 1;
+    else if (char === "(") surplus[")"] -= 1;
+    else if (char === "[") surplus["]"] -= 1;
+  }
+  let end = address.length;
+  for (; end > 0; end -= 1) {
+    const last = address[end - 1];
+    if (surplus[last] > 0) surplus[last] -= 1;
+    else if (!/[.,;:!?'*_…»”’]/u.test(last)) break;
+  }
+  return address.slice(0, end);
 }

@@ -29,10 +29,10 @@ function storage(kind) {
   const kept = {};
   return (key, value) => {
     if (value === undefined && key in kept) return kept[key];
+    if (value !== undefined) kept[key] = value;
     try {
       const store = isWall ? undefined : globalThis[kind];
       if (value === undefined) return store?.getItem(`wschat.${key}`) ?? "";
-      kept[key] = value;
       store?.setItem(`wschat.${key}`, value);
     } catch {
       return "";

@@ -5,4 +5,4 @@
 const early = new WebSocket(new URL("./", location.href.replace("http", "ws")));
 early.startedAt = Date.now();
 early.heard = [];
-early.onmessage = (event) => early.heard.push(event);
+for (const type of ["open", "message", "close"]) early[`on${type}`] = (event) => early.heard.push(event);

@@ -7,7 +7,7 @@ import { text } from "./texts.js";
 let hiddenNames = JSON.parse(inTab("hidden") || "[]");
 showHidden();
 
-export const isHidden = (usr) => hiddenNames.length > 0 && hiddenNames.includes(safeName(String(usr)));
+export const isHidden = (usr) => hiddenNames.length > 0 && typeof usr === "string" && hiddenNames.includes(safeName(usr));
 export const hide = (usr) => setHidden([...hiddenNames, safeName(usr)]);
 
 /** Calls `act` after somebody is hidden or shown again. */

@@ -263,9 +263,16 @@ export class List {
     } catch (error) {
       console.warn(error);
       if (!entry.message) return;
-      const { usr, msg } = entry.message;
+      const { usr, msg, tim } = entry.message;
       const plain = [usr, msg].map((part) => (typeof part === "string" ? part : JSON.stringify(part))).join(": ");
-      this.#in.list.append(element("li", "run", element("div", "line", element("div", "text", plain))));
+      // In one line, so that it cannot look like several messages.
+      const words = element("div", "text", plain.replace(/[\p{Cc}\p{Zl}\p{Zp}\u202d\u202e]/gu, " "));
+      const time = element("time", "same");
+      time.dateTime = tim;
+      const run = element("li", "run", element("div", "line", time, words));
+      run.hidden = entry.hidden;
+      this.#users.set(run, typeof usr === "string" ? usr : "");
+      this.#in.list.append(run);
       this.#run = { day: this.#run.day };
     }
     if (entry.message) this.#rows += 1;
@@ -313,9 +320,10 @@ export class List {
   #keep(above, change) {
     if (!above || this.#following) return change();
     const { scroller } = this.#in;
-    const before = scroller.scrollHeight;
+    // Near the end the browser itself moves a list that becomes shorter.
+    const { scrollTop, scrollHeight } = scroller;
     change();
-    this.#scrollTo(scroller.scrollTop - before + scroller.scrollHeight);
+    this.#scrollTo(scrollTop - scrollHeight + scroller.scrollHeight);
   }
 
   #dropOldest() {

@@ -66,6 +66,8 @@ function paint() {
   // Taken first: after an exception the next messages are painted.
   const [entries, missed] = [incoming, skipped];
   [incoming, skipped] = [[], 0];
+  // Somebody may have been hidden or shown again meanwhile.
+  for (const entry of entries) if (entry.message) entry.hidden = isHidden(entry.message.usr);
   for (const { own } of entries) if (own) removeNode(own);
   spoken += entries.filter(({ message, hidden }) => message && !hidden).length;
   if (spoken > SPOKEN_MAX) $("log").setAttribute("aria-live", "off");

@@ -17,8 +17,9 @@ let undoCommand;
 export async function moderate(...commands) {
   say("");
   const said = await Promise.all(commands.map(command));
-  const muted = commands.find(({ mute }, index) => mute && said[index].done);
-  calmly(() => say(said.map(({ words }) => words).join(" "), muted && { unmute: muted.mute }));
+  // Nothing else on the page ends a mute, so an undo that failed can be tried again.
+  const left = commands.find(({ mute, unmute }, index) => (mute ? said[index].done : unmute && !said[index].done));
+  calmly(() => say(said.map(({ words }) => words).join(" "), left && { unmute: left.mute ?? left.unmute }));
 }
 
 /** Shows what was done. */
@@ -69,7 +70,8 @@ async function command(cmd) {
     return { done: true, words: done(verb, whom, { who, n: met, in: secs }) };
   } catch ({ code, notice }) {
     if (notice?.met === 0) return { words: verb === "kick" ? text("notHere", { who }) : done(verb, whom, { n: 0 }) };
-    return { words: text("notDone", { why: text(code) ?? notice?.msg.replace(/^not \w+: /, "") ?? code }) };
+    // It may have been done.
+    return { done: /^(connection-lost|unknown)$/.test(code) && !cmd.unmute, words: text("notDone", { why: text(code) ?? notice?.msg.replace(/^not \w+: /, "") ?? code }) };
   }
 }
 

@@ -6,7 +6,10 @@ const afterRelease = new Set();
 
 /** Changes the page now, or when the pointer is up. */
 export function calmly(act) {
-  pressed ? afterRelease.add(act) : act();
+  if (!pressed) return act();
+  // The last call decides the order.
+  afterRelease.delete(act);
+  afterRelease.add(act);
 }
 
 addEventListener("pointerdown", press, true);

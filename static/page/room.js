@@ -3,17 +3,16 @@ import { connect } from "../wschat.js";
 
 const { url, startedAt, heard } = early;
 
-/** A WebSocket; the first is the one that early.js has opened. */
+let isTaken = false;
+
+/** A WebSocket; the first is the one that early.js has opened, with all that it has heard. */
 function Socket(href) {
-  const isTaken = early.onclose || early.readyState > WebSocket.OPEN;
   if (isTaken) return new WebSocket(href);
-  if (early.readyState === WebSocket.OPEN) {
-    // When all of the page listens.
-    queueMicrotask(() => {
-      early.onopen?.();
-      for (const event of heard) early.onmessage?.(event);
-    });
-  }
+  isTaken = true;
+  // When all of the page listens.
+  queueMicrotask(() => {
+    for (const event of heard.splice(0)) early[`on${event.type}`]?.(event);
+  });
   return early;
 }
 
