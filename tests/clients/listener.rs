@@ -1,23 +1,12 @@
 //! Programs that listen with a library that others wrote, and resume by themselves.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
-use std::time::Duration;
-
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::harness::DEADLINE;
+use crate::program::{Program, file, installed};
 
 /// A running program.
 pub struct Listener {
-    name: &'static str,
-    child: Child,
-    lines: Receiver<String>,
+    program: Program,
     /// The last id that it has printed.
     last: String,
 }
@@ -25,8 +14,6 @@ pub struct Listener {
 impl Listener {
     /// Starts one of each kind.
     pub fn start_all(url: &str) -> Vec<Self> {
-        let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
-        let file = |name: &str| here.join(name).display().to_string();
         let curl = file("curl.sh");
         let package = installed("eventsource/node_modules/eventsource/dist/index.js");
         let python = installed("httpx-sse/bin/python3");
@@ -39,25 +26,12 @@ impl Listener {
     }
 
     fn start(name: &'static str, words: &[&str]) -> Self {
-        let mut child = Command::new(words[0])
-            .args(&words[1..])
-            .env("NODE_TLS_REJECT_UNAUTHORIZED", "0")
-            .env("NODE_NO_WARNINGS", "1")
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{words:?}: {error}; tests/run installs it"));
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (sender, receiver) = channel();
-        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { name, child, lines: receiver, last: String::new() }
+        Self { program: Program::start(name, words), last: String::new() }
     }
 
     /// The next message, whose id is its `tim`, or the next notice, which has no id.
     pub fn next(&mut self) -> Value {
-        let line = self.lines.recv_timeout(DEADLINE);
-        let line = line.unwrap_or_else(|error| panic!("{}: no event: {error}", self.name));
+        let line = self.program.line();
         let (id, data) = line.split_once('\t').unwrap();
         let json: Value = serde_json::from_str(data).unwrap();
         if json.get("err").is_none() {
@@ -65,14 +39,14 @@ impl Listener {
         }
         // For an event without an id, clients report the last id, or none since they came back.
         let is_as_before = id.is_empty() && json.get("err").is_some();
-        assert!(id == self.last || is_as_before, "{}: {line}", self.name);
+        assert!(id == self.last || is_as_before, "{}: {line}", self.program.name);
         json
     }
 
     /// Checks that this is the next message.
     pub fn hears(&mut self, message: &Value) {
         let next = self.next();
-        assert_eq!(next, *message, "{}", self.name);
+        assert_eq!(next, *message, "{}", self.program.name);
     }
 
     /// Checks that the next event is a gap notice.
@@ -83,28 +57,12 @@ impl Listener {
             (&notice["err"], &notice["after"]),
             (&"gap".into(), &after.into()),
             "{}",
-            self.name
+            self.program.name
         );
     }
 
     /// Checks that nothing else has come.
     pub fn hears_nothing_else(&self) {
-        let next = self.lines.recv_timeout(Duration::ZERO);
-        assert_eq!(next, Err(RecvTimeoutError::Timeout), "{}", self.name);
+        self.program.prints_nothing_else();
     }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-        let _ = self.child.wait();
-    }
-}
-
-/// What tests/run has installed.
-pub fn installed(path: &str) -> String {
-    let folder = std::env::var_os("WSCHAT_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/wschat-tests")
-    });
-    folder.join(path).display().to_string()
 }

@@ -12,6 +12,7 @@ mod listener;
 #[allow(dead_code, reason = "the tests of the daemon need more of it")]
 #[path = "../it/manager.rs"]
 mod manager;
+mod program;
 #[allow(dead_code, reason = "the tests of the cluster need more of it")]
 mod proxy;
 
@@ -158,7 +159,7 @@ fn clients_chat_over_websockets() {
         texts.iter().for_each(|text| assert_eq!(*text, texts[0]));
     };
     for index in 0..chatters.len() {
-        let message = json!({ "usr": chatters[index].name, "msg": "häć ✅" }).to_string();
+        let message = json!({ "usr": chatters[index].0.name, "msg": "häć ✅" }).to_string();
         chatters[index].send(&message);
         all_get(&chatters, "häć ✅");
         let long = "x".repeat(10_000);
@@ -171,7 +172,7 @@ fn clients_chat_over_websockets() {
     for chatter in &mut chatters {
         chatter.send(&json!({ "usr": "ann", "msg": "nobody hears this" }).to_string());
         let notice: Value = serde_json::from_str(&chatter.message()).unwrap();
-        assert_eq!(notice["err"], "locked", "{}", chatter.name);
+        assert_eq!(notice["err"], "locked", "{}", chatter.0.name);
     }
     assert!(daemon.command(&["unlock"]).output().unwrap().status.success());
     say(&format!("http://{}/", daemon.addr), "the end");
